@@ -1,0 +1,29 @@
+# `make run`: the whole job on digits.  `make test`: every check.  Both set up what is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test setup clean
+
+run: setup
+	$(BIN)/tp-train
+	$(BIN)/tp-export
+	$(BIN)/tp-sim --snr 0:20
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2 --dist worksteal
+
+setup: .venv/installed
+
+# Written last, so that an interrupted installation is taken up again.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[train,dev]'
+	touch .venv/installed
+
+clean:
+	rm -rf .venv .cache .hypothesis .pytest_cache .ruff_cache build dist *.egg-info

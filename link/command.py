@@ -1,0 +1,84 @@
+"""What the three commands share: parsing, one-line errors, exit status, logging.
+
+Exit status: 0 done, 1 the result is a failure (verdict FAIL, proof failed), 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from twophase.link.errors import LinkError
+
+__all__ = ["run_command"]
+
+Arguments = TypeVar("Arguments")
+
+
+def run_command(
+    program: str,
+    arguments_type: type[Arguments],
+    body: Callable[[Arguments], int],
+    description: str,
+    argv: Sequence[str] | None = None,
+    default: Callable[[Sequence[str]], Arguments] | None = None,
+) -> int:
+    """Parse ``argv`` into ``arguments_type``, run ``body`` on it, return the exit status.
+
+    ``default`` gives the values of what ``argv`` does not set, where they depend on ``argv``.  Errors that
+    the package raises on purpose become one line on stderr and their own exit status; Ctrl-C becomes 130.
+    Any other exception is a defect and keeps its traceback.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.captureWarnings(True)
+    try:
+        words = sys.argv[1:] if argv is None else argv
+        given = None if default is None else default(words)
+        return body(_parse(program, arguments_type, description, words, given))
+    except LinkError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; nothing half-written is left", file=sys.stderr)  # noqa: T201
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _parse(
+    program: str,
+    arguments_type: type[Arguments],
+    description: str,
+    argv: Sequence[str],
+    default: Arguments | None,
+) -> Arguments:
+    """Parse with tyro; fold its framed message for bad options into one line."""
+    import tyro
+
+    framed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(framed):
+            return tyro.cli(
+                arguments_type,
+                prog=program,
+                description=description,
+                args=argv,
+                default=tyro.MISSING_NONPROP if default is None else default,
+            )
+    except SystemExit as stop:
+        if stop.code not in (0, None):
+            message = " ".join(framed.getvalue().translate(_FRAME).split())
+            raise _UsageError(message) from None
+        raise
+
+
+_FRAME = str.maketrans(dict.fromkeys("│─╭╮╰╯┌┐└┘|", " "))
+
+
+class _UsageError(LinkError):
+    """An option is unknown or its value has the wrong type."""

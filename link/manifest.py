@@ -1,0 +1,195 @@
+"""``link.json``: what a run or bundle holds, under which conventions, and the hash of every file.
+
+A run folder's manifest lists the exported programs of the trained model, a bundle's manifest lists the
+ONNX graphs.  Both carry the whole definition of the link, so that a reader needs no training code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twophase.link.config import LinkConfig
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.files import read_json, sha256_of, write_json
+from twophase.link.modes import ModeTable
+
+__all__ = [
+    "CONVENTIONS",
+    "FORMAT",
+    "MANIFEST_NAME",
+    "VERSION",
+    "Manifest",
+    "Reference",
+    "load_manifest",
+    "write_manifest",
+]
+
+FORMAT = "twophase-link"
+VERSION = 1
+MANIFEST_NAME = "link.json"
+
+CONVENTIONS = {
+    "snr": "Es/N0 in dB; streams have unit average energy, charged from the transmitted symbols",
+    "noise_var": "N0 = E|n|^2, total complex variance, N0/2 per real dimension",
+    "bits": "MSB first; 'symbols' are constellation point numbers whose binary digits are the bits",
+    "qam": "3GPP TS 38.211 clause 5.1, unit average energy",
+    "llr": "log P(b=1|y) - log P(b=0|y), clipped",
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A soft system that the deployed one is compared with: its transmitter and its own receiver."""
+
+    name: str
+    """``aligned`` or ``learning``."""
+    description: str
+    soft: str
+    """File of the soft transmitter (symbols as I/Q, no decision taken)."""
+    rx: str
+    """File of the receiver that belongs to it."""
+    temperature: float
+    """Softmax temperature of the codebook assignment."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of ``link.json``."""
+
+    kind: Literal["run", "bundle"]
+    task: str
+    classes: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    """Shape of one sample's features, without the batch axis."""
+    link: LinkConfig
+    codebooks: tuple[tuple[tuple[float, ...], ...], ...]
+    """Codewords: (codebook, K, C)."""
+    labels: tuple[tuple[int, ...], ...]
+    """Bit label of each codeword as a number, MSB first: (codebook, K); a permutation of 0..K-1."""
+    usage: tuple[tuple[float, ...], ...]
+    """How often each codeword is used on training data: (codebook, K), sums to 1; the receiver's prior."""
+    llr_clip: float
+    references: tuple[Reference, ...]
+    training: dict[str, Any]
+    """Method, surrogate, seed, epochs, temperatures, SNR range, validation figures."""
+    provenance: dict[str, Any]
+    """Versions and command."""
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """File name -> ``{"sha256": ..., "bytes": ...}``; the manifest itself is not in it."""
+    conventions: dict[str, str] = field(default_factory=lambda: dict(CONVENTIONS))
+
+    def __post_init__(self) -> None:
+        for index, (size, labels) in enumerate(zip(self.link.codebook_sizes, self.labels, strict=True)):
+            if sorted(labels) != list(range(size)):
+                raise InputError(f"labels[{index}]", f"be a permutation of 0..{size - 1}", labels)
+            for name, shape in (("codebooks", (size, self.link.embedding_dim)), ("usage", (size,))):
+                if np.shape(getattr(self, name)[index]) != shape:
+                    raise InputError(f"{name}[{index}]", f"have shape {shape}", "another")
+
+    @property
+    def modes(self) -> ModeTable:
+        """All modes of the link."""
+        return self.link.modes
+
+    def codebook(self, index: int) -> NDArray[np.float64]:
+        """Codewords of one codebook, shape (K, C)."""
+        return np.asarray(self.codebooks[index], dtype=np.float64)
+
+    def label_array(self, index: int) -> NDArray[np.int64]:
+        """Labels of one codebook, shape (K,)."""
+        return np.asarray(self.labels[index], dtype=np.int64)
+
+
+def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> None:
+    """Hash ``files`` of ``folder`` and write its ``link.json``, last of all and atomically."""
+    hashes = {
+        name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in sorted(files)
+    }
+    body = asdict(manifest) | {"files": hashes}
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "modes": [
+            {
+                "name": mode.name,
+                "information_bits": mode.information_bits,
+                "channel_bits": mode.channel_bits,
+                "symbols": mode.symbols,
+            }
+            for mode in manifest.modes
+        ],
+    }
+    write_json(folder / MANIFEST_NAME, head | body)
+
+
+def load_manifest(folder: Path, kind: Literal["run", "bundle"]) -> Manifest:
+    """Read ``link.json`` of ``folder`` and check every file that it lists against its hash.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder is no finished run or bundle, is of another version, or a file is missing,
+        truncated or altered.
+    """
+    path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        raise ArtifactError(f"'{folder}' is not a folder: no {kind} is there")
+    if not path.is_file():
+        raise ArtifactError(f"'{folder}' is no finished {kind}: '{MANIFEST_NAME}' is missing")
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise ArtifactError(f"'{path}' is not a {FORMAT} manifest")
+    if value.get("version") != VERSION:
+        raise ArtifactError(
+            f"'{path}' must be of version {VERSION}, not {value.get('version')!r}: make it again"
+        )
+    if value.get("kind") != kind:
+        raise ArtifactError(f"'{path}' must describe a {kind}, not a {value.get('kind')!r}")
+    manifest = _manifest_from(value, path)
+    _check_files(folder, manifest)
+    return manifest
+
+
+def _manifest_from(value: dict[str, Any], path: Path) -> Manifest:
+    names = {item.name for item in fields(Manifest)}
+    missing = sorted(names - value.keys())
+    if missing:
+        raise ArtifactError(f"'{path}' lacks {', '.join(missing)}: truncated or altered")
+    try:
+        body = {name: value[name] for name in names}
+        link: dict[str, Any] = {
+            name: tuple(entry) if isinstance(entry, list) else entry for name, entry in body["link"].items()
+        }
+        body["link"] = LinkConfig(**link)
+        body["references"] = tuple(Reference(**entry) for entry in body["references"])
+        for name in ("classes", "input_shape", "codebooks", "labels", "usage"):
+            body[name] = _deep_tuple(body[name])
+        body["files"] = dict(body["files"].items())
+        return Manifest(**body)
+    except (TypeError, AttributeError, ValueError, LookupError) as error:
+        raise ArtifactError(f"'{path}' is altered: {error}") from error
+
+
+def _deep_tuple(value: Any) -> Any:
+    return tuple(_deep_tuple(entry) for entry in value) if isinstance(value, list) else value
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not isinstance(entry, dict) or not {"bytes", "sha256"} <= entry.keys():
+            raise ArtifactError(f"'{folder / MANIFEST_NAME}' is altered: no hash of '{name}'")
+        if not path.is_file():
+            raise ArtifactError(f"'{path}' is missing; the manifest lists it")
+        if path.stat().st_size != entry["bytes"]:
+            raise ArtifactError(
+                f"'{path}' must have {entry['bytes']} bytes, not {path.stat().st_size}: truncated or altered"
+            )
+        if sha256_of(path) != entry["sha256"]:
+            raise ArtifactError(f"'{path}' is altered: its SHA-256 is not the one in the manifest")

@@ -1,0 +1,165 @@
+"""Es/N0, Eb/N0 and N0, and grids of Es/N0 points.
+
+Everything on an axis or in an argument is Es/N0 in dB.  ``noise_var`` is N0 = E|n|^2, the TOTAL variance of
+the complex noise: N0/2 in each real dimension.
+
+    Es/N0 = symbol_energy / noise_var          Eb/N0 = Es/N0 / (information bits per symbol)
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twophase.link.errors import InputError
+
+__all__ = [
+    "MAX_SNR_POINTS",
+    "ebn0_db_to_esn0_db",
+    "esn0_db_to_ebn0_db",
+    "esn0_db_to_noise_var",
+    "noise_var_to_esn0_db",
+    "snr_grid",
+]
+
+MAX_SNR_POINTS = 10_000
+"""Longest grid that :func:`snr_grid` makes; more is a typing error, not a measurement."""
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})(?:[eE][+-]?[0-9]{1,2})?")
+_GRID_RULE = "be START:STOP or START:STEP:STOP with START <= STOP and STEP > 0"
+_ROUNDING = Fraction(1, 10**9)
+
+
+def esn0_db_to_noise_var(esn0_db: ArrayLike, symbol_energy: ArrayLike = 1.0) -> NDArray[np.float64]:
+    """N0 that gives the stated Es/N0.
+
+    Parameters
+    ----------
+    esn0_db
+        Es/N0 in dB, any shape.
+    symbol_energy
+        Es = E|x|^2 of the transmitted stream, linear; broadcasts against ``esn0_db``.
+
+    Returns
+    -------
+    NDArray
+        ``symbol_energy * 10**(-esn0_db / 10)``, the total complex variance; the broadcast shape.
+
+    Raises
+    ------
+    InputError
+        If an argument is not finite, the energy is not positive, or N0 leaves the range of float64.
+    """
+    ratio_db = _finite("esn0_db", esn0_db)
+    energy = _positive("symbol_energy", symbol_energy)
+    with np.errstate(over="ignore", under="ignore"):
+        noise_var = np.asarray(energy * 10.0 ** (-ratio_db / 10.0), dtype=np.float64)
+    if not (np.isfinite(noise_var).all() and (noise_var > 0).all()):
+        raise InputError("esn0_db", "give a noise variance that float64 can hold", _shown(ratio_db))
+    return noise_var
+
+
+def noise_var_to_esn0_db(noise_var: ArrayLike, symbol_energy: ArrayLike = 1.0) -> NDArray[np.float64]:
+    """Es/N0 in dB of a stream of the stated energy in noise of the stated total complex variance.
+
+    The inverse of :func:`esn0_db_to_noise_var`; same shapes.
+
+    Raises
+    ------
+    InputError
+        If an argument is not finite and positive.
+    """
+    energy = _positive("symbol_energy", symbol_energy)
+    variance = _positive("noise_var", noise_var)
+    return np.asarray(10.0 * (np.log10(energy) - np.log10(variance)), dtype=np.float64)
+
+
+def esn0_db_to_ebn0_db(esn0_db: ArrayLike, bits_per_symbol: ArrayLike) -> NDArray[np.float64]:
+    """Eb/N0 in dB: the symbol's energy shared among the information bits that it carries.
+
+    Parameters
+    ----------
+    esn0_db
+        Es/N0 in dB, any shape.
+    bits_per_symbol
+        INFORMATION bits per channel use, not the constellation's: padding and headers lower it, and it may
+        be fractional.
+
+    Raises
+    ------
+    InputError
+        If an argument is not finite or ``bits_per_symbol`` is not positive.
+    """
+    ratio_db = _finite("esn0_db", esn0_db)
+    return np.asarray(
+        ratio_db - 10.0 * np.log10(_positive("bits_per_symbol", bits_per_symbol)), dtype=np.float64
+    )
+
+
+def ebn0_db_to_esn0_db(ebn0_db: ArrayLike, bits_per_symbol: ArrayLike) -> NDArray[np.float64]:
+    """Es/N0 in dB; the inverse of :func:`esn0_db_to_ebn0_db`, same shapes and errors."""
+    ratio_db = _finite("ebn0_db", ebn0_db)
+    return np.asarray(
+        ratio_db + 10.0 * np.log10(_positive("bits_per_symbol", bits_per_symbol)), dtype=np.float64
+    )
+
+
+def snr_grid(text: str) -> NDArray[np.float64]:
+    """Es/N0 points in dB of ``START:STOP`` (step 1), ``START:STEP:STOP`` or one number.
+
+    STOP is included if it is a whole number of steps from START; otherwise the last point lies below it.  The
+    text is read as exact decimals, so ``0:0.1:1`` has 11 points and ends in 1.
+
+    Returns
+    -------
+    NDArray
+        Shape (points,), ascending.
+
+    Raises
+    ------
+    InputError
+        If the text is empty, reversed, not made of finite numbers, or makes more than ``MAX_SNR_POINTS``.
+
+    Examples
+    --------
+    >>> snr_grid("-5:2.5:5").tolist()
+    [-5.0, -2.5, 0.0, 2.5, 5.0]
+    >>> len(snr_grid("0:20"))
+    21
+    """
+    parts = text.strip().split(":")
+    if len(parts) > 3 or not all(_NUMBER.fullmatch(part.strip()) for part in parts):
+        raise InputError("snr", _GRID_RULE, text)
+    numbers = [Fraction(part.strip()) for part in parts]
+    start, stop = numbers[0], numbers[-1]
+    step = numbers[1] if len(numbers) == 3 else Fraction(1)
+    if start > stop or step <= 0:
+        raise InputError("snr", _GRID_RULE, text)
+    steps = int((stop - start) / step + _ROUNDING)
+    if steps >= MAX_SNR_POINTS:
+        raise InputError("snr", f"hold at most {MAX_SNR_POINTS:,} points", text)
+    return np.array([float(min(start + count * step, stop)) for count in range(steps + 1)])
+
+
+def _finite(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(name, "be numeric", value) from None
+    if not np.isfinite(array).all():
+        raise InputError(name, "be finite", _shown(array))
+    return array
+
+
+def _positive(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    array = _finite(name, value)
+    if not (array > 0).all():
+        raise InputError(name, "be positive", _shown(array))
+    return array
+
+
+def _shown(array: NDArray[np.float64]) -> object:
+    return array.item() if array.ndim == 0 else f"an array of shape {array.shape}"

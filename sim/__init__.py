@@ -1,0 +1,1 @@
+"""Measure a bundle over a simulated radio channel."""

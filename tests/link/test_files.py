@@ -1,0 +1,183 @@
+import errno
+import hashlib
+import os
+import stat
+
+import pytest
+
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.files import atomic_folder, atomic_path, read_json, sha256_of, write_json, write_text
+
+
+class InterruptError(Exception):
+    """Stands for whatever stops a block half way."""
+
+
+@pytest.fixture
+def blocked(tmp_path):
+    """A path that cannot be written, even by root: its parent is a regular file."""
+    (tmp_path / "file").write_text("in the way")
+    return tmp_path / "file" / "name"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fill(path, content="new", stop=None):
+    """Write a folder of one file; raise ``stop`` before it is complete."""
+    with atomic_folder(path) as temporary:
+        (temporary / "a").write_text(content)
+        if stop is not None:
+            raise stop
+
+
+def write_and_stop(path, stop):
+    """Raise ``stop`` when the file is half written."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise stop
+
+
+def test_hash_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc" * 100_000)
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_a_file_appears_whole_and_alone(tmp_path):
+    target = tmp_path / "deep" / "er" / "x.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        assert temporary.parent == target.parent
+        assert not target.exists()
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    assert names(target.parent) == ["x.txt"]
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path):
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+    with pytest.raises(InterruptError):
+        write_and_stop(target, InterruptError())
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["x.txt"]
+
+
+def test_a_block_that_fails_leaves_no_new_file(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        write_and_stop(tmp_path / "x.txt", KeyboardInterrupt())
+    assert names(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_written_is_bad_input(blocked):
+    for path in (blocked, blocked / "deeper"):
+        with pytest.raises(InputError, match=r"'path' must be writable \(.*\), not '.*name") as caught:
+            write_text(path, "x")
+        assert "\n" not in str(caught.value)
+    assert blocked.parent.read_text() == "in the way"
+
+
+def test_a_folder_in_the_place_of_a_file_is_bad_input(tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(InputError, match="'path' must be writable"):
+        write_text(tmp_path / "x", "text")
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_name_that_no_file_can_have_is_bad_input(tmp_path):
+    with pytest.raises(InputError, match="'path' must be writable"):
+        write_text(tmp_path / ("n" * 300), "text")
+    with pytest.raises(InputError, match="'path' must be writable"):
+        fill(tmp_path / ("n" * 300))
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_bad_input_and_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="No space left"):
+        write_and_stop(tmp_path / "x", OSError(errno.ENOSPC, "No space left on device"))
+    assert names(tmp_path) == []
+
+
+def test_a_file_that_the_block_misses_is_not_blamed_on_the_target(tmp_path):
+    with pytest.raises(FileNotFoundError, match="other"), atomic_path(tmp_path / "x"):
+        (tmp_path / "other").read_text()
+
+
+def test_a_folder_appears_whole_and_alone(tmp_path):
+    target = tmp_path / "deep" / "bundle"
+    with atomic_folder(target) as temporary:
+        (temporary / "a").write_text("new")
+        assert not target.exists()
+    assert names(target) == ["a"]
+    assert names(target.parent) == ["bundle"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
+
+
+def test_a_new_folder_replaces_the_old_one_entirely(tmp_path):
+    (tmp_path / "bundle" / "sub").mkdir(parents=True)
+    (tmp_path / "bundle" / "sub" / "stale").write_text("old")
+    fill(tmp_path / "bundle")
+    assert names(tmp_path / "bundle") == ["a"]
+    assert names(tmp_path) == ["bundle"]
+
+
+@pytest.mark.parametrize("stop", [InterruptError, KeyboardInterrupt])
+def test_a_failed_folder_leaves_the_old_one(tmp_path, stop):
+    fill(tmp_path / "bundle", "old")
+    with pytest.raises(stop):
+        fill(tmp_path / "bundle", "half", stop())
+    assert (tmp_path / "bundle" / "a").read_text() == "old"
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_the_old_folder_comes_back_if_the_new_one_cannot_be_moved(tmp_path):
+    fill(tmp_path / "bundle", "old")
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "bundle") as temporary:
+        os.rmdir(temporary)  # noqa: PTH106
+    assert (tmp_path / "bundle" / "a").read_text() == "old"
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_a_folder_that_cannot_be_written_is_bad_input(blocked):
+    for path in (blocked, blocked / "deeper"):
+        with pytest.raises(InputError, match="'path' must be writable"):
+            fill(path)
+    assert blocked.parent.read_text() == "in the way"
+
+
+def test_a_file_in_the_place_of_a_folder_is_kept(blocked):
+    with pytest.raises(InputError, match="'path' must be a folder or not exist yet"):
+        fill(blocked.parent)
+    assert blocked.parent.read_text() == "in the way"
+    assert names(blocked.parent.parent) == ["file"]
+
+
+def test_json_round_trip(tmp_path):
+    value = {"a": [1, 2.5, None, True], "text": "größer ≥ 1"}
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == value
+    assert (tmp_path / "x.json").read_text(encoding="utf-8").endswith("}\n")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [{"x": -float("inf")}], object()])
+def test_what_is_no_json_is_not_written(tmp_path, value):
+    with pytest.raises((ValueError, TypeError)):
+        write_json(tmp_path / "x.json", value)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1', b"", b"\xff\xfe{}"])
+def test_broken_json_is_a_broken_artifact(tmp_path, content):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match="is not JSON: truncated or altered"):
+        read_json(tmp_path / "x.json")
+
+
+def test_json_that_is_not_there(tmp_path, blocked):
+    with pytest.raises(ArtifactError, match=r"x\.json' is missing"):
+        read_json(tmp_path / "x.json")
+    with pytest.raises(ArtifactError, match=r"cannot be read: Not a directory"):
+        read_json(blocked)
+    with pytest.raises(ArtifactError, match=r"cannot be read: Is a directory"):
+        read_json(tmp_path)

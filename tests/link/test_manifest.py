@@ -1,0 +1,187 @@
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from twophase.link.config import LinkConfig
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.files import sha256_of
+from twophase.link.manifest import (
+    CONVENTIONS,
+    MANIFEST_NAME,
+    VERSION,
+    Manifest,
+    Reference,
+    load_manifest,
+    write_manifest,
+)
+
+FILES = {"tx.onnx": b"transmitter", "programs/rx.pt2": b"receiver" * 50}
+
+
+def example():
+    rng = np.random.default_rng(0)
+    link = LinkConfig(codebook_sizes=(4, 8), tokens=(3, 2), qam_orders=(4, 16), embedding_dim=2)
+    return Manifest(
+        kind="bundle",
+        task="digits",
+        classes=("zero", "größer"),
+        input_shape=(8, 8),
+        link=link,
+        codebooks=tuple(
+            tuple(map(tuple, rng.normal(size=(size, 2)).tolist())) for size in link.codebook_sizes
+        ),
+        labels=tuple(tuple(rng.permutation(size).tolist()) for size in link.codebook_sizes),
+        usage=tuple(tuple([1 / size] * size) for size in link.codebook_sizes),
+        llr_clip=100.0,
+        references=(Reference("aligned", "the same model", "soft.onnx", "rx.onnx", 0.7),),
+        training={"method": "two-phase", "epochs": 30},
+        provenance={"command": "tp-train"},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    write_manifest(tmp_path, example(), tuple(FILES))
+    return tmp_path
+
+
+def edit(folder, change):
+    """Alter the manifest itself."""
+    path = folder / MANIFEST_NAME
+    value = json.loads(path.read_text(encoding="utf-8"))
+    change(value)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def refusal(folder, kind="bundle"):
+    with pytest.raises(ArtifactError) as caught:
+        load_manifest(folder, kind)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_round_trip(folder):
+    loaded = load_manifest(folder, "bundle")
+    assert replace(loaded, files={}) == example()
+    assert loaded.conventions == CONVENTIONS
+    for name, content in FILES.items():
+        assert loaded.files[name] == {"sha256": sha256_of(folder / name), "bytes": len(content)}
+    assert set(loaded.files) == set(FILES)
+
+
+def test_tables_come_back_as_arrays(folder):
+    loaded = load_manifest(folder, "bundle")
+    assert loaded.codebook(1).shape == (8, 2)
+    assert loaded.codebook(1).dtype == np.float64
+    np.testing.assert_array_equal(loaded.codebook(1), example().codebooks[1])
+    np.testing.assert_array_equal(loaded.label_array(0), example().labels[0])
+    assert loaded.label_array(0).dtype == np.int64
+
+
+def test_modes_follow_from_the_link_and_are_written_for_the_reader(folder):
+    assert load_manifest(folder, "bundle").modes == example().link.modes
+    written = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    assert written["modes"][3] == {"name": "8x16qam", "information_bits": 6, "channel_bits": 8, "symbols": 2}
+    assert (written["format"], written["version"]) == ("twophase-link", VERSION)
+
+
+def test_same_content_same_bytes(folder):
+    first = (folder / MANIFEST_NAME).read_bytes()
+    write_manifest(folder, example(), tuple(reversed(FILES)))
+    assert (folder / MANIFEST_NAME).read_bytes() == first
+
+
+def test_labels_must_be_permutations():
+    with pytest.raises(InputError, match=r"'labels\[1\]' must be a permutation of 0\.\.7"):
+        replace(example(), labels=((0, 1, 2, 3), (0, 1, 2, 3, 4, 5, 6, 6)))
+
+
+def test_a_folder_without_manifest_is_not_finished(folder):
+    (folder / MANIFEST_NAME).unlink()
+    assert refusal(folder).endswith("is no finished bundle: 'link.json' is missing")
+    assert "is not a folder" in refusal(folder / "elsewhere")
+    assert "is not a folder" in refusal(folder / "tx.onnx")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    assert f"{name}' is missing" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_truncated_file_is_named_with_its_sizes(folder, name):
+    (folder / name).write_bytes(FILES[name][:-1])
+    assert f"{name}' must have {len(FILES[name])} bytes, not {len(FILES[name]) - 1}" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_altered_byte_is_found(folder, name):
+    content = bytearray(FILES[name])
+    content[3] ^= 1
+    (folder / name).write_bytes(content)
+    assert f"{name}' is altered" in refusal(folder)
+
+
+def test_another_version_is_refused_with_both_numbers(folder):
+    edit(folder, lambda value: value.update(version=2))
+    assert "must be of version 1, not 2" in refusal(folder)
+
+
+def test_a_run_is_no_bundle(folder):
+    assert "must describe a run, not a 'bundle'" in refusal(folder, "run")
+
+
+def test_a_truncated_manifest_is_refused(folder):
+    text = (folder / MANIFEST_NAME).read_text(encoding="utf-8")
+    for length in range(0, len(text) - 2, 61):
+        (folder / MANIFEST_NAME).write_text(text[:length], encoding="utf-8")
+        assert "truncated or altered" in refusal(folder)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"format": "another"}', "{}", "null"])
+def test_other_json_is_no_manifest(folder, text):
+    (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+    assert "is not a twophase-link manifest" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", sorted({field.name for field in fields(Manifest)} - {"kind"}))
+def test_a_missing_entry_is_named(folder, name):
+    edit(folder, lambda value: value.pop(name))
+    assert f"lacks {name}" in refusal(folder)
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "text", [1], {"a": 1}], ids=repr)
+@pytest.mark.parametrize("name", ["link", "labels", "references", "files", "codebooks", "usage"])
+def test_an_entry_of_another_form_is_refused(folder, name, wrong):
+    edit(folder, lambda value: value.update({name: wrong}))
+    assert "altered" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value["labels"][0].reverse() or value["labels"][0].append(9),
+        lambda value: value["labels"].pop(),
+        lambda value: value["link"].update(tokens=[0, 1]),
+        lambda value: value["link"].update(extra=1),
+        lambda value: value["link"].pop("tokens"),
+        lambda value: value["link"].update(qam_orders=[8]),
+        lambda value: value["references"][0].pop("rx"),
+        lambda value: value["codebooks"][0].pop(),
+        lambda value: value["codebooks"][1][2].pop(),
+        lambda value: value["codebooks"].pop(),
+        lambda value: value["usage"][1].append(0.0),
+        lambda value: value["files"]["tx.onnx"].pop("sha256"),
+        lambda value: value["files"].update({"tx.onnx": 3}),
+    ],
+)
+def test_an_altered_definition_is_refused(folder, change):
+    edit(folder, change)
+    assert "altered" in refusal(folder)

@@ -1,0 +1,162 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twophase.link.errors import InputError
+from twophase.link.noise import (
+    MAX_SNR_POINTS,
+    ebn0_db_to_esn0_db,
+    esn0_db_to_ebn0_db,
+    esn0_db_to_noise_var,
+    noise_var_to_esn0_db,
+    snr_grid,
+)
+
+SETTINGS = settings(deadline=None, max_examples=60, derandomize=True)
+DECIBELS = st.floats(-200, 200)
+
+
+def test_noise_var_is_n0_of_unit_energy_symbols():
+    np.testing.assert_allclose(esn0_db_to_noise_var([0, 10, -10, 3]), [1, 0.1, 10, 10**-0.3], rtol=1e-15)
+
+
+def test_noise_var_scales_with_the_energy_of_the_stream():
+    assert esn0_db_to_noise_var(10, symbol_energy=1.13) == pytest.approx(0.113, rel=1e-15)
+
+
+def test_energies_broadcast_against_ratios():
+    assert esn0_db_to_noise_var([[0], [10]], symbol_energy=[1, 2, 3]).shape == (2, 3)
+
+
+@SETTINGS
+@given(DECIBELS, st.floats(1e-6, 1e6))
+def test_noise_var_round_trip(esn0_db, energy):
+    back = noise_var_to_esn0_db(esn0_db_to_noise_var(esn0_db, energy), energy)
+    assert float(back) == pytest.approx(esn0_db, abs=1e-10)
+
+
+@SETTINGS
+@given(DECIBELS, st.floats(0.01, 16))
+def test_ebn0_round_trip(esn0_db, bits):
+    assert float(ebn0_db_to_esn0_db(esn0_db_to_ebn0_db(esn0_db, bits), bits)) == pytest.approx(
+        esn0_db, abs=1e-12
+    )
+
+
+def test_ebn0_divides_the_energy_among_the_information_bits():
+    assert esn0_db_to_ebn0_db(10, 4) == pytest.approx(10 - 10 * math.log10(4), abs=1e-13)
+    assert esn0_db_to_ebn0_db(10, 1) == 10
+    assert esn0_db_to_ebn0_db(0, 0.5) == pytest.approx(10 * math.log10(2), abs=1e-13)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, [0, math.nan], "ten", None, 4000, -4000])
+def test_a_ratio_that_gives_no_noise_variance_is_refused(value):
+    with pytest.raises(InputError, match="'esn0_db' must"):
+        esn0_db_to_noise_var(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("symbol_energy", lambda value: esn0_db_to_noise_var(0, value)),
+        ("noise_var", noise_var_to_esn0_db),
+        ("bits_per_symbol", lambda value: esn0_db_to_ebn0_db(0, value)),
+        ("bits_per_symbol", lambda value: ebn0_db_to_esn0_db(0, value)),
+    ],
+)
+def test_energies_variances_and_bits_must_be_positive(name, call, value):
+    with pytest.raises(InputError, match=f"'{name}' must be (positive|finite)"):
+        call(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "points"),
+    [
+        ("0:20", list(range(21))),
+        ("0:5:20", [0, 5, 10, 15, 20]),
+        ("-5:2.5:5", [-5, -2.5, 0, 2.5, 5]),
+        ("-10:-8", [-10, -9, -8]),
+        ("7.5", [7.5]),
+        ("-3", [-3]),
+        ("4:4", [4]),
+        ("0:3:10", [0, 3, 6, 9]),
+        ("0:0.3:1", [0, 0.3, 0.6, 0.9]),
+        ("0:2.5", [0, 1, 2]),
+        ("0:7:5", [0]),
+        (" 0 : 1 : 2 ", [0, 1, 2]),
+        ("1e0:5e-1:+2.", [1, 1.5, 2]),
+    ],
+)
+def test_grid(text, points):
+    np.testing.assert_array_equal(snr_grid(text), np.array(points, dtype=float))
+
+
+def test_grid_of_tenths_ends_exactly_in_stop():
+    grid = snr_grid("0:0.1:1")
+    assert grid[-1] == 1.0
+    assert len(grid) == 11
+
+
+def test_a_step_that_is_rounded_still_reaches_stop():
+    assert snr_grid("0:0.333333333333:1").tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-11)
+    assert snr_grid("0:0.333333333334:1").tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-11)
+    assert snr_grid("0:0.333333333334:1")[-1] == 1.0
+
+
+@SETTINGS
+@given(st.integers(-4000, 4000), st.integers(1, 400), st.integers(0, 60))
+def test_stop_is_included_when_it_is_a_whole_number_of_steps_away(start, step, count):
+    stop = start + step * count
+    grid = snr_grid(f"{start / 100}:{step / 100}:{stop / 100}")
+    assert len(grid) == count + 1
+    assert grid[0] == start / 100
+    assert grid[-1] == stop / 100
+    np.testing.assert_allclose(np.diff(grid), step / 100, atol=1e-12)
+
+
+@SETTINGS
+@given(st.integers(-400, 400), st.integers(2, 40), st.integers(0, 60), st.data())
+def test_otherwise_the_last_point_lies_less_than_a_step_below_stop(start, step, count, data):
+    remainder = data.draw(st.integers(1, step - 1))
+    stop = start + step * count + remainder
+    grid = snr_grid(f"{start / 10}:{step / 10}:{stop / 10}")
+    assert len(grid) == count + 1
+    assert 0 < stop / 10 - grid[-1] < step / 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", ":", "20:", ":20", "20:0", "0:0:20", "0:-1:20", "20:-1:0", "0:1:2:3", "a", "0:b", "nan"),
+        *(
+            "nan:1",
+            "0:nan:1",
+            "inf",
+            "0:inf",
+            "-inf:0",
+            "1_0",
+            "0x1",
+            "1,5",
+            "0..5",
+            "0-20",
+            "--1",
+            "1e400",
+            "٣",
+        ),
+    ],
+)
+def test_what_is_no_grid_is_refused(text):
+    with pytest.raises(InputError, match="'snr' must be START:STOP or START:STEP:STOP") as caught:
+        snr_grid(text)
+    assert caught.value.value == text
+
+
+def test_a_grid_may_be_long_but_not_endless():
+    assert len(snr_grid(f"1:{MAX_SNR_POINTS}")) == MAX_SNR_POINTS
+    for text in (f"0:{MAX_SNR_POINTS}", "0:0.000000001:20", "0:1e-99:1"):
+        with pytest.raises(InputError, match="'snr' must hold at most 10,000 points"):
+            snr_grid(text)

@@ -1,0 +1,1 @@
+"""The two-phase method: learn soft, align hard."""
