@@ -1,0 +1,44 @@
+"""Artefacts that several tests share, made once per test session even with several workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tools.commands import run_command
+
+
+def _once(factory: pytest.TempPathFactory, worker: str, name: str, make: Callable[[Path], None]) -> Path:
+    base = factory.getbasetemp()
+    shared = base if worker == "master" else base.parent
+    folder, done = shared / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A short but real training run on digits."""
+
+    def make(folder: Path) -> None:
+        done = run_command("tp-train", "--out", folder, "--epochs", "14", "--alignment-start-epoch", "9")
+        assert done.returncode == 0, done.stderr
+
+    return _once(tmp_path_factory, worker_id, "digits", make)
+
+
+@pytest.fixture(scope="session")
+def digits_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str, digits_run: Path) -> Path:
+    """Its bundle."""
+
+    def make(folder: Path) -> None:
+        done = run_command("tp-export", "--run", digits_run, "--out", folder, "--random-inputs", "5000")
+        assert done.returncode == 0, done.stderr
+
+    return _once(tmp_path_factory, worker_id, "digits-bundle", make)

@@ -1,0 +1,174 @@
+"""``tp-train`` as a user meets it: results, interruption and resumption, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tools.commands import assert_refused, run_command
+from twophase.link.files import sha256_of
+from twophase.link.manifest import load_manifest
+from twophase.training.monitor import read_records
+
+SHORT = ("--epochs", "4", "--alignment-start-epoch", "3")
+
+
+def weights_hash(run: Path) -> str:
+    state = json.loads((run / "checkpoints" / "last.json").read_text())
+    return sha256_of(run / "checkpoints" / state["weights"])
+
+
+def test_a_run_leaves_everything_the_contract_names(digits_run: Path) -> None:
+    manifest = load_manifest(digits_run, "run")
+    programs = {f"programs/{name}.pt2" for name in ("tx", "rx", "soft", "soft_learning", "rx_learning")}
+    assert set(manifest.files) == programs | {"eval.npz"}
+    assert [reference.name for reference in manifest.references] == ["learning", "aligned"]
+    assert sum(manifest.usage[0]) == pytest.approx(1)
+    for name in ("config.json", "metrics.jsonl", "plots/training.png", "checkpoints/best.json"):
+        assert (digits_run / name).is_file()
+    assert list((digits_run / "tensorboard").iterdir())
+    records = read_records(digits_run / "metrics.jsonl")
+    assert [record.epoch for record in records] == list(range(1, 15))
+    assert [record.phase for record in records] == ["learning"] * 8 + ["alignment"] * 6
+    assert records[-1].validation_accuracy_hard > records[0].validation_accuracy_hard + 0.2
+    assert str(digits_run) not in (digits_run / "link.json").read_text()
+
+
+def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert run_command("tp-train", "--out", whole, *SHORT).returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "twophase.training.cli", "--out", str(broken), *SHORT],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    checkpoint = broken / "checkpoints" / "last.json"
+    while process.poll() is None and not checkpoint.is_file():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130, messages
+    assert "interrupted; 'tp-train --resume' continues" in messages
+    assert not (broken / "link.json").exists()
+
+    done = run_command("tp-train", "--out", broken, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert weights_hash(broken) == weights_hash(whole)
+    lines = [(run / "metrics.jsonl").read_text().splitlines() for run in (whole, broken)]
+    for first, second in zip(*lines, strict=True):
+        assert json.loads(first) | {"seconds": 0} == json.loads(second) | {"seconds": 0}
+    for name, entry in load_manifest(whole, "run").files.items():
+        if name == "eval.npz":
+            assert load_manifest(broken, "run").files[name] == entry
+
+
+def test_a_new_run_sets_the_earlier_one_aside(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    (run / "precious").touch()
+    done = run_command("tp-train", "--out", run, "--epochs", "1", "--method", "hard-only")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / ".run.previous" / "precious").exists()
+    assert not (run / "precious").exists()
+    assert [reference.name for reference in load_manifest(run, "run").references] == ["aligned"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--task", "nothing"], ["'task' must be one of digits", "'nothing'"]),
+        (["--tokens", "0"], ["'tokens' must be at least 1, not 0"]),
+        (["--codebook-sizes", "48"], ["'codebook_sizes' must be powers of two", "48"]),
+        (["--qam-orders", "32"], ["'qam_orders' must be 4, 16, 64 or 256", "32"]),
+        (["--temp-freeze-floor", "0"], ["'temp_freeze_floor' must lie above 0", "0.0"]),
+        (["--alignment-start-epoch", "151"], ["'alignment_start_epoch' must lie in 2..150", "151"]),
+        (["--epochs", "many"], ["--epochs", "many"]),
+        (["--no-such-option"], ["--no-such-option"]),
+        (["--device", "abacus"], ["--device", "abacus"]),
+        (["--batch-size", "5000"], ["'batch_size' must be at most 1068", "5000"]),
+    ],
+)
+def test_bad_arguments_are_one_line_and_leave_nothing(
+    arguments: list[str], parts: list[str], tmp_path: Path
+) -> None:
+    assert_refused(run_command("tp-train", *arguments, cwd=tmp_path), *parts)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_run_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    assert_refused(run_command("tp-train", "--out", tmp_path), "'out' must be a new or empty folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert_refused(run_command("tp-train", "--out", tmp_path / "file" / "run"), "'out' must be writable")
+
+
+def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
+    assert_refused(run_command("tp-train", "--resume", cwd=tmp_path), "holds no run to resume")
+
+
+def test_resuming_with_other_settings_is_refused(tmp_path: Path, digits_run: Path) -> None:
+    done = run_command("tp-train", "--out", digits_run, "--resume", "--seed", "5")
+    assert_refused(done, "'resume' must keep the run's settings; seed was 0, not 5")
+
+
+@pytest.mark.parametrize(
+    ("damage", "parts"),
+    [
+        ("version", ["last.json' must be of version 1, not 99: train again"]),
+        ("truncate", ["is truncated or altered: its SHA-256"]),
+        ("remove", ["is missing; 'last.json' names it"]),
+        ("garbage", ["last.json' is not JSON"]),
+        ("config", ["config.json' must be of version 1, not 0: train again"]),
+    ],
+)
+def test_damaged_checkpoints_are_refused(
+    damage: str, parts: list[str], tmp_path: Path, digits_run: Path
+) -> None:
+    run = tmp_path / "run"
+    subprocess.run(["cp", "-r", str(digits_run), str(run)], check=True)
+    state = run / "checkpoints" / "last.json"
+    body = json.loads(state.read_text())
+    weights = run / "checkpoints" / body["weights"]
+    if damage == "version":
+        state.write_text(json.dumps(body | {"version": 99}))
+    elif damage == "truncate":
+        os.truncate(weights, weights.stat().st_size - 10)
+    elif damage == "remove":
+        weights.unlink()
+    elif damage == "garbage":
+        state.write_text(state.read_text()[:40])
+    else:
+        config = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps(config | {"version": 0}))
+    assert_refused(run_command("tp-train", "--out", run, "--resume"), *parts)
+
+
+def test_missing_torch_is_named_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('gone', name='torch')\n")
+    done = run_command("tp-train", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert_refused(done, "tp-train needs torch: pip install 'twophase-link[train]'")
+
+
+def test_help_shows_examples_and_does_not_import_torch() -> None:
+    probe = (
+        "import sys; from twophase.training.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: print('status', stop.code)\n"
+        "print('loaded', sorted({'torch', 'sklearn', 'matplotlib', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert "Examples:" in done.stdout
+    assert "--temp-freeze-floor" in done.stdout
+    assert done.stdout.strip().endswith("status 0\nloaded []")

@@ -1,0 +1,62 @@
+"""Every rule of the training configuration, and its way through JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twophase.link.errors import InputError
+from twophase.training.config import PRESETS, TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"task": "nothing"}, "'task' must be one of digits, not 'nothing'"),
+        ({"epochs": 0}, "'epochs' must be at least 1, not 0"),
+        ({"alignment_start_epoch": 31}, r"'alignment_start_epoch' must lie in 2..30 \(epochs\), not 31"),
+        ({"alignment_start_epoch": 1}, "'alignment_start_epoch'"),
+        ({"temp_freeze_floor": 0.0}, "'temp_freeze_floor' must lie above 0"),
+        ({"temp_freeze_floor": float("nan")}, "'temp_freeze_floor'"),
+        ({"hardening_epochs": 11}, "'hardening_epochs' must leave a fully hard epoch: at most 10, not 11"),
+        ({"lambda_entropy": -0.1}, "'lambda_entropy' must be at least 0"),
+        ({"lambda_consistency": float("nan")}, "'lambda_consistency' must be at least 0"),
+        ({"learning_rate": 0.0}, "'learning_rate' must be positive"),
+        ({"train_snr_low_db": 21.0}, "'train_snr_low_db and train_snr_high_db' must be ordered"),
+        ({"tokens": (0,)}, "'tokens' must be at least 1, not 0"),
+        ({"codebook_sizes": (48,)}, "'codebook_sizes' must be powers of two from 2 to 65536, not 48"),
+        ({"qam_orders": (8,)}, "'qam_orders' must be 4, 16, 64 or 256"),
+        ({"codebook_sizes": (16, 64), "tokens": (4, 4)}, "give one mode"),
+        ({"batch_size": 1}, "'batch_size' must be at least 2"),
+        ({"threads": 0}, "'threads' must be at least 1"),
+        ({"seed": -1}, "'seed' must be at least 0"),
+    ],
+)
+def test_impossible_configurations_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**values)
+
+
+def test_floor_and_alignment_do_not_bind_where_they_have_no_meaning() -> None:
+    assert TrainConfig(method="hard-only", alignment_start_epoch=99).last_learning_epoch == 0
+    assert TrainConfig(method="single-phase", alignment_start_epoch=99).last_learning_epoch == 30
+
+
+@pytest.mark.parametrize("task", list(PRESETS))
+def test_json_round_trip(task: str, tmp_path: Path) -> None:
+    config = TrainConfig(task=task, **PRESETS[task], out=tmp_path, bridge=False)
+    assert TrainConfig.from_json(config.as_json()) == config
+
+
+def test_command_line_repeats_the_run_and_names_no_path(tmp_path: Path) -> None:
+    preset = PRESETS["digits"]
+    config = TrainConfig(**{**preset, "seed": 3, "bridge": False, "codebook_sizes": (64,), "out": tmp_path})
+    assert config.command_line() == "tp-train --task digits --seed 3 --no-bridge --codebook-sizes 64"
+
+
+def test_contract_arguments_keep_their_names_and_defaults() -> None:
+    config = TrainConfig()
+    assert (config.epochs, config.alignment_start_epoch, config.temp_freeze_floor) == (30, 20, 0.7)
+    assert (config.lambda_entropy, config.lambda_consistency) == (0.01, 0.5)

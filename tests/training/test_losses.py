@@ -1,0 +1,126 @@
+"""Each loss is what its formula says, and each changes the gradient of the step that it belongs to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from twophase.training.config import TrainConfig
+from twophase.training.losses import (
+    commitment_loss,
+    consistency_loss,
+    latent_loss,
+    usage_entropy_loss,
+)
+from twophase.training.model import LinkModel
+from twophase.training.phases import Batch, alignment_step, learning_step, training_snr
+from twophase.training.schedule import plan
+
+CONFIG = TrainConfig(
+    method="two-phase", epochs=4, alignment_start_epoch=2, codebook_sizes=(16,), tokens=(3,), embedding_dim=4
+)
+
+
+def make_model(surrogate: str = "product") -> LinkModel:
+    torch.manual_seed(0)
+    return LinkModel(CONFIG.link, input_shape=(10,), classes=5, hidden=32, surrogate=surrogate)
+
+
+def make_batch(model: LinkModel, size: int = 24) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    return Batch(
+        features=torch.randn(size, 10, generator=generator),
+        labels=torch.randint(5, (size,), generator=generator),
+        esn0_db=training_snr(size, CONFIG, generator),
+        noise=torch.randn(size, model.modes[0].symbols, 2, generator=generator),
+    )
+
+
+def gradient(config: TrainConfig, epoch: int, surrogate: str = "product") -> Tensor:
+    """The gradient of all parameters in one step of ``epoch``."""
+    model = make_model(surrogate)
+    now = plan(config, epoch)
+    step_of = alignment_step if now.phase == "alignment" else learning_step
+    step = step_of(model, model.modes[0], make_batch(model), config, now)
+    step.loss.backward()
+    parts = [torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in model.parameters()]
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [
+        ("lambda_commitment", (1, 2)),
+        ("lambda_entropy", (1, 2)),
+        ("lambda_latent", (1, 2)),
+        ("lambda_consistency", (2,)),
+        ("lambda_auxiliary", (2,)),
+    ],
+)
+def test_each_weight_changes_the_gradient(name: str, epochs: tuple[int, ...]) -> None:
+    for epoch in epochs:
+        without = gradient(replace(CONFIG, **{name: 0.0}), epoch)
+        with_it = gradient(replace(CONFIG, **{name: 1.0}), epoch)
+        assert (with_it - without).norm() > 1e-4 * without.norm()
+
+
+def test_the_task_loss_drives_encoder_codebook_and_classifier() -> None:
+    silent: dict[str, Any] = {f"lambda_{n}": 0.0 for n in ("commitment", "entropy", "consistency")}
+    for epoch in (1, 2):
+        for surrogate in ("product", "reported"):
+            model = make_model(surrogate)
+            config = replace(CONFIG, **silent)
+            now = plan(config, epoch)
+            step_of = alignment_step if now.phase == "alignment" else learning_step
+            step_of(model, model.modes[0], make_batch(model), config, now).loss.backward()
+            for name, parameter in model.named_parameters():
+                assert parameter.grad is not None, name
+                assert parameter.grad.abs().max() > 0, name
+
+
+def test_the_bridge_changes_the_gradient_and_not_the_value() -> None:
+    with_it, without = gradient(CONFIG, 2), gradient(replace(CONFIG, bridge=False), 2)
+    assert (with_it - without).norm() > 1e-3 * without.norm()
+    losses = []
+    for bridge in (True, False):
+        model = make_model()
+        config = replace(CONFIG, bridge=bridge)
+        losses.append(alignment_step(model, model.modes[0], make_batch(model), config, plan(config, 2)).loss)
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
+
+
+def test_consistency_pulls_the_soft_side_only() -> None:
+    soft = torch.tensor([1.0, 2.0], requires_grad=True)
+    hard = torch.tensor([0.0, 0.0], requires_grad=True)
+    loss = consistency_loss(soft, hard)
+    loss.backward()
+    assert loss.item() == 2.5
+    assert hard.grad is None
+    torch.testing.assert_close(soft.grad, torch.tensor([1.0, 2.0]))
+
+
+def test_commitment_pulls_both_sides() -> None:
+    latents = torch.ones(1, 1, 2, requires_grad=True)
+    codewords = torch.zeros(1, 1, 2, requires_grad=True)
+    loss = commitment_loss(latents, codewords)
+    loss.backward()
+    assert loss.item() == 2.0
+    torch.testing.assert_close(latents.grad, torch.ones(1, 1, 2))
+    torch.testing.assert_close(codewords.grad, -torch.ones(1, 1, 2))
+
+
+def test_usage_entropy_loss_is_lowest_for_even_use() -> None:
+    even = torch.eye(4)[None]
+    single = torch.eye(4)[:1].expand(1, 4, 4)
+    assert usage_entropy_loss(even).item() == pytest.approx(-math.log(4))
+    assert usage_entropy_loss(single).item() == pytest.approx(0.0)
+
+
+def test_latent_loss_is_zero_at_unit_mean_square() -> None:
+    assert latent_loss(torch.tensor([[[1.0, -1.0]]])).item() == 0.0
+    assert latent_loss(torch.tensor([[[2.0, 0.0]]])).item() == 1.0

@@ -1,0 +1,68 @@
+"""Temperature, hardness, entropy weight and learning rate from epoch to epoch."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from twophase.training.config import TrainConfig
+from twophase.training.schedule import learning_rate, plan
+
+
+def test_two_phase_cools_to_the_floor_and_freezes() -> None:
+    config = TrainConfig()
+    temperatures = [plan(config, epoch).temperature for epoch in range(1, 31)]
+    assert temperatures[0] == 1.0
+    assert temperatures[9] == pytest.approx(0.97**9)
+    assert temperatures[12:] == [0.7] * 18
+    phases = [plan(config, epoch).phase for epoch in range(1, 31)]
+    assert phases == ["learning"] * 19 + ["alignment"] * 11
+    assert [plan(config, epoch).hardness for epoch in (1, 19, 20, 30)] == [0, 0, 1, 1]
+
+
+def test_single_phase_anneals_to_a_tenth_and_never_hardens() -> None:
+    config = TrainConfig(method="single-phase")
+    plans = [plan(config, epoch) for epoch in range(1, 31)]
+    assert plans[0].temperature == 1.0
+    assert plans[-1].temperature == pytest.approx(0.1)
+    ratios = [later.temperature / now.temperature for now, later in pairwise(plans)]
+    assert ratios == pytest.approx([ratios[0]] * 29)
+    assert all(entry.phase == "learning" and entry.hardness == 0 for entry in plans)
+
+
+def test_annealing_and_learning_rate_can_be_made_as_the_collapse_needs_them() -> None:
+    config = TrainConfig(method="single-phase", anneal_temp_end=0.02, learning_rate_schedule="constant")
+    assert plan(config, 30).temperature == pytest.approx(0.02)
+    assert learning_rate(config, 1999, 2000) == config.learning_rate
+
+
+def test_hard_only_is_hard_from_the_first_epoch() -> None:
+    first = plan(TrainConfig(method="hard-only"), 1)
+    assert (first.phase, first.hardness, first.temperature) == ("alignment", 1.0, 0.7)
+
+
+def test_gradual_hardening_rises_to_one() -> None:
+    config = TrainConfig(hardening_epochs=3)
+    assert [plan(config, epoch).hardness for epoch in (19, 20, 21, 22, 23, 30)] == [0, 0.25, 0.5, 0.75, 1, 1]
+
+
+def test_entropy_warm_up_falls_from_the_guides_weight() -> None:
+    config = TrainConfig(entropy_warmup_epochs=4)
+    weights = [plan(config, epoch).lambda_entropy for epoch in range(1, 7)]
+    assert weights == pytest.approx([0.05, 0.04, 0.03, 0.02, 0.01, 0.01])
+
+
+def test_only_the_reported_surrogate_has_a_symbol_temperature() -> None:
+    assert plan(TrainConfig(), 10).symbol_temperature == 1.0
+    reported = plan(TrainConfig(surrogate="reported"), 10)
+    assert reported.symbol_temperature == reported.temperature < 1
+
+
+def test_learning_rate_warms_up_and_ends_near_zero() -> None:
+    config = TrainConfig(learning_rate=1.0)
+    rates = [learning_rate(config, step, 2000) for step in range(2000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(0.994, abs=0.01)
+    assert 0 <= rates[-1] < 1e-5
+    assert all(later <= now for now, later in pairwise(rates[100:]))

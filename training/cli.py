@@ -1,0 +1,97 @@
+"""``tp-train``: learn soft, align hard, leave programs for ``tp-export``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from twophase.link.command import run_command
+from twophase.link.errors import InputError, PackageError
+from twophase.training.config import PRESETS, TrainConfig
+
+__all__ = ["main"]
+
+DESCRIPTION = """Train a neural digital link: phase 1 learns with soft symbols, phase 2 aligns with the hard,
+digital forward pass, so that what is deployed is what was trained.
+
+Examples:
+  tp-train                                    the digits task with its measured settings
+  tp-train --seed 1 --out runs/second         another seed, another folder
+  tp-train --method single-phase              the baseline that anneals the temperature and stays soft
+  tp-train --resume                           continue an interrupted run
+  tp-train --codebook-sizes 64 --tokens 4     four indices of six bits
+"""
+
+FREE_WHEN_RESUMING = ("resume", "device", "threads", "deploy", "out")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    return run_command("tp-train", TrainConfig, _train, DESCRIPTION, argv, default=_default)
+
+
+def _default(argv: Sequence[str]) -> TrainConfig:
+    """The task's measured settings, or those of the run that is resumed."""
+    task = _value_of("--task", argv) or "digits"
+    if task not in PRESETS:
+        raise InputError("task", f"be one of {', '.join(PRESETS)}", task)
+    config = TrainConfig(task=task, **PRESETS[task])
+    if "--resume" not in argv:
+        return config
+    from twophase.training.folder import load_config
+
+    out = _value_of("--out", argv)
+    return replace(load_config(Path(out) if out else config.folder), resume=True)
+
+
+def _value_of(option: str, argv: Sequence[str]) -> str | None:
+    for place, word in enumerate(argv):
+        if word == option and place + 1 < len(argv):
+            return argv[place + 1]
+        if word.startswith(option + "="):
+            return word.partition("=")[2]
+    return None
+
+
+def _train(config: TrainConfig) -> int:
+    try:
+        import safetensors  # noqa: F401
+        import tensorboard  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise PackageError(f"tp-train needs {error.name}: pip install 'twophase-link[train]'") from error
+    from rich.console import Console
+
+    from twophase.training.folder import load_config
+    from twophase.training.run import train
+
+    if config.resume:
+        _check_unchanged(config, load_config(config.folder))
+    try:
+        training = train(config, Console(stderr=True))
+    except KeyboardInterrupt:
+        print("tp-train: interrupted; 'tp-train --resume' continues after the last epoch", file=sys.stderr)  # noqa: T201
+        return 130
+    deployed = training["deployed"]
+    print(  # noqa: T201
+        f"deployed: epoch {deployed['epoch']} of {training['epochs']}, validation accuracy over "
+        f"{config.train_snr_low_db:g}..{config.train_snr_high_db:g} dB: hard "
+        f"{deployed['validation_accuracy_hard']:.4f}, soft {deployed['validation_accuracy_soft']:.4f}\n"
+        f"plots: {config.folder / 'plots' / 'training.png'}\n"
+        f"run: {config.folder}"
+    )
+    return 0
+
+
+def _check_unchanged(config: TrainConfig, stored: TrainConfig) -> None:
+    for name, value in stored.as_json().items():
+        if name not in FREE_WHEN_RESUMING and config.as_json()[name] != value:
+            raise InputError(
+                "resume", f"keep the run's settings; {name} was {value!r}", config.as_json()[name]
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

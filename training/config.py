@@ -1,0 +1,213 @@
+"""What a training run is told: every argument of ``tp-train``, checked, with each task's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from twophase.link.config import LinkConfig
+from twophase.link.errors import InputError
+
+__all__ = ["PRESETS", "TrainConfig"]
+
+AT_LEAST_ZERO = (
+    *("seed", "hardening_epochs", "early_stop_patience", "entropy_warmup_epochs"),
+    *("lambda_commitment", "lambda_consistency", "lambda_auxiliary", "lambda_entropy", "lambda_latent"),
+    *("input_noise", "augmentation", "weight_decay"),
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of one training run; saved as ``config.json`` in the run folder."""
+
+    task: str = "digits"
+    """What to learn: digits (1,797 real 8x8 images that come with scikit-learn)."""
+    out: Path | None = None
+    """Run folder; runs/TASK if not given.  An earlier run there is kept as .TASK.previous beside it."""
+    resume: bool = False
+    """Continue the interrupted run in the run folder, to the same result as without the interruption."""
+    seed: int = 0
+    """Of initial weights, order of samples and channel noise.  The data split does not depend on it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+    threads: int = 1
+    """CPU threads of torch; the digits model is too small to gain from more."""
+
+    deploy: Literal["best", "last"] = "best"
+    """Which checkpoint becomes the deployed system: best on the validation split, or the last epoch's."""
+
+    method: Literal["two-phase", "single-phase", "hard-only"] = "two-phase"
+    """two-phase: soft learning, then alignment with the hard forward.  single-phase: soft to the end,
+    temperature annealed 1.0 -> 0.1 (the broken baseline).  hard-only: hard forward from the first epoch."""
+    surrogate: Literal["product", "reported"] = "product"
+    """Soft symbols: product of bit probabilities (the exact expectation), or the reported softmax over
+    squared bit distance."""
+    epochs: int = 30
+    """Passes over the training data, both phases together."""
+    alignment_start_epoch: int = 20
+    """First epoch of the alignment phase, counted from 1 (two-phase only)."""
+    temp_freeze_floor: float = 0.7
+    """Temperature at which the learning phase stops cooling and at which the alignment phase stays."""
+    anneal_temp_end: float = 0.1
+    """Temperature at which the single-phase baseline ends (single-phase only)."""
+    hardening_epochs: int = 0
+    """Gradual hardening: epochs over which the alignment phase blends from the soft to the hard forward."""
+    early_stop_patience: int = 0
+    """Stop after this many aligned epochs in a row (consistency < 0.05, soft and hard validation accuracy
+    within 0.5 points, no new best); 0 trains all epochs."""
+
+    lambda_commitment: float = 0.25
+    """Weight of the commitment loss: latents and their codewords attract each other."""
+    lambda_consistency: float = 0.5
+    """Weight of ||H_soft - stopgrad(H_hard)||^2 at the received embedding (alignment phase)."""
+    lambda_auxiliary: float = 0.0
+    """Weight of the same consistency at codebook, symbols and receiver features (alignment phase)."""
+    lambda_entropy: float = 0.01
+    """Weight of the bonus for evenly used codewords and constellation points."""
+    entropy_warmup_epochs: int = 0
+    """Epochs over which the entropy weight falls from 0.05 (or lambda-entropy, if more) to lambda-entropy."""
+    lambda_latent: float = 0.0
+    """Weight of the pull of each latent to unit mean square, which gives the temperature a scale."""
+    bridge: bool = True
+    """Straight-through gradient from the soft codeword mix to the received embedding in hard forwards:
+    saturated LLRs carry none."""
+
+    train_snr_low_db: float = 0.0
+    """Lowest Es/N0 of training; each sample draws its own."""
+    train_snr_high_db: float = 20.0
+    """Highest Es/N0 of training."""
+    input_noise: float = 0.0
+    """Standard deviation of noise added to training inputs (inputs lie in 0..1)."""
+    augmentation: float = 0.0
+    """Strength of random rotation, shift and scaling of training images; 0 for none."""
+
+    codebook_sizes: tuple[int, ...] = (64,)
+    """K of each codebook; powers of two."""
+    tokens: tuple[int, ...] = (4,)
+    """N of each codebook: indices per sample."""
+    qam_orders: tuple[int, ...] = (16,)
+    """M of each constellation: 4, 16, 64 or 256."""
+    embedding_dim: int = 8
+    """C, components of a codeword."""
+    hidden: int = 256
+    """Width of encoder and classifier."""
+    labelling: Literal["identity", "pca", "kdtree", "bsa"] = "kdtree"
+    """Bit labels of the codewords; rebuilt once, when alignment starts, then fixed."""
+
+    batch_size: int = 64
+    """Samples per step."""
+    learning_rate: float = 2e-3
+    """Peak of AdamW's learning rate."""
+    learning_rate_schedule: Literal["cosine", "constant"] = "cosine"
+    """After a linear warm-up: falling to zero as a cosine, or staying at its peak."""
+    weight_decay: float = 0.01
+    """Of AdamW."""
+
+    def __post_init__(self) -> None:
+        if self.task not in PRESETS:
+            raise InputError("task", f"be one of {', '.join(PRESETS)}", self.task)
+        self._check_phases()
+        self._check_ranges()
+        if len(self.link.modes) != 1:
+            raise InputError(
+                "codebook_sizes and qam_orders",
+                "give one mode: choosing among several needs the router, which this version does not have",
+                [mode.name for mode in self.link.modes],
+            )
+
+    @property
+    def link(self) -> LinkConfig:
+        """The link's definition; checks codebooks and constellations."""
+        return LinkConfig(self.codebook_sizes, self.tokens, self.qam_orders, self.embedding_dim)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.out if self.out is not None else Path("runs") / self.task
+
+    @property
+    def last_learning_epoch(self) -> int:
+        """Last epoch with the soft forward."""
+        return {"two-phase": self.alignment_start_epoch - 1, "single-phase": self.epochs, "hard-only": 0}[
+            self.method
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for ``config.json``."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["out"] = None if self.out is None else str(self.out)
+        return values
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> TrainConfig:
+        """Inverse of ``as_json``; TypeError or InputError for anything else."""
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+        config = cls(**plain)
+        return replace(config, out=None if config.out is None else Path(config.out))
+
+    def command_line(self) -> str:
+        """The command that repeats this run; says nothing of this machine."""
+        words = ["tp-train", "--task", self.task]
+        usual = TrainConfig(task=self.task, **PRESETS[self.task])
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in ("task", "out", "resume", "device", "threads") or value == getattr(
+                usual, item.name
+            ):
+                continue
+            option = item.name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{option}" if value else f"--no-{option}")
+            else:
+                words += [f"--{option}", *map(str, value if isinstance(value, tuple) else [value])]
+        return " ".join(words)
+
+    def _check_phases(self) -> None:
+        if self.epochs < 1:
+            raise InputError("epochs", "be at least 1", self.epochs)
+        if self.method == "two-phase" and not 2 <= self.alignment_start_epoch <= self.epochs:
+            raise InputError(
+                "alignment_start_epoch", f"lie in 2..{self.epochs} (epochs)", self.alignment_start_epoch
+            )
+        if self.method == "two-phase" and self.hardening_epochs > self.epochs - self.alignment_start_epoch:
+            raise InputError(
+                "hardening_epochs",
+                f"leave a fully hard epoch: at most {self.epochs - self.alignment_start_epoch}",
+                self.hardening_epochs,
+            )
+        for name in ("temp_freeze_floor", "anneal_temp_end"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(name, "lie above 0 and at most at 1", getattr(self, name))
+
+    def _check_ranges(self) -> None:
+        for name in AT_LEAST_ZERO:
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(name, "be at least 0", getattr(self, name))
+        for name, low in {"threads": 1, "batch_size": 2, "hidden": 1}.items():
+            if getattr(self, name) < low:
+                raise InputError(name, f"be at least {low}", getattr(self, name))
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError("learning_rate", "be positive", self.learning_rate)
+        if not -50 <= self.train_snr_low_db <= self.train_snr_high_db <= 100:
+            raise InputError(
+                "train_snr_low_db and train_snr_high_db",
+                "be ordered and lie in -50..100",
+                (self.train_snr_low_db, self.train_snr_high_db),
+            )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {
+        "epochs": 150,
+        "alignment_start_epoch": 60,
+        "train_snr_low_db": -5.0,
+        "train_snr_high_db": 12.0,
+        "input_noise": 0.08,
+        "augmentation": 0.3,
+        "codebook_sizes": (4,),
+        "tokens": (12,),
+    }
+}
+"""Each task's defaults where they differ; the numbers behind them stand in EXPERIMENTS.md."""

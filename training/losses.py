@@ -1,0 +1,66 @@
+"""The loss of each phase, term by term.
+
+Every weighted term has a test that it changes the gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["commitment_loss", "consistency_loss", "entropy", "latent_loss", "task_loss", "usage_entropy_loss"]
+
+
+def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the received class scores, in nats: (batch, classes), (batch,) -> scalar."""
+    return F.cross_entropy(logits, labels)
+
+
+def commitment_loss(latents: Tensor, codewords: Tensor) -> Tensor:
+    """Mean squared distance of latents and their codewords; each is pulled to the other.
+
+    The sum of the commitment and codebook terms of VQ-VAE (van den Oord, Vinyals and Kavukcuoglu 2017,
+    eq. 3) with equal weight.
+
+    Parameters
+    ----------
+    latents, codewords
+        (batch, N, C).
+    """
+    return F.mse_loss(latents, codewords.detach()) + F.mse_loss(latents.detach(), codewords)
+
+
+def consistency_loss(soft: Tensor, hard: Tensor) -> Tensor:
+    """||H_soft - stopgrad(H_hard)||^2 per component: the soft system follows the hard, not the reverse."""
+    return F.mse_loss(soft, hard.detach())
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Entropy in nats over the last axis."""
+    nats: Tensor = torch.special.entr(probabilities).sum(-1)
+    return nats
+
+
+def usage_entropy_loss(assignment: Tensor) -> Tensor:
+    """Minus the entropy of the mean assignment, in nats: lowest when all codewords are used evenly.
+
+    Parameters
+    ----------
+    assignment
+        (..., K): soft assignment of each token to the codewords (or of symbols to points).
+    """
+    return -entropy(assignment.flatten(0, -2).mean(0))
+
+
+def latent_loss(latents: Tensor) -> Tensor:
+    """Mean of (|z|^2 / C - 1)^2: pulls each latent to unit mean square, so that a temperature has a meaning.
+
+    Without it the encoder can undo a high temperature by larger latents.
+
+    Parameters
+    ----------
+    latents
+        (batch, N, C).
+    """
+    return (latents.square().mean(-1) - 1).square().mean()

@@ -1,0 +1,308 @@
+"""The neural link: encoder, codebooks and classifier, with a hard and a soft way through.
+
+One sample travels in one mode (a codebook over a constellation); the methods that take a ``mode`` work on
+samples that share it.  ``HardTransmitter``, ``SoftTransmitter`` and ``Receiver`` wrap the model for export:
+tensors in, tensors out, padded to the largest mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from twophase.link.config import LinkConfig
+from twophase.link.modes import Mode
+from twophase.training.quantizer import Codebook
+from twophase.training.soft_link import (
+    QamTables,
+    codeword_log_posterior,
+    exact_llr,
+    hard_symbols,
+    product_symbols,
+    reported_symbols,
+)
+
+__all__ = [
+    "HardSignal",
+    "HardTransmitter",
+    "LinkModel",
+    "Received",
+    "Receiver",
+    "SoftSignal",
+    "SoftTransmitter",
+]
+
+
+@dataclass(frozen=True)
+class HardSignal:
+    """What the deployed transmitter makes of a batch of latents."""
+
+    indices: Tensor
+    """(batch, N) int64."""
+    bits: Tensor
+    """(batch, channel_bits) uint8, zero-padded to whole symbols."""
+    points: Tensor
+    """(batch, n) int64: constellation point numbers."""
+    symbols: Tensor
+    """(batch, n, 2): I and Q of these points."""
+
+
+@dataclass(frozen=True)
+class SoftSignal:
+    """Its soft surrogate."""
+
+    assignment: Tensor
+    """(batch, N, K): softmax over the codewords."""
+    bit_probs: Tensor
+    """(batch, channel_bits): P(b=1), zero for padding."""
+    symbols: Tensor
+    """(batch, n, 2)."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """What the classifier sees of a sample; a function of LLRs and mode alone."""
+
+    posterior: Tensor
+    """(batch, N, K)."""
+    embedding: Tensor
+    """(batch, N, C): posterior mean of the sent codewords (the MMSE estimate)."""
+    soft_bits: Tensor
+    """(batch, information_bits): tanh(LLR / 2) = E[2b - 1 | LLR]."""
+
+
+class LinkModel(nn.Module):
+    """Encoder, codebooks, constellation tables and classifier of a link.
+
+    Parameters
+    ----------
+    link
+        The link's definition.
+    input_shape
+        Shape of one sample's features.
+    classes
+        Number of classes.
+    hidden
+        Width of encoder and classifier.
+    surrogate
+        ``product`` or ``reported``: the map from bit probabilities to soft symbols.
+    """
+
+    def __init__(
+        self, link: LinkConfig, input_shape: tuple[int, ...], classes: int, hidden: int, surrogate: str
+    ) -> None:
+        super().__init__()
+        self.link = link
+        self.modes = link.modes
+        self.surrogate = surrogate
+        features = torch.Size(input_shape).numel()
+        self.codebooks = nn.ModuleList(Codebook(size, link.embedding_dim) for size in link.codebook_sizes)
+        self.constellations = nn.ModuleDict({str(order): QamTables(order) for order in link.qam_orders})
+        self.encoder = nn.Sequential(
+            nn.Flatten(1), nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()
+        )
+        self.latent_heads = nn.ModuleList(
+            nn.Linear(hidden, count * link.embedding_dim) for count in link.tokens
+        )
+        self.mode_inputs = nn.ModuleList(
+            nn.Linear(mode.tokens * link.embedding_dim + mode.information_bits, hidden) for mode in self.modes
+        )
+        self.classifier = nn.Sequential(
+            nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, classes)
+        )
+
+    def codebook(self, mode: Mode) -> Codebook:
+        """The codebook of a mode."""
+        module = self.codebooks[mode.codebook]
+        assert isinstance(module, Codebook)
+        return module
+
+    def tables(self, mode: Mode) -> QamTables:
+        """The constellation of a mode."""
+        module = self.constellations[str(mode.order)]
+        assert isinstance(module, QamTables)
+        return module
+
+    def latents(self, features: Tensor, mode: Mode) -> Tensor:
+        """(batch, *input_shape) -> (batch, N, C)."""
+        flat: Tensor = self.latent_heads[mode.codebook](self.encoder(features))
+        return flat.reshape(-1, mode.tokens, self.link.embedding_dim)
+
+    def hard_transmit(self, scores: Tensor, mode: Mode) -> HardSignal:
+        """Digital transmitter: nearest codewords, label bits, points; no softmax, no temperature."""
+        return self.digital_signal(self.codebook(mode).hard_indices(scores), mode)
+
+    def digital_signal(self, indices: Tensor, mode: Mode) -> HardSignal:
+        """What is sent for codeword indices (batch, N): table look-ups and bit packing, nothing else."""
+        information = self.codebook(mode).hard_bits(indices).reshape(-1, mode.information_bits)
+        bits = _widen(information, mode.channel_bits, 0)
+        points = pack_bits(bits, mode.bits_per_symbol)
+        return HardSignal(indices, bits, points, hard_symbols(points, self.tables(mode)))
+
+    def soft_transmit(self, scores: Tensor, mode: Mode, temperature: float) -> SoftSignal:
+        """Soft surrogate: assignment, bit probabilities, expected symbols."""
+        codebook, tables = self.codebook(mode), self.tables(mode)
+        assignment = codebook.soft_assignment(scores, temperature)
+        information = codebook.soft_bits(assignment).flatten(1)
+        bit_probs = F.pad(information, (0, mode.channel_bits - mode.information_bits))
+        if self.surrogate == "product":
+            symbols = product_symbols(bit_probs, tables)
+        else:
+            symbols = reported_symbols(bit_probs, tables, temperature)
+        return SoftSignal(assignment, bit_probs, symbols)
+
+    def llr(self, symbols: Tensor, energy: Tensor, noise: Tensor, esn0_db: Tensor, mode: Mode) -> Tensor:
+        """AWGN channel at unit transmitted energy, and the demapper that knows gain and noise variance.
+
+        Parameters
+        ----------
+        symbols
+            (batch, n, 2).
+        energy
+            (batch,): average energy that the symbols are charged for; they are sent divided by its root.
+        noise
+            (batch, n, 2): standard normal draws.
+        esn0_db
+            (batch,).
+
+        Returns
+        -------
+        (batch, channel_bits)
+        """
+        # Dividing the signal by sqrt(E) and the received value by the gain 1/sqrt(E) again leaves the
+        # signal as it was and multiplies the noise variance by E.
+        noise_var = (energy * 10 ** (-esn0_db / 10))[:, None]
+        received = symbols + noise * (noise_var[..., None] / 2).sqrt()
+        return exact_llr(received, noise_var, self.tables(mode))
+
+    def receive(self, llr: Tensor, mode: Mode) -> Received:
+        """LLRs (batch, channel_bits) to codeword posterior, MMSE embedding and soft bits."""
+        codebook = self.codebook(mode)
+        information = llr[:, : mode.information_bits]
+        per_token = information.unflatten(1, (mode.tokens, mode.bits_per_index))
+        log_posterior = codeword_log_posterior(
+            per_token, codebook.label_bits.to(llr.dtype), codebook.log_prior
+        )
+        posterior = log_posterior.exp()
+        return Received(posterior, posterior @ codebook.codewords, torch.tanh(information / 2))
+
+    def features(self, embedding: Tensor, soft_bits: Tensor, mode: Mode) -> Tensor:
+        """First layer of the classifier: (batch, N, C), (batch, information_bits) -> (batch, hidden)."""
+        result: Tensor = self.mode_inputs[self.modes.modes.index(mode)](
+            torch.cat([embedding.flatten(1), soft_bits], 1)
+        )
+        return result
+
+    def classify(self, features: Tensor) -> Tensor:
+        """(batch, hidden) -> (batch, classes)."""
+        result: Tensor = self.classifier(features)
+        return result
+
+    def choose_mode(self, features: Tensor, snr_db: Tensor) -> Tensor:
+        """Mode number of each sample: (batch,) int64.  The one mode there is, until there is a router."""
+        return torch.zeros_like(snr_db, dtype=torch.int64)
+
+
+def pack_bits(bits: Tensor, bits_per_symbol: int) -> Tensor:
+    """(batch, n * bits_per_symbol) bits, MSB first -> (batch, n) int64 point numbers."""
+    places = torch.tensor([1 << place for place in reversed(range(bits_per_symbol))], device=bits.device)
+    return (bits.reshape(-1, bits.shape[1] // bits_per_symbol, bits_per_symbol).long() * places).sum(-1)
+
+
+class HardTransmitter(nn.Module):
+    """The deployed transmitter, in the form that is exported; integers out."""
+
+    def __init__(self, model: LinkModel) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("bit_counts", torch.tensor([mode.channel_bits for mode in model.modes]))
+        self.register_buffer("symbol_counts", torch.tensor([mode.symbols for mode in model.modes]))
+
+    def forward(self, features: Tensor, snr_db: Tensor) -> tuple[Tensor, ...]:
+        """(mode, indices, bits, symbols, bit_count, symbol_count), padded to the largest mode."""
+        model, modes = self.model, self.model.modes
+        chosen = model.choose_mode(features, snr_db)
+        found = [
+            codebook.hard_indices(codebook.scores(model.latents(features, mode)))
+            for mode, codebook in ((mode, model.codebook(mode)) for mode in modes)
+        ]
+        indices = _select([_widen(entry, modes.max_tokens, -1) for entry in found], chosen)
+
+        # From here on nothing but the indices and the mode: the exporter cuts the graph at this point.
+        signals = [
+            model.digital_signal(indices[:, : mode.tokens].clamp(0, mode.codebook_size - 1), mode)
+            for mode in modes
+        ]
+        bits = _select([_widen(s.bits, modes.max_bits, 0) for s in signals], chosen)
+        symbols = _select([_widen(s.points, modes.max_symbols, 0) for s in signals], chosen)
+        return (
+            chosen,
+            indices,
+            bits,
+            symbols,
+            self._counts("bit_counts", chosen),
+            self._counts("symbol_counts", chosen),
+        )
+
+    def _counts(self, name: str, chosen: Tensor) -> Tensor:
+        return F.embedding(chosen, self.get_buffer(name)[:, None])[:, 0]
+
+
+class SoftTransmitter(nn.Module):
+    """The soft reference transmitter at one temperature, in the form that is exported."""
+
+    def __init__(self, model: LinkModel, temperature: float) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+
+    def forward(self, features: Tensor, snr_db: Tensor) -> tuple[Tensor, Tensor]:
+        """(mode, symbols_iq), padded to the largest mode."""
+        model, modes = self.model, self.model.modes
+        chosen = model.choose_mode(features, snr_db)
+        symbols = []
+        for mode in modes:
+            scores = model.codebook(mode).scores(model.latents(features, mode))
+            soft = model.soft_transmit(scores, mode, self.temperature).symbols
+            symbols.append(_widen(soft, modes.max_symbols, 0))
+        return chosen, _select(symbols, chosen)
+
+
+class Receiver(nn.Module):
+    """The receiver, in the form that is exported: it sees LLRs, mode and its own weights."""
+
+    def __init__(self, model: LinkModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, llr: Tensor, mode: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(logits, posterior, indices), padded to the largest mode."""
+        model, modes = self.model, self.model.modes
+        logits, posteriors, indices = [], [], []
+        for entry in modes:
+            seen = model.receive(llr[:, : entry.channel_bits], entry)
+            logits.append(model.classify(model.features(seen.embedding, seen.soft_bits, entry)))
+            missing = modes.max_codebook_size - entry.codebook_size
+            posteriors.append(_widen(F.pad(seen.posterior, (0, missing)), modes.max_tokens, 0))
+            indices.append(_widen(seen.posterior.argmax(-1), modes.max_tokens, -1))
+        return _select(logits, mode), _select(posteriors, mode), _select(indices, mode)
+
+
+def _widen(values: Tensor, width: int, fill: int) -> Tensor:
+    """Pad the second axis to ``width``."""
+    if values.shape[1] == width:
+        return values
+    missing = [0, 0] * (values.dim() - 2) + [0, width - values.shape[1]]
+    return F.pad(values, missing, value=fill)
+
+
+def _select(per_mode: list[Tensor], chosen: Tensor) -> Tensor:
+    """Row i of the tensor of its mode: list of (batch, ...) -> (batch, ...)."""
+    if len(per_mode) == 1:
+        return per_mode[0]
+    stacked = torch.stack(per_mode, 1)
+    place = chosen.view(-1, *([1] * (stacked.dim() - 1))).expand(-1, 1, *stacked.shape[2:])
+    return stacked.gather(1, place)[:, 0]

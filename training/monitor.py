@@ -1,0 +1,214 @@
+"""What each epoch reports, where it is written, and when to warn of collapse, with the guide's remedy."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from twophase.link.constellation import qam
+from twophase.link.demap import llr_exact
+from twophase.link.files import write_text
+from twophase.link.modes import Mode
+from twophase.link.noise import esn0_db_to_noise_var
+from twophase.training.config import TrainConfig
+
+__all__ = ["EpochRecord", "MetricsLog", "collapse_warnings", "expected_mean_abs_llr", "read_records"]
+
+VQ_ENTROPY_SHARE = 2.5 / math.log(256)
+"""Reported threshold: 2.5 nats of a codebook of 256, as a share of ln K."""
+SYMBOL_ENTROPY_SHARE = 1.5 / math.log(16)
+"""Reported threshold: 1.5 nats of 16-QAM, as a share of ln M."""
+LLR_FACTOR = 1.5
+"""A mean |LLR| of that many times the value of evenly used hard points is called saturated."""
+CONSISTENCY_LIMIT = 0.05
+DROP_LIMIT = 0.02
+MORE_ENTROPY = (
+    "raise --lambda-entropy to 0.05, raise --temp-freeze-floor, warm up with --entropy-warmup-epochs"
+)
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of ``metrics.jsonl``."""
+
+    epoch: int
+    phase: str
+    vq_temperature: float
+    symbol_temperature: float
+    hard_forward: float
+    """0 soft, 1 hard, between them while hardening gradually."""
+    learning_rate: float
+    losses: dict[str, float]
+    """Mean of each unweighted term and of the total."""
+    train_accuracy_forward: float
+    """Of the training passes themselves."""
+    train_accuracy_hard: float
+    train_accuracy_soft: float
+    validation_accuracy_hard: float
+    validation_accuracy_soft: float
+    validation_loss_hard: float
+    validation_loss_soft: float
+    vq_entropy: float
+    """Nats, of hard indices on the training split."""
+    symbol_entropy: float
+    """Nats, of hard constellation points on the training split."""
+    mean_abs_llr: float
+    revived: int
+    bits_per_sample: float
+    symbols_per_sample: float
+    seconds: float
+
+    def line(self) -> str:
+        """One line for the terminal."""
+        losses = " ".join(f"{name} {value:.4f}" for name, value in self.losses.items())
+        return (
+            f"epoch {self.epoch} {self.phase} "
+            f"vq_T {self.vq_temperature:.3f} sym_T {self.symbol_temperature:.3f} "
+            f"hard_fwd {self.hard_forward:.2f} | {losses} | train hard {self.train_accuracy_hard:.4f} "
+            f"soft {self.train_accuracy_soft:.4f} | val hard {self.validation_accuracy_hard:.4f} "
+            f"soft {self.validation_accuracy_soft:.4f} | "
+            f"H_vq {self.vq_entropy:.3f} H_sym {self.symbol_entropy:.3f} mean|LLR| {self.mean_abs_llr:.2f} | "
+            f"{self.bits_per_sample:.0f} bits {self.symbols_per_sample:.0f} symbols"
+        )
+
+
+def expected_mean_abs_llr(order: int, low_db: float, high_db: float) -> float:
+    """Mean |LLR| of evenly used hard points over an even range of Es/N0; 8 was reported for 16-QAM."""
+    generator = np.random.default_rng(0)
+    esn0_db = np.linspace(low_db, high_db, 4096)
+    noise_var = esn0_db_to_noise_var(esn0_db)
+    constellation = qam(order)
+    sent = constellation.points[generator.integers(order, size=esn0_db.size)]
+    draws = generator.standard_normal((2, esn0_db.size))
+    noise = np.sqrt(noise_var / 2) * (draws[0] + 1j * draws[1])
+    return float(np.abs(llr_exact(sent + noise, constellation, noise_var)).mean())
+
+
+def collapse_warnings(
+    record: EpochRecord, earlier: list[EpochRecord], config: TrainConfig, mode: Mode, llr_reference: float
+) -> dict[str, str]:
+    """Signs of collapse in ``record``: kind -> sentence with the remedy of the method's guide.
+
+    Parameters
+    ----------
+    earlier
+        The records of all epochs before.
+    llr_reference
+        ``expected_mean_abs_llr`` of the mode.
+    """
+    found = {}
+    vq_limit = VQ_ENTROPY_SHARE * math.log(mode.codebook_size)
+    if record.vq_entropy < vq_limit:
+        found["codeword entropy"] = (
+            f"codeword entropy {record.vq_entropy:.2f} nats is below {vq_limit:.2f}: {MORE_ENTROPY}"
+        )
+    symbol_limit = SYMBOL_ENTROPY_SHARE * math.log(mode.order)
+    if record.symbol_entropy < symbol_limit:
+        found["symbol entropy"] = (
+            f"symbol entropy {record.symbol_entropy:.2f} nats is below {symbol_limit:.2f}: {MORE_ENTROPY}"
+        )
+    if record.mean_abs_llr > LLR_FACTOR * llr_reference:
+        found["saturated LLRs"] = (
+            f"mean |LLR| {record.mean_abs_llr:.1f} is above {LLR_FACTOR * llr_reference:.1f}: LLRs saturate "
+            "and carry no gradient; keep --bridge, raise --temp-freeze-floor, lower --train-snr-high-db"
+        )
+    if record.phase == "alignment":
+        found |= _alignment_warnings(record, earlier, config)
+    else:
+        gap = record.validation_accuracy_soft - record.validation_accuracy_hard
+        if config.method == "single-phase" and gap > DROP_LIMIT:
+            found["hard below soft"] = (
+                f"hard validation accuracy is {100 * gap:.1f} points below soft: use --method two-phase"
+            )
+    return found
+
+
+def _alignment_warnings(
+    record: EpochRecord, earlier: list[EpochRecord], config: TrainConfig
+) -> dict[str, str]:
+    found = {}
+    learned = [entry.validation_accuracy_soft for entry in earlier if entry.phase == "learning"]
+    drop = learned[-1] - record.validation_accuracy_hard if learned else 0.0
+    if drop > DROP_LIMIT:
+        found["drop at alignment"] = (
+            f"hard validation accuracy is {100 * drop:.1f} points below the soft one at the end of learning: "
+            "raise --temp-freeze-floor to 0.8, lower --lambda-consistency to 0.3, "
+            "raise --alignment-start-epoch"
+        )
+    gap = abs(record.validation_accuracy_soft - record.validation_accuracy_hard)
+    if gap > DROP_LIMIT:
+        found["soft and hard differ"] = (
+            f"soft and hard validation accuracy differ by {100 * gap:.1f} points: "
+            "raise --lambda-consistency, raise --temp-freeze-floor"
+        )
+    aligned = sum(entry.phase == "alignment" for entry in earlier)
+    if aligned >= 10 and record.losses.get("consistency", 0.0) > CONSISTENCY_LIMIT:
+        found["inconsistent"] = (
+            f"consistency loss {record.losses['consistency']:.3f} stays above {CONSISTENCY_LIMIT}: raise "
+            "--lambda-consistency, make the alignment phase longer"
+        )
+    return found
+
+
+class MetricsLog:
+    """``metrics.jsonl`` and TensorBoard events of a run; a resumed run drops what came after its checkpoint.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    keep
+        Records of epochs up to this one stay.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / "metrics.jsonl"
+        self.records = [record for record in read_records(self.path) if record.epoch <= keep]
+        write_text(self.path, "".join(_as_line(record) for record in self.records))
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=keep + 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def add(self, record: EpochRecord) -> None:
+        """Append one epoch."""
+        self.records.append(record)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(_as_line(record))
+        for name, value in _flat(asdict(record)).items():
+            self._writer.add_scalar(name, value, record.epoch)
+
+
+def read_records(path: Path) -> list[EpochRecord]:
+    """All records of a ``metrics.jsonl``; a half-written last line, as a kill leaves it, is dropped."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [EpochRecord(**json.loads(line)) for line in lines[:-1]]
+
+
+def _as_line(record: EpochRecord) -> str:
+    return json.dumps(asdict(record), allow_nan=False) + "\n"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{name}/")
+        elif not isinstance(value, str) and name != "epoch":
+            flat[prefix + name] = float(value)
+    return flat

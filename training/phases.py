@@ -1,0 +1,158 @@
+"""Both phases of the method, one step each, to be read from top to bottom.
+
+Learning: the forward pass is soft.  Alignment: the forward pass is the deployed, digital one and the
+backward pass goes through the soft surrogate, while a consistency loss ties the soft system to the hard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from twophase.link.modes import Mode
+from twophase.training.config import TrainConfig
+from twophase.training.losses import (
+    commitment_loss,
+    consistency_loss,
+    latent_loss,
+    task_loss,
+    usage_entropy_loss,
+)
+from twophase.training.model import HardSignal, LinkModel, SoftSignal
+from twophase.training.schedule import EpochPlan
+from twophase.training.soft_link import point_probabilities, straight_through
+
+__all__ = ["Batch", "Step", "alignment_step", "charged_energy", "learning_step", "training_snr"]
+
+ENERGY_GROUPS = 8
+"""A batch is charged in groups of similar SNR, as the simulator charges each SNR point of its own."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples and the channel that they meet."""
+
+    features: Tensor
+    """(batch, *input_shape)."""
+    labels: Tensor
+    """(batch,)."""
+    esn0_db: Tensor
+    """(batch,), ascending."""
+    noise: Tensor
+    """(batch, n, 2): standard normal draws."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step yields: the loss to descend, its terms, and what the monitor wants to see."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    """Unweighted terms, scalars."""
+    correct: Tensor
+    """(batch,) bool: right decisions of the forward pass."""
+    llr: Tensor
+    """(batch, channel_bits) of the forward pass."""
+    hard: HardSignal
+    latents: Tensor
+    """(batch, N, C)."""
+
+
+def learning_step(model: LinkModel, mode: Mode, batch: Batch, config: TrainConfig, plan: EpochPlan) -> Step:
+    """Phase 1: soft symbols over the channel, gradients through everything."""
+    latents = model.latents(batch.features, mode)
+    scores = model.codebook(mode).scores(latents)
+    soft = model.soft_transmit(scores, mode, plan.temperature)
+    hard = model.hard_transmit(scores, mode)
+
+    llr = model.llr(soft.symbols, charged_energy(soft.symbols), batch.noise, batch.esn0_db, mode)
+    seen = model.receive(llr, mode)
+    logits = model.classify(model.features(seen.embedding, seen.soft_bits, mode))
+
+    terms = {"task": task_loss(logits, batch.labels)} | _signal_terms(model, mode, latents, soft, hard)
+    loss = _weighted(terms, config, plan)
+    return Step(loss, terms, logits.argmax(1) == batch.labels, llr, hard, latents)
+
+
+def alignment_step(model: LinkModel, mode: Mode, batch: Batch, config: TrainConfig, plan: EpochPlan) -> Step:
+    """Phase 2: hard symbols over the channel, gradients through the soft surrogate, consistency of both."""
+    codebook = model.codebook(mode)
+    latents = model.latents(batch.features, mode)
+    scores = codebook.scores(latents)
+    soft = model.soft_transmit(scores, mode, plan.temperature)
+    hard = model.hard_transmit(scores, mode)
+    soft_codewords = soft.assignment @ codebook.codewords
+
+    forward = torch.lerp(soft.symbols, hard.symbols, plan.hardness)
+    sent = straight_through(forward, soft.symbols)
+    llr = model.llr(sent, charged_energy(sent), batch.noise, batch.esn0_db, mode)
+    seen = model.receive(llr, mode)
+    embedding, soft_bits = seen.embedding, seen.soft_bits
+    if config.bridge:
+        # Adds zero to the value and the soft codeword mix to the gradient, which a saturated LLR blocks.
+        embedding = embedding + (soft_codewords - soft_codewords.detach())
+        expected_bits = 2 * soft.bit_probs[:, : mode.information_bits]
+        soft_bits = soft_bits + (expected_bits - expected_bits.detach())
+    features = model.features(embedding, soft_bits, mode)
+    logits = model.classify(features)
+
+    soft_llr = model.llr(soft.symbols, charged_energy(soft.symbols), batch.noise, batch.esn0_db, mode)
+    soft_seen = model.receive(soft_llr, mode)
+    soft_features = model.features(soft_seen.embedding, soft_seen.soft_bits, mode)
+    terms = {
+        "task": task_loss(logits, batch.labels),
+        "consistency": consistency_loss(soft_seen.embedding, seen.embedding),
+        "auxiliary": consistency_loss(soft_codewords, codebook.lookup(hard.indices))
+        + consistency_loss(soft.symbols, hard.symbols)
+        + consistency_loss(soft_features, features),
+    } | _signal_terms(model, mode, latents, soft, hard)
+    loss = _weighted(terms, config, plan)
+    return Step(loss, terms, logits.argmax(1) == batch.labels, llr, hard, latents)
+
+
+def charged_energy(symbols: Tensor) -> Tensor:
+    """Average energy that each sample's symbols are charged for: the mean over its group of similar SNR.
+
+    Parameters
+    ----------
+    symbols
+        (batch, n, 2), in ascending order of SNR.
+
+    Returns
+    -------
+    (batch,)
+    """
+    energy = symbols.square().sum(-1).mean(-1)
+    groups = energy.tensor_split(min(ENERGY_GROUPS, len(energy)))
+    return torch.cat([group.mean().expand(len(group)) for group in groups]).clamp_min(1e-4)
+
+
+def training_snr(batch: int, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """Es/N0 in dB of each sample, one in each of ``batch`` equal parts of the training range, ascending."""
+    place = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+    return config.train_snr_low_db + (config.train_snr_high_db - config.train_snr_low_db) * place
+
+
+def _signal_terms(
+    model: LinkModel, mode: Mode, latents: Tensor, soft: SoftSignal, hard: HardSignal
+) -> dict[str, Tensor]:
+    points = point_probabilities(soft.bit_probs, model.tables(mode))
+    return {
+        "commitment": commitment_loss(latents, model.codebook(mode).lookup(hard.indices)),
+        "entropy": usage_entropy_loss(soft.assignment) + usage_entropy_loss(points),
+        "latent": latent_loss(latents),
+    }
+
+
+def _weighted(terms: dict[str, Tensor], config: TrainConfig, plan: EpochPlan) -> Tensor:
+    weights = {
+        "task": 1.0,
+        "commitment": config.lambda_commitment,
+        "entropy": plan.lambda_entropy,
+        "latent": config.lambda_latent,
+        "consistency": config.lambda_consistency,
+        "auxiliary": config.lambda_auxiliary,
+    }
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()

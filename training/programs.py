@@ -1,0 +1,129 @@
+"""What training leaves for the exporter: the trained systems as ``torch.export`` programs, and ``link.json``.
+
+A process that loads them needs no model class.
+"""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from twophase.link.demap import LLR_CLIP
+from twophase.link.files import atomic_path
+from twophase.link.manifest import Manifest, Reference, write_manifest
+from twophase.training.config import TrainConfig
+from twophase.training.data import Split, Task
+from twophase.training.model import HardTransmitter, LinkModel, Receiver, SoftTransmitter
+
+__all__ = ["save_programs"]
+
+PACKAGES = ("twophase-link", "torch", "numpy", "scikit-learn")
+
+
+def save_programs(
+    folder: Path,
+    task: Task,
+    config: TrainConfig,
+    deployed: tuple[LinkModel, float],
+    learned: tuple[LinkModel, float] | None,
+    training: dict[str, Any],
+    command: str,
+) -> None:
+    """Write ``programs/*.pt2``, ``eval.npz`` and, last of all, ``link.json``.
+
+    Parameters
+    ----------
+    deployed
+        The model to deploy and the temperature of its soft path.
+    learned
+        The best model of the learning phase and its temperature; None if there was no such phase.
+    training
+        What the manifest says of the training.
+    """
+    model, temperature = deployed
+    files = ["eval.npz"]
+    _save_split(folder / "eval.npz", task.test)
+    programs: dict[str, nn.Module] = {
+        "tx": HardTransmitter(model),
+        "rx": Receiver(model),
+        "soft": SoftTransmitter(model, temperature),
+    }
+    references = []
+    if learned is not None:
+        programs["soft_learning"] = SoftTransmitter(*learned)
+        programs["rx_learning"] = Receiver(learned[0])
+        references.append(
+            Reference(
+                name="learning",
+                description="best model of the learning phase on its soft path, with its own receiver",
+                soft="soft_learning.onnx",
+                rx="rx_learning.onnx",
+                temperature=learned[1],
+            )
+        )
+    references.append(
+        Reference(
+            name="aligned",
+            description="the deployed model on its soft path, with the deployed receiver",
+            soft="soft.onnx",
+            rx="rx.onnx",
+            temperature=temperature,
+        )
+    )
+    for name, module in programs.items():
+        example = _llr_example(model) if name.startswith("rx") else _feature_example(task)
+        _save_program(folder / "programs" / f"{name}.pt2", module, example)
+        files.append(f"programs/{name}.pt2")
+    books = [model.codebook(mode) for mode in model.modes if mode.order == model.link.qam_orders[0]]
+    manifest = Manifest(
+        kind="run",
+        task=task.name,
+        classes=task.classes,
+        input_shape=task.input_shape,
+        link=model.link,
+        codebooks=tuple(tuple(map(tuple, book.codewords.detach().cpu().double().tolist())) for book in books),
+        labels=tuple(tuple(book.labels.cpu().tolist()) for book in books),
+        usage=tuple(
+            tuple((book.usage.cpu().double() / book.usage.cpu().double().sum()).tolist()) for book in books
+        ),
+        llr_clip=LLR_CLIP,
+        references=tuple(references),
+        training=training,
+        provenance={
+            "command": command,
+            "python": platform.python_version(),
+            "versions": {name: version(name) for name in PACKAGES},
+        },
+    )
+    write_manifest(folder, manifest, tuple(files))
+
+
+def _feature_example(task: Task) -> tuple[torch.Tensor, ...]:
+    return torch.zeros(2, *task.input_shape), torch.zeros(2)
+
+
+def _llr_example(model: LinkModel) -> tuple[torch.Tensor, ...]:
+    return torch.zeros(2, model.modes.max_bits), torch.zeros(2, dtype=torch.int64)
+
+
+def _save_program(path: Path, module: nn.Module, example: tuple[torch.Tensor, ...]) -> None:
+    batch = torch.export.Dim("batch")
+    with warnings.catch_warnings(), atomic_path(path) as temporary:
+        # torch 2.13's own tracer and serialiser call parts of torch that it has deprecated.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*|copyreg")
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\..*|copyreg")
+        program = torch.export.export(module.cpu().eval(), example, dynamic_shapes=({0: batch}, {0: batch}))
+        with temporary.open("wb") as stream:
+            torch.export.save(program, stream)
+
+
+def _save_split(path: Path, split: Split) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, input=split.features.cpu().numpy(), label=split.labels.cpu().numpy())
