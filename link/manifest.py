@@ -6,6 +6,8 @@ ONNX graphs.  Both carry the whole definition of the link, so that a reader need
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -106,7 +108,10 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> None:
-    """Hash ``files`` of ``folder`` and write its ``link.json``, last of all and atomically."""
+    """Hash ``files`` of ``folder`` and write its ``link.json``, last of all and atomically.
+
+    The manifest ends with a digest of its own content.
+    """
     hashes = {
         name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
         for name in sorted(files)
@@ -125,7 +130,8 @@ def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> 
             for mode in manifest.modes
         ],
     }
-    write_json(folder / MANIFEST_NAME, head | body)
+    content = head | body
+    write_json(folder / MANIFEST_NAME, content | {"digest": _digest(content)})
 
 
 def load_manifest(folder: Path, kind: Literal["run", "bundle"]) -> Manifest:
@@ -153,7 +159,15 @@ def load_manifest(folder: Path, kind: Literal["run", "bundle"]) -> Manifest:
         raise ArtifactError(f"'{path}' must describe a {kind}, not a {value.get('kind')!r}")
     manifest = _manifest_from(value, path)
     _check_files(folder, manifest)
+    if value.get("digest") != _digest(value):
+        raise ArtifactError(f"'{path}' is altered: its digest is not that of its content")
     return manifest
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """SHA-256 of all entries but the digest itself."""
+    rest = {name: entry for name, entry in content.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _manifest_from(value: dict[str, Any], path: Path) -> Manifest:

@@ -20,7 +20,8 @@ from twophase.link.files import atomic_path
 from twophase.link.manifest import Manifest, Reference, write_manifest
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
-from twophase.training.model import HardTransmitter, LinkModel, Receiver, SoftTransmitter
+from twophase.training.deployed import HardTransmitter, Receiver, SoftTransmitter
+from twophase.training.model import LinkModel
 
 __all__ = ["save_programs"]
 

@@ -138,6 +138,16 @@ def test_a_run_is_no_bundle(folder):
     assert "must describe a run, not a 'bundle'" in refusal(folder, "run")
 
 
+@pytest.mark.parametrize("name", ["codebooks", "usage"])
+def test_a_well_formed_change_of_a_number_is_found(folder, name):
+    def change(value):
+        value[name][0][0] = [0.25, 0.5] if name == "codebooks" else 0.2
+
+    edit(folder, change)
+    with pytest.raises(ArtifactError, match="is altered: its digest is not that of its content"):
+        load_manifest(folder, "bundle")
+
+
 def test_a_truncated_manifest_is_refused(folder):
     text = (folder / MANIFEST_NAME).read_text(encoding="utf-8")
     for length in range(0, len(text) - 2, 61):

@@ -11,7 +11,8 @@ import torch
 from twophase.link.bits import bits_to_symbols, indices_to_bits, pad_bits
 from twophase.link.config import LinkConfig
 from twophase.link.constellation import qam
-from twophase.training.model import HardTransmitter, LinkModel, Receiver, SoftTransmitter
+from twophase.training.deployed import HardTransmitter, Receiver, SoftTransmitter
+from twophase.training.model import LinkModel
 from twophase.training.phases import charged_energy
 
 

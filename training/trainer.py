@@ -1,0 +1,250 @@
+"""One training run: model, optimiser and checkpoints, epoch by epoch."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.modes import Mode
+from twophase.training.checkpoint import (
+    load_checkpoint,
+    load_weights,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from twophase.training.config import TrainConfig
+from twophase.training.data import Task
+from twophase.training.evaluate import evaluate_hard, evaluate_soft, usage_entropies
+from twophase.training.model import LinkModel
+from twophase.training.monitor import EpochRecord, expected_mean_abs_llr
+from twophase.training.phases import Batch, Step, alignment_step, learning_step, training_snr
+from twophase.training.schedule import EpochPlan, learning_rate, plan
+
+__all__ = ["Standing", "Trainer"]
+
+VALIDATION_REPEATS = 8
+GRADIENT_LIMIT = 5.0
+EARLY_STOP_GAP = 0.005
+EARLY_STOP_CONSISTENCY = 0.05
+
+
+@dataclass
+class Standing:
+    """What a run carries from epoch to epoch beside weights, optimiser and records."""
+
+    epoch: int = 0
+    best: float = -1.0
+    """Validation accuracy of checkpoint ``best``; -1 if there is none yet."""
+    learning: float = -1.0
+    """Validation accuracy of checkpoint ``learning``."""
+    aligned_in_a_row: int = 0
+
+
+class Trainer:
+    """One training run: the parts that the epochs share.
+
+    Parameters
+    ----------
+    config
+        All settings.
+    task
+        Its data.
+    """
+
+    def __init__(self, config: TrainConfig, task: Task) -> None:
+        self.config, self.task = config, task
+        self.device = _device(config)
+        if config.batch_size > len(task.train):
+            raise InputError(
+                "batch_size", f"be at most {len(task.train)} (training samples)", config.batch_size
+            )
+        torch.set_num_threads(config.threads)
+        self.train, self.validation = task.train.to(self.device), task.validation.to(self.device)
+        self.model = _new_model(config, task).to(self.device)
+        self.mode: Mode = self.model.modes[0]
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.checkpoints = config.folder / "checkpoints"
+        self.standing = Standing()
+        self.llr_reference = expected_mean_abs_llr(
+            self.mode.order, config.train_snr_low_db, config.train_snr_high_db
+        )
+
+    def restore(self) -> None:
+        """Continue from checkpoint ``last``; a run that was stopped in its first epoch starts anew."""
+        if not (self.checkpoints / "last.json").is_file():
+            return
+        checkpoint = load_checkpoint(self.checkpoints, "last")
+        load_weights(self.model, checkpoint, self.checkpoints)
+        restore_optimizer(self.optimizer, checkpoint)
+        self.standing = Standing(**checkpoint.state["standing"])
+
+    def epoch(self, number: int) -> EpochRecord:
+        """Train one epoch, then measure the hard and the soft system.
+
+        All randomness is drawn from generators made of (seed, epoch), so that an epoch does not depend on
+        whether the run was interrupted before it.
+        """
+        started = time.perf_counter()
+        config, model, mode = self.config, self.model, self.mode
+        now = plan(config, number)
+        generator = _epoch_generator(config.seed, number)
+        if number in (1, config.last_learning_epoch + 1):
+            model.codebook(mode).relabel(config.labelling, config.seed)
+        model.train()
+        step_of = alignment_step if now.phase == "alignment" else learning_step
+        order = torch.randperm(len(self.train), generator=generator)
+        steps = len(self.train) // config.batch_size
+        sums: dict[str, float] = defaultdict(float)
+        for index in range(steps):
+            rate = learning_rate(config, (number - 1) * steps + index, config.epochs * steps)
+            members = order[index * config.batch_size : (index + 1) * config.batch_size]
+            step = step_of(model, mode, self._batch(members, generator), config, now)
+            self._descend(step.loss, rate, number)
+            model.codebook(mode).count(step.hard.indices)
+            _accumulate(sums, step, steps)
+        revived = 0
+        if now.phase == "learning" and number < config.last_learning_epoch:
+            revived = model.codebook(mode).revive(step.latents.detach().flatten(0, 1), generator)
+        model.eval()
+        return self._record(now, rate, dict(sums), revived, started)
+
+    def keep(self, record: EpochRecord) -> None:
+        """Update checkpoints ``learning``, ``best`` and ``last`` and the early-stop count after an epoch."""
+        standing, soft = self.standing, record.validation_accuracy_soft
+        standing.epoch = record.epoch
+        weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        if record.phase == "learning" and soft > standing.learning:
+            standing.learning = soft
+            save_checkpoint(self.checkpoints, "learning", weights, _checkpoint_state(record))
+        score = soft if self.config.method == "single-phase" else record.validation_accuracy_hard
+        deployable = self.config.method == "single-phase" or record.hard_forward == 1
+        improved = deployable and score > standing.best
+        if improved:
+            standing.best = score
+            save_checkpoint(self.checkpoints, "best", weights, _checkpoint_state(record))
+        aligned = (
+            record.hard_forward == 1
+            and record.losses["consistency"] < EARLY_STOP_CONSISTENCY
+            and abs(soft - record.validation_accuracy_hard) <= EARLY_STOP_GAP
+            and not improved
+        )
+        standing.aligned_in_a_row = standing.aligned_in_a_row + 1 if aligned else 0
+        everything = weights | optimizer_tensors(self.optimizer)
+        save_checkpoint(
+            self.checkpoints, "last", everything, _checkpoint_state(record) | {"standing": asdict(standing)}
+        )
+
+    @property
+    def finished(self) -> bool:
+        """All epochs trained, or stopped early."""
+        patience = self.config.early_stop_patience
+        return self.standing.epoch >= self.config.epochs or 0 < patience <= self.standing.aligned_in_a_row
+
+    def stored(self, name: str) -> tuple[LinkModel, dict[str, Any]]:
+        """A model with the weights of a checkpoint, and the checkpoint's state."""
+        checkpoint = load_checkpoint(self.checkpoints, name)
+        model = _new_model(self.config, self.task)
+        load_weights(model, checkpoint, self.checkpoints)
+        return model.eval(), checkpoint.state
+
+    def _batch(self, members: torch.Tensor, generator: torch.Generator) -> Batch:
+        config = self.config
+        features = self.train.features[members.to(self.device)]
+        if config.augmentation:
+            features = self.task.augment(features, config.augmentation, generator)
+        if config.input_noise:
+            noise = torch.randn(features.shape, generator=generator).to(self.device)
+            features = features + config.input_noise * noise
+        return Batch(
+            features=features,
+            labels=self.train.labels[members.to(self.device)],
+            esn0_db=training_snr(len(members), config, generator).to(self.device),
+            noise=torch.randn(len(members), self.mode.symbols, 2, generator=generator).to(self.device),
+        )
+
+    def _descend(self, loss: torch.Tensor, rate: float, epoch: int) -> None:
+        if not torch.isfinite(loss):
+            raise ArtifactError(
+                f"the loss is {loss.item()} in epoch {epoch}: lower --learning-rate and start again"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_LIMIT)
+        self.optimizer.step()
+
+    def _record(
+        self, now: EpochPlan, rate: float, sums: dict[str, float], revived: int, started: float
+    ) -> EpochRecord:
+        config, model, mode = self.config, self.model, self.mode
+        train_hard = evaluate_hard(model, mode, self.train, config, 1)
+        train_soft = evaluate_soft(model, mode, self.train, config, 1, now.temperature)
+        hard = evaluate_hard(model, mode, self.validation, config, VALIDATION_REPEATS)
+        soft = evaluate_soft(model, mode, self.validation, config, VALIDATION_REPEATS, now.temperature)
+        vq_entropy, symbol_entropy = usage_entropies(model, mode, self.train)
+        correct, llr = sums.pop("correct"), sums.pop("llr")
+        return EpochRecord(
+            epoch=now.epoch,
+            phase=now.phase,
+            vq_temperature=now.temperature,
+            symbol_temperature=now.symbol_temperature,
+            hard_forward=now.hardness,
+            learning_rate=rate,
+            losses=sums,
+            train_accuracy_forward=correct,
+            train_accuracy_hard=train_hard.accuracy,
+            train_accuracy_soft=train_soft.accuracy,
+            validation_accuracy_hard=hard.accuracy,
+            validation_accuracy_soft=soft.accuracy,
+            validation_loss_hard=hard.loss,
+            validation_loss_soft=soft.loss,
+            vq_entropy=vq_entropy,
+            symbol_entropy=symbol_entropy,
+            mean_abs_llr=llr,
+            revived=revived,
+            bits_per_sample=mode.information_bits,
+            symbols_per_sample=mode.symbols,
+            seconds=time.perf_counter() - started,
+        )
+
+
+def _device(config: TrainConfig) -> torch.device:
+    available = torch.cuda.is_available()
+    if config.device == "cuda" and not available:
+        raise InputError("device", "be auto or cpu where torch finds no CUDA device", config.device)
+    return torch.device("cuda" if available and config.device != "cpu" else "cpu")
+
+
+def _new_model(config: TrainConfig, task: Task) -> LinkModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return LinkModel(config.link, task.input_shape, len(task.classes), config.hidden, config.surrogate)
+
+
+def _epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    state = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state >> 1)
+
+
+def _accumulate(sums: dict[str, float], step: Step, steps: int) -> None:
+    sums["total"] += step.loss.item() / steps
+    for name, term in step.terms.items():
+        sums[name] += term.item() / steps
+    sums["correct"] += step.correct.float().mean().item() / steps
+    sums["llr"] += step.llr.detach().abs().mean().item() / steps
+
+
+def _checkpoint_state(record: EpochRecord) -> dict[str, Any]:
+    entries = asdict(record)
+    del entries["seconds"]
+    return {"epoch": record.epoch, "record": entries}
