@@ -1,0 +1,216 @@
+"""Radio channels and modems of scikit-commpy, seeded; the only module that imports commpy.
+
+Importing commpy takes seconds, so import this module late.
+
+scikit-commpy draws from NumPy's global generator, so that no two runs or workers could be told apart;
+:class:`SeededFlatChannel` draws from a generator that is passed in, in commpy's own order.  Its soft
+demodulator overflows at high SNR and takes one noise variance for all symbols; :class:`CommpyDemapper` feeds
+it one variance at a time and replaces what is not usable, counting every replacement.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twophase.link.bits import symbols_to_bits
+from twophase.link.constellation import Constellation
+from twophase.link.demap import LLR_CLIP, llr_exact
+from twophase.link.errors import InputError, VerificationError
+from twophase.sim.packages import require_scikit_commpy
+from twophase.sim.settings import ChannelName
+
+require_scikit_commpy()
+
+from commpy.channels import SISOFlatChannel  # noqa: E402
+from commpy.modulation import Modem  # noqa: E402
+
+__all__ = ["CommpyDemapper", "FlatChannel", "SeededFlatChannel", "modem"]
+
+# (mean, variance) of the gain.  The mean must be complex: (0, 1) would be a REAL fading channel.
+_FADING = {"awgn": (1 + 0j, 0), "rayleigh": (0j, 1)}
+
+
+class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
+    """commpy's flat channel, drawing from ``rng`` instead of NumPy's global generator.
+
+    The order of the draws is commpy's: noise real, noise imaginary, gain real, gain imaginary.  Under the
+    same underlying generator the output is bit-identical with :class:`commpy.channels.SISOFlatChannel`.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, noise_std: float | None, fading_param: tuple[complex, float]
+    ) -> None:
+        super().__init__(noise_std, fading_param)
+        self._rng = rng
+
+    def generate_noises(self, dims: int | tuple[int, ...]) -> None:
+        """Draw the noise of ``dims`` symbols; commpy's noise_std**2 is twice the complex variance N0."""
+        normal = self._rng.standard_normal
+        self.noises = (normal(dims) + 1j * normal(dims)) * self.noise_std * 0.5
+
+    def propagate(self, msg: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """``gains * msg + noise`` with one independent gain per symbol; keeps gains and noises."""
+        normal = self._rng.standard_normal
+        count = len(msg)
+        self.generate_noises(count)
+        mean, variance = self.fading_param
+        self.channel_gains = mean + (normal(count) + 1j * normal(count)) * np.sqrt(0.5 * variance)
+        self.unnoisy_output = self.channel_gains * msg
+        received: NDArray[np.complex128] = self.unnoisy_output + self.noises
+        return received
+
+
+class FlatChannel:
+    """One pass through the air: gains and noise drawn once, for every system that is compared.
+
+    Parameters
+    ----------
+    name
+        ``"awgn"`` or ``"rayleigh"``: flat, i.i.d. gain per symbol, E|h|^2 = 1.
+    esn0_db
+        Es/N0 in dB for symbols of unit average energy.
+    rng
+        Where gains and noise come from.
+
+    Raises
+    ------
+    InputError
+        If the channel does not exist or the SNR is not finite.
+    """
+
+    def __init__(self, name: ChannelName, esn0_db: float, rng: np.random.Generator) -> None:
+        if name not in _FADING:
+            raise InputError("channel", "be 'awgn' or 'rayleigh'", name)
+        if not math.isfinite(esn0_db):
+            raise InputError("esn0_db", "be finite", esn0_db)
+        self._channel = SeededFlatChannel(rng, None, _FADING[name])
+        self._channel.set_SNR_dB(esn0_db, 1, 1)
+        self.gains: NDArray[np.complex128] = np.empty(0, dtype=np.complex128)
+        """Gains of the last :meth:`propagate`, in the shape that was sent."""
+        self.noise: NDArray[np.complex128] = np.empty(0, dtype=np.complex128)
+        """Its noise, of total complex variance N0."""
+
+    def propagate(self, symbols: ArrayLike) -> NDArray[np.complex128]:
+        """Draw gains and noise and send ``symbols``, complex, any shape; returns the same shape."""
+        # complex64 would make commpy add noise to one axis only.
+        sent = np.asarray(symbols, dtype=np.complex128)
+        received = self._channel.propagate(sent.ravel()).reshape(sent.shape)
+        self.gains = self._channel.channel_gains.reshape(sent.shape)
+        self.noise = self._channel.noises.reshape(sent.shape)
+        return received
+
+    def replay(self, symbols: ArrayLike) -> NDArray[np.complex128]:
+        """Send other ``symbols`` through the SAME gains and noise as the last :meth:`propagate`.
+
+        Raises
+        ------
+        InputError
+            If the shape is not that of the last transmission.
+        """
+        sent = np.asarray(symbols, dtype=np.complex128)
+        if sent.shape != self.gains.shape:
+            raise InputError("symbols", f"have shape {self.gains.shape} of the last transmission", sent.shape)
+        return self.gains * sent + self.noise
+
+
+@cache
+def modem(constellation: Constellation) -> Modem:
+    """Commpy's modem over our TS 38.211 table, after a proof that the table look-up equals it.
+
+    Raises
+    ------
+    VerificationError
+        If commpy maps any point's bits to another point than :meth:`Constellation.modulate` does.
+    """
+    # The default would permute the points by a Gray code; they are in Gray order already.
+    made = Modem(constellation.points, reorder_as_gray=False)
+    numbers = np.arange(constellation.order)
+    bits = symbols_to_bits(numbers, constellation.bits_per_symbol)
+    # int64: commpy's own int8 bits overflow in its modulate at 256-QAM.
+    if not np.array_equal(made.modulate(bits.astype(np.int64)), constellation.modulate(numbers)):
+        raise VerificationError(
+            f"modulation of {constellation.order}-QAM", ["commpy's modem maps bits to other points"]
+        )
+    return made
+
+
+@dataclass
+class CommpyDemapper:
+    """commpy's own soft demodulator with the signature of :func:`twophase.link.demap.llr_exact`.
+
+    It is slow (some 10^4 LLRs a second) and serves as a second reading of the same received symbols.  The
+    symbols are divided by their gain and the noise variance by |gain|^2; symbols of equal variance share a
+    call.  commpy divides sums of plain exponentials, which leave the range of float64 at high SNR: there, and
+    wherever its result is not finite, the exact kernel's value stands in.
+    """
+
+    replaced: int = 0
+    """LLRs that commpy could not give, or gave from sums outside the range of float64."""
+    total: int = 0
+    """LLRs asked for."""
+    largest_difference: float = 0.0
+    """Largest |commpy - exact| where commpy's value was used."""
+
+    def __call__(
+        self,
+        received: ArrayLike,
+        constellation: Constellation,
+        noise_var: ArrayLike,
+        gain: ArrayLike = 1.0,
+        clip: float = LLR_CLIP,
+    ) -> NDArray[np.float64]:
+        """LLRs, (..., n) to (..., n * bits_per_symbol), finite and clipped.
+
+        Raises
+        ------
+        InputError
+            As :func:`twophase.link.demap.llr_exact`.
+        VerificationError
+            If commpy's finite LLRs differ from the exact ones by more than rounding.
+        """
+        exact = llr_exact(received, constellation, noise_var, gain, clip)
+        y = np.asarray(received, dtype=np.complex128)
+        h = np.broadcast_to(np.asarray(gain, dtype=np.complex128), y.shape).ravel()
+        n0 = np.broadcast_to(np.asarray(noise_var, dtype=np.float64), y.shape).ravel()
+        with np.errstate(all="ignore"):
+            equalised = y.ravel() / h
+            variance = n0 / np.abs(h) ** 2
+            raw = _commpy_llr(equalised, constellation, variance)
+            nearest = np.abs(equalised[:, np.newaxis] - constellation.points).min(axis=1) ** 2 / variance
+            # The smaller of the two sums is about exp of minus this.
+            exponent = nearest[:, np.newaxis] + np.abs(raw)
+        usable = exponent < _SAFE_EXPONENT
+        expected = exact.reshape(raw.shape)
+        llr = np.where(usable, np.clip(raw, -clip, clip), expected)
+        difference = float(np.abs(llr - expected).max(initial=0.0))
+        if difference > _ROUNDING:
+            raise VerificationError(
+                "commpy's soft demodulator", [f"finite LLRs differ from the exact ones by {difference:.3g}"]
+            )
+        self.replaced += int(usable.size - np.count_nonzero(usable))
+        self.total += usable.size
+        self.largest_difference = max(self.largest_difference, difference)
+        return llr.reshape(exact.shape)
+
+
+_SAFE_EXPONENT = 700.0  # from exp(-708) on float64 is denormal and sums lose their digits; NaN fails too
+_ROUNDING = 1e-6
+
+
+def _commpy_llr(
+    equalised: NDArray[np.complex128], constellation: Constellation, variance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Raw LLRs, shape (symbols, bits_per_symbol); one call for each run of symbols of equal variance."""
+    device = modem(constellation)
+    llr = np.empty((equalised.size, constellation.bits_per_symbol))
+    edges = np.flatnonzero(np.diff(variance, prepend=np.nan, append=np.nan) != 0)
+    for start, stop in itertools.pairwise(edges):
+        block = device.demodulate(equalised[start:stop], "soft", variance[start])
+        llr[start:stop] = block.reshape(stop - start, constellation.bits_per_symbol)
+    return llr

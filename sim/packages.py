@@ -1,0 +1,71 @@
+"""Make sure that ``commpy`` is the package of scikit-commpy.
+
+PyPI's ``commpy`` is an unrelated package with the same import name.  Installed beside scikit-commpy it
+overwrites ``commpy/__init__.py`` and leaves the rest, so that imports fail far from the cause or, worse, work
+by halves.  The check looks at files only and imports nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import platform
+from importlib.machinery import PathFinder
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
+from pathlib import Path
+
+from twophase.link.errors import PackageError
+
+__all__ = ["require_scikit_commpy", "versions"]
+
+_REPORTED = ("twophase-link", "scikit-commpy", "numpy", "scipy", "onnxruntime")
+_USED = ("commpy/__init__.py", "commpy/channels.py", "commpy/modulation.py", "commpy/utilities.py")
+_REMEDY = "run: pip uninstall -y commpy scikit-commpy && pip install scikit-commpy==0.8.0"
+
+
+def require_scikit_commpy() -> None:
+    """Make sure that ``import commpy`` gives scikit-commpy, whole and unaltered.
+
+    Raises
+    ------
+    PackageError
+        If scikit-commpy is missing, hidden behind another ``commpy``, or overwritten by one.
+    """
+    spec = PathFinder.find_spec("commpy")
+    if spec is None:
+        raise PackageError(f"the package 'scikit-commpy' must be installed, and is not; {_REMEDY}")
+    try:
+        installed = distribution("scikit-commpy")
+    except PackageNotFoundError:
+        raise _wrong(spec.origin) from None
+    expected = Path(str(installed.locate_file(_USED[0]))).resolve()
+    if spec.origin is None or Path(spec.origin).resolve() != expected:
+        raise _wrong(spec.origin)
+    for path in _overwritten(installed):
+        raise _wrong(str(path))
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _REPORTED}
+
+
+def _overwritten(installed: Distribution) -> list[Path]:
+    """Files of scikit-commpy whose hash is not the one in its record of what it installed."""
+    altered = []
+    for entry in installed.files or ():
+        if entry.as_posix() not in _USED or entry.hash is None:
+            continue
+        path = Path(str(entry.locate()))
+        digest = hashlib.new(entry.hash.mode, path.read_bytes() if path.is_file() else b"").digest()
+        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != entry.hash.value:
+            altered.append(path)
+    return altered
+
+
+def _wrong(found: str | None) -> PackageError:
+    where = found or "a folder without __init__.py"
+    return PackageError(
+        f"the package 'commpy' must be the one of scikit-commpy, not '{where}' "
+        f"(PyPI's 'commpy' is another project and overwrites it); {_REMEDY}"
+    )

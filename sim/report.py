@@ -1,0 +1,113 @@
+"""The files of a report: ``report.json``, ``report.csv``, ``accuracy.png`` and a self-contained page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from twophase.link.errors import InputError
+from twophase.sim.plots import accuracy_png, accuracy_svg, ber_svg, gap_svg
+from twophase.sim.results import verdict_reason
+from twophase.sim.tables import csv_text
+
+__all__ = ["REPORT_PAGE", "render", "require_writable", "write_report"]
+
+REPORT_PAGE = "report.html"
+_CHANNELS = {"awgn": "AWGN", "rayleigh": "flat Rayleigh fading"}
+
+Report = dict[str, Any]
+
+
+def render(report: Report) -> dict[str, bytes]:
+    """All files of a report, name to content; they depend on the content of ``report.json`` alone."""
+    return {
+        "accuracy.png": accuracy_png(report),
+        REPORT_PAGE: _page(report).encode(),
+        "report.csv": csv_text(report).encode(),
+        # Last: who finds report.json finds the rest too.
+        "report.json": (json.dumps(report, indent=2, allow_nan=False) + "\n").encode(),
+    }
+
+
+def write_report(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write ``files`` into ``folder``: all to temporary names first, then renamed.
+
+    Other files of the folder stay.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    with _refused(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".report.", suffix=".tmp", dir=folder))
+        try:
+            for name, content in files.items():
+                (temporary / name).write_bytes(content)
+            for name in files:
+                (temporary / name).replace(folder / name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Try, before a long run, whether a report could be written; leaves nothing behind.
+
+    Raises
+    ------
+    InputError
+        If it could not.
+    """
+    with _refused(folder):
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(20, "not a folder")
+        standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=standing):
+            pass
+
+
+@contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError("out", f"be a folder that can be written ({error.strerror})", str(folder)) from error
+
+
+def _page(report: Report) -> str:
+    source = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {
+        "percent": lambda value: f"{100 * value:.2f}",
+        "points": lambda value: f"{100 * value:+.2f}",
+        "percent_interval": lambda ends: f"{100 * ends[0]:.1f}..{100 * ends[1]:.1f}",
+        "points_interval": lambda ends: f"{100 * ends[0]:+.2f}..{100 * ends[1]:+.2f}",
+        "db": lambda value: f"{value:g}",
+        "number": lambda value: f"{value:.6g}" if isinstance(value, float) else value,
+    }
+    points = report["points"]
+    return environment.from_string(source).render(
+        report=report,
+        channel=_CHANNELS[report["channel"]],
+        reason=verdict_reason(points, report["tolerance"]),
+        worst=min(points, key=lambda point: point["gap"]),
+        names=[entry["name"] for entry in report["references"]],
+        modes=_mean_usage(points),
+        limit=f"{0 - 100 * report['tolerance']:g}",
+        accuracy_svg=accuracy_svg(report),
+        gap_svg=gap_svg(report),
+        ber_svg=ber_svg(report),
+    )
+
+
+def _mean_usage(points: list[dict[str, Any]]) -> dict[str, float]:
+    names = dict.fromkeys(name for point in points for name in point["mode_usage"])
+    return {name: sum(point["mode_usage"].get(name, 0.0) for point in points) / len(points) for name in names}

@@ -1,0 +1,71 @@
+"""A report as text: the table for the terminal and the CSV for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+__all__ = ["csv_text", "result_table"]
+
+Report = dict[str, Any]
+
+
+def result_table(report: Report) -> str:
+    """Aligned columns that look the same on a terminal and in a pipe; accuracies and gaps in percent."""
+    names = [entry["name"] for entry in report["references"]]
+    header = ["Es/N0", "Eb/N0", "deployed", "95 %", *names, "gap", "95 %"]
+    header += ["BER", "theory", "CER", "bound", "verdict"]
+    rows = [_row(point, names) for point in report["points"]]
+    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (header, ["-" * width for width in widths], *rows)
+    ]
+    return "\n".join(lines)
+
+
+def _row(point: dict[str, Any], names: list[str]) -> list[str]:
+    return [
+        f"{point['esn0_db']:g}",
+        f"{point['ebn0_db']:.1f}",
+        f"{100 * point['accuracy_hard']:.2f}",
+        _interval(point["accuracy_hard_ci"], "{:.1f}"),
+        *(f"{100 * point['references'][name]['accuracy']:.2f}" for name in names),
+        f"{100 * point['gap']:+.2f}",
+        _interval(point["gap_ci"], "{:+.2f}"),
+        f"{point['ber']:.1e}",
+        f"{point['ber_theory_usage']:.1e}",
+        f"{point['codeword_error_rate']:.1e}",
+        f"{100 * point['label_bound']:.1f}",
+        point["verdict"],
+    ]
+
+
+def _interval(interval: tuple[float, float], form: str) -> str:
+    return "..".join(form.format(100 * end) for end in interval)
+
+
+def csv_text(report: Report) -> str:
+    """One line per SNR point; intervals, references and mode shares each get columns of their own."""
+    rows = [_flat(point) for point in report["points"]]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, restval=0, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, entry in value.items():
+        # The references' columns need no "references_" in front: their names tell.
+        column = f"{prefix}{name}"
+        if isinstance(entry, dict):
+            flat |= _flat(entry, "" if name == "references" else f"{column}_")
+        elif isinstance(entry, (tuple, list)):
+            flat[f"{column}_low"], flat[f"{column}_high"] = entry
+        else:
+            flat[column] = entry
+    return flat

@@ -1,0 +1,220 @@
+"""tp-sim from the outside: exit status, one clear line, files, quick help."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.tiny_bundle import write_tiny_bundle
+from twophase.link.files import sha256_of
+from twophase.sim.cli import main
+
+QUICK = ("--snr", "12:4:20", "--trials", "2")
+
+
+def _run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    script = "import sys; from twophase.sim.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:twophase", "-c", script, *words],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "40"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Path) -> None:
+    old = write_tiny_bundle(tmp_path / "runs" / "zebra" / "bundle", wrong_receiver=True)
+    new = write_tiny_bundle(tmp_path / "runs" / "apple" / "bundle")
+    os.utime(old / "link.json", (1_000_000_000, 1_000_000_000))
+    result = _run(*QUICK, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    # A pipe gets no progress bar and no wrapped table.
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[-2] == (
+        "verdict: PASS (deployed - soft >= -2 points at all 3 points, one-sided 95 %; "
+        "against: learning, aligned)"
+    )
+    assert lines[-1] == "report: runs/apple/sim/report.html"
+    assert [line.split()[0] for line in lines[2:-2]] == ["12", "16", "20"]
+    assert "\x1b" not in result.stdout
+    folder = tmp_path / "runs" / "apple" / "sim"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "accuracy.png",
+        "report.csv",
+        "report.html",
+        "report.json",
+    ]
+    report = json.loads((folder / "report.json").read_text())
+    assert report["verdict"] == "PASS"
+    assert report["bundle_sha256"] == sha256_of(new / "link.json")
+    assert report["versions"]["scikit-commpy"] == version("scikit-commpy")
+    assert [entry["name"] for entry in report["references"]] == ["learning", "aligned"]
+    # The command in the report repeats it to the last digit.
+    before = (folder / "report.json").read_bytes()
+    words = shlex.split(report["command"])
+    assert words[0] == "tp-sim"
+    assert _run(*words[1:], cwd=tmp_path).returncode == 0
+    assert (folder / "report.json").read_bytes() == before
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_progress_bar_on_stderr_only(
+    bundle: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["--bundle", str(bundle), "--out", str(tmp_path), *QUICK]) == 0
+    assert "20 dB" in terminal.getvalue()
+    assert "100 %" in terminal.getvalue()
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_bundle_that_does_not_work_as_trained_fails(tmp_path: Path, capsys) -> None:
+    folder = write_tiny_bundle(tmp_path / "bundle", wrong_receiver=True)
+    status = main(["--bundle", str(folder), "--snr", "15", "--trials", "1", "--out", str(tmp_path / "here")])
+    assert status == 1
+    assert "verdict: FAIL" in capsys.readouterr().out
+    assert json.loads((tmp_path / "here" / "report.json").read_text())["verdict"] == "FAIL"
+
+
+def test_other_data_channel_and_demapper(bundle: Path, tmp_path: Path, capsys) -> None:
+    with np.load(bundle / "eval.npz") as archive:
+        np.savez(tmp_path / "few.npz", input=archive["input"][:30], label=archive["label"][:30])
+    out = tmp_path / "sim"
+    words = ["--bundle", str(bundle), "--data", str(tmp_path / "few.npz"), "--out", str(out)]
+    words += [
+        "--channel",
+        "rayleigh",
+        "--demapper",
+        "commpy",
+        "--snr",
+        "-2.5:5:3",
+        "--trials",
+        "1",
+        "--seed",
+        "9",
+    ]
+    assert main(words) == 1  # thirty samples cannot show two points
+    printed = capsys.readouterr().out
+    assert "commpy could not give" in printed
+    report = json.loads((out / "report.json").read_text())
+    assert (report["channel"], report["demapper"], report["seed"]) == ("rayleigh", "commpy", 9)
+    assert report["samples"] == 30
+    assert [point["esn0_db"] for point in report["points"]] == [-2.5, 2.5]
+    assert "--snr=-2.5:5:3" in report["command"] or "--snr -2.5:5:3" in report["command"]
+    assert str(tmp_path / "few.npz") in report["command"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--snr", "20:"], "'snr' must be START:STOP or START:STEP:STOP"),
+        (["--snr", ""], "'snr' must be"),
+        (["--snr", "20:0"], "'snr' must be"),
+        (["--snr", "nan"], "'snr' must be"),
+        (["--trials", "0"], "'trials' must be at least 1, not 0"),
+        (["--trials", "many"], "many"),
+        (["--seed", "-3"], "'seed' must be at least 0, not -3"),
+        (["--tolerance", "2"], "'tolerance' must lie in 0..1"),
+        (["--channel", "rice"], "rice"),
+        (["--demapper", "none"], "none"),
+        (["--frequency", "5"], "frequency"),
+        (["--bundle", "{tmp}/absent"], "no bundle is there"),
+        (["--bundle", "{tmp}"], "is no finished bundle: 'link.json' is missing"),
+        (["--data", "{tmp}/absent.npz"], "absent.npz' is missing"),
+        (["--data", "{tmp}/nan.npz"], "'input' must be finite"),
+        (["--data", "{tmp}/shape.npz"], "'input' must have shape (samples, 5), not (4, 6)"),
+        (["--data", "{tmp}/label.npz"], "'label' must lie in 0..3, not 9"),
+        (["--data", "{tmp}/text.npz"], "is no readable .npz archive"),
+        (["--out", "{tmp}/text.npz/sim"], "'out' must be a folder that can be written"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(words, message, bundle: Path, tmp_path: Path, capsys) -> None:
+    label = np.zeros(4, dtype=np.int64)
+    np.savez(tmp_path / "nan.npz", input=np.full((4, 5), np.nan), label=label)
+    np.savez(tmp_path / "shape.npz", input=np.zeros((4, 6)), label=label)
+    np.savez(tmp_path / "label.npz", input=np.zeros((4, 5)), label=label + 9)
+    (tmp_path / "text.npz").write_text("no archive")
+    held = {path.name for path in tmp_path.iterdir()}
+    given = [word.replace("{tmp}", str(tmp_path)) for word in words]
+    defaults = {"--bundle": str(bundle), "--out": str(tmp_path / "sim")}
+    for option, value in defaults.items():
+        if option not in given:
+            given += [option, value]
+    assert main(given) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("tp-sim: error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert {path.name for path in tmp_path.iterdir()} == held
+
+
+@pytest.mark.parametrize("name", ["rx.onnx", "eval.npz"])
+def test_an_altered_bundle_is_refused_from_the_outside(name: str, tmp_path: Path) -> None:
+    folder = write_tiny_bundle(tmp_path / "runs" / "tiny" / "bundle")
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    result = _run(cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert f"{name}' is altered" in result.stderr
+    assert not (folder.parent / "sim").exists()
+
+
+def test_no_bundle_at_all(tmp_path: Path) -> None:
+    result = _run(cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "'runs/*/bundle/link.json' must match a file" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_quick_because_it_imports_nothing_heavy(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from twophase.sim.cli import main\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "finally:\n"
+        "    heavy = {'commpy', 'matplotlib', 'onnxruntime', 'scipy', 'numpy', 'jinja2', 'torch', 'onnx'}\n"
+        "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0
+    assert result.stderr == "[]\n"
+    assert "tp-sim --snr -5:2.5:20 --channel rayleigh" in result.stdout
+    for option in ("snr", "channel", "demapper", "trials", "seed", "bundle", "data", "out", "tolerance"):
+        assert f"--{option}" in result.stdout
+
+
+def test_the_simulator_runs_without_torch_and_onnx(bundle: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from twophase.sim.cli import main\n"
+        f"status = main(['--bundle', {str(bundle)!r}, '--out', 'sim', '--snr', '9', '--trials', '1'])\n"
+        "print(sorted({'torch', 'onnx', 'sklearn', 'onnxscript'} & set(sys.modules)))\n"
+        "sys.exit(status)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,72 @@
+"""PyPI's unrelated ``commpy`` in place of scikit-commpy: noticed before it does harm, in one clear line."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twophase.link.errors import PackageError
+from twophase.sim.packages import require_scikit_commpy, versions
+
+
+def test_the_right_package_passes() -> None:
+    require_scikit_commpy()
+    assert versions()["scikit-commpy"] == "0.8.0"
+
+
+def test_a_foreign_package_in_front_is_refused(tmp_path: Path) -> None:
+    foreign = tmp_path / "path" / "commpy"
+    foreign.mkdir(parents=True)
+    (foreign / "__init__.py").write_text("raise SystemExit('the foreign package was imported')\n")
+    script = "import sys; from twophase.sim.cli import main; sys.exit(main(['--snr', '5']))"
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "path")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert str(foreign) in result.stderr
+    assert "pip uninstall -y commpy scikit-commpy" in result.stderr
+
+
+@pytest.mark.parametrize("overwritten", [False, True])
+def test_an_overwritten_file_is_noticed(overwritten, tmp_path, monkeypatch) -> None:
+    installed = b"the file as it was installed\n"
+    digest = base64.urlsafe_b64encode(hashlib.sha256(installed).digest()).rstrip(b"=").decode()
+    information = tmp_path / "scikit_commpy-0.8.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Name: scikit-commpy\nVersion: 0.8.0\n")
+    (information / "RECORD").write_text(f"commpy/__init__.py,sha256={digest},{len(installed)}\n")
+    (tmp_path / "commpy").mkdir()
+    (tmp_path / "commpy" / "__init__.py").write_bytes(b"another project's\n" if overwritten else installed)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    if overwritten:
+        with pytest.raises(PackageError, match=r"must be the one of scikit-commpy, not '.*__init__\.py'"):
+            require_scikit_commpy()
+    else:
+        require_scikit_commpy()
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(PackageError, match="'scikit-commpy' must be installed"):
+        require_scikit_commpy()
+
+
+def test_a_foreign_package_alone_is_refused(tmp_path, monkeypatch) -> None:
+    (tmp_path / "commpy").mkdir()
+    (tmp_path / "commpy" / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(PackageError, match="must be the one of scikit-commpy"):
+        require_scikit_commpy()

@@ -1,0 +1,127 @@
+"""Counts to figures and verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tools.tiny_bundle import LINK
+from twophase.sim.results import point_results, verdict_of, verdict_reason
+from twophase.sim.settings import Settings
+from twophase.sim.sweep import Tally
+from twophase.sim.theory import qam_ber, simplex_success
+
+MODES = LINK.modes
+SETTINGS = Settings(trials=10)
+
+
+def _tally(esn0_db: float = 6.0, hard: int = 9, samples: int = 400, **soft: int) -> Tally:
+    """Every sample right in ``hard`` of 10 trials, and in so many of each soft reference."""
+    mode = np.array([1, 2] * (samples // 2))
+    right = np.zeros(samples, dtype=bool)
+    right[: samples * 3 // 4] = True
+    return Tally(
+        esn0_db=esn0_db,
+        mode=mode,
+        histograms={1: np.arange(16), 2: np.ones(4, dtype=np.int64)},
+        energy=1.25,
+        reference_energy=dict.fromkeys(soft, 0.5),
+        correct=np.full(samples, hard),
+        reference_correct={name: np.full(samples, count) for name, count in soft.items()},
+        noiseless_correct=right,
+        trials=10,
+        bit_errors=30,
+        bits_sent=1000,
+        codeword_errors=5,
+        codewords_sent=50,
+        abs_llr=2500.0,
+    )
+
+
+def test_every_promised_figure_is_there() -> None:
+    point = point_results([_tally(learning=9, aligned=8)], MODES, 4, SETTINGS)[0]
+    promised = (
+        "esn0_db ebn0_db accuracy_hard accuracy_hard_ci accuracy_soft gap gap_ci references ber ber_ci "
+        "ber_theory ber_theory_usage bit_errors bits_sent codeword_error_rate codeword_errors codewords_sent "
+        "mean_abs_llr bits_per_sample symbols_per_sample samples trials label_bound accuracy_noiseless "
+        "symbol_energy mode_usage verdict"
+    )
+    assert set(promised.split()) <= point.keys()
+    assert {"accuracy", "accuracy_ci", "gap", "gap_ci", "gap_lower_bound", "symbol_energy", "pass"} == (
+        point["references"]["learning"].keys()
+    )
+    assert point["accuracy_soft"] == pytest.approx(0.8)
+    # Modes 1 (6 bits in 2 symbols of 16-QAM) and 2 (4 bits in 2 symbols of QPSK), half of the samples each.
+    assert point["bits_per_sample"] == 5
+    assert point["symbols_per_sample"] == 2
+    assert point["ebn0_db"] == pytest.approx(6.0 - 10 * np.log10(2.5))
+    assert point["mode_usage"] == {"4x16qam": 0.5, "16x4qam": 0.5}
+    assert (point["ber"], point["codeword_error_rate"], point["mean_abs_llr"]) == (0.03, 0.1, 2.5)
+    assert (point["samples"], point["trials"], point["symbol_energy"]) == (400, 10, 1.25)
+    # 120 symbols of 4 bits against 4 symbols of 2 bits.
+    expected = (480 * float(qam_ber(16, 6.0)) + 8 * float(qam_ber(4, 6.0))) / 488
+    assert point["ber_theory"] == pytest.approx(expected)
+
+
+def test_uniform_use_at_unit_energy_gives_the_textbook_curve() -> None:
+    tally = _tally(aligned=9)
+    tally.histograms = {2: np.full(4, 7)}
+    tally.energy = 1.0
+    point = point_results([tally], MODES, 4, SETTINGS)[0]
+    assert point["ber_theory_usage"] == pytest.approx(point["ber_theory"])
+
+
+def test_label_bound_takes_the_best_noise_free_accuracy() -> None:
+    low, high = _tally(0.0, aligned=9), _tally(10.0, aligned=9)
+    high.noiseless_correct[:] = True
+    points = point_results([low, high], MODES, 4, SETTINGS)
+    assert [point["accuracy_noiseless"] for point in points] == [0.75, 1.0]
+    assert points[0]["label_bound"] == pytest.approx(float(simplex_success(4, 2, 0.0)))
+
+
+def test_the_worst_reference_decides() -> None:
+    # Equal to one reference, 10 points below the other, without spread: only the second fails.
+    points = point_results([_tally(hard=9, learning=10, aligned=9)], MODES, 4, SETTINGS)
+    references = points[0]["references"]
+    assert references["aligned"]["pass"] is True
+    assert references["learning"]["pass"] is False
+    assert points[0]["gap"] == pytest.approx(-0.1)
+    assert points[0]["gap_ci"] == references["learning"]["gap_ci"]
+    assert points[0]["verdict"] == verdict_of(points) == "FAIL"
+    reason = verdict_reason(points, 0.02)
+    assert "is not shown at 1 of 1 points (6 dB)" in reason
+    assert reason.endswith("against: learning")
+
+
+def test_one_failing_point_fails_the_whole() -> None:
+    tallies = [_tally(0.0, hard=9, aligned=9), _tally(1.0, hard=8, aligned=9)]
+    points = point_results(tallies, MODES, 4, SETTINGS)
+    assert [point["verdict"] for point in points] == ["PASS", "FAIL"]
+    assert verdict_of(points) == "FAIL"
+    assert verdict_of(points[:1]) == "PASS"
+    assert "at 1 of 2 points (1 dB)" in verdict_reason(points, 0.02)
+
+
+def test_the_tolerance_is_a_bound_on_the_bound() -> None:
+    # No difference at all: the one-sided bound is -1.645/402, and that is what the tolerance must allow.
+    tally = _tally(hard=9, aligned=9)
+    limit = 1.6448536 / 402
+    for tolerance, verdict in ((limit * 1.001, "PASS"), (limit * 0.999, "FAIL")):
+        points = point_results([tally], MODES, 4, Settings(trials=10, tolerance=tolerance))
+        assert verdict_of(points) == verdict
+    # Twenty samples cannot show two points, whatever they show.
+    assert verdict_of(point_results([_tally(samples=20, aligned=9)], MODES, 4, SETTINGS)) == "FAIL"
+
+
+def test_a_missing_learning_reference_is_said() -> None:
+    points = point_results([_tally(aligned=9), _tally(7.0, aligned=9)], MODES, 4, SETTINGS)
+    assert verdict_reason(points, 0.02) == (
+        "deployed - soft >= -2 points at all 2 points, one-sided 95 %; against: aligned only, "
+        "there is no learning reference"
+    )
+    both = point_results([_tally(learning=9, aligned=9)], MODES, 4, SETTINGS)
+    assert verdict_reason(both, 0.02).endswith("at 6 dB, one-sided 95 %; against: learning, aligned")
+    # Where only the aligned one fails, the other was there all the same.
+    worse = point_results([_tally(hard=8, learning=8, aligned=9)], MODES, 4, SETTINGS)
+    assert verdict_reason(worse, 0.0).startswith("deployed - soft >= 0 points is not shown at 1 of 1 points")
+    assert verdict_reason(worse, 0.02).endswith("against: aligned")

@@ -1,0 +1,366 @@
+"""The data path: modes mixed in one batch, energy charged, noise shared, no sample that sees another."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.tiny_bundle import CLASSES, LINK, write_tiny_bundle
+from twophase.link.constellation import qam
+from twophase.link.demap import llr_bruteforce, llr_exact
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.runtime import Transmission
+from twophase.sim import streams
+from twophase.sim.channels import FlatChannel
+from twophase.sim.reception import demap_stream, listen
+from twophase.sim.results import point_results
+from twophase.sim.settings import Settings
+from twophase.sim.streams import by_mode, modulate, soft_stream, transmit
+from twophase.sim.sweep import noise_generator, simulate_point
+from twophase.sim.system import Samples, SoftReference, System, load_samples, load_system
+from twophase.sim.theory import ber_for_usage
+
+MODES = LINK.modes
+
+
+@pytest.fixture(scope="module")
+def system(bundle: Path) -> System:
+    return load_system(bundle)[0]
+
+
+@pytest.fixture(scope="module")
+def samples(bundle: Path) -> Samples:
+    return load_samples(bundle / "eval.npz", (CLASSES + 1,), CLASSES)
+
+
+def test_the_stream_has_unit_energy_and_the_receiver_knows_the_gain(system, samples) -> None:
+    sent = transmit(system.sender, samples.features, 10.0, MODES)
+    stream = modulate(sent, MODES)
+    used = np.arange(MODES.max_symbols) < sent.symbol_count[:, None]
+    assert len(np.unique(sent.mode)) == len(MODES) == 4
+    assert np.mean(np.abs(stream.points[used]) ** 2) == pytest.approx(1.0)
+    assert not stream.points[~used].any()
+    unscaled = np.concatenate(
+        [
+            qam(mode.order).points[sent.symbols[rows, : mode.symbols]].ravel()
+            for mode, rows in by_mode(sent.mode, MODES)
+        ]
+    )
+    assert stream.energy == pytest.approx(np.mean(np.abs(unscaled) ** 2))
+    # The tiny codes do not use the points equally often: there is an energy to charge.
+    assert abs(stream.energy - 1) > 0.01
+    # Undisturbed, the gain brings every symbol back onto its point: LLRs spell the bits.
+    gains = np.full(stream.points.shape, 1 / math.sqrt(stream.energy))
+    llr = demap_stream(llr_exact, stream.points, sent.mode, gains, 1e-3, MODES, 100.0)
+    inside = np.arange(MODES.max_bits) < sent.bit_count[:, None]
+    assert np.array_equal(llr[inside] > 0, sent.bits[inside].astype(bool))
+    assert not llr[~inside].any()
+
+
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
+def test_mixed_modes_equal_sample_by_sample(system, samples, channel) -> None:
+    sent = transmit(system.sender, samples.features, 4.0, MODES)
+    stream = modulate(sent, MODES)
+    air = FlatChannel(channel, 4.0, np.random.default_rng(0))
+    received = air.propagate(stream.points)
+    gains = air.gains / math.sqrt(stream.energy)
+    llr = demap_stream(llr_exact, received, sent.mode, gains, 0.4, MODES, 100.0)
+    classes, indices = listen(system.listener, llr, sent.mode)
+    for row in range(0, len(sent.mode), 7):
+        mode = MODES[int(sent.mode[row])]
+        alone = llr_bruteforce(
+            received[row, : mode.symbols], qam(mode.order).points, 0.4, gains[row, : mode.symbols]
+        )
+        padded = np.zeros(MODES.max_bits)
+        padded[: mode.channel_bits] = alone
+        np.testing.assert_allclose(llr[row], padded, rtol=1e-9, atol=1e-9)
+        reception = system.listener.receive(padded, sent.mode[row])
+        assert reception.classes[0] == classes[row]
+        assert np.array_equal(reception.indices[0], indices[row])
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_results_do_not_depend_on_order_or_batch(system, samples, batch) -> None:
+    sent = transmit(system.sender, samples.features, 2.0, MODES)
+    stream = modulate(sent, MODES)
+    air = FlatChannel("rayleigh", 2.0, np.random.default_rng(1))
+    received = air.propagate(stream.points)
+
+    def hear(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        mode = sent.mode[rows]
+        llr = demap_stream(llr_exact, received[rows], mode, air.gains[rows], 0.6, MODES, 100.0)
+        return (llr, *listen(system.listener, llr, mode))
+
+    everything = hear(np.arange(len(sent.mode)))
+    order = np.random.default_rng(2).permutation(len(sent.mode))
+    pieces = [hear(order[start : start + batch]) for start in range(0, len(order), batch)]
+    for whole, parts in zip(everything, zip(*pieces, strict=True), strict=True):
+        assert np.array_equal(whole[order], np.concatenate(parts))
+
+
+def test_a_point_is_the_same_in_any_grid(system, samples) -> None:
+    settings = Settings(trials=2, seed=3)
+    first = simulate_point(system, samples, 5.0, settings)
+    simulate_point(system, samples, 6.0, settings)
+    again = simulate_point(system, samples, 5.0, settings)
+    assert np.array_equal(first.correct, again.correct)
+    assert (first.bit_errors, first.abs_llr) == (again.bit_errors, again.abs_llr)
+    other = simulate_point(system, samples, 5.0, dataclasses.replace(settings, seed=4))
+    assert other.bit_errors != first.bit_errors or other.abs_llr != first.abs_llr
+
+
+def test_noise_differs_between_points_trials_and_blocks() -> None:
+    keys = [
+        (0, 5.0, 0, 0),
+        (1, 5.0, 0, 0),
+        (0, 5.000001, 0, 0),
+        (0, -5.0, 0, 0),
+        (0, 5.0, 1, 0),
+        (0, 5.0, 0, 1),
+    ]
+    draws = {noise_generator(*key).random() for key in keys}
+    assert len(draws) == len(keys)
+    assert noise_generator(0, 0.0, 2, 3).random() == noise_generator(0, -0.0, 2, 3).random()
+
+
+def test_more_samples_than_a_block(system, samples, monkeypatch) -> None:
+    whole = simulate_point(system, samples, 8.0, Settings(trials=3))
+    monkeypatch.setattr(streams, "BLOCK", 50)
+    blocks = simulate_point(system, samples, 8.0, Settings(trials=3))
+    assert blocks.bits_sent == whole.bits_sent
+    assert blocks.codewords_sent == whole.codewords_sent
+    assert np.array_equal(blocks.noiseless_correct, whole.noiseless_correct)
+    assert blocks.energy == whole.energy
+    # Other noise, the same law: 5 sigma of the difference of two error counts.
+    assert abs(blocks.bit_errors - whole.bit_errors) < 5 * math.sqrt(2 * 4 * whole.bit_errors)
+
+
+@pytest.mark.parametrize(("channel", "esn0_db"), [("awgn", 7.0), ("rayleigh", 7.0), ("awgn", 12.0)])
+def test_bit_errors_meet_theory_at_the_measured_energy(system, samples, channel, esn0_db) -> None:
+    trials = 150
+    tally = simulate_point(system, samples, esn0_db, Settings(channel=channel, trials=trials))
+    point = point_results([tally], MODES, CLASSES, Settings(channel=channel, trials=trials))[0]
+    # A QAM axis may err in two bits at once, so the count's variance is at most doubled.  4.5 sigma of that:
+    # a false alarm in less than 2e-5 of all seeds.
+    expected = point["ber_theory_usage"] * point["bits_sent"]
+    assert expected > 300
+    assert abs(point["bit_errors"] - expected) < 4.5 * math.sqrt(2 * expected)
+    # Not charged for its energy the constellation would be seen at another SNR; the test can tell.
+    uncharged = sum(
+        float(ber_for_usage(counts, MODES[number].order, esn0_db, channel))
+        * counts.sum()
+        * MODES[number].bits_per_symbol
+        * trials
+        for number, counts in tally.histograms.items()
+    )
+    assert abs(uncharged - expected) > 0.01 * expected
+
+
+class _HardPointsAsSoft:
+    """A soft transmitter that sends the deployed one's points, weaker by a factor."""
+
+    def __init__(self, system: System, factor: float) -> None:
+        self._system, self._factor = system, factor
+
+    def send(self, features, snr_db):
+        sent = self._system.sender.send(features, snr_db)
+        points = np.zeros(sent.symbols.shape, dtype=complex)
+        for mode, rows in by_mode(sent.mode, MODES):
+            points[rows, : mode.symbols] = qam(mode.order).points[sent.symbols[rows, : mode.symbols]]
+            points[rows, mode.symbols :] = 7.0  # behind the symbols: must never reach the air
+        return sent.mode, self._factor * points
+
+
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
+def test_soft_goes_through_the_same_air(system, samples, channel) -> None:
+    twin = SoftReference("twin", "", _HardPointsAsSoft(system, 1.0), system.listener)
+    tally = simulate_point(
+        dataclasses.replace(system, references=(twin,)), samples, 1.0, Settings(channel=channel, trials=5)
+    )
+    assert 0 < tally.correct.sum() < tally.correct.size * 5
+    assert np.array_equal(tally.reference_correct["twin"], tally.correct)
+
+
+class _Inner:
+    """Sends the weakest point of 16-QAM only, in mode 1: an average energy of 0.2."""
+
+    def send(self, features, snr_db) -> Transmission:
+        count, mode = len(features), MODES[1]
+        assert (mode.order, mode.symbols, mode.channel_bits) == (16, 2, 8)
+        return Transmission(
+            mode=np.ones(count, dtype=np.int64),
+            indices=np.zeros((count, MODES.max_tokens), dtype=np.int64),
+            bits=np.zeros((count, MODES.max_bits), dtype=np.uint8),
+            symbols=np.zeros((count, MODES.max_symbols), dtype=np.int64),
+            bit_count=np.full(count, mode.channel_bits),
+            symbol_count=np.full(count, mode.symbols),
+        )
+
+
+class _Recording:
+    """A receiver that keeps what it hears."""
+
+    def __init__(self, listener) -> None:
+        self._listener = listener
+        self.heard: list[np.ndarray] = []
+
+    def receive(self, llr, mode):
+        self.heard.append(np.array(llr))
+        return self._listener.receive(llr, mode)
+
+
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
+def test_each_receiver_hears_its_own_stream_at_its_true_scale(system, samples, channel) -> None:
+    deployed, own = _Recording(system.listener), _Recording(system.listener)
+    weak = dataclasses.replace(system, sender=_Inner(), listener=deployed)
+    weak = dataclasses.replace(
+        weak, references=(SoftReference("twin", "", _HardPointsAsSoft(weak, 0.5), own),)
+    )
+    esn0_db, noise_var = 3.0, 10**-0.3
+    tally = simulate_point(weak, samples, esn0_db, Settings(channel=channel, trials=1, seed=8))
+    assert tally.energy == pytest.approx(0.2)
+    assert tally.reference_energy["twin"] == pytest.approx(0.05)
+    # Undisturbed first, then one trial; the twin's own receiver hears the trial only.
+    assert (len(deployed.heard), len(own.heard)) == (2, 1)
+    air = FlatChannel(channel, esn0_db, noise_generator(8, esn0_db, 0, 0))
+    sent = np.zeros((len(samples.labels), MODES.max_symbols), dtype=complex)
+    sent[:, :2] = qam(16).points[0] / math.sqrt(0.2)
+    received = air.propagate(sent)[:, :2]
+    # The same model put another way: not the gain but the constellation carries the scale.
+    for heard, energy in ((deployed.heard[1], 0.2), (own.heard[0], 0.05)):
+        points = qam(16).points / math.sqrt(energy)
+        expected = llr_bruteforce(received, points, noise_var, air.gains[:, :2])
+        np.testing.assert_allclose(heard[:, :8], expected, rtol=1e-9, atol=1e-9)
+    undisturbed = llr_bruteforce(sent[:, :2], qam(16).points / math.sqrt(0.2), noise_var)
+    np.testing.assert_allclose(deployed.heard[0][:, :8], undisturbed, rtol=1e-9, atol=1e-9)
+
+
+def test_bits_are_decided_at_the_true_scale(system, samples) -> None:
+    weak = dataclasses.replace(system, sender=_Inner())
+    assert simulate_point(weak, samples, 30.0, Settings(trials=2)).bit_errors == 0
+
+
+def test_soft_is_scaled_by_its_own_energy(system, samples) -> None:
+    deployed = modulate(transmit(system.sender, samples.features, 1.0, MODES), MODES)
+    weaker = soft_stream(_HardPointsAsSoft(system, 0.5), samples.features, 1.0, MODES)
+    assert weaker.energy == pytest.approx(0.25 * deployed.energy)
+    np.testing.assert_allclose(weaker.points, deployed.points, atol=1e-12)
+
+
+@pytest.mark.parametrize("demapper", ["maxlog", "commpy"])
+def test_other_demappers_read_the_same(system, samples, demapper) -> None:
+    few = Samples(samples.features[:40], samples.labels[:40])
+    exact = simulate_point(system, few, 9.0, Settings(trials=1))
+    other = simulate_point(system, few, 9.0, Settings(trials=1, demapper=demapper))
+    assert other.bit_errors == exact.bit_errors
+    if demapper == "commpy":
+        assert np.array_equal(other.correct, exact.correct)
+        # Undisturbed once, deployed once, and each of two references once.
+        assert other.llrs_total == 4 * exact.bits_sent
+        assert other.llrs_replaced < other.llrs_total // 10
+        assert other.abs_llr == pytest.approx(exact.abs_llr, rel=1e-9)
+    else:
+        assert other.abs_llr != exact.abs_llr
+        assert other.llrs_total == 0
+
+
+def test_high_snr_is_without_error(system, samples) -> None:
+    tally = simulate_point(system, samples, 40.0, Settings(trials=1))
+    assert (tally.bit_errors, tally.codeword_errors) == (0, 0)
+    assert np.array_equal(tally.correct.astype(bool), tally.noiseless_correct)
+    assert tally.abs_llr / tally.bits_sent == 100.0
+
+
+def test_codeword_errors_count_real_tokens_only(system, samples) -> None:
+    tally = simulate_point(system, samples, -30.0, Settings(trials=4))
+    tokens = sum(MODES[int(mode)].tokens for mode in tally.mode)
+    assert tally.codewords_sent == 4 * tokens
+    # In pure noise an index is right once in K.  5 sigma, tokens independent.
+    expected = 4 * sum(
+        mode.tokens * (1 - 1 / mode.codebook_size) * np.sum(tally.mode == n) for n, mode in enumerate(MODES)
+    )
+    assert (
+        abs(tally.codeword_errors - expected) < 5 * math.sqrt(0.25 * tally.codewords_sent) + 0.05 * expected
+    )
+
+
+class _Altered:
+    """A hard transmitter that sends something it must not."""
+
+    def __init__(self, system: System, **changes) -> None:
+        self._system, self._changes = system, changes
+
+    def send(self, features, snr_db) -> Transmission:
+        sent = self._system.sender.send(features, snr_db)
+        changes = {name: change(getattr(sent, name).copy()) for name, change in self._changes.items()}
+        return dataclasses.replace(sent, **changes)
+
+
+def _set(value):
+    def change(array: np.ndarray) -> np.ndarray:
+        array[0, ...] = value
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": _set(4)}, "chooses mode 4 of 4"),
+        ({"mode": _set(-1)}, "chooses mode -1 of 4"),
+        ({"bit_count": _set(1)}, "another number of bits or symbols"),
+        ({"symbol_count": _set(9)}, "another number of bits or symbols"),
+        ({"symbols": _set(16)}, "symbols outside"),
+        ({"indices": _set(99)}, "indices outside"),
+        ({"bits": lambda bits: 1 - bits}, "do not spell its bits"),
+    ],
+)
+def test_a_transmitter_that_breaks_its_mode_is_refused(system, samples, changes, message) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        transmit(_Altered(system, **changes), samples.features, 3.0, MODES)
+
+
+class _Soft:
+    def __init__(self, value: complex) -> None:
+        self._value = value
+
+    def send(self, features, snr_db):
+        return np.zeros(len(features), dtype=np.int64), np.full(
+            (len(features), MODES.max_symbols), self._value
+        )
+
+
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "not finite"), (0j, "no energy")])
+def test_a_soft_transmitter_without_a_signal_is_refused(samples, value, message) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        soft_stream(_Soft(value), samples.features, 3.0, MODES)
+
+
+def test_one_mode_of_several_is_enough(tmp_path: Path) -> None:
+    folder = write_tiny_bundle(tmp_path / "bundle", one_mode=True, samples=60)
+    system, manifest = load_system(folder)
+    samples = load_samples(folder / "eval.npz", manifest.input_shape, CLASSES)
+    tally = simulate_point(system, samples, 12.0, Settings(trials=2))
+    assert set(tally.histograms) == {1}
+    assert tally.bits_sent == 2 * 60 * MODES[1].channel_bits
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trials": 0},
+        {"seed": -1},
+        {"channel": "rice"},
+        {"demapper": "none"},
+        {"tolerance": 1.0},
+        {"tolerance": np.nan},
+    ],
+)
+def test_bad_settings_are_named(changes) -> None:
+    with pytest.raises(InputError, match=f"'{next(iter(changes))}' must"):
+        Settings(**changes)

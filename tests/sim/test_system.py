@@ -1,0 +1,111 @@
+"""Opening a bundle and reading samples: what is wrong is named in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.tiny_bundle import CLASSES, write_tiny_bundle
+from twophase.link.errors import ArtifactError, InputError, LinkError
+from twophase.sim.system import load_samples, load_system
+
+SHAPE = (CLASSES + 1,)
+GOOD = {"input": np.zeros((3, 5), np.float32), "label": np.array([0, 1, 3])}
+
+
+def test_a_bundle_opens_with_its_references(bundle: Path) -> None:
+    system, manifest = load_system(bundle)
+    assert [reference.name for reference in system.references] == ["learning", "aligned"]
+    # The aligned model is received by the deployed receiver, the learning model by its own.
+    assert system.references[1].listener is system.listener
+    assert system.references[0].listener is not system.listener
+    assert system.classes == CLASSES
+    assert manifest.task == "tiny"
+    samples = load_samples(bundle / "eval.npz", manifest.input_shape, system.classes)
+    assert samples.features.shape == (240, 5)
+    assert samples.labels.dtype == np.int64
+
+
+def test_a_bundle_without_reference_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no soft reference"):
+        load_system(write_tiny_bundle(tmp_path / "bundle", references=()))
+
+
+@pytest.mark.parametrize("name", ["tx.onnx", "rx_learning.onnx", "eval.npz", "link.json"])
+@pytest.mark.parametrize("harm", ["missing", "truncated", "altered"])
+def test_a_damaged_bundle_is_refused(name: str, harm: str, tmp_path: Path) -> None:
+    folder = write_tiny_bundle(tmp_path / "bundle")
+    path = folder / name
+    content = path.read_bytes()
+    if harm == "missing":
+        path.unlink()
+    elif harm == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif name == "link.json":
+        path.write_text(json.dumps(json.loads(content) | {"version": 99}))
+    else:
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
+        load_system(folder)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"label": GOOD["label"]}, "'data' must hold the arrays 'input' and 'label', not 'label"),
+        ({"input": GOOD["input"]}, "'data' must hold the arrays 'input' and 'label', not 'input"),
+        (GOOD | {"input": np.zeros((3, 4))}, r"'input' must have shape \(samples, 5\), not \(3, 4\)"),
+        (GOOD | {"input": np.float32(1)}, "'input' must have shape"),
+        (
+            GOOD | {"input": np.zeros((0, 5)), "label": np.zeros(0, int)},
+            "'input' must hold at least one sample",
+        ),
+        (GOOD | {"input": np.full((3, 5), np.nan)}, "'input' must be finite, not .*sample 0"),
+        (GOOD | {"input": np.full((3, 5), 1e300)}, "'input' must be finite"),
+        (GOOD | {"input": np.zeros((3, 5), complex)}, "'input' must be numbers, not 'complex128'"),
+        (GOOD | {"label": np.array([0.0, 1.0, 2.0])}, "'label' must be integers, not 'float64'"),
+        (GOOD | {"label": np.array([0, 1])}, r"'label' must have shape \(3,\)"),
+        (GOOD | {"label": np.array([0, 1, 4])}, r"'label' must lie in 0\.\.3, not 4"),
+        (GOOD | {"label": np.array([0, -1, 2])}, r"'label' must lie in 0\.\.3, not -1"),
+    ],
+)
+def test_bad_samples_are_named(arrays, message, tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=message):
+        load_samples(path, SHAPE, CLASSES)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "text", "array", "pickle", "truncated", "empty"])
+def test_what_is_no_archive_is_named(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "text":
+        path.write_text("one,two\n")
+    elif kind == "array":
+        with path.open("wb") as stream:
+            np.save(stream, GOOD["input"])
+    elif kind == "pickle":
+        np.savez(path, input=np.array([{}], dtype=object), label=GOOD["label"])
+    elif kind == "truncated":
+        np.savez(path, **GOOD)
+        path.write_bytes(path.read_bytes()[:-60])
+    elif kind == "empty":
+        path.touch()
+    with pytest.raises(LinkError, match=r"data\.npz") as caught:
+        load_samples(path, SHAPE, CLASSES)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_with_a_damaged_member_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, input=np.random.default_rng(0).random((300, 5)), label=np.zeros(300, int))
+    content = bytearray(path.read_bytes())
+    content[200:260] = bytes(60)
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"is no readable \.npz archive"):
+        load_samples(path, SHAPE, CLASSES)

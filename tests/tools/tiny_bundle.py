@@ -1,0 +1,248 @@
+"""A small, valid bundle made by hand: four classes, four modes, lookup tables for a model.
+
+The five features of a sample are four class scores and the number of the mode that it wants.  The transmitter
+sends the codewords of the class with the best score; the receiver correlates LLRs with the codewords' bits.
+Soft transmitters send the mean of the points of all classes, weighted by a softmax over the scores.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from twophase.link.bits import bits_to_symbols, indices_to_bits, pad_bits
+from twophase.link.config import LinkConfig
+from twophase.link.constellation import qam
+from twophase.link.manifest import Manifest, Reference, write_manifest
+
+__all__ = ["CLASSES", "LINK", "write_tiny_bundle"]
+
+CLASSES = 4
+LINK = LinkConfig(codebook_sizes=(4, 16), tokens=(3, 1), qam_orders=(4, 16), embedding_dim=2)
+LABELS = ((0, 1, 3, 2), tuple(int(k ^ (k >> 1)) for k in range(16)))
+# Codeword indices that each class sends, for either codebook.
+SENT = (((0, 1, 2), (1, 3, 0), (2, 0, 3), (3, 2, 1)), ((0,), (5,), (10,), (15,)))
+
+
+def write_tiny_bundle(
+    folder: Path,
+    *,
+    references: tuple[str, ...] = ("learning", "aligned"),
+    samples: int = 240,
+    seed: int = 0,
+    wrong_receiver: bool = False,
+    one_mode: bool = False,
+) -> Path:
+    """Write a bundle into ``folder`` and return it.
+
+    ``wrong_receiver`` swaps two classes in the deployed receiver, which the verdict must notice;
+    ``one_mode`` lets every sample want mode 1.
+    """
+    folder.mkdir(parents=True)
+    tables = _tables()
+    _save(folder / "tx.onnx", _transmitter(tables))
+    _save(folder / "rx.onnx", _receiver(tables, swapped=wrong_receiver))
+    _save(folder / "soft.onnx", _soft_transmitter(tables, temperature=0.5))
+    files = ["tx.onnx", "rx.onnx", "soft.onnx", "eval.npz"]
+    if "learning" in references:
+        _save(folder / "soft_learning.onnx", _soft_transmitter(tables, temperature=0.7))
+        _save(folder / "rx_learning.onnx", _receiver(tables, swapped=False))
+        files += ["soft_learning.onnx", "rx_learning.onnx"]
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, CLASSES, samples)
+    scores = 2.0 * np.eye(CLASSES)[label] + 0.5 * rng.standard_normal((samples, CLASSES))
+    wanted = np.ones(samples) if one_mode else rng.integers(0, len(LINK.modes), samples)
+    np.savez(folder / "eval.npz", input=np.column_stack([scores, wanted]).astype(np.float32), label=label)
+    known = {
+        "learning": Reference(
+            "learning",
+            "best model of the learning phase, soft",
+            "soft_learning.onnx",
+            "rx_learning.onnx",
+            0.7,
+        ),
+        "aligned": Reference("aligned", "aligned model on its soft path", "soft.onnx", "rx.onnx", 0.5),
+    }
+    manifest = Manifest(
+        kind="bundle",
+        task="tiny",
+        classes=tuple("abcd"),
+        input_shape=(CLASSES + 1,),
+        link=LINK,
+        codebooks=tuple(tuple((float(k), 0.0) for k in range(size)) for size in LINK.codebook_sizes),
+        labels=LABELS,
+        usage=tuple((1 / size,) * size for size in LINK.codebook_sizes),
+        llr_clip=100.0,
+        references=tuple(known[name] for name in references),
+        training={"method": "by hand", "seed": seed},
+        provenance={},
+    )
+    write_manifest(folder, manifest, tuple(files))
+    return folder
+
+
+def _tables() -> dict[str, np.ndarray]:
+    """What each (mode, class) sends, row ``mode * CLASSES + class``, padded to the widest mode."""
+    modes = LINK.modes
+    rows = len(modes) * CLASSES
+    tables = {
+        "mode": np.repeat(np.arange(len(modes)), CLASSES),
+        "indices": np.full((rows, modes.max_tokens), -1, dtype=np.int64),
+        "bits": np.zeros((rows, modes.max_bits), dtype=np.uint8),
+        "symbols": np.zeros((rows, modes.max_symbols), dtype=np.int64),
+        "bit_count": np.zeros(rows, dtype=np.int64),
+        "symbol_count": np.zeros(rows, dtype=np.int64),
+        "iq": np.zeros((rows, modes.max_symbols, 2), dtype=np.float32),
+    }
+    for number, mode in enumerate(modes):
+        for label in range(CLASSES):
+            row = number * CLASSES + label
+            sent = np.array(SENT[mode.codebook][label])
+            labels = np.array(LABELS[mode.codebook])[sent]
+            bits = pad_bits(indices_to_bits(labels, mode.bits_per_index).ravel(), mode.bits_per_symbol)
+            symbols = bits_to_symbols(bits, mode.bits_per_symbol)
+            points = qam(mode.order).points[symbols]
+            tables["indices"][row, : mode.tokens] = sent
+            tables["bits"][row, : bits.size] = bits
+            tables["symbols"][row, : symbols.size] = symbols
+            tables["bit_count"][row] = bits.size
+            tables["symbol_count"][row] = symbols.size
+            tables["iq"][row, : symbols.size] = np.stack([points.real, points.imag], axis=-1)
+    return tables
+
+
+def _transmitter(tables: dict[str, np.ndarray]) -> onnx.ModelProto:
+    outputs = {
+        "mode": (TensorProto.INT64, ["batch"]),
+        "indices": (TensorProto.INT64, ["batch", LINK.modes.max_tokens]),
+        "bits": (TensorProto.UINT8, ["batch", LINK.modes.max_bits]),
+        "symbols": (TensorProto.INT64, ["batch", LINK.modes.max_symbols]),
+        "bit_count": (TensorProto.INT64, ["batch"]),
+        "symbol_count": (TensorProto.INT64, ["batch"]),
+    }
+    nodes = [
+        *_split_features(),
+        helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
+        helper.make_node("Mul", ["wanted", "classes"], ["first_row"]),
+        helper.make_node("Add", ["first_row", "best"], ["row"]),
+        *(helper.make_node("Gather", [f"{name}_table", "row"], [name], axis=0) for name in outputs),
+    ]
+    constants = {f"{name}_table": tables[name] for name in outputs} | _split_constants()
+    return _model("tx", nodes, _features(), outputs, constants)
+
+
+def _soft_transmitter(tables: dict[str, np.ndarray], temperature: float) -> onnx.ModelProto:
+    width = LINK.modes.max_symbols
+    nodes = [
+        *_split_features(),
+        helper.make_node("Identity", ["wanted"], ["mode"]),
+        helper.make_node("Div", ["scores", "temperature"], ["sharpened"]),
+        helper.make_node("Softmax", ["sharpened"], ["weights"], axis=1),
+        helper.make_node("Unsqueeze", ["weights", "axis_one"], ["row_weights"]),
+        helper.make_node("Gather", ["iq_table", "wanted"], ["candidates"], axis=0),
+        helper.make_node("MatMul", ["row_weights", "candidates"], ["mixed"]),
+        helper.make_node("Reshape", ["mixed", "iq_shape"], ["symbols_iq"]),
+    ]
+    constants = _split_constants() | {
+        "temperature": np.float32(temperature),
+        "axis_one": np.array([1]),
+        "iq_table": tables["iq"].reshape(len(LINK.modes), CLASSES, width * 2),
+        "iq_shape": np.array([-1, width, 2]),
+    }
+    outputs = {"mode": (TensorProto.INT64, ["batch"]), "symbols_iq": (TensorProto.FLOAT, ["batch", width, 2])}
+    return _model("soft", nodes, _features(), outputs, constants)
+
+
+def _receiver(tables: dict[str, np.ndarray], swapped: bool) -> onnx.ModelProto:
+    modes = LINK.modes
+    tokens, codewords, width = modes.max_tokens, modes.max_codebook_size, modes.max_bits
+    used = np.arange(width) < tables["bit_count"][:, None]
+    class_signs = np.where(used, tables["bits"] - 0.5, 0).reshape(len(modes), CLASSES, width)
+    if swapped:
+        class_signs = class_signs[:, [1, 0, 2, 3]]
+    signs = np.zeros((len(modes), tokens, codewords, width))
+    mask = np.full((len(modes), tokens, codewords), -1e9)
+    for number, mode in enumerate(modes):
+        size, step = mode.codebook_size, mode.bits_per_index
+        bits = indices_to_bits(np.array(LABELS[mode.codebook]), step) - 0.5
+        for token in range(mode.tokens):
+            signs[number, token, :size, token * step : (token + 1) * step] = bits
+            mask[number, token, :size] = 0
+    used_token = np.array([[token < mode.tokens for token in range(tokens)] for mode in modes])
+    nodes = [
+        helper.make_node("Unsqueeze", ["llr", "last_axis"], ["column"]),
+        helper.make_node("Gather", ["class_signs", "mode"], ["class_rows"], axis=0),
+        helper.make_node("MatMul", ["class_rows", "column"], ["class_column"]),
+        helper.make_node("Squeeze", ["class_column", "last_axis"], ["logits"]),
+        helper.make_node("Gather", ["signs", "mode"], ["token_rows"], axis=0),
+        helper.make_node("MatMul", ["token_rows", "column"], ["token_column"]),
+        helper.make_node("Reshape", ["token_column", "token_shape"], ["correlation"]),
+        helper.make_node("Gather", ["mask", "mode"], ["token_mask"], axis=0),
+        helper.make_node("Add", ["correlation", "token_mask"], ["evidence"]),
+        helper.make_node("Softmax", ["evidence"], ["posterior"], axis=2),
+        helper.make_node("ArgMax", ["evidence"], ["likeliest"], axis=2, keepdims=0),
+        helper.make_node("Gather", ["used_token", "mode"], ["is_used"], axis=0),
+        helper.make_node("Where", ["is_used", "likeliest", "absent"], ["indices"]),
+    ]
+    constants = {
+        "last_axis": np.array([2]),
+        "class_signs": class_signs.astype(np.float32),
+        "signs": signs.reshape(len(modes), tokens * codewords, width).astype(np.float32),
+        "token_shape": np.array([-1, tokens, codewords]),
+        "mask": mask.astype(np.float32),
+        "used_token": used_token,
+        "absent": np.int64(-1),
+    }
+    inputs = {"llr": (TensorProto.FLOAT, ["batch", width]), "mode": (TensorProto.INT64, ["batch"])}
+    outputs = {
+        "logits": (TensorProto.FLOAT, ["batch", CLASSES]),
+        "posterior": (TensorProto.FLOAT, ["batch", tokens, codewords]),
+        "indices": (TensorProto.INT64, ["batch", tokens]),
+    }
+    return _model("rx", nodes, inputs, outputs, constants)
+
+
+def _features() -> dict[str, tuple[int, list[str | int]]]:
+    return {
+        "input": (TensorProto.FLOAT, ["batch", CLASSES + 1]),
+        "snr_db": (TensorProto.FLOAT, ["batch"]),
+    }
+
+
+def _split_features() -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Slice", ["input", "zero", "score_end", "one"], ["scores"]),
+        helper.make_node("Gather", ["input", "mode_column"], ["wanted_float"], axis=1),
+        helper.make_node("Cast", ["wanted_float"], ["wanted"], to=TensorProto.INT64),
+    ]
+
+
+def _split_constants() -> dict[str, np.ndarray]:
+    return {
+        "zero": np.array([0]),
+        "score_end": np.array([CLASSES]),
+        "one": np.array([1]),
+        "mode_column": np.int64(CLASSES),
+        "classes": np.int64(CLASSES),
+    }
+
+
+def _model(name, nodes, inputs, outputs, constants) -> onnx.ModelProto:  # type: ignore[no-untyped-def]
+    used = {entry for node in nodes for entry in node.input}
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info(key, *value) for key, value in inputs.items()],
+        [helper.make_tensor_value_info(key, *value) for key, value in outputs.items()],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items() if key in used],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _save(path: Path, model: onnx.ModelProto) -> None:
+    path.write_bytes(model.SerializeToString(deterministic=True))
