@@ -15,7 +15,7 @@ import jinja2
 from twophase.link.errors import InputError
 from twophase.sim.plots import accuracy_png, accuracy_svg, ber_svg, gap_svg
 from twophase.sim.results import verdict_reason
-from twophase.sim.tables import csv_text
+from twophase.sim.tables import csv_text, tenth
 
 __all__ = ["REPORT_PAGE", "render", "require_writable", "write_report"]
 
@@ -91,6 +91,7 @@ def _page(report: Report) -> str:
         "percent_interval": lambda ends: f"{100 * ends[0]:.1f}..{100 * ends[1]:.1f}",
         "points_interval": lambda ends: f"{100 * ends[0]:+.2f}..{100 * ends[1]:+.2f}",
         "db": lambda value: f"{value:g}",
+        "tenth": tenth,
         "number": lambda value: f"{value:.6g}" if isinstance(value, float) else value,
     }
     points = report["points"]
@@ -99,6 +100,8 @@ def _page(report: Report) -> str:
         channel=_CHANNELS[report["channel"]],
         reason=verdict_reason(points, report["tolerance"]),
         worst=min(points, key=lambda point: point["gap"]),
+        # What training says at length, such as the record of the deployed epoch, stands in report.json.
+        training=[item for item in report["training"].items() if not isinstance(item[1], dict)],
         names=[entry["name"] for entry in report["references"]],
         modes=_mean_usage(points),
         limit=f"{0 - 100 * report['tolerance']:g}",

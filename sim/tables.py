@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-__all__ = ["csv_text", "result_table"]
+__all__ = ["csv_text", "result_table", "tenth"]
 
 Report = dict[str, Any]
 
@@ -28,7 +28,7 @@ def result_table(report: Report) -> str:
 def _row(point: dict[str, Any], names: list[str]) -> list[str]:
     return [
         f"{point['esn0_db']:g}",
-        f"{point['ebn0_db']:.1f}",
+        tenth(point["ebn0_db"]),
         f"{100 * point['accuracy_hard']:.2f}",
         _interval(point["accuracy_hard_ci"], "{:.1f}"),
         *(f"{100 * point['references'][name]['accuracy']:.2f}" for name in names),
@@ -40,6 +40,11 @@ def _row(point: dict[str, Any], names: list[str]) -> list[str]:
         f"{100 * point['label_bound']:.1f}",
         point["verdict"],
     ]
+
+
+def tenth(value: float) -> str:
+    """One decimal, and never ``-0.0``."""
+    return f"{round(value, 1) + 0.0:.1f}"
 
 
 def _interval(interval: tuple[float, float], form: str) -> str:

@@ -28,6 +28,7 @@ LLR_FACTOR = 1.5
 """A mean |LLR| of that many times the value of evenly used hard points is called saturated."""
 CONSISTENCY_LIMIT = 0.05
 DROP_LIMIT = 0.02
+SETTLING_EPOCHS = 10
 MORE_ENTROPY = (
     "raise --lambda-entropy to 0.05, raise --temp-freeze-floor, warm up with --entropy-warmup-epochs"
 )
@@ -101,7 +102,16 @@ def collapse_warnings(
         The records of all epochs before.
     llr_reference
         ``expected_mean_abs_llr`` of the mode.
+
+    Returns
+    -------
+    dict
+        Empty in the first ``SETTLING_EPOCHS`` epochs: codebooks start unused, and that is no collapse.  What
+        alignment does is judged after as many epochs of its own.  The last epoch is always judged.
     """
+    last = record.epoch == config.epochs
+    if record.epoch <= SETTLING_EPOCHS and not last:
+        return {}
     found = {}
     vq_limit = VQ_ENTROPY_SHARE * math.log(mode.codebook_size)
     if record.vq_entropy < vq_limit:
@@ -119,7 +129,8 @@ def collapse_warnings(
             "and carry no gradient; keep --bridge, raise --temp-freeze-floor, lower --train-snr-high-db"
         )
     if record.phase == "alignment":
-        found |= _alignment_warnings(record, earlier, config)
+        if last or sum(entry.phase == "alignment" for entry in earlier) >= SETTLING_EPOCHS:
+            found |= _alignment_warnings(record, earlier)
     else:
         gap = record.validation_accuracy_soft - record.validation_accuracy_hard
         if config.method == "single-phase" and gap > DROP_LIMIT:
@@ -129,9 +140,7 @@ def collapse_warnings(
     return found
 
 
-def _alignment_warnings(
-    record: EpochRecord, earlier: list[EpochRecord], config: TrainConfig
-) -> dict[str, str]:
+def _alignment_warnings(record: EpochRecord, earlier: list[EpochRecord]) -> dict[str, str]:
     found = {}
     learned = [entry.validation_accuracy_soft for entry in earlier if entry.phase == "learning"]
     drop = learned[-1] - record.validation_accuracy_hard if learned else 0.0
@@ -147,8 +156,7 @@ def _alignment_warnings(
             f"soft and hard validation accuracy differ by {100 * gap:.1f} points: "
             "raise --lambda-consistency, raise --temp-freeze-floor"
         )
-    aligned = sum(entry.phase == "alignment" for entry in earlier)
-    if aligned >= 10 and record.losses.get("consistency", 0.0) > CONSISTENCY_LIMIT:
+    if record.losses["consistency"] > CONSISTENCY_LIMIT:
         found["inconsistent"] = (
             f"consistency loss {record.losses['consistency']:.3f} stays above {CONSISTENCY_LIMIT}: raise "
             "--lambda-consistency, make the alignment phase longer"

@@ -75,6 +75,16 @@ def test_a_healthy_epoch_is_not_warned_of() -> None:
     assert collapse_warnings(LEARNED, [], CONFIG, MODE, llr_reference=8.0) == {}
 
 
+def test_what_has_just_begun_is_not_judged_but_the_end_always_is() -> None:
+    bad = replace(HEALTHY, vq_entropy=0.0, validation_accuracy_soft=0.99)
+    assert collapse_warnings(replace(bad, epoch=10), [], CONFIG, MODE, llr_reference=8.0) == {}
+    early = collapse_warnings(replace(bad, epoch=20), [LEARNED], CONFIG, MODE, llr_reference=8.0)
+    assert list(early) == ["codeword entropy"]
+    short = replace(CONFIG, epochs=5, alignment_start_epoch=3)
+    end = collapse_warnings(replace(bad, epoch=5), [LEARNED], short, MODE, llr_reference=8.0)
+    assert list(end) == ["codeword entropy", "soft and hard differ"]
+
+
 def test_entropy_thresholds_scale_with_codebook_and_constellation() -> None:
     small = Mode(codebook=0, codebook_size=4, tokens=12, order=4)
     even = replace(HEALTHY, vq_entropy=math.log(4), symbol_entropy=math.log(4))
