@@ -119,7 +119,7 @@ def _call(package: str, *words: object, failures: tuple[int, ...] = ()) -> None:
     command = [sys.executable, "-m", f"twophase.{package}.cli", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and done.returncode not in failures:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
 
 
 def _print_methods(results: dict[Cell, dict[str, Any]]) -> None:

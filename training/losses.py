@@ -37,8 +37,12 @@ def consistency_loss(soft: Tensor, hard: Tensor) -> Tensor:
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Entropy in nats over the last axis."""
-    nats: Tensor = torch.special.entr(probabilities).sum(-1)
+    """Entropy in nats over the last axis.
+
+    Rounding can leave a probability a hair below zero, where the entropy is minus infinity, and at zero its
+    slope is infinite; both are met when an assignment is certain.
+    """
+    nats: Tensor = torch.special.entr(probabilities.clamp_min(1e-12)).sum(-1)
     return nats
 
 

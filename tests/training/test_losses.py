@@ -118,7 +118,18 @@ def test_usage_entropy_loss_is_lowest_for_even_use() -> None:
     even = torch.eye(4)[None]
     single = torch.eye(4)[:1].expand(1, 4, 4)
     assert usage_entropy_loss(even).item() == pytest.approx(-math.log(4))
-    assert usage_entropy_loss(single).item() == pytest.approx(0.0)
+    assert usage_entropy_loss(single).item() == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-7])
+def test_entropy_of_a_certain_assignment_is_finite(rounding: float) -> None:
+    """Bit probabilities of 1 + 1e-7 give points below zero; a run ended on an infinite loss for it."""
+    points = torch.tensor([[1.0 + rounding, -rounding]], requires_grad=True)
+    loss = usage_entropy_loss(points)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert points.grad is not None
+    assert torch.isfinite(points.grad).all()
 
 
 def test_latent_loss_is_zero_at_unit_mean_square() -> None:
