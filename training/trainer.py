@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from twophase.link.errors import ArtifactError, InputError
+from twophase.link.errors import InputError
 from twophase.link.modes import Mode
 from twophase.training.checkpoint import (
     load_checkpoint,
@@ -173,9 +173,8 @@ class Trainer:
 
     def _descend(self, loss: torch.Tensor, rate: float, epoch: int) -> None:
         if not torch.isfinite(loss):
-            raise ArtifactError(
-                f"the loss is {loss.item()} in epoch {epoch}: lower --learning-rate and start again"
-            )
+            rule = f"keep the loss finite (it is {loss.item()} in epoch {epoch}): lower it"
+            raise InputError("learning_rate", rule, self.config.learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)

@@ -172,3 +172,11 @@ def test_help_shows_examples_and_does_not_import_torch() -> None:
     assert "Examples:" in done.stdout
     assert "--temp-freeze-floor" in done.stdout
     assert done.stdout.strip().endswith("status 0\nloaded []")
+
+
+def test_a_diverging_run_stops_with_its_remedy(tmp_path: Path) -> None:
+    done = run_command("tp-train", "--out", tmp_path / "run", "--learning-rate", "1e30", "--epochs", "3",
+                       "--alignment-start-epoch", "2")  # fmt: skip
+    assert done.returncode == 2
+    assert "tp-train: error: 'learning_rate' must keep the loss finite" in done.stderr
+    assert not (tmp_path / "run" / "link.json").exists()

@@ -1,0 +1,176 @@
+"""Reading an ONNX graph: who makes a tensor, what it depends on, and the part between two sets of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import onnx
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx.shape_inference import InferenceError
+
+__all__ = ["INTEGER_TYPES", "GraphView", "all_nodes", "attribute", "problem_of_cut", "subgraphs"]
+
+INTEGER_TYPES = frozenset(
+    {
+        TensorProto.BOOL,
+        *(TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64),
+        *(TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64),
+    }
+)
+"""Types of ONNX that hold whole numbers or truth values."""
+
+_SHAPE_ONLY = frozenset({"Shape", "Size"})
+
+
+class GraphView:
+    """A checked model with its types inferred anew and its tensors by name.
+
+    Parameters
+    ----------
+    model
+        The model; it is not changed.  Types that it states itself, other than those of its inputs and
+        outputs, are not believed.
+
+    Raises
+    ------
+    onnx.checker.ValidationError, InferenceError
+        If the model breaks the ONNX standard or its types do not fit together.
+    """
+
+    def __init__(self, model: ModelProto) -> None:
+        bare = ModelProto()
+        bare.CopyFrom(model)
+        del bare.graph.value_info[:]
+        onnx.checker.check_model(bare, full_check=True)
+        self.model = onnx.shape_inference.infer_shapes(
+            bare, check_type=True, strict_mode=True, data_prop=True
+        )
+        graph = self.model.graph
+        self._producers = {name: node for node in graph.node for name in node.output if name}
+        self._initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self._types = {
+            value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)
+        }
+        self.inputs = frozenset(value.name for value in graph.input)
+        self.outputs = frozenset(value.name for value in graph.output)
+
+    def producer(self, name: str) -> NodeProto | None:
+        """The node that makes a tensor; None for a graph input or a stored constant."""
+        return self._producers.get(name)
+
+    def element_type(self, name: str) -> int:
+        """``TensorProto.DataType`` of a tensor; UNDEFINED if it cannot be inferred."""
+        kind = TensorProto.UNDEFINED
+        if name in self._initializers:
+            kind = self._initializers[name].data_type
+        elif name in self._types:
+            kind = self._types[name].elem_type
+        return int(kind)
+
+    def shape(self, name: str) -> tuple[int | None, ...] | None:
+        """Shape of a tensor, None for a free axis; None if not even the number of axes is known."""
+        if name not in self._types or not self._types[name].HasField("shape"):
+            return None
+        axes = self._types[name].shape.dim
+        return tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in axes)
+
+    def sources(
+        self, names: Collection[str], stop: Collection[str] = (), *, through_shapes: bool = True
+    ) -> frozenset[str]:
+        """Graph inputs that ``names`` depend on by a way that does not pass a tensor of ``stop``.
+
+        A dependence on the shape of a tensor alone counts only with ``through_shapes``.
+        """
+        found: set[str] = set()
+        seen = set(stop)
+        stack = [name for name in names if name not in seen]
+        while stack:
+            name = stack.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in self.inputs:
+                found.add(name)
+            node = self.producer(name)
+            if node is not None and (through_shapes or node.op_type not in _SHAPE_ONLY):
+                stack.extend(_inputs(node))
+        return frozenset(found)
+
+    def is_constant(self, name: str, given: Collection[str] = ()) -> bool:
+        """Whether a tensor's values depend on nothing but the tensors ``given`` (and on shapes)."""
+        return not self.sources([name], given, through_shapes=False)
+
+    def cut(self, inputs: list[str], outputs: list[str]) -> ModelProto:
+        """The part of the model that makes ``outputs`` from ``inputs`` and nothing else, checked.
+
+        Raises
+        ------
+        ValueError, onnx.checker.ValidationError, InferenceError
+            If ``outputs`` need more than ``inputs``.
+        """
+        part = onnx.utils.Extractor(self.model).extract_model(inputs, outputs)
+        onnx.checker.check_model(part, full_check=True)
+        return part
+
+
+def problem_of_cut(view: GraphView, inputs: list[str], outputs: list[str]) -> str | None:
+    """Say why ``outputs`` cannot be cut off behind ``inputs``; None if they can."""
+    leaks = view.sources(outputs, inputs)
+    if leaks:
+        by_value = view.sources(outputs, inputs, through_shapes=False)
+        how = "take values from" if by_value else "take their batch size from"
+        named = sorted(by_value or leaks)
+        return (
+            f"{_listed(outputs)} {how} {_listed(named)} past {_listed(inputs)}: "
+            f"they must be functions of {_listed(inputs)} alone"
+        )
+    try:
+        view.cut(inputs, outputs)
+    except (ValueError, onnx.checker.ValidationError, InferenceError) as error:
+        return f"the part from {_listed(inputs)} to {_listed(outputs)} does not type-check: {error}"
+    return None
+
+
+def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
+    """Every node of a model, those of subgraphs and of functions included."""
+    for node in model.graph.node:
+        yield from _with_subgraphs(node)
+    for function in model.functions:
+        for node in function.node:
+            yield from _with_subgraphs(node)
+
+
+def attribute(node: NodeProto, name: str, default: int) -> int:
+    """An integer attribute of a node."""
+    return next((item.i for item in node.attribute if item.name == name), default)
+
+
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """Graphs that a node holds: branches, loop bodies."""
+    for item in node.attribute:
+        if item.type == AttributeProto.GRAPH:
+            yield item.g
+        yield from item.graphs
+
+
+def _with_subgraphs(node: NodeProto) -> Iterator[NodeProto]:
+    yield node
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            yield from _with_subgraphs(inner)
+
+
+def _inputs(node: NodeProto) -> set[str]:
+    """Inputs of a node; those that its subgraphs capture from around them are in it."""
+    names = {name for name in node.input if name}
+    for graph in subgraphs(node):
+        inside = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
+        inside.update(name for inner in graph.node for name in inner.output)
+        for inner in graph.node:
+            names |= _inputs(inner) - inside
+        names |= {value.name for value in graph.output} - inside
+    return names
+
+
+def _listed(names: Collection[str]) -> str:
+    return " and ".join(f"'{name}'" for name in names)

@@ -1,0 +1,64 @@
+"""Running a graph with ONNX Runtime, on one CPU thread and quietly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnxruntime
+from numpy.typing import NDArray
+
+__all__ = ["GraphRunError", "Session", "Values"]
+
+Values = dict[str, NDArray[Any]]
+"""Arrays by name."""
+
+
+class GraphRunError(RuntimeError):
+    """ONNX Runtime refuses to load or to run a graph."""
+
+
+class Session:
+    """A graph held in memory.
+
+    Parameters
+    ----------
+    serialized
+        Bytes of the model.
+
+    Raises
+    ------
+    GraphRunError
+        If ONNX Runtime cannot load it.
+    """
+
+    def __init__(self, serialized: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        # errors come as exceptions, and its warnings are about nodes that it optimises away
+        options.log_severity_level = 4
+        try:
+            self._session = onnxruntime.InferenceSession(
+                serialized, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise GraphRunError(_first_line(error)) from error
+
+    def run(self, outputs: list[str], feed: Values) -> list[NDArray[Any]]:
+        """Values of ``outputs``, by name.
+
+        Raises
+        ------
+        GraphRunError
+            If the graph fails on these inputs.
+        """
+        try:
+            result: list[NDArray[Any]] = self._session.run(outputs, feed)
+        except Exception as error:
+            raise GraphRunError(_first_line(error)) from error
+        return result
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

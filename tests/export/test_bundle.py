@@ -1,0 +1,192 @@
+"""The bundle: complete, reproducible to the byte, and written only when every proof has passed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from tools.commands import run_command
+from tools.tiny_run import FOUR_MODES, ONE_MODE, TinyTransmitter, build_run
+from twophase.export.bundle import build_bundle
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.manifest import load_manifest
+from twophase.link.runtime import Receiver, SoftTransmitter, Transmitter
+
+RANDOM_INPUTS = 600
+GRAPHS = ("tx.onnx", "rx.onnx", "soft.onnx")
+
+
+class WrongLabels(TinyTransmitter):
+    """Sends the label of the next codeword, and its symbols through a soft search."""
+
+    def __init__(self) -> None:
+        super().__init__(ONE_MODE)
+        self.table_0 = self.table_0.roll(1, dims=0)
+
+    def choose(self, scores: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(scores / 0.7, dim=-1).argmax(dim=-1)
+
+
+@pytest.fixture(scope="module")
+def bundle(four_run: Path, make_shared: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    return make_shared("bundle", lambda folder: build_bundle(four_run, folder, RANDOM_INPUTS))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_everything_is_in_the_bundle_and_listed(bundle: Path, four_run: Path) -> None:
+    manifest = load_manifest(bundle, "bundle")
+    tests = {f"test_data_set_0/input_{number}.pb" for number in range(2)}
+    tests |= {f"test_data_set_0/output_{number}.pb" for number in range(6)}
+    tests |= {f"test_data_set_1/input_{number}.pb" for number in range(2)}
+    tests |= {f"test_data_set_1/output_{number}.pb" for number in range(3)}
+    assert set(manifest.files) == {*GRAPHS, "eval.npz", *tests}
+    assert set(content(bundle)) == {*manifest.files, "link.json"}
+    assert (bundle / "eval.npz").read_bytes() == (four_run / "eval.npz").read_bytes()
+    run = load_manifest(four_run, "run")
+    told_anew = {"kind", "files", "provenance"}
+    for entry in fields(manifest):
+        if entry.name not in told_anew:
+            assert getattr(manifest, entry.name) == getattr(run, entry.name)
+    assert manifest.provenance["made_by"] == run.provenance["made_by"]
+
+
+def test_the_manifest_tells_what_was_proved(bundle: Path) -> None:
+    record = load_manifest(bundle, "bundle").provenance["export"]
+    assert record["proof"]["codewords"] == 48
+    assert record["proof"]["random_inputs"] == RANDOM_INPUTS
+    assert record["compared"]["tx.onnx"]["samples"] == {"test split": 240, "random": RANDOM_INPUTS}
+    assert set(record["compared"]["tx.onnx"]["samples_of_mode"]) == {"0", "1", "2", "3"}
+    counts = record["compared"]["tx.onnx"]["indices"]["torch and ONNX Runtime"]
+    assert counts["compared"] > 0
+    assert counts["different"] == counts["excused"]
+    packages = {"numpy", "onnx", "onnxruntime", "onnxscript", "torch", "twophase-link"}
+    assert set(record["versions"]) == {"python"} | packages
+
+
+def test_the_runtime_sends_and_receives_with_it(bundle: Path, four_run: Path) -> None:
+    with np.load(bundle / "eval.npz") as split:
+        features = split["input"]
+    snr_db = np.linspace(-5.0, 25.0, len(features), dtype=np.float32)
+    sent = Transmitter(bundle).send(features, snr_db)
+    program = torch.export.load(four_run / "programs" / "tx.pt2").module()
+    wanted = program(torch.from_numpy(features), torch.from_numpy(snr_db))
+    for name, value in zip(
+        ("mode", "indices", "bits", "symbols", "bit_count", "symbol_count"), wanted, strict=True
+    ):
+        np.testing.assert_array_equal(getattr(sent, name), value.numpy())
+    assert sorted(np.unique(sent.mode)) == [0, 1, 2, 3]
+    llr = np.where(
+        np.arange(sent.bits.shape[1]) < sent.bit_count[:, None], 20.0 * (2.0 * sent.bits - 1.0), 0.0
+    )
+    received = Receiver(bundle).receive(llr, sent.mode)
+    # without noise the receiver finds the codewords that were sent
+    np.testing.assert_array_equal(received.indices, sent.indices)
+    for reference in load_manifest(bundle, "bundle").references:
+        mode, symbols = SoftTransmitter(bundle, reference.soft).send(features, snr_db)
+        assert symbols.shape == (len(features), FOUR_MODES.modes.max_symbols)
+        assert np.array_equal(mode, sent.mode)
+        Receiver(bundle, file=reference.rx).receive(llr, mode)
+
+
+@pytest.mark.parametrize(("number", "graph"), [(0, "tx.onnx"), (1, "rx.onnx")])
+def test_the_test_data_replays(bundle: Path, number: int, graph: str) -> None:
+    folder = bundle / f"test_data_set_{number}"
+
+    def read(side: str) -> dict[str, np.ndarray]:
+        paths = sorted(folder.glob(f"{side}_*.pb"))
+        tensors = [onnx.TensorProto.FromString(path.read_bytes()) for path in paths]
+        return {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
+
+    session = onnxruntime.InferenceSession(bundle / graph, providers=["CPUExecutionProvider"])
+    inputs, outputs = read("input"), read("output")
+    assert list(inputs) == [value.name for value in session.get_inputs()]
+    assert list(outputs) == [value.name for value in session.get_outputs()]
+    for name, value in zip(outputs, session.run(list(outputs), inputs), strict=True):
+        np.testing.assert_array_equal(value, outputs[name])
+    record = load_manifest(bundle, "bundle").provenance["export"]
+    assert record["test_data"][folder.name] == graph
+
+
+def test_another_process_in_another_folder_makes_the_same_bytes(
+    bundle: Path, four_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "elsewhere"
+    shutil.copytree(four_run, run)
+    done = run_command("tp-export", "--random-inputs", str(RANDOM_INPUTS), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "bundle: runs/elsewhere/bundle"
+    manifest = load_manifest(bundle, "bundle")
+    for name in GRAPHS:
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{name} ")]
+        assert manifest.files[name]["sha256"][:12] in line
+    assert "codewords run through the cut: all 48 of 4 mode(s)" in done.stdout
+    assert "tx.onnx: torch and ONNX Runtime" in done.stdout
+    mine, theirs = content(bundle), content(run / "bundle")
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        assert theirs[name] == value, name
+        assert str(tmp_path).encode() not in value
+        assert str(four_run).encode() not in value
+        assert b"tiny_run" not in value
+
+
+def test_a_wrong_transmitter_is_told_and_leaves_an_older_bundle_as_it_was(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", ONE_MODE, transmitter=WrongLabels(), references=())
+    (run / "bundle").mkdir()
+    (run / "bundle" / "link.json").write_text('{"format": "twophase-link", "kind": "bundle"}')
+    before = content(run)
+    done = run_command("tp-export", "--run", run, "--random-inputs", "100")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    first, *problems = done.stderr.splitlines()
+    assert first.startswith(f"tp-export: error: the bundle of '{run}' failed {len(problems)} check(s):")
+    for problem in (
+        "tx.onnx: Softmax ('node_softmax') stands between the codebook product",
+        "tx.onnx: mode 0 (8x16qam): 'bits' of indices",
+        "tx.onnx: 'bits' are not what the manifest gives",
+    ):
+        assert any(line.startswith(f"  - {problem}") for line in problems), problems
+    assert content(run) == before
+    assert {path.name for path in run.iterdir()} == {"link.json", "eval.npz", "programs", "bundle"}
+
+
+def test_an_older_bundle_is_replaced_and_steps_are_told(bare_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    out.mkdir()
+    (out / "link.json").write_text('{"format": "twophase-link", "kind": "bundle"}')
+    (out / "left-over.onnx").write_text("old")
+    steps: list[str] = []
+    summary = build_bundle(bare_run, out, 100, 3, steps.append)
+    assert steps[0] == "tx.onnx: converting"
+    assert steps[-1] == "writing the bundle"
+    assert len(steps) == len(set(steps)) == 6
+    assert summary.folder == out
+    assert not (out / "left-over.onnx").exists()
+    manifest = load_manifest(out, "bundle")
+    assert set(manifest.provenance["export"]["compared"]) == {"tx.onnx", "rx.onnx"}
+    assert manifest.provenance["export"]["proof"]["seed"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_bad_runs_and_targets_are_refused_before_any_work(bare_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(bare_run, run)
+    with pytest.raises(InputError, match="'out' must be a new or empty folder"):
+        build_bundle(run, run)
+    (run / "programs" / "tx.pt2").write_bytes(b"other")
+    with pytest.raises(ArtifactError, match="truncated or altered"):
+        build_bundle(run, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()

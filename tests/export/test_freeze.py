@@ -1,0 +1,111 @@
+"""Graphs carry the names of the contract and nothing that tells where they were made."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from onnx import ModelProto, TensorProto, helper
+
+from tools.mutate import node
+from tools.tiny_run import FOUR_MODES, export_program, run_manifest
+from twophase.export.freeze import IR_VERSION, OPSET, canonical, freeze, serialize
+from twophase.export.prove import check_interface
+from twophase.export.signature import graph_files, program_file, signature_of
+from twophase.link.errors import ArtifactError
+
+
+def test_the_files_of_a_bundle_follow_from_its_references() -> None:
+    assert graph_files(run_manifest(FOUR_MODES, ())) == ("tx.onnx", "rx.onnx")
+    both = run_manifest(FOUR_MODES, ("learning", "aligned"))
+    assert graph_files(both) == ("tx.onnx", "rx.onnx", "soft_learning.onnx", "rx_learning.onnx", "soft.onnx")
+    assert program_file("soft_learning.onnx") == "programs/soft_learning.pt2"
+
+
+def test_names_versions_and_the_batch_axis(four_tx, four_rx, four_soft) -> None:
+    for name, frozen in (("tx.onnx", four_tx), ("rx.onnx", four_rx), ("soft.onnx", four_soft)):
+        model = frozen.model
+        assert check_interface(model, signature_of(name, frozen.manifest)) == []
+        assert model.ir_version == IR_VERSION == 8
+        assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", OPSET)]
+        assert OPSET == 18
+        axes = {
+            axis.dim_param
+            for value in (*model.graph.input, *model.graph.output, *model.graph.value_info)
+            for axis in value.type.tensor_type.shape.dim
+        }
+        assert axes == {"", "batch"}
+
+
+def test_nothing_tells_where_a_graph_was_made(four_tx) -> None:
+    content = serialize(four_tx.model)
+    for trace in (b"tiny_run", b".py", b"forward", str(Path.home()).encode(), str(Path.cwd()).encode()):
+        assert trace not in content
+    assert serialize(four_tx.model) == serialize(four_tx.copy()) == serialize(canonical(four_tx.model))
+
+
+def test_metadata_and_doc_strings_go_at_every_depth() -> None:
+    def told(entry, text: str = "/home/user/model.py"):
+        entry.doc_string = text
+        if hasattr(entry, "metadata_props"):
+            helper.set_model_props(entry, {"stack_trace": text})
+        return entry
+
+    value = helper.make_tensor_value_info
+    inner = told(node("Identity", ["x"], "same"))
+    branch = helper.make_graph([inner], "then", [], [told(value("same", TensorProto.FLOAT, ["s7"]))])
+    other = helper.make_graph(
+        [node("Neg", ["x"], "less")], "else", [], [value("less", TensorProto.FLOAT, ["s7"])]
+    )
+    chosen = told(node("If", ["c"], "y", then_branch=told(branch), else_branch=other))
+    graph = helper.make_graph(
+        [chosen],
+        "main",
+        [told(value("x", TensorProto.FLOAT, ["s7"])), value("c", TensorProto.BOOL, [])],
+        [value("y", TensorProto.FLOAT, ["2*s7 + s77"])],
+        [told(helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0]))],
+    )
+    body = told(node("Identity", ["a"], "b"))
+    function = told(helper.make_function("own", "F", ["a"], ["b"], [body], [helper.make_opsetid("", 18)]))
+    model: ModelProto = told(helper.make_model(told(graph), functions=[function]))
+    content = serialize(canonical(model))
+    assert b"/home" not in content
+    assert b"stack_trace" not in content
+    assert b"/home" in serialize(model)
+    renamed = canonical(model).graph.output[0].type.tensor_type.shape.dim[0].dim_param
+    assert renamed == "2*batch + s77"
+
+
+def test_a_program_with_another_number_of_tensors_is_refused(four_rx) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        freeze("programs/tx.pt2", four_rx.program, signature_of("tx.onnx", four_rx.manifest))
+    assert str(caught.value) == (
+        "'programs/tx.pt2' must take 2 and give 6 tensors (input, snr_db -> mode, indices, bits, symbols, "
+        "bit_count, symbol_count), not 2 and 3"
+    )
+
+
+def test_an_operation_without_onnx_counterpart_is_told() -> None:
+    class Odd(torch.nn.Module):
+        def forward(self, features: torch.Tensor, snr_db: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return snr_db.to(torch.int64), torch.linalg.svdvals(
+                features[..., None] + snr_db[:, None, None, None]
+            )
+
+    program = export_program(Odd(), (torch.rand(4, 2, 3), torch.rand(4)))
+    with pytest.raises(ArtifactError, match=r"'odd' cannot be converted to ONNX: .+"):
+        freeze("odd", program, signature_of("soft.onnx", run_manifest(FOUR_MODES, ("aligned",))))
+
+
+def test_the_exporter_is_quiet_and_leaves_loggers_as_they_were(
+    four_soft, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("onnxscript")
+    before = logger.level
+    with caplog.at_level(logging.INFO):
+        freeze("soft", four_soft.program, signature_of("soft.onnx", four_soft.manifest))
+    assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
+    assert capfd.readouterr() == ("", "")
+    assert logger.level == before

@@ -1,0 +1,96 @@
+"""The inputs of the comparison: checked, seeded, in the range of the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.tiny_run import FOUR_MODES, LLR_CLIP, eval_split, run_manifest
+from twophase.export.inputs import RANDOM_SNRS_DB, SPLIT_SNRS_DB, feature_batches, llr_batches, load_split
+from twophase.link.errors import ArtifactError
+
+MANIFEST = run_manifest(FOUR_MODES, ())
+SPLIT = eval_split(FOUR_MODES, 40)
+
+
+def test_the_split_is_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "eval.npz", **SPLIT)
+    np.testing.assert_array_equal(load_split(tmp_path / "eval.npz", MANIFEST), SPLIT["input"])
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"input": SPLIT["input"].astype(np.float64)}, "must be float32 of shape (n, 2, 3), not float64"),
+        ({"input": SPLIT["input"][:, :1]}, "not float32 of shape (40, 1, 3)"),
+        ({"input": SPLIT["input"][:0], "label": SPLIT["label"][:0]}, "not float32 of shape (0, 2, 3)"),
+        ({"input": np.full_like(SPLIT["input"], np.nan)}, "must be finite, not NaN or infinity"),
+        ({"label": SPLIT["label"][:-1]}, "must be int64 of shape (40,), not int64 of shape (39,)"),
+        ({"label": SPLIT["label"].astype(np.int32)}, "not int32 of shape (40,)"),
+        ({"label": SPLIT["label"] + 1}, "must lie in 0..4"),
+    ],
+)
+def test_a_split_that_does_not_fit_is_refused(
+    tmp_path: Path, change: dict[str, np.ndarray], rule: str
+) -> None:
+    np.savez(tmp_path / "eval.npz", **(SPLIT | change))
+    with pytest.raises(ArtifactError) as caught:
+        load_split(tmp_path / "eval.npz", MANIFEST)
+    assert rule in str(caught.value)
+
+
+def test_a_damaged_split_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "eval.npz"
+    np.savez(path, input=SPLIT["input"])
+    with pytest.raises(ArtifactError, match="is no test split with 'input' and 'label'"):
+        load_split(path, MANIFEST)
+    np.savez(path, input=np.array([{}]), label=SPLIT["label"])
+    with pytest.raises(ArtifactError, match="is no test split"):
+        load_split(path, MANIFEST)
+    for content in (b"", b"text", b"PK\x03\x04"):
+        path.write_bytes(content)
+        with pytest.raises(ArtifactError, match="is no test split"):
+            load_split(path, MANIFEST)
+
+
+def test_features_cover_the_split_and_the_range_of_the_data() -> None:
+    batches = list(feature_batches(SPLIT["input"], 5000, seed=7))
+    split = [batch for batch in batches if batch.source == "test split"]
+    assert [float(batch.snr_db[0]) for batch in split] == list(SPLIT_SNRS_DB)
+    assert all(np.array_equal(batch.features, SPLIT["input"]) for batch in split)
+    drawn = [batch for batch in batches if batch.source == "random"]
+    features = np.concatenate([batch.features for batch in drawn])
+    snr_db = np.concatenate([batch.snr_db for batch in drawn])
+    assert features.shape == (5000, 2, 3)
+    assert features.dtype == snr_db.dtype == np.float32
+    assert snr_db.min() >= RANDOM_SNRS_DB[0]
+    assert snr_db.max() <= RANDOM_SNRS_DB[1]
+    assert np.ptp(snr_db) > 39
+    # the noise reaches beyond the data by a few tenths of its spread, the uniform half does not
+    low, high = SPLIT["input"].min(axis=0), SPLIT["input"].max(axis=0)
+    outside = ((features < low) | (features > high)).any(axis=(1, 2)).mean()
+    assert 0.0 < outside < 0.5
+    again = list(feature_batches(SPLIT["input"], 5000, seed=7))
+    assert all(
+        np.array_equal(one.features, other.features) for one, other in zip(batches, again, strict=True)
+    )
+    other = list(feature_batches(SPLIT["input"], 5000, seed=8))
+    assert not np.array_equal(batches[-1].features, other[-1].features)
+
+
+def test_llrs_are_clipped_and_zero_behind_each_modes_bits() -> None:
+    batches = list(llr_batches(MANIFEST, 3000, seed=1))
+    extremes, mode = batches[0]
+    assert mode.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert sorted(np.unique(extremes)) == [-LLR_CLIP, 0.0, LLR_CLIP]
+    llr, mode = (np.concatenate(parts) for parts in zip(*batches[1:], strict=True))
+    assert (llr.shape, llr.dtype, mode.dtype) == ((3000, MANIFEST.modes.max_bits), np.float32, np.int64)
+    assert np.abs(llr).max() <= LLR_CLIP
+    assert sorted(np.unique(mode)) == [0, 1, 2, 3]
+    for number, entry in enumerate(MANIFEST.modes):
+        rows = llr[mode == number]
+        assert (rows[:, entry.channel_bits :] == 0).all()
+        assert (rows[:, : entry.channel_bits] != 0).all()
+    assert len(next(llr_batches(MANIFEST, 3000, seed=1, extremes=False))[0]) > 12

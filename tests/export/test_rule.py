@@ -1,0 +1,202 @@
+"""The rule of a codebook search: what counts as nearest-codeword search, and its margin."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from tools.mutate import node
+from tools.tiny_run import FOUR_MODES, ONE_MODE, run_manifest
+from twophase.export import rule
+from twophase.export.graph import GraphView
+from twophase.export.rule import ModeSearch, misfit
+from twophase.export.search import prove_search
+
+
+def rule_of(
+    codebook: np.ndarray, gain: float, scale: float, shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """W and b of the nearest codeword to ``scale * (codebook - shift)``, as the module states them."""
+    moved = codebook - shift
+    return gain * moved.T, -0.5 * gain * scale * np.square(moved).sum(axis=1)
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.sampled_from([2, 8, 64]),
+    gain=st.floats(0.01, 100.0),
+    scale=st.floats(0.1, 10.0),
+    shift=st.floats(-3.0, 3.0),
+)
+def test_a_shifted_and_scaled_codebook_gives_its_nearest_codewords(
+    seed: int, size: int, gain: float, scale: float, shift: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    codebook = rng.standard_normal((size, 4))
+    weights, offsets = rule_of(codebook, gain, scale, np.full(4, shift))
+    assert misfit(weights, offsets + 7.0 * gain, codebook) is None
+    latents = 3.0 * rng.standard_normal((5, 2, 4))
+    found, _ = ModeSearch("z", 2, weights, offsets).nearest(latents)
+    distance = np.linalg.norm(latents[..., np.newaxis, :] - scale * (codebook - shift), axis=-1)
+    np.testing.assert_array_equal(found, distance.argmin(axis=-1))
+
+
+@pytest.mark.parametrize("word", range(8))
+def test_any_altered_codeword_or_offset_is_found(word: int) -> None:
+    codebook = np.random.default_rng(1).standard_normal((8, 4))
+    weights, offsets = rule_of(codebook, 2.0, 1.0, np.zeros(4))
+    weights[word % 4, word] += 1e-3
+    assert f"codeword {word} is not the manifest's" in str(misfit(weights, offsets, codebook))
+    weights, offsets = rule_of(codebook, 2.0, 1.0, np.zeros(4))
+    offsets[word] += 1e-2
+    assert "its offsets are not those of a nearest-codeword" in str(misfit(weights, offsets, codebook))
+
+
+def test_another_number_of_codewords_and_a_barred_one_are_told() -> None:
+    codebook = np.random.default_rng(1).standard_normal((8, 4))
+    weights, offsets = rule_of(codebook, 1.0, 1.0, np.zeros(4))
+    assert misfit(weights[:, :4], offsets[:4], codebook) == "it chooses among 4 codewords, not 8"
+    assert misfit(weights, offsets, codebook[:4]) == "it chooses among 8 codewords, not 4"
+    offsets[3] = -np.inf
+    assert misfit(weights, offsets, codebook) == "it chooses among 7 codewords, not 8"
+
+
+def test_the_margin_is_the_gap_of_the_two_best_scores_over_the_largest_possible_one() -> None:
+    codebook = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    search = ModeSearch("z", 1, codebook.T, -0.5 * np.square(codebook).sum(axis=1))
+    best, margin = search.nearest(np.array([[[1e-6, 2.0]], [[-3.0, 0.0]], [[0.0, 0.0]]]))
+    assert best.tolist() == [[0], [1], [0]]
+    # scores z - 1/2 and -z - 1/2 differ by 2 z; the reach is |z| * 1 + 1/2
+    np.testing.assert_allclose(margin[:, 0], [2e-6 / 2.5, 6.0 / 3.5, 0.0], rtol=1e-6)
+
+
+def test_a_large_batch_is_searched_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    codebook = np.random.default_rng(1).standard_normal((8, 4))
+    search = ModeSearch("z", 2, *rule_of(codebook, 1.0, 1.0, np.zeros(4)))
+    latents = np.random.default_rng(2).standard_normal((11, 3, 4))
+    best, margin = search.nearest(latents)
+    # 48 scores at once are 3 samples of 2 tokens and 8 codewords: the last block is not full
+    monkeypatch.setattr(rule, "_BLOCK", 48)
+    in_blocks = search.nearest(latents)
+    np.testing.assert_array_equal(in_blocks[0], best)
+    np.testing.assert_allclose(in_blocks[1], margin, rtol=1e-9)
+    assert best.shape == margin.shape == (11, 2)
+
+
+# --- reading the rule from graphs of other shapes than the exporter's usual one
+
+
+def search_graph(
+    nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], features: int, tokens: int
+) -> ModelProto:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "search",
+        [
+            value("input", TensorProto.FLOAT, ["batch", features]),
+            value("snr_db", TensorProto.FLOAT, ["batch"]),
+        ],
+        [value("mode", TensorProto.INT64, ["batch"]), value("indices", TensorProto.INT64, ["batch", tokens])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+MODE = [
+    node("GreaterOrEqual", ["snr_db", "limit"], "loud"),
+    node("Cast", ["loud"], "mode", to=TensorProto.INT64),
+]
+LIMIT = {"limit": np.array(10.0, dtype=np.float32)}
+
+
+def selected_graph(stack: np.ndarray, offsets: np.ndarray) -> ModelProto:
+    """One search over the codebook that the mode selects; a mode of ``FOUR_MODES`` is 2 * loud + 1."""
+    nodes = [
+        node("GreaterOrEqual", ["snr_db", "limit"], "loud"),
+        node("Cast", ["loud"], "half", to=TensorProto.INT64),
+        node("Add", ["half", "half"], "twice"),
+        node("Add", ["twice", "one"], "mode"),
+        node("Reshape", ["input", "shape"], "latents"),
+        node("Gather", ["stack", "mode"], "chosen"),
+        node("Gather", ["offsets", "mode"], "heights"),
+        node("MatMul", ["latents", "chosen"], "products"),
+        node("Add", ["products", "heights"], "scores"),
+        node("ArgMax", ["scores"], "indices", axis=-1, keepdims=0),
+    ]
+    shape = {"shape": np.array([-1, 3, 4]), "one": np.array(1)}
+    return search_graph(nodes, {**LIMIT, **shape, "stack": stack, "offsets": offsets}, 12, 3)
+
+
+def stacked() -> tuple[np.ndarray, np.ndarray]:
+    stack, offsets = np.zeros((4, 4, 16), np.float32), np.full((4, 1, 16), -np.inf, np.float32)
+    for number, mode in enumerate(FOUR_MODES.modes):
+        codebook = FOUR_MODES.codebook(mode.codebook)
+        stack[number, :, : len(codebook)] = codebook.T
+        offsets[number, 0, : len(codebook)] = -0.5 * np.square(codebook).sum(axis=1)
+    return stack, offsets
+
+
+def test_a_codebook_that_the_mode_selects_is_read_mode_by_mode() -> None:
+    manifest = run_manifest(FOUR_MODES, ())
+    stack, offsets = stacked()
+    searches, problems = prove_search(GraphView(selected_graph(stack, offsets)), manifest)
+    assert problems == []
+    assert [search.weights.shape[1] for search in searches] == [8, 8, 16, 16]
+    np.testing.assert_allclose(searches[2].weights, FOUR_MODES.codebook(1).T, atol=1e-6)
+    stack[3, 1, 9] += 0.01
+    offsets[1, 0, 8:] = 0.0
+    _, problems = prove_search(GraphView(selected_graph(stack, offsets)), manifest)
+    assert problems[0] == "the search 'node_indices' in mode 1: it chooses among 16 codewords, not 8"
+    assert problems[1].startswith("the search 'node_indices' in mode 3: codeword 9 is not the manifest's")
+    assert len(problems) == 2
+
+
+def flat_graph(offsets: np.ndarray, columns: int = 8) -> ModelProto:
+    """Latents as (batch * tokens, C), as ``nn.Linear`` on a flattened tensor gives them."""
+    nodes = [
+        *MODE,
+        node("Reshape", ["input", "rows"], "latents"),
+        node("Gemm", ["latents", "codebook", "offsets"], "scores", transB=1),
+        node("Reshape", ["scores", "regroup"], "by_token"),
+        node("ArgMax", ["by_token"], "indices", axis=2, keepdims=0),
+    ]
+    shapes = {"rows": np.array([-1, 4]), "regroup": np.array([-1, 3 * 8 // columns, columns])}
+    codebook = {"codebook": ONE_MODE.codebook(0), "offsets": offsets}
+    return search_graph(nodes, {**LIMIT, **shapes, **codebook}, 12, 3 * 8 // columns)
+
+
+def test_flattened_latents_are_read_too() -> None:
+    manifest = run_manifest(ONE_MODE, ())
+    offsets = -0.5 * np.square(ONE_MODE.codebook(0)).sum(axis=1)
+    searches, problems = prove_search(GraphView(flat_graph(offsets)), manifest)
+    assert problems == []
+    assert searches[0].latents == "latents"
+    _, problems = prove_search(GraphView(flat_graph(offsets, columns=4)), manifest)
+    assert len(problems) == 1
+    assert "must have one row for each token, not shape (5, 6, 4)" in problems[0]
+
+
+def test_a_rule_that_differs_from_token_to_token_is_rejected() -> None:
+    nodes = [
+        *MODE,
+        node("Reshape", ["input", "shape"], "latents"),
+        node("MatMul", ["latents", "codebook"], "products"),
+        node("Add", ["products", "offsets"], "scores"),
+        node("ArgMax", ["scores"], "indices", axis=-1, keepdims=0),
+    ]
+    codebook = ONE_MODE.codebook(0)
+    offsets = np.tile(-0.5 * np.square(codebook).sum(axis=1), (3, 1))
+    constants = {**LIMIT, "shape": np.array([-1, 3, 4]), "codebook": codebook.T.copy(), "offsets": offsets}
+    manifest = run_manifest(ONE_MODE, ())
+    assert prove_search(GraphView(search_graph(nodes, constants, 12, 3)), manifest)[1] == []
+    offsets[2, 4] += 0.5
+    _, problems = prove_search(GraphView(search_graph(nodes, constants, 12, 3)), manifest)
+    assert problems == [
+        "the search 'node_indices': the tokens of a sample are not all searched by the same finite rule"
+    ]

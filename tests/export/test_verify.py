@@ -1,0 +1,133 @@
+"""Program against graph: the same model passes, an altered graph does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from tools.mutate import constant, insert_before, insert_behind, node, scalar, store
+from tools.tiny_run import FOUR_MODES, eval_split
+from twophase.export.compare import Tally
+from twophase.export.inputs import SPLIT_SNRS_DB
+from twophase.export.prove import prove_hard
+from twophase.export.verify import verify_receiver, verify_soft, verify_transmitter
+
+FEATURES = eval_split(FOUR_MODES, 40)["input"]
+TORCH = "torch and ONNX Runtime differ in"
+
+
+def verify_tx(tx, model: ModelProto, random_inputs: int = 3000) -> Tally:
+    proof, problems = prove_hard(tx.model, tx.manifest)
+    assert proof is not None, problems
+    return verify_transmitter(tx.program, model, proof.searches, tx.manifest, FEATURES, random_inputs, 0)
+
+
+def test_program_and_graph_of_the_transmitter_agree(four_tx) -> None:
+    tally = verify_tx(four_tx, four_tx.model)
+    assert tally.failures == {}
+    assert tally.samples == {"test split": len(SPLIT_SNRS_DB) * len(FEATURES), "random": 3000}
+    assert sorted(tally.samples_of_mode) == [0, 1, 2, 3]
+    assert sum(tally.samples_of_mode.values()) == sum(tally.samples.values())
+    tokens = sum(count * FOUR_MODES.modes[mode].tokens for mode, count in tally.samples_of_mode.items())
+    assert tally.counts["torch and ONNX Runtime"].compared == tokens
+    assert tally.counts["float64 search and ONNX Runtime"].compared == tokens
+    assert tally.different == tally.excused
+
+
+def test_an_altered_encoder_is_found(four_tx) -> None:
+    model = four_tx.copy()
+    store(model, "second.bias", constant(model, "second.bias") + np.float32(0.05))
+    assert [kind for kind in verify_tx(four_tx, model).failures if kind.startswith(TORCH)] == [
+        f"{TORCH} 'indices'"
+    ]
+
+
+def test_another_choice_of_the_mode_is_found(four_tx) -> None:
+    model = four_tx.copy()
+    store(model, "thresholds", constant(model, "thresholds") + np.float32(1.0))
+    assert f"{TORCH} 'mode'" in verify_tx(four_tx, model).failures
+
+
+def test_altered_labels_are_found_by_both_comparisons(four_tx) -> None:
+    model = four_tx.copy()
+    store(model, "table_1", constant(model, "table_1")[::-1])
+    failures = verify_tx(four_tx, model).failures
+    assert {f"{TORCH} 'bits'", "'bits'"} <= set(failures)
+    assert f"{TORCH} 'indices'" not in failures
+
+
+def test_a_result_that_depends_on_the_batch_is_found(four_tx) -> None:
+    """Features centred over the batch, as batch statistics would: the deployed sample alone differs."""
+    model = four_tx.copy()
+    reader = next(entry for entry in model.graph.node if "input" in entry.input)
+    centre = [node("ReduceMean", ["input", store(model, "first_axis", np.array([0]))], "mean", keepdims=1)]
+    centre += [node("Sub", ["input", "mean"], "centred")]
+    insert_before(model, reader, list(reader.input).index("input"), centre)
+    failures = verify_tx(four_tx, model).failures
+    assert "a sample alone and in its batch differ in 'indices'" in failures
+
+
+def test_a_position_in_the_batch_that_matters_is_found(four_tx) -> None:
+    """Features shifted by the row number: the same batch in another order differs."""
+    model = four_tx.copy()
+    reader = next(entry for entry in model.graph.node if "input" in entry.input)
+    axes = store(model, "row_axes", np.array([1, 2]))
+    ones = [node("Mul", ["snr_db", scalar(model, "nil", 0.0, np.float32)], "zeros")]
+    ones += [node("Add", ["zeros", scalar(model, "unit", 1.0, np.float32)], "ones")]
+    rows = [node("CumSum", ["ones", scalar(model, "along", 0, np.int64)], "row")]
+    rows += [node("Unsqueeze", ["row", axes], "wide_row"), node("Add", ["input", "wide_row"], "shifted")]
+    insert_before(model, reader, list(reader.input).index("input"), [*ones, *rows])
+    assert "a batch in another order and the batch differ in 'indices'" in verify_tx(four_tx, model).failures
+
+
+def test_a_graph_that_cannot_run_is_a_failure_and_not_a_crash(four_tx) -> None:
+    model = four_tx.copy()
+    # codeword numbers beyond the table
+    store(model, "table_1", constant(model, "table_1")[:4])
+    failures = verify_tx(four_tx, model).failures
+    assert failures["comparison"].startswith("comparison broken off: ")
+
+
+def test_without_searches_nothing_is_excused(one_tx) -> None:
+    features = FEATURES
+    tally = verify_transmitter(one_tx.program, one_tx.model, (), one_tx.manifest, features, 500, 0)
+    assert tally.excused == 0
+    assert "float64 search and ONNX Runtime" not in tally.counts
+
+
+def test_program_and_graph_of_the_receiver_agree(four_rx) -> None:
+    tally = verify_receiver("rx.onnx", four_rx.program, four_rx.model, four_rx.manifest, 2500, 0)
+    assert tally.failures == {}
+    # all zero and at either bound in each mode, then the random ones
+    assert tally.samples == {"random": 3 * 4 + 2500}
+    assert tally.largest_error < 1e-5
+
+
+def test_an_altered_receiver_is_found(four_rx) -> None:
+    model = four_rx.copy()
+    store(model, "head.bias", constant(model, "head.bias") + np.float32(1e-3))
+    failures = verify_receiver("rx.onnx", four_rx.program, model, four_rx.manifest, 100, 0).failures
+    assert list(failures) == [f"{TORCH} 'logits'"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_found(four_rx, value: float) -> None:
+    model = four_rx.copy()
+    store(model, "head.bias", np.full(5, value, dtype=np.float32))
+    failures = verify_receiver("rx.onnx", four_rx.program, model, four_rx.manifest, 100, 0).failures
+    assert failures == {"comparison": "comparison broken off: the graph gives NaN or infinity in 'logits'"}
+
+
+def test_program_and_graph_of_the_soft_transmitter_agree(four_soft) -> None:
+    tally = verify_soft("soft.onnx", four_soft.program, four_soft.model, four_soft.manifest, FEATURES, 500, 0)
+    assert tally.failures == {}
+    assert tally.samples == {"test split": len(SPLIT_SNRS_DB) * len(FEATURES), "random": 500}
+
+
+def test_altered_soft_symbols_are_found(four_soft) -> None:
+    model = four_soft.copy()
+    gain = scalar(model, "gain", 1.01, np.float32)
+    insert_behind(model, "symbols_iq", [node("Mul", ["symbols_iq_before", gain], "symbols_iq")])
+    tally = verify_soft("soft.onnx", four_soft.program, model, four_soft.manifest, FEATURES, 100, 0)
+    assert list(tally.failures) == [f"{TORCH} 'symbols_iq'"]

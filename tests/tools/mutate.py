@@ -1,0 +1,75 @@
+"""Surgery on ONNX graphs: the wrong transmitters that a proof must reject."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+
+def producer(model: ModelProto, name: str) -> NodeProto:
+    """The node that makes a tensor."""
+    return next(node for node in model.graph.node if name in node.output)
+
+
+def only(model: ModelProto, operator: str) -> NodeProto:
+    """The one node of an operator."""
+    (node,) = [node for node in model.graph.node if node.op_type == operator]
+    return node
+
+
+def constant(model: ModelProto, name: str) -> NDArray[Any]:
+    """A stored tensor."""
+    (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name == name]
+    return numpy_helper.to_array(tensor).copy()
+
+
+def store(model: ModelProto, name: str, value: NDArray[Any]) -> str:
+    """Add a stored tensor or replace one."""
+    kept = [tensor for tensor in model.graph.initializer if tensor.name != name]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend([*kept, numpy_helper.from_array(value, name)])
+    # the exporter writes down the types of stored tensors too; they must not contradict the new value
+    values = [entry for entry in model.graph.value_info if entry.name != name]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(values)
+    return name
+
+
+def insert_before(model: ModelProto, node: NodeProto, position: int, new: list[NodeProto]) -> None:
+    """Put ``new`` in front of ``node``; its input ``position`` becomes the last output of ``new``."""
+    nodes = list(model.graph.node)
+    at = next(number for number, entry in enumerate(nodes) if entry.output == node.output)
+    nodes[at].input[position] = new[-1].output[0]
+    _replace_nodes(model, [*nodes[:at], *new, *nodes[at:]])
+
+
+def insert_behind(model: ModelProto, name: str, new: list[NodeProto]) -> None:
+    """Let the graph's output ``name`` be made by ``new``, the first of which reads ``name + '_before'``.
+
+    Other readers of ``name`` see the altered values as well.
+    """
+    maker = producer(model, name)
+    maker.output[list(maker.output).index(name)] = f"{name}_before"
+    nodes = list(model.graph.node)
+    at = next(number for number, entry in enumerate(nodes) if f"{name}_before" in entry.output)
+    _replace_nodes(model, [*nodes[: at + 1], *new, *nodes[at + 1 :]])
+
+
+def node(operator: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
+    """A node with one output, named after it."""
+    return helper.make_node(operator, inputs, [output], name=f"node_{output}", **attributes)
+
+
+def scalar(model: ModelProto, name: str, value: float | int, dtype: Any) -> str:
+    """Store a number."""
+    return store(model, name, np.array(value, dtype=dtype))
+
+
+def _replace_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:
+    # copies, because clearing the graph's list invalidates the nodes that came out of it
+    copies = [NodeProto.FromString(entry.SerializeToString()) for entry in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)

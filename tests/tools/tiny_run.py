@@ -1,0 +1,291 @@
+"""A small run folder, made without the training code: what ``tp-export`` takes, in seconds.
+
+Nothing is trained: the weights are drawn from a seed.  The link has one mode or several; the transmitter
+picks the mode of a sample by comparing its SNR with fixed thresholds.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from twophase.link.config import LinkConfig
+from twophase.link.manifest import Manifest, Reference, write_manifest
+from twophase.link.modes import ModeTable
+
+INPUT_SHAPE = (2, 3)
+CLASSES = 5
+LLR_CLIP = 100.0
+
+
+@dataclass(frozen=True)
+class TinySpec:
+    """The link of a small run."""
+
+    link: LinkConfig
+    seed: int = 0
+
+    @property
+    def modes(self) -> ModeTable:
+        return self.link.modes
+
+    def codebook(self, index: int) -> NDArray[np.float32]:
+        rng = np.random.default_rng([self.seed, 1, index])
+        shape = (self.link.codebook_sizes[index], self.link.embedding_dim)
+        return rng.standard_normal(shape).astype(np.float32)
+
+    def labels(self, index: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng([self.seed, 2, index])
+        return rng.permutation(self.link.codebook_sizes[index]).astype(np.int64)
+
+    def label_bits(self, index: int) -> NDArray[np.uint8]:
+        width = self.link.codebook_sizes[index].bit_length() - 1
+        return np.array(
+            [[int(c) for c in f"{label:0{width}b}"] for label in self.labels(index)], dtype=np.uint8
+        )
+
+    def thresholds(self) -> list[float]:
+        """SNRs at which the next mode begins, within 0..20 dB."""
+        count = len(self.modes)
+        return [20.0 * (number + 1) / count for number in range(count - 1)]
+
+
+ONE_MODE = TinySpec(LinkConfig(codebook_sizes=(8,), tokens=(3,), qam_orders=(16,), embedding_dim=4))
+"""One mode: 9 information bits, padded to three 16-QAM symbols."""
+
+FOUR_MODES = TinySpec(LinkConfig(codebook_sizes=(8, 16), tokens=(3, 2), qam_orders=(4, 16), embedding_dim=4))
+"""Two codebooks over two constellations: widths differ in tokens, bits and symbols."""
+
+
+class _Encoder(nn.Module):
+    """Two layers, conditioned on the SNR; also the choice of the mode."""
+
+    def __init__(self, spec: TinySpec) -> None:
+        super().__init__()
+        self.spec = spec
+        width = spec.modes.max_tokens * spec.link.embedding_dim
+        self.first = nn.Linear(int(np.prod(INPUT_SHAPE)) + 1, 16)
+        self.second = nn.Linear(16, width)
+        self.register_buffer("thresholds", torch.tensor(spec.thresholds(), dtype=torch.float32))
+        for index in range(len(spec.link.codebook_sizes)):
+            codebook = torch.from_numpy(spec.codebook(index))
+            self.register_buffer(f"codebook_{index}", codebook)
+            self.register_buffer(f"offset_{index}", -0.5 * codebook.square().sum(dim=1))
+            self.register_buffer(f"table_{index}", torch.from_numpy(spec.label_bits(index)))
+
+    def mode(self, snr_db: Tensor) -> Tensor:
+        return (snr_db[:, None] >= self.thresholds).to(torch.int64).sum(dim=1)
+
+    def latents(self, features: Tensor, snr_db: Tensor) -> Tensor:
+        joined = torch.cat([features.flatten(1), snr_db[:, None] / 10.0], dim=1)
+        hidden = torch.relu(self.first(joined))
+        tokens = self.spec.modes.max_tokens
+        return self.second(hidden).reshape(-1, tokens, self.spec.link.embedding_dim) * 3.0
+
+    def scores(self, latents: Tensor, index: int) -> Tensor:
+        tokens = self.spec.link.tokens[index]
+        return F.linear(
+            latents[:, :tokens], self.get_buffer(f"codebook_{index}"), self.get_buffer(f"offset_{index}")
+        )
+
+
+class TinyTransmitter(_Encoder):
+    """The hard transmitter: bits and symbols are functions of ``indices`` and ``mode`` alone."""
+
+    def __init__(self, spec: TinySpec) -> None:
+        super().__init__(spec)
+        modes = spec.modes
+        self.register_buffer("codebook_of_mode", torch.tensor([mode.codebook for mode in modes]))
+        self.register_buffer("bits_of_mode", torch.tensor([mode.channel_bits for mode in modes]))
+        self.register_buffer("symbols_of_mode", torch.tensor([mode.symbols for mode in modes]))
+        for number, mode in enumerate(modes):
+            weights = [1 << shift for shift in reversed(range(mode.bits_per_symbol))]
+            self.register_buffer(f"weights_{number}", torch.tensor(weights))
+
+    def forward(self, features: Tensor, snr_db: Tensor) -> tuple[Tensor, ...]:
+        mode = self.mode(snr_db)
+        indices = self.search(self.latents(features, snr_db), mode)
+        bits, symbols = self.map(indices, mode)
+        return mode, indices, bits, symbols, self.bits_of_mode[mode], self.symbols_of_mode[mode]
+
+    def search(self, latents: Tensor, mode: Tensor) -> Tensor:
+        widest = self.spec.modes.max_tokens
+        indices = torch.full_like(latents[:, :, 0], -1, dtype=torch.int64)
+        for index, tokens in enumerate(self.spec.link.tokens):
+            found = self.choose(self.scores(latents, index))
+            padded = F.pad(found, (0, widest - tokens), value=-1)
+            indices = torch.where((self.codebook_of_mode[mode] == index)[:, None], padded, indices)
+        return indices
+
+    def choose(self, scores: Tensor) -> Tensor:
+        return torch.argmax(scores, dim=-1)
+
+    def map(self, indices: Tensor, mode: Tensor) -> tuple[Tensor, Tensor]:
+        modes = self.spec.modes
+        all_bits = torch.zeros_like(indices[:, :1], dtype=torch.uint8).expand(-1, modes.max_bits)
+        all_symbols = torch.zeros_like(indices[:, :1]).expand(-1, modes.max_symbols)
+        for number, entry in enumerate(modes):
+            table = self.get_buffer(f"table_{entry.codebook}")
+            kept = indices[:, : entry.tokens].clamp(0, entry.codebook_size - 1)
+            bits = F.embedding(kept, table).flatten(1)
+            bits = F.pad(bits, (0, entry.channel_bits - entry.information_bits))
+            groups = bits.reshape(-1, entry.symbols, entry.bits_per_symbol).to(torch.int64)
+            symbols = (groups * self.get_buffer(f"weights_{number}")).sum(dim=-1)
+            here = (mode == number)[:, None]
+            all_bits = torch.where(here, F.pad(bits, (0, modes.max_bits - entry.channel_bits)), all_bits)
+            all_symbols = torch.where(
+                here, F.pad(symbols, (0, modes.max_symbols - entry.symbols)), all_symbols
+            )
+        return all_bits, all_symbols
+
+
+class TinySoftTransmitter(_Encoder):
+    """Expected symbols under a softmax over the codewords; a stand-in for a trained surrogate."""
+
+    def __init__(self, spec: TinySpec, temperature: float) -> None:
+        super().__init__(spec)
+        self.temperature = temperature
+
+    def forward(self, features: Tensor, snr_db: Tensor) -> tuple[Tensor, ...]:
+        mode = self.mode(snr_db)
+        latents = self.latents(features, snr_db)
+        modes = self.spec.modes
+        sent = torch.zeros_like(snr_db)[:, None, None].expand(-1, modes.max_symbols, 2)
+        for number, entry in enumerate(modes):
+            weights = torch.softmax(self.scores(latents, entry.codebook) / self.temperature, dim=-1)
+            bits = (weights @ self.get_buffer(f"table_{entry.codebook}").to(torch.float32)).flatten(1)
+            bits = F.pad(bits, (0, entry.channel_bits - entry.information_bits))
+            pairs = bits.reshape(-1, entry.symbols, entry.bits_per_symbol)
+            pairs = 1.0 - 2.0 * torch.stack([pairs[..., 0::2].mean(-1), pairs[..., 1::2].mean(-1)], dim=-1)
+            padded = F.pad(pairs, (0, 0, 0, modes.max_symbols - entry.symbols))
+            sent = torch.where((mode == number)[:, None, None], padded, sent)
+        return mode, sent
+
+
+class TinyReceiver(nn.Module):
+    """LLRs to codeword posterior, embedding and class scores."""
+
+    def __init__(self, spec: TinySpec) -> None:
+        super().__init__()
+        self.spec = spec
+        modes = spec.modes
+        self.head = nn.Linear(modes.max_tokens * spec.link.embedding_dim, CLASSES)
+        for index in range(len(spec.link.codebook_sizes)):
+            self.register_buffer(f"codebook_{index}", torch.from_numpy(spec.codebook(index)))
+            signs = spec.label_bits(index).astype(np.float32) - 0.5
+            self.register_buffer(f"signs_{index}", torch.from_numpy(signs))
+
+    def forward(self, llr: Tensor, mode: Tensor) -> tuple[Tensor, ...]:
+        modes, link = self.spec.modes, self.spec.link
+        wide = (modes.max_tokens, modes.max_codebook_size)
+        posterior = torch.zeros_like(llr[:, :1, None]).expand(-1, *wide)
+        indices = torch.full_like(llr[:, :1], -1, dtype=torch.int64).expand(-1, modes.max_tokens)
+        embedding = torch.zeros_like(llr[:, :1, None]).expand(-1, modes.max_tokens, link.embedding_dim)
+        for number, entry in enumerate(modes):
+            grouped = llr[:, : entry.information_bits].reshape(-1, entry.tokens, entry.bits_per_index)
+            found = torch.softmax(F.linear(grouped, self.get_buffer(f"signs_{entry.codebook}")), dim=-1)
+            tail = modes.max_tokens - entry.tokens
+            here = mode == number
+            widened = F.pad(found, (0, wide[1] - entry.codebook_size, 0, tail))
+            posterior = torch.where(here[:, None, None], widened, posterior)
+            indices = torch.where(here[:, None], F.pad(found.argmax(-1), (0, tail), value=-1), indices)
+            embedded = F.pad(found @ self.get_buffer(f"codebook_{entry.codebook}"), (0, 0, 0, tail))
+            embedding = torch.where(here[:, None, None], embedded, embedding)
+        return self.head(embedding.flatten(1)), posterior, indices
+
+
+def export_program(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """The program of a module with a free batch axis."""
+    batch = torch.export.Dim("batch")
+    with warnings.catch_warnings():
+        # torch.export trips over its own deprecations
+        warnings.simplefilter("ignore")
+        return torch.export.export(
+            module.eval(), inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False
+        )
+
+
+def feature_inputs() -> tuple[Tensor, Tensor]:
+    """Example inputs of a transmitter."""
+    return torch.zeros(4, *INPUT_SHAPE), torch.zeros(4)
+
+
+def receiver_inputs(spec: TinySpec) -> tuple[Tensor, Tensor]:
+    """Example inputs of a receiver."""
+    return torch.zeros(4, spec.modes.max_bits), torch.zeros(4, dtype=torch.int64)
+
+
+def eval_split(spec: TinySpec, samples: int) -> dict[str, NDArray[Any]]:
+    """The test split of a small run: noise around ``CLASSES`` centres."""
+    rng = np.random.default_rng([spec.seed, 3])
+    label = rng.integers(0, CLASSES, samples)
+    centres = rng.uniform(-1.0, 1.0, (CLASSES, *INPUT_SHAPE))
+    features = centres[label] + 0.3 * rng.standard_normal((samples, *INPUT_SHAPE))
+    return {"input": features.astype(np.float32), "label": label.astype(np.int64)}
+
+
+def run_manifest(spec: TinySpec, references: tuple[str, ...]) -> Manifest:
+    """``link.json`` of a small run, its files not yet listed."""
+    known = {
+        "learning": Reference(
+            "learning", "best of the learning phase", "soft_learning.onnx", "rx_learning.onnx", 0.9
+        ),
+        "aligned": Reference("aligned", "the aligned model, soft path", "soft.onnx", "rx.onnx", 0.7),
+    }
+    books = range(len(spec.link.codebook_sizes))
+    return Manifest(
+        kind="run",
+        task="tiny",
+        classes=tuple(str(number) for number in range(CLASSES)),
+        input_shape=INPUT_SHAPE,
+        link=spec.link,
+        codebooks=tuple(
+            tuple(tuple(float(value) for value in word) for word in spec.codebook(index)) for index in books
+        ),
+        labels=tuple(tuple(int(label) for label in spec.labels(index)) for index in books),
+        usage=tuple(
+            (1.0 / spec.link.codebook_sizes[index],) * spec.link.codebook_sizes[index] for index in books
+        ),
+        llr_clip=LLR_CLIP,
+        references=tuple(known[name] for name in references),
+        training={"method": "none", "seed": spec.seed},
+        provenance={"made_by": "tests"},
+    )
+
+
+def build_run(
+    folder: Path,
+    spec: TinySpec,
+    transmitter: nn.Module | None = None,
+    references: tuple[str, ...] = ("learning", "aligned"),
+    samples: int = 40,
+) -> Path:
+    """Write a finished run folder; ``transmitter`` replaces the right one by a wrong one."""
+    torch.manual_seed(spec.seed)
+    modules: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
+        "tx": (TinyTransmitter(spec), feature_inputs()),
+        "rx": (TinyReceiver(spec), receiver_inputs(spec)),
+    }
+    if "aligned" in references:
+        modules["soft"] = (TinySoftTransmitter(spec, 0.7), feature_inputs())
+        modules["soft"][0].load_state_dict(modules["tx"][0].state_dict(), strict=False)
+    if "learning" in references:
+        modules["soft_learning"] = (TinySoftTransmitter(spec, 0.9), feature_inputs())
+        modules["rx_learning"] = (TinyReceiver(spec), receiver_inputs(spec))
+    if transmitter is not None:
+        modules["tx"] = (transmitter, feature_inputs())
+    (folder / "programs").mkdir(parents=True)
+    for name, (module, inputs) in modules.items():
+        torch.export.save(export_program(module, inputs), folder / "programs" / f"{name}.pt2")
+    np.savez(folder / "eval.npz", **eval_split(spec, samples))
+    files = ("eval.npz", *(f"programs/{name}.pt2" for name in modules))
+    write_manifest(folder, run_manifest(spec, references), files)
+    return folder
