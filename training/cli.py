@@ -56,6 +56,12 @@ def _value_of(option: str, argv: Sequence[str]) -> str | None:
 
 
 def _train(config: TrainConfig) -> int:
+    # Cheap checks first: a mistyped folder must not wait for torch.
+    from twophase.training.folder import check_folder, load_config
+
+    check_folder(config)
+    if config.resume:
+        _check_unchanged(config, load_config(config.folder))
     try:
         import safetensors  # noqa: F401
         import tensorboard  # noqa: F401
@@ -64,11 +70,8 @@ def _train(config: TrainConfig) -> int:
         raise PackageError(f"tp-train needs {error.name}: pip install 'twophase-link[train]'") from error
     from rich.console import Console
 
-    from twophase.training.folder import load_config
     from twophase.training.run import train
 
-    if config.resume:
-        _check_unchanged(config, load_config(config.folder))
     try:
         training = train(config, Console(stderr=True))
     except KeyboardInterrupt:

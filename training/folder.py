@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,29 @@ from twophase.link.files import read_json, write_json
 from twophase.link.manifest import MANIFEST_NAME
 from twophase.training.config import TrainConfig
 
-__all__ = ["CONFIG_NAME", "load_config", "start_folder"]
+__all__ = ["CONFIG_NAME", "check_folder", "load_config", "start_folder"]
 
 CONFIG_NAME = "config.json"
 FORMAT = "twophase-training"
 VERSION = 1
+
+
+def check_folder(config: TrainConfig) -> None:
+    """Refuse a run folder that cannot be used; changes nothing.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written or holds something that is no run.
+    """
+    folder = config.folder
+    if folder.is_dir():
+        if any(folder.iterdir()) and not (folder / CONFIG_NAME).is_file():
+            raise InputError("out", "be a new or empty folder, or hold an earlier run", str(folder))
+        return
+    standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not standing.is_dir() or not os.access(standing, os.W_OK):
+        raise InputError("out", "be writable", str(folder))
 
 
 def start_folder(config: TrainConfig) -> None:
@@ -25,21 +44,19 @@ def start_folder(config: TrainConfig) -> None:
     Raises
     ------
     InputError
-        If the folder cannot be written or holds something that is no run.
+        As ``check_folder``.
     """
+    check_folder(config)
     folder = config.folder
     if config.resume:
         # While epochs are being added, the programs of an earlier finish are not this run's result.
         (folder / MANIFEST_NAME).unlink(missing_ok=True)
         return
     try:
-        if folder.exists():
-            if not folder.is_dir() or (any(folder.iterdir()) and not (folder / CONFIG_NAME).is_file()):
-                raise InputError("out", "be a new or empty folder, or hold an earlier run", str(folder))
-            if (folder / CONFIG_NAME).is_file():
-                aside = folder.with_name(f".{folder.name}.previous")
-                shutil.rmtree(aside, ignore_errors=True)
-                folder.rename(aside)
+        if (folder / CONFIG_NAME).is_file():
+            aside = folder.with_name(f".{folder.name}.previous")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
         folder.mkdir(parents=True, exist_ok=True)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise InputError("out", f"be writable ({error.strerror})", str(folder)) from error
