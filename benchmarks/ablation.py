@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from runs import spread, train_once
 
 VARIANTS: dict[str, list[str]] = {
     "preset": [],
@@ -69,23 +70,13 @@ def main() -> None:
         hard = [row["deployed"]["validation_accuracy_hard"] for row in rows]
         soft = [row["deployed"]["validation_accuracy_soft"] for row in rows]
         perplexity = statistics.mean(row["perplexity"][0] for row in rows)
-        print(f"| {name} | {_spread(hard)} | {_spread(soft)} | {perplexity:.1f} |")
+        print(f"| {name} | {spread(hard)} | {spread(soft)} | {perplexity:.1f} |")
 
 
-def _train(name: str, seed: int, out: Path) -> dict[str, dict[str, float]]:
-    folder = out / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
-    if not (folder / "link.json").is_file():
-        command = [sys.executable, "-m", "twophase.training.cli", "--seed", str(seed), "--out", str(folder)]
-        done = subprocess.run([*command, *VARIANTS[name]], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{name}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
-    training: dict[str, dict[str, float]] = json.loads((folder / "link.json").read_text())["training"]
+def _train(name: str, seed: int, out: Path) -> dict[str, Any]:
+    folder = train_once(out, name, seed, VARIANTS[name])
+    training: dict[str, Any] = json.loads((folder / "link.json").read_text())["training"]
     return training
-
-
-def _spread(values: list[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from runs import spread, train_once
 
 HIGH_SNR = ["--train-snr-low-db", "0", "--train-snr-high-db", "20"]
 FAST = ["--learning-rate-schedule", "constant", "--learning-rate", "1e-2"]
@@ -73,29 +74,14 @@ def main() -> None:
         temperature = statistics.mean(peak["vq_temperature"] for peak in peaks)
         fall = [100 * (high - low) for high, low in zip(best, last, strict=True)]
         print(
-            f"| {name} | {_spread(best)} | {temperature:.2f} | {_spread(last)} | "
-            f"{statistics.mean(fall):.1f} (max {max(fall):.1f}) | {_spread(hard)} |"
+            f"| {name} | {spread(best)} | {temperature:.2f} | {spread(last)} | "
+            f"{statistics.mean(fall):.1f} (max {max(fall):.1f}) | {spread(hard)} |"
         )
 
 
-def _train(name: str, seed: int, out: Path) -> list[dict[str, float]]:
-    folder = out / f"{name.translate(str.maketrans(' =', '__', ',')).replace('.', '_')}-{seed}"
-    if not (folder / "link.json").is_file():
-        command = [sys.executable, "-m", "twophase.training.cli", "--seed", str(seed), "--out", str(folder)]
-        done = subprocess.run(
-            [*command, "--method", "single-phase", *VARIANTS[name]],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"{name}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
+def _train(name: str, seed: int, out: Path) -> list[dict[str, Any]]:
+    folder = train_once(out, name, seed, ["--method", "single-phase", *VARIANTS[name]])
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def _spread(values: list[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
 
 
 if __name__ == "__main__":

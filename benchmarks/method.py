@@ -19,12 +19,12 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from runs import call, spread
 
 METHODS = ("two-phase", "single-phase", "hard-only")
 SURROGATES = ("product", "reported")
@@ -92,8 +92,8 @@ def _measure(chain: list[Cell], arguments: argparse.Namespace) -> dict[Cell, dic
             if not (run / "link.json").is_file():
                 _train(cell, chain[0], run, arguments.out)
             if not (run / "bundle" / "link.json").is_file():
-                _call("export", "--run", run, "--random-inputs", 2000)
-            _call(
+                call("export", "--run", run, "--random-inputs", 2000)
+            call(
                 "sim", "--bundle", run / "bundle", "--snr=-5:20", "--trials", arguments.trials,
                 "--channel", arguments.channel, "--out", report.parent, failures=(1,),
             )  # fmt: skip
@@ -109,17 +109,10 @@ def _measure(chain: list[Cell], arguments: argparse.Namespace) -> dict[Cell, dic
 def _train(cell: Cell, trained: Cell, run: Path, out: Path) -> None:
     if cell != trained:
         shutil.copytree(out / trained.folder, run, ignore=shutil.ignore_patterns("bundle", "sim*"))
-        _call("training", "--out", run, "--resume", "--deploy", cell.deploy)
+        call("training", "--out", run, "--resume", "--deploy", cell.deploy)
         return
     options = ["--method", cell.method, "--surrogate", cell.surrogate, "--seed", cell.seed]
-    _call("training", "--out", run, *options, "--deploy", cell.deploy)
-
-
-def _call(package: str, *words: object, failures: tuple[int, ...] = ()) -> None:
-    command = [sys.executable, "-m", f"twophase.{package}.cli", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode and done.returncode not in failures:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    call("training", "--out", run, *options, "--deploy", cell.deploy)
 
 
 def _print_methods(results: dict[Cell, dict[str, Any]]) -> None:
@@ -134,12 +127,12 @@ def _print_methods(results: dict[Cell, dict[str, Any]]) -> None:
         group = [result for cell, result in results.items() if cell.row == row]
         best = [max(record["validation_accuracy_soft"] for record in result["records"]) for result in group]
         last = [result["records"][-1]["validation_accuracy_soft"] for result in group]
-        hard = [_spread([_point(result, snr)["accuracy_hard"] for result in group]) for snr in SHOWN_DB]
+        hard = [spread([_point(result, snr)["accuracy_hard"] for result in group]) for snr in SHOWN_DB]
         gaps = [100 * min(point["gap"] for point in _from_zero(result)) for result in group]
         deployed = [result["training"]["deployed"] for result in group]
         passed = sum(all(point["verdict"] == "PASS" for point in _from_zero(result)) for result in group)
         cells = [
-            *row, _spread(best), _spread(last), *hard, f"{statistics.mean(gaps):.2f} (min {min(gaps):.2f})",
+            *row, spread(best), spread(last), *hard, f"{statistics.mean(gaps):.2f} (min {min(gaps):.2f})",
             f"{statistics.mean(entry['vq_entropy'] for entry in deployed):.2f}",
             f"{statistics.mean(entry['symbol_entropy'] for entry in deployed):.2f}", f"{passed}/{len(group)}",
         ]  # fmt: skip
@@ -153,12 +146,12 @@ def _print_targets(results: dict[Cell, dict[str, Any]]) -> None:
         points = [_point(result, snr) for result in results.values()]
         hard = [point["accuracy_hard"] for point in points]
         soft = [
-            _spread([point["references"][name]["accuracy"] for point in points])
+            spread([point["references"][name]["accuracy"] for point in points])
             for name in ("learning", "aligned")
         ]
         bound = statistics.mean(point["label_bound"] for point in points)
         print(
-            f"| {snr:g} | {_spread(hard)} | {min(hard):.4f}..{max(hard):.4f} | {asked:.3f} | {bound:.4f} | "
+            f"| {snr:g} | {spread(hard)} | {min(hard):.4f}..{max(hard):.4f} | {asked:.3f} | {bound:.4f} | "
             + " | ".join(soft)
             + " |"
         )
@@ -179,11 +172,6 @@ def _point(result: dict[str, Any], snr: float) -> dict[str, Any]:
 
 def _from_zero(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [point for point in result["report"]["points"] if point["esn0_db"] >= 0]
-
-
-def _spread(values: list[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
 
 
 if __name__ == "__main__":
