@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -62,12 +63,11 @@ def _train(config: TrainConfig) -> int:
     check_folder(config)
     if config.resume:
         _check_unchanged(config, load_config(config.folder))
-    try:
-        import safetensors  # noqa: F401
-        import tensorboard  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise PackageError(f"tp-train needs {error.name}: pip install 'twophase-link[train]'") from error
+    for package in ("torch", "safetensors", "sklearn", "tensorboard"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise PackageError(f"tp-train needs {package}: pip install 'twophase-link[train]'") from error
     from rich.console import Console
 
     from twophase.training.run import train
