@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -33,7 +34,7 @@ def run_command(
     the package raises on purpose become one line on stderr and their own exit status; Ctrl-C becomes 130.
     Any other exception is a defect and keeps its traceback.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.captureWarnings(True)
     try:
         words = sys.argv[1:] if argv is None else argv
@@ -48,6 +49,11 @@ def run_command(
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        # A file that cannot be read, a disk that is full: the machine's fault, not a defect of the program.
+        where = f"'{error.filename}': " if error.filename else ""
+        print(f"{program}: error: {where}{error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return 2
 
 
 def _parse(
@@ -72,13 +78,18 @@ def _parse(
             )
     except SystemExit as stop:
         if stop.code not in (0, None):
-            message = " ".join(framed.getvalue().translate(_FRAME).split())
-            raise _UsageError(message) from None
+            raise _UsageError(_one_line(framed.getvalue(), program)) from None
         raise
 
 
-_FRAME = str.maketrans(dict.fromkeys("│─╭╮╰╯┌┐└┘|", " "))
+def _one_line(framed: str, program: str) -> str:
+    """The message inside tyro's frame, without its title and its rules."""
+    lines = [line.strip("│ ") for line in framed.splitlines() if not line.startswith(("╭", "╰"))]
+    message = " ".join(" ".join(line for line in lines if line.strip("─")).split())
+    message = message.partition(" For full helptext")[0]
+    message = re.sub(r"^Error parsing [\w.]+: ", "", message)
+    return f"{message} (see {program} --help)"
 
 
 class _UsageError(LinkError):
-    """An option is unknown or its value has the wrong type."""
+    """An option is unknown or its value breaks a rule."""

@@ -75,7 +75,11 @@ def _train(config: TrainConfig) -> int:
     try:
         training = train(config, Console(stderr=True))
     except KeyboardInterrupt:
-        print("tp-train: interrupted; 'tp-train --resume' continues after the last epoch", file=sys.stderr)  # noqa: T201
+        where = "" if config.out is None else f" --out {config.out}"
+        started = (config.folder / "checkpoints" / "last.json").is_file()
+        again = f"'tp-train --resume{where}' continues after the last epoch"
+        way = again if started else "nothing was trained yet"
+        print(f"tp-train: interrupted; {way}", file=sys.stderr)  # noqa: T201
         return 130
     deployed = training["deployed"]
     print(  # noqa: T201

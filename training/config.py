@@ -8,9 +8,18 @@ from typing import Any, Literal
 
 from twophase.link.config import LinkConfig
 from twophase.link.errors import InputError
+from twophase.link.labelling import LABELLINGS
 
 __all__ = ["PRESETS", "TrainConfig"]
 
+CHOICES = {
+    "device": ("auto", "cpu", "cuda"),
+    "deploy": ("best", "last"),
+    "method": ("two-phase", "single-phase", "hard-only"),
+    "surrogate": ("product", "reported"),
+    "labelling": LABELLINGS,
+    "learning_rate_schedule": ("cosine", "constant"),
+}
 AT_LEAST_ZERO = (
     *("seed", "hardening_epochs", "early_stop_patience", "entropy_warmup_epochs"),
     *("lambda_commitment", "lambda_consistency", "lambda_auxiliary", "lambda_entropy", "lambda_latent"),
@@ -94,7 +103,7 @@ class TrainConfig:
     hidden: int = 256
     """Width of encoder and classifier."""
     labelling: Literal["identity", "pca", "kdtree", "bsa"] = "kdtree"
-    """Bit labels of the codewords; rebuilt once, when alignment starts, then fixed."""
+    """Bit labels of the codewords; made in the first epoch and once more at the start of alignment."""
 
     batch_size: int = 64
     """Samples per step."""
@@ -108,6 +117,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.task not in PRESETS:
             raise InputError("task", f"be one of {', '.join(PRESETS)}", self.task)
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(name, f"be one of {', '.join(choices)}", getattr(self, name))
         self._check_phases()
         self._check_ranges()
         if len(self.link.modes) != 1:
@@ -125,7 +137,9 @@ class TrainConfig:
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return self.out if self.out is not None else Path("runs") / self.task
+        if self.out is None:
+            return Path("runs") / self.task
+        return self.out if self.out.name not in ("", "..") else self.out.resolve()
 
     @property
     def last_learning_epoch(self) -> int:
@@ -143,6 +157,9 @@ class TrainConfig:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TrainConfig:
         """Inverse of ``as_json``; TypeError or InputError for anything else."""
+        missing = sorted({item.name for item in fields(cls)} - value.keys())
+        if missing:
+            raise LookupError(f"{', '.join(missing)} missing")
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
         config = cls(**plain)
         return replace(config, out=None if config.out is None else Path(config.out))
@@ -167,21 +184,26 @@ class TrainConfig:
     def _check_phases(self) -> None:
         if self.epochs < 1:
             raise InputError("epochs", "be at least 1", self.epochs)
+        if self.method == "two-phase" and self.epochs < 2:
+            raise InputError("epochs", "be at least 2 for two phases", self.epochs)
         if self.method == "two-phase" and not 2 <= self.alignment_start_epoch <= self.epochs:
             raise InputError(
-                "alignment_start_epoch", f"lie in 2..{self.epochs} (epochs)", self.alignment_start_epoch
+                "alignment_start_epoch",
+                f"lie in 2..{self.epochs} (epochs; set both together)",
+                self.alignment_start_epoch,
             )
-        if self.method == "two-phase" and self.hardening_epochs > self.epochs - self.alignment_start_epoch:
+        aligned = self.epochs - self.last_learning_epoch
+        if self.method != "single-phase" and self.hardening_epochs >= aligned:
             raise InputError(
-                "hardening_epochs",
-                f"leave a fully hard epoch: at most {self.epochs - self.alignment_start_epoch}",
-                self.hardening_epochs,
+                "hardening_epochs", f"leave a fully hard epoch: at most {aligned - 1}", self.hardening_epochs
             )
         for name in ("temp_freeze_floor", "anneal_temp_end"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(name, "lie above 0 and at most at 1", getattr(self, name))
 
     def _check_ranges(self) -> None:
+        if self.seed >= 2**63:
+            raise InputError("seed", "be below 2**63", self.seed)
         for name in AT_LEAST_ZERO:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(name, "be at least 0", getattr(self, name))

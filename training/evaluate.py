@@ -15,7 +15,7 @@ from twophase.training.losses import entropy
 from twophase.training.model import LinkModel
 from twophase.training.phases import charged_energy, training_snr
 
-__all__ = ["Evaluation", "evaluate_hard", "evaluate_soft", "usage_entropies"]
+__all__ = ["Evaluation", "evaluate_hard", "evaluate_soft", "symbol_energy", "usage_entropies"]
 
 NOISE_SEED = 20_111
 """All evaluations of a split see the same noise, so that epochs are compared in pairs."""
@@ -64,6 +64,13 @@ def usage_entropies(model: LinkModel, mode: Mode, split: Split) -> tuple[float, 
         return float(entropy(torch.bincount(values.flatten(), minlength=size) / values.numel()))
 
     return of(hard.indices, mode.codebook_size), of(hard.points, mode.order)
+
+
+@torch.no_grad()
+def symbol_energy(model: LinkModel, mode: Mode, split: Split) -> float:
+    """Average energy of the symbols that the hard transmitter sends for a split; 1 for evenly used points."""
+    scores = model.codebook(mode).scores(model.latents(split.features, mode))
+    return float(model.hard_transmit(scores, mode).symbols.square().sum(-1).mean())
 
 
 @torch.no_grad()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from twophase.link.errors import ArtifactError, InputError
@@ -11,7 +13,7 @@ from twophase.link.files import read_json, write_json
 from twophase.link.manifest import MANIFEST_NAME
 from twophase.training.config import TrainConfig
 
-__all__ = ["CONFIG_NAME", "check_folder", "load_config", "start_folder"]
+__all__ = ["CONFIG_NAME", "check_folder", "folder_lock", "load_config", "mark_unfinished", "start_folder"]
 
 CONFIG_NAME = "config.json"
 FORMAT = "twophase-training"
@@ -28,6 +30,8 @@ def check_folder(config: TrainConfig) -> None:
     """
     folder = config.folder
     if folder.is_dir():
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise InputError("out", "be readable and writable", str(folder))
         if any(folder.iterdir()) and not (folder / CONFIG_NAME).is_file():
             raise InputError("out", "be a new or empty folder, or hold an earlier run", str(folder))
         return
@@ -39,7 +43,8 @@ def check_folder(config: TrainConfig) -> None:
 def start_folder(config: TrainConfig) -> None:
     """Make the run folder ready: a resumed run keeps it, a new one sets an earlier run aside.
 
-    The earlier run is renamed to ``.NAME.previous``, so that a kill during the new one loses nothing.
+    The earlier run is renamed to ``.NAME.previous``, so that a kill during the new one loses nothing; an
+    unfinished run never takes the place of a finished one there.
 
     Raises
     ------
@@ -49,18 +54,58 @@ def start_folder(config: TrainConfig) -> None:
     check_folder(config)
     folder = config.folder
     if config.resume:
-        # While epochs are being added, the programs of an earlier finish are not this run's result.
-        (folder / MANIFEST_NAME).unlink(missing_ok=True)
         return
     try:
         if (folder / CONFIG_NAME).is_file():
-            aside = folder.with_name(f".{folder.name}.previous")
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
+            _set_aside(folder)
         folder.mkdir(parents=True, exist_ok=True)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
         raise InputError("out", f"be writable ({error.strerror})", str(folder)) from error
     write_json(folder / CONFIG_NAME, {"format": FORMAT, "version": VERSION} | config.as_json())
+
+
+def mark_unfinished(config: TrainConfig) -> None:
+    """Take the manifest of an earlier finish away: what is about to be written is not its result."""
+    (config.folder / MANIFEST_NAME).unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_lock(config: TrainConfig) -> Iterator[None]:
+    """Keep a second ``tp-train`` out of the run folder; the lock goes with the process.
+
+    Raises
+    ------
+    InputError
+        If another one is at work there.
+    """
+    from filelock import FileLock, Timeout  # comes with torch; the rest of this module needs neither
+
+    folder = config.folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError("out", "not be in use by another tp-train", str(folder)) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep the run in ``folder`` as the previous one, unless that would cost a finished run its place."""
+    aside = folder.with_name(f".{folder.name}.previous")
+    replaced = aside.with_name(aside.name + ".old")
+    finished = (folder / MANIFEST_NAME).is_file()
+    if not finished and (aside / MANIFEST_NAME).is_file():
+        shutil.rmtree(folder)
+        return
+    shutil.rmtree(replaced, ignore_errors=True)
+    if aside.exists():
+        aside.rename(replaced)
+    folder.rename(aside)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load_config(folder: Path) -> TrainConfig:
@@ -82,5 +127,5 @@ def load_config(folder: Path) -> TrainConfig:
         raise ArtifactError(f"'{path}' must be of version {VERSION}, not {found!r}: train again")
     try:
         return TrainConfig.from_json(value)
-    except TypeError as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise ArtifactError(f"'{path}' is altered: {error}") from error

@@ -13,6 +13,7 @@ import numpy as np
 
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
+from twophase.link.errors import ArtifactError
 from twophase.link.files import write_text
 from twophase.link.modes import Mode
 from twophase.link.noise import esn0_db_to_noise_var
@@ -172,7 +173,12 @@ class MetricsLog:
     folder
         The run folder.
     keep
-        Records of epochs up to this one stay.
+        Records of epochs up to this one stay; all of them must be there.
+
+    Raises
+    ------
+    ArtifactError
+        If one is missing.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -180,6 +186,8 @@ class MetricsLog:
 
         self.path = folder / "metrics.jsonl"
         self.records = [record for record in read_records(self.path) if record.epoch <= keep]
+        if [record.epoch for record in self.records] != list(range(1, keep + 1)):
+            raise ArtifactError(f"'{self.path}' must hold epochs 1..{keep}: truncated or altered")
         write_text(self.path, "".join(_as_line(record) for record in self.records))
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=keep + 1)
 
@@ -201,11 +209,20 @@ class MetricsLog:
 
 
 def read_records(path: Path) -> list[EpochRecord]:
-    """All records of a ``metrics.jsonl``; a half-written last line, as a kill leaves it, is dropped."""
+    """All records of a ``metrics.jsonl``; a half-written last line, as a kill leaves it, is dropped.
+
+    Raises
+    ------
+    ArtifactError
+        If another line is no record.
+    """
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [EpochRecord(**json.loads(line)) for line in lines[:-1]]
+    try:
+        return [EpochRecord(**json.loads(line)) for line in lines[:-1]]
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"'{path}' is altered: {error}") from error
 
 
 def _as_line(record: EpochRecord) -> str:

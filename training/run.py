@@ -17,7 +17,8 @@ from rich.progress import (
 
 from twophase.training.config import TrainConfig
 from twophase.training.data import TASKS
-from twophase.training.folder import start_folder
+from twophase.training.evaluate import symbol_energy
+from twophase.training.folder import folder_lock, mark_unfinished, start_folder
 from twophase.training.monitor import EpochRecord, MetricsLog, collapse_warnings
 from twophase.training.plots import plot_training
 from twophase.training.programs import save_programs
@@ -35,15 +36,23 @@ def train(config: TrainConfig, console: Console) -> dict[str, Any]:
         Where epoch lines, warnings and, on a terminal, the progress bar go.
     """
     trainer = Trainer(config, TASKS[config.task]())
-    start_folder(config)
-    if config.resume:
-        trainer.restore()
+    with folder_lock(config):
+        start_folder(config)
+        if config.resume:
+            trainer.restore()
+        records = _train_epochs(trainer, console)
+        return _finish(trainer, records)
+
+
+def _train_epochs(trainer: Trainer, console: Console) -> list[EpochRecord]:
+    config = trainer.config
     seen: set[str] = set()
     with MetricsLog(config.folder, trainer.standing.epoch) as metrics, _progress(console) as progress:
         bar = progress.add_task(
             f"{config.task}, {config.method}", total=config.epochs, completed=trainer.standing.epoch
         )
         while not trainer.finished:
+            mark_unfinished(config)
             record = trainer.epoch(trainer.standing.epoch + 1)
             warned = collapse_warnings(record, metrics.records, config, trainer.mode, trainer.llr_reference)
             metrics.add(record)
@@ -53,8 +62,7 @@ def train(config: TrainConfig, console: Console) -> dict[str, Any]:
                 console.print(f"warning: {warned[kind]}", markup=False, highlight=False, soft_wrap=True)
             seen = set(warned)
             progress.update(bar, completed=record.epoch)
-        records = metrics.records
-    return _finish(trainer, records)
+        return metrics.records
 
 
 def _finish(trainer: Trainer, records: list[EpochRecord]) -> dict[str, Any]:
@@ -66,14 +74,17 @@ def _finish(trainer: Trainer, records: list[EpochRecord]) -> dict[str, Any]:
         "method": config.method,
         "surrogate": config.surrogate,
         "seed": config.seed,
-        "epochs": len(records),
+        "epochs": trainer.standing.epoch,
         "alignment_start_epoch": config.alignment_start_epoch if config.method == "two-phase" else None,
         "train_snr_db": [config.train_snr_low_db, config.train_snr_high_db],
         "deployed": {"checkpoint": config.deploy} | state["record"],
         "learning": None if learned_state is None else learned_state["record"],
         "perplexity": [math.exp(state["record"]["vq_entropy"])],
+        # On training data; an amplifier divides by its root to send Es = 1.
+        "symbol_energy": [symbol_energy(deployed, mode, trainer.task.train) for mode in deployed.modes],
         "warnings_at_the_end": sorted(warned),
     }
+    mark_unfinished(config)
     plot_training(
         config.folder / "plots" / "training.png",
         records,

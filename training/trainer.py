@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from twophase.link.errors import InputError
+from twophase.link.errors import ArtifactError, InputError
 from twophase.link.modes import Mode
 from twophase.training.checkpoint import (
     load_checkpoint,
@@ -85,7 +85,10 @@ class Trainer:
         checkpoint = load_checkpoint(self.checkpoints, "last")
         load_weights(self.model, checkpoint, self.checkpoints)
         restore_optimizer(self.optimizer, checkpoint)
-        self.standing = Standing(**checkpoint.state["standing"])
+        try:
+            self.standing = Standing(**checkpoint.state["standing"])
+        except (TypeError, LookupError) as error:
+            raise ArtifactError(f"'{self.checkpoints / 'last.json'}' is altered: {error}") from error
 
     def epoch(self, number: int) -> EpochRecord:
         """Train one epoch, then measure the hard and the soft system.

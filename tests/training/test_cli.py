@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tools.commands import assert_refused, run_command
 from twophase.link.files import sha256_of
@@ -55,7 +58,7 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path) ->
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130, messages
-    assert "interrupted; 'tp-train --resume' continues" in messages
+    assert f"interrupted; 'tp-train --resume --out {broken}' continues" in messages
     assert not (broken / "link.json").exists()
 
     done = run_command("tp-train", "--out", broken, "--resume")
@@ -64,9 +67,7 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path) ->
     lines = [(run / "metrics.jsonl").read_text().splitlines() for run in (whole, broken)]
     for first, second in zip(*lines, strict=True):
         assert json.loads(first) | {"seconds": 0} == json.loads(second) | {"seconds": 0}
-    for name, entry in load_manifest(whole, "run").files.items():
-        if name == "eval.npz":
-            assert load_manifest(broken, "run").files[name] == entry
+    assert load_manifest(broken, "run").files == load_manifest(whole, "run").files
 
 
 def test_a_new_run_sets_the_earlier_one_aside(tmp_path: Path) -> None:
@@ -123,6 +124,37 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path, digits_run: Pat
     assert_refused(done, "'resume' must keep the run's settings; seed was 0, not 5")
 
 
+def change_json(path: Path, **entries: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def newest_weights(run: Path) -> Path:
+    state = json.loads((run / "checkpoints" / "last.json").read_text())
+    return run / "checkpoints" / str(state["weights"])
+
+
+def drop_seed(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    del config["seed"]
+    (run / "config.json").write_text(json.dumps(config))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "version": lambda run: change_json(run / "checkpoints" / "last.json", version=99),
+    "truncate": lambda run: os.truncate(newest_weights(run), 100),
+    "remove": lambda run: newest_weights(run).unlink(),
+    "garbage": lambda run: (run / "checkpoints" / "last.json").write_text('{"epoch": 1'),
+    "config": lambda run: change_json(run / "config.json", version=0),
+    "method": lambda run: change_json(run / "config.json", method="foo"),
+    "short": drop_seed,
+    "standing": lambda run: change_json(run / "checkpoints" / "last.json", standing={"epochs": 3}),
+    "no metrics": lambda run: (run / "metrics.jsonl").unlink(),
+    "cut metrics": lambda run: os.truncate(run / "metrics.jsonl", 2000),
+    "foreign metrics": lambda run: (run / "metrics.jsonl").write_text('{"epoch": 1}\n'),
+    "no best": lambda run: (run / "checkpoints" / "best.json").unlink(),
+}
+
+
 @pytest.mark.parametrize(
     ("damage", "parts"),
     [
@@ -131,28 +163,57 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path, digits_run: Pat
         ("remove", ["is missing; 'last.json' names it"]),
         ("garbage", ["last.json' is not JSON"]),
         ("config", ["config.json' must be of version 1, not 0: train again"]),
+        ("method", ["config.json' is altered: 'method' must be one of"]),
+        ("short", ["config.json' is altered: seed missing"]),
+        ("standing", ["last.json' is altered"]),
+        ("no metrics", ["metrics.jsonl' must hold epochs 1..14: truncated or altered"]),
+        ("cut metrics", ["metrics.jsonl' must hold epochs 1..14: truncated or altered"]),
+        ("foreign metrics", ["metrics.jsonl' is altered"]),
+        ("no best", ["best.json' is missing"]),
     ],
 )
 def test_damaged_checkpoints_are_refused(
     damage: str, parts: list[str], tmp_path: Path, digits_run: Path
 ) -> None:
     run = tmp_path / "run"
-    subprocess.run(["cp", "-r", str(digits_run), str(run)], check=True)
-    state = run / "checkpoints" / "last.json"
-    body = json.loads(state.read_text())
-    weights = run / "checkpoints" / body["weights"]
-    if damage == "version":
-        state.write_text(json.dumps(body | {"version": 99}))
-    elif damage == "truncate":
-        os.truncate(weights, weights.stat().st_size - 10)
-    elif damage == "remove":
-        weights.unlink()
-    elif damage == "garbage":
-        state.write_text(state.read_text()[:40])
-    else:
-        config = json.loads((run / "config.json").read_text())
-        (run / "config.json").write_text(json.dumps(config | {"version": 0}))
+    shutil.copytree(digits_run, run)
+    DAMAGES[damage](run)
     assert_refused(run_command("tp-train", "--out", run, "--resume"), *parts)
+    assert load_manifest(run, "run").kind == "run", "what was finished before stays finished"
+
+
+def trains_with(run: Path, seed: int) -> bool:
+    """Whether a run with that seed is in the folder and has a checkpoint."""
+    config = run / "config.json"
+    return (
+        config.is_file()
+        and json.loads(config.read_text())["seed"] == seed
+        and (run / "checkpoints" / "last.json").is_file()
+    )
+
+
+def test_interrupted_new_runs_do_not_cost_a_finished_one(tmp_path: Path, digits_run: Path) -> None:
+    run = tmp_path / "runs" / "digits"
+    shutil.copytree(digits_run, run)
+    for seed in (1, 2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "twophase.training.cli", "--out", str(run), "--seed", str(seed)],
+            stderr=subprocess.DEVNULL,
+        )
+        while process.poll() is None and not trains_with(run, seed):
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert trains_with(run, seed)
+        assert load_manifest(run.with_name(".digits.previous"), "run").training["seed"] == 0
+
+
+def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with FileLock(tmp_path / ".run.lock"):
+        done = run_command("tp-train", "--out", run)
+    assert_refused(done, "'out' must not be in use by another tp-train")
+    assert not run.exists()
 
 
 def test_missing_torch_is_named_with_its_remedy(tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ from twophase.training.config import PRESETS, TrainConfig
     [
         ({"task": "nothing"}, "'task' must be one of digits, not 'nothing'"),
         ({"epochs": 0}, "'epochs' must be at least 1, not 0"),
-        ({"alignment_start_epoch": 31}, r"'alignment_start_epoch' must lie in 2..30 \(epochs\), not 31"),
+        (
+            {"alignment_start_epoch": 31},
+            r"must lie in 2..30 \(epochs; set both together\), not 31",
+        ),
         ({"alignment_start_epoch": 1}, "'alignment_start_epoch'"),
         ({"temp_freeze_floor": 0.0}, "'temp_freeze_floor' must lie above 0"),
         ({"temp_freeze_floor": float("nan")}, "'temp_freeze_floor'"),
@@ -32,6 +35,15 @@ from twophase.training.config import PRESETS, TrainConfig
         ({"batch_size": 1}, "'batch_size' must be at least 2"),
         ({"threads": 0}, "'threads' must be at least 1"),
         ({"seed": -1}, "'seed' must be at least 0"),
+        ({"seed": 2**63}, r"'seed' must be below 2\*\*63"),
+        ({"epochs": 1}, "'epochs' must be at least 2 for two phases"),
+        (
+            {"method": "hard-only", "hardening_epochs": 30},
+            "leave .* at most 29, not 30",
+        ),
+        ({"method": "other"}, "'method' must be one of two-phase, single-phase, hard-only, not 'other'"),
+        ({"surrogate": "other"}, "'surrogate' must be one of product, reported"),
+        ({"labelling": "other"}, "'labelling' must be one of identity, pca, kdtree, bsa"),
     ],
 )
 def test_impossible_configurations_are_refused(values: dict[str, Any], message: str) -> None:
