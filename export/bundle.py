@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from twophase.export.compare import EXCUSED_MARGIN, POSTERIOR_MARGIN, TOLERANCE, Tally
-from twophase.export.folders import EVAL_FILE, check_target, load_run
+from twophase.export.folders import check_target
 from twophase.export.freeze import IR_VERSION, OPSET, freeze, load_program, serialize
 from twophase.export.inputs import load_split
+from twophase.export.mode import check_mode
 from twophase.export.prove import HardProof, check_interface, check_operators, prove_hard
 from twophase.export.session import Session, Values
-from twophase.export.signature import graph_files, program_file, signature_of
+from twophase.export.signature import signature_of
 from twophase.export.verify import verify_receiver, verify_soft, verify_transmitter
 from twophase.link.errors import VerificationError
 from twophase.link.files import atomic_folder
-from twophase.link.manifest import Manifest, load_manifest, write_manifest
+from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file, write_manifest
 
 __all__ = ["BundleSummary", "build_bundle"]
 
@@ -86,13 +87,13 @@ def build_bundle(
     VerificationError
         If a graph fails a proof; it lists all failures of all graphs.
     """
-    manifest = load_run(run)
+    manifest = load_manifest(run, "run")
     check_target(out)
     features = load_split(run / EVAL_FILE, manifest)
     with atomic_folder(out) as folder:
         models: dict[str, ModelProto] = {}
         findings = _Findings([], {})
-        for name in graph_files(manifest):
+        for name in manifest.graph_files:
             models[name] = _make_graph(run, name, manifest, features, random_inputs, seed, progress, findings)
         if findings.problems or findings.proof is None:
             raise VerificationError(f"the bundle of '{run}'", findings.problems)
@@ -139,6 +140,7 @@ def _make_graph(
         if "llr" in signature.input_names:
             tally = verify_receiver(name, program, model, manifest, share, seed)
         else:
+            problems += check_mode(model)
             tally = verify_soft(name, program, model, manifest, features, share, seed)
     problems += tally.failures.values()
     findings.problems.extend(f"{name}: {problem}" for problem in problems)

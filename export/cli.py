@@ -57,11 +57,12 @@ def _export(arguments: ExportArguments) -> int:
         raise InputError("random-inputs", "be at least 0", arguments.random_inputs)
     if arguments.seed < 0:
         raise InputError("seed", "be at least 0", arguments.seed)
-    from twophase.export.folders import check_target, load_run, newest_run
+    from twophase.export.folders import check_target, newest_run
+    from twophase.link.manifest import load_manifest
 
     run = arguments.run if arguments.run is not None else newest_run(_RUNS)
     out = arguments.out if arguments.out is not None else run / "bundle"
-    load_run(run)
+    load_manifest(run, "run")
     check_target(out)
     for package in ("torch", "onnx", "onnxscript"):
         try:

@@ -5,63 +5,60 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from twophase.export.signature import graph_files, program_file
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.files import read_json
-from twophase.link.manifest import FORMAT, MANIFEST_NAME, Manifest, load_manifest
+from twophase.link.files import read_json, reading
+from twophase.link.manifest import FORMAT, MANIFEST_NAME
 
-__all__ = ["EVAL_FILE", "check_target", "load_run", "newest_run"]
-
-EVAL_FILE = "eval.npz"
+__all__ = ["check_target", "newest_run"]
 
 
 def newest_run(runs: Path) -> Path:
     """The run under ``runs`` that was finished last.
+
+    Folders with a leading dot do not count: training sets the run before aside as ``.NAME.previous``.
 
     Raises
     ------
     ArtifactError
         If there is none.
     """
-    finished = [path for path in runs.glob(f"*/{MANIFEST_NAME}") if _kind_of(path) == "run"]
-    if not finished:
-        raise ArtifactError(f"no finished run is under '{runs}': train one with tp-train, or name its folder")
-    return max(finished, key=lambda path: (path.stat().st_mtime_ns, path)).parent
-
-
-def load_run(run: Path) -> Manifest:
-    """Manifest of a finished run that holds everything a bundle is made from; all hashes are checked.
-
-    Raises
-    ------
-    ArtifactError
-        If the run is unfinished, of another version, or a file is missing, truncated or altered.
-    """
-    manifest = load_manifest(run, "run")
-    needed = [EVAL_FILE, *(program_file(name) for name in graph_files(manifest))]
-    missing = [name for name in needed if name not in manifest.files]
-    if missing:
-        raise ArtifactError(
-            f"'{run / MANIFEST_NAME}' must list {', '.join(needed)}; it lacks {', '.join(missing)}"
-        )
-    return manifest
+    with reading(runs):
+        found = [path for path in runs.glob(f"*/{MANIFEST_NAME}") if not path.parent.name.startswith(".")]
+        finished = [path for path in found if _kind_of(path) == "run"]
+        if finished:
+            return max(finished, key=lambda path: (path.stat().st_mtime_ns, path)).parent
+    raise ArtifactError(f"no finished run is under '{runs}': train one with tp-train, or name its folder")
 
 
 def check_target(out: Path) -> None:
-    """Refuse to replace anything but an older bundle.
+    """Refuse to replace anything but an older bundle, and a folder that cannot be replaced as a whole.
 
     Raises
     ------
     InputError
-        If ``out`` cannot be written, is a file, or is a folder with something else in it.
+        If ``out`` cannot be written, is a file, a folder with something else in it, a mount point, or
+        the working directory or a folder around it.
     """
-    if out.is_dir() and _kind_of(out / MANIFEST_NAME) != "bundle" and any(out.iterdir()):
+    try:
+        _check_target(out, Path(os.path.realpath(out)))
+    except OSError as error:
+        raise InputError("out", f"be writable ({error.strerror or error})", str(out)) from error
+
+
+def _check_target(out: Path, target: Path) -> None:
+    if Path.cwd().is_relative_to(target):
+        raise InputError("out", "be no folder that you are in, for it is replaced as a whole", str(out))
+    if target.is_mount():
+        raise InputError("out", "be a folder below the mount point, for it is replaced as a whole", str(out))
+    if target.is_dir() and _kind_of(target / MANIFEST_NAME) != "bundle" and any(target.iterdir()):
         raise InputError("out", "be a new or empty folder, or an older bundle to replace", str(out))
-    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    existing = next(path for path in (target, *target.parents) if path.exists())
     if not existing.is_dir():
         raise InputError("out", f"be a folder, and '{existing}' is a file", str(out))
-    if not os.access(existing, os.W_OK):
-        raise InputError("out", f"be writable, and '{existing}' is not", str(out))
+    # a folder is replaced by renaming, which writes in the one around it
+    for folder in dict.fromkeys((existing, target.parent if target.exists() else existing)):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError("out", f"be writable, and '{folder}' is not", str(out))
 
 
 def _kind_of(path: Path) -> object:

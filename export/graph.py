@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import Literal
 
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -52,6 +53,9 @@ class GraphView:
             value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)
         }
         self.inputs = frozenset(value.name for value in graph.input)
+        self._given_axes = {
+            axis.dim_param for value in graph.input for axis in value.type.tensor_type.shape.dim
+        } - {""}
         self.outputs = frozenset(value.name for value in graph.output)
 
     def producer(self, name: str) -> NodeProto | None:
@@ -75,11 +79,17 @@ class GraphView:
         return tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in axes)
 
     def sources(
-        self, names: Collection[str], stop: Collection[str] = (), *, through_shapes: bool = True
+        self,
+        names: Collection[str],
+        stop: Collection[str] = (),
+        *,
+        shapes: Literal["all", "computed", "none"] = "all",
     ) -> frozenset[str]:
         """Graph inputs that ``names`` depend on by a way that does not pass a tensor of ``stop``.
 
-        A dependence on the shape of a tensor alone counts only with ``through_shapes``.
+        ``shapes`` says which dependences on a tensor's shape alone count: all, none, or those on a shape that
+        may be computed from values, as the number of non-zero entries is.  Shapes whose axes are fixed or
+        known to be those of the graph's inputs are not.
         """
         found: set[str] = set()
         seen = set(stop)
@@ -92,13 +102,26 @@ class GraphView:
             if name in self.inputs:
                 found.add(name)
             node = self.producer(name)
-            if node is not None and (through_shapes or node.op_type not in _SHAPE_ONLY):
+            if node is not None and not self._takes_shape(node, shapes):
                 stack.extend(_inputs(node))
         return frozenset(found)
 
+    def _takes_shape(self, node: NodeProto, shapes: str) -> bool:
+        """Whether a node reads nothing but a shape that does not count."""
+        if shapes == "all" or node.op_type not in _SHAPE_ONLY:
+            return False
+        if shapes == "none":
+            return True
+        if node.input[0] not in self._types:
+            return False
+        shape = self._types[node.input[0]]
+        return shape.HasField("shape") and all(
+            axis.HasField("dim_value") or axis.dim_param in self._given_axes for axis in shape.shape.dim
+        )
+
     def is_constant(self, name: str, given: Collection[str] = ()) -> bool:
         """Whether a tensor's values depend on nothing but the tensors ``given`` (and on shapes)."""
-        return not self.sources([name], given, through_shapes=False)
+        return not self.sources([name], given, shapes="none")
 
     def cut(self, inputs: list[str], outputs: list[str]) -> ModelProto:
         """The part of the model that makes ``outputs`` from ``inputs`` and nothing else, checked.
@@ -117,7 +140,7 @@ def problem_of_cut(view: GraphView, inputs: list[str], outputs: list[str]) -> st
     """Say why ``outputs`` cannot be cut off behind ``inputs``; None if they can."""
     leaks = view.sources(outputs, inputs)
     if leaks:
-        by_value = view.sources(outputs, inputs, through_shapes=False)
+        by_value = view.sources(outputs, inputs, shapes="none")
         how = "take values from" if by_value else "take their batch size from"
         named = sorted(by_value or leaks)
         return (

@@ -1,8 +1,9 @@
 """Proof that a transmitter graph is hard: what it sends is a function of codeword indices alone.
 
-Four proofs on the graph, each of which can fail with a reason of its own:
+Five proofs on the graph, each of which can fail with a reason of its own:
 
 operators   no node draws random numbers, anywhere, subgraphs and functions included
+mode        ``mode`` follows from ``snr_db`` alone, which the receiver knows (see ``mode``)
 search      ``indices`` are nearest-codeword decisions over the manifest's codebook (see ``search``)
 cut         bits, symbols and counts follow from ``indices`` and ``mode`` alone, through integers only
 table       that part, run on every codeword of every mode, gives the manifest's labels as bits, and
@@ -22,6 +23,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from onnx.shape_inference import InferenceError
 
 from twophase.export.graph import INTEGER_TYPES, GraphView, all_nodes, problem_of_cut
+from twophase.export.mode import problems_of_mode
 from twophase.export.rule import ModeSearch
 from twophase.export.search import prove_search
 from twophase.export.session import GraphRunError, Session
@@ -90,7 +92,7 @@ def prove_hard(model: ModelProto, manifest: Manifest) -> tuple[HardProof | None,
     missing = [name for name in ("mode", "indices", *SENT) if name not in view.outputs]
     if missing:
         return None, [f"output '{name}' is missing" for name in missing]
-    problems = check_operators(model)
+    problems = check_operators(model) + problems_of_mode(view)
     searches, found = prove_search(view, manifest)
     problems += found
     integer_nodes, found = _prove_cut(view)

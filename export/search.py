@@ -164,7 +164,7 @@ def _search_at(view: GraphView, node: NodeProto) -> Search | str:
             if problem is not None:
                 return problem
             latents = maker.input[0]
-            by_mode = bool(view.sources([scores], [latents], through_shapes=False))
+            by_mode = bool(view.sources([scores], [latents], shapes="none"))
             return Search(
                 node.name or node.output[0], latents, scores, 1 if node.op_type == "ArgMax" else -1, by_mode
             )

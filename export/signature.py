@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from twophase.link.manifest import Manifest
 
-__all__ = ["BATCH_AXIS", "Port", "Signature", "graph_files", "program_file", "signature_of"]
+__all__ = ["BATCH_AXIS", "Port", "Signature", "signature_of"]
 
 BATCH_AXIS = "batch"
 
@@ -41,17 +41,6 @@ class Signature:
     def output_names(self) -> list[str]:
         """Names of the outputs."""
         return [port.name for port in self.outputs]
-
-
-def graph_files(manifest: Manifest) -> tuple[str, ...]:
-    """The ONNX files of a bundle: ``tx.onnx``, ``rx.onnx``, then those of the soft references."""
-    named = (name for reference in manifest.references for name in (reference.soft, reference.rx))
-    return tuple(dict.fromkeys(("tx.onnx", "rx.onnx", *named)))
-
-
-def program_file(graph_file: str) -> str:
-    """The program of the run folder that becomes a graph: ``tx.onnx`` comes from ``programs/tx.pt2``."""
-    return f"programs/{graph_file.removesuffix('.onnx')}.pt2"
 
 
 def signature_of(graph_file: str, manifest: Manifest) -> Signature:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,12 +16,42 @@ from typing import Any
 
 from twophase.link.errors import ArtifactError, InputError
 
-__all__ = ["atomic_folder", "atomic_path", "read_json", "sha256_of", "write_json", "write_text"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "read_json",
+    "reading",
+    "sha256_of",
+    "write_json",
+    "write_text",
+]
+
+_STORAGE_ERRORS = frozenset({errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS})
+"""What a write may fail with; such an error need not name its file."""
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system says when ``path`` cannot be read into an ``ArtifactError`` of one line."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ArtifactError(f"'{error.filename or path}' is missing") from error
+    except OSError as error:
+        raise ArtifactError(
+            f"'{error.filename or path}' cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing or unreadable.
+    """
+    with reading(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -27,20 +59,23 @@ def sha256_of(path: Path) -> str:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; rename it to ``path`` if the block succeeds.
 
+    Where ``path`` is a symbolic link, the file that it points to is replaced.
+
     Raises
     ------
     InputError
-        If the folder cannot be written.
+        If the file cannot be written: no permission, disk full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = _resolved(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    _make_parent(target, path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        temporary.replace(path)
-    except FileNotFoundError:
-        raise  # the block looked for another file
+        temporary.replace(target)
     except OSError as error:
-        raise InputError("path", f"be writable ({error.strerror or error})", str(path)) from error
+        if _is_of(error, temporary):
+            raise _unwritable(path, error) from error
+        raise
     finally:
         with contextlib.suppress(OSError):  # where nothing could be written, nothing can be removed
             temporary.unlink(missing_ok=True)
@@ -51,31 +86,99 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; put it in the place of ``path`` if the block succeeds.
 
     A folder that stood at ``path`` is replaced only then; a kill in between leaves the old one or none,
-    never a mixture.
+    never a mixture, and the next call clears up behind it.  Where ``path`` is a symbolic link, the folder
+    that it points to is replaced.
 
     Raises
     ------
     InputError
-        If the parent folder cannot be written or ``path`` is a file.
+        If the folder cannot be written (no permission, disk full) or ``path`` is a file.
     """
+    target = _resolved(path)
+    _make_parent(target, path)
     try:
-        if path.exists() and not path.is_dir():
+        if target.exists() and not target.is_dir():
             raise InputError("path", "be a folder or not exist yet", str(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        _clear_leftovers(target)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     except OSError as error:
-        raise InputError("path", f"be writable ({error.strerror or error})", str(path)) from error
-    temporary.chmod(0o755)
+        raise _unwritable(path, error) from error
     replaced = temporary.with_name(temporary.name + ".old")
+    with _locked(temporary):
+        try:
+            temporary.chmod(0o755)
+            yield temporary
+            if target.exists():
+                target.rename(replaced)
+            temporary.rename(target)
+        except OSError as error:
+            if _is_of(error, temporary, target):
+                raise _unwritable(path, error) from error
+            raise
+        finally:
+            if replaced.exists() and not target.exists():
+                replaced.rename(target)
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _resolved(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _make_parent(target: Path, path: Path) -> None:
     try:
-        yield temporary
-        if path.exists():
-            path.rename(replaced)
-        temporary.rename(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError("path", f"be writable ({error.strerror or error})", str(path))
+
+
+def _is_of(error: OSError, *written: Path) -> bool:
+    """Whether an error arose from writing to, or moving, one of ``written`` or something in it."""
+    names = [
+        name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
+    ]
+    if not names:
+        return error.errno in _STORAGE_ERRORS
+    paths = [Path(os.path.realpath(os.fsdecode(name))) for name in names]
+    return any(name.is_relative_to(whole) for name in paths for whole in written)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold a lock on ``folder`` that goes with the process; yields whether it could be had."""
+    import fcntl  # where there is none, at least all else of this module works
+
+    held = False
+    descriptor = -1
+    with contextlib.suppress(OSError):  # held by another process, or a file system without locks
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = True
+    try:
+        yield held
     finally:
-        if replaced.exists() and not path.exists():
-            replaced.rename(path)
-        shutil.rmtree(temporary, ignore_errors=True)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Remove what killed processes left of ``target``; what a living one works on is locked and stays."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.\w{{8}}\.tmp(\.old)?")
+    found = {path.name: path for path in target.parent.iterdir() if pattern.fullmatch(path.name)}
+    for name in sorted({name.removesuffix(".old") for name in found}):
+        temporary, replaced = target.with_name(name), target.with_name(name + ".old")
+        if temporary.is_dir():
+            with _locked(temporary) as dead:
+                if not dead:
+                    continue
+                shutil.rmtree(temporary, ignore_errors=True)
+        if replaced.is_dir() and not target.exists():
+            replaced.rename(target)  # killed between the two renames
         shutil.rmtree(replaced, ignore_errors=True)
 
 
@@ -99,10 +202,7 @@ def read_json(path: Path) -> Any:
         If it is missing, unreadable or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtifactError(f"'{path}' is missing") from error
-    except OSError as error:
-        raise ArtifactError(f"'{path}' cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        with reading(path):
+            return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"'{path}' is not JSON: truncated or altered ({error})") from error

@@ -9,31 +9,36 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.config import LinkConfig
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.files import read_json, sha256_of, write_json
+from twophase.link.files import read_json, reading, sha256_of, write_json
 from twophase.link.modes import ModeTable
+from twophase.link.typed import from_json
 
 __all__ = [
     "CONVENTIONS",
+    "EVAL_FILE",
     "FORMAT",
     "MANIFEST_NAME",
     "VERSION",
     "Manifest",
     "Reference",
     "load_manifest",
+    "program_file",
     "write_manifest",
 ]
 
 FORMAT = "twophase-link"
 VERSION = 1
 MANIFEST_NAME = "link.json"
+EVAL_FILE = "eval.npz"
+"""The test split."""
 
 CONVENTIONS = {
     "snr": "Es/N0 in dB; streams have unit average energy, charged from the transmitted symbols",
@@ -86,7 +91,19 @@ class Manifest:
     conventions: dict[str, str] = field(default_factory=lambda: dict(CONVENTIONS))
 
     def __post_init__(self) -> None:
-        for index, (size, labels) in enumerate(zip(self.link.codebook_sizes, self.labels, strict=True)):
+        if not self.classes:
+            raise InputError("classes", "name at least one class", self.classes)
+        if min(self.input_shape, default=1) < 1:
+            raise InputError("input_shape", "hold sizes of at least 1", self.input_shape)
+        if not 0.0 < self.llr_clip < float("inf"):
+            raise InputError("llr_clip", "be above 0 and finite", self.llr_clip)
+        sizes = self.link.codebook_sizes
+        for name in ("codebooks", "labels", "usage"):
+            if len(getattr(self, name)) != len(sizes):
+                raise InputError(
+                    name, f"hold {len(sizes)} entries, one per codebook", len(getattr(self, name))
+                )
+        for index, (size, labels) in enumerate(zip(sizes, self.labels, strict=True)):
             if sorted(labels) != list(range(size)):
                 raise InputError(f"labels[{index}]", f"be a permutation of 0..{size - 1}", labels)
             for name, shape in (("codebooks", (size, self.link.embedding_dim)), ("usage", (size,))):
@@ -98,6 +115,12 @@ class Manifest:
         """All modes of the link."""
         return self.link.modes
 
+    @property
+    def graph_files(self) -> tuple[str, ...]:
+        """The graphs of its bundle: ``tx.onnx``, ``rx.onnx``, then those of the soft references."""
+        named = (name for reference in self.references for name in (reference.soft, reference.rx))
+        return tuple(dict.fromkeys(("tx.onnx", "rx.onnx", *named)))
+
     def codebook(self, index: int) -> NDArray[np.float64]:
         """Codewords of one codebook, shape (K, C)."""
         return np.asarray(self.codebooks[index], dtype=np.float64)
@@ -105,6 +128,11 @@ class Manifest:
     def label_array(self, index: int) -> NDArray[np.int64]:
         """Labels of one codebook, shape (K,)."""
         return np.asarray(self.labels[index], dtype=np.int64)
+
+
+def program_file(graph_file: str) -> str:
+    """The program of a run that becomes a graph of a bundle: ``tx.onnx`` comes from ``programs/tx.pt2``."""
+    return f"programs/{graph_file.removesuffix('.onnx')}.pt2"
 
 
 def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> None:
@@ -137,12 +165,19 @@ def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> 
 def load_manifest(folder: Path, kind: Literal["run", "bundle"]) -> Manifest:
     """Read ``link.json`` of ``folder`` and check every file that it lists against its hash.
 
+    It must list the test split and every graph of a bundle, or every program of a run.
+
     Raises
     ------
     ArtifactError
         If the folder is no finished run or bundle, is of another version, or a file is missing,
-        truncated or altered.
+        unreadable, truncated or altered.
     """
+    with reading(folder):
+        return _load(folder, kind)
+
+
+def _load(folder: Path, kind: Literal["run", "bundle"]) -> Manifest:
     path = folder / MANIFEST_NAME
     if not folder.is_dir():
         raise ArtifactError(f"'{folder}' is not a folder: no {kind} is there")
@@ -175,29 +210,26 @@ def _manifest_from(value: dict[str, Any], path: Path) -> Manifest:
     missing = sorted(names - value.keys())
     if missing:
         raise ArtifactError(f"'{path}' lacks {', '.join(missing)}: truncated or altered")
+    hints = get_type_hints(Manifest)
     try:
-        body = {name: value[name] for name in names}
-        link: dict[str, Any] = {
-            name: tuple(entry) if isinstance(entry, list) else entry for name, entry in body["link"].items()
-        }
-        body["link"] = LinkConfig(**link)
-        body["references"] = tuple(Reference(**entry) for entry in body["references"])
-        for name in ("classes", "input_shape", "codebooks", "labels", "usage"):
-            body[name] = _deep_tuple(body[name])
-        body["files"] = dict(body["files"].items())
-        return Manifest(**body)
-    except (TypeError, AttributeError, ValueError, LookupError) as error:
+        return Manifest(**{name: from_json(hints[name], value[name], name) for name in names})
+    except ValueError as error:
         raise ArtifactError(f"'{path}' is altered: {error}") from error
 
 
-def _deep_tuple(value: Any) -> Any:
-    return tuple(_deep_tuple(entry) for entry in value) if isinstance(value, list) else value
-
-
 def _check_files(folder: Path, manifest: Manifest) -> None:
+    graphs = manifest.graph_files
+    needed = (EVAL_FILE, *(graphs if manifest.kind == "bundle" else map(program_file, graphs)))
+    missing = [name for name in needed if name not in manifest.files]
+    if missing:
+        raise ArtifactError(
+            f"'{folder / MANIFEST_NAME}' must list {', '.join(needed)}; it lacks {', '.join(missing)}"
+        )
     for name, entry in manifest.files.items():
         path = folder / name
-        if not isinstance(entry, dict) or not {"bytes", "sha256"} <= entry.keys():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ArtifactError(f"'{folder / MANIFEST_NAME}' is altered: '{name}' is no file of the folder")
+        if not {"bytes", "sha256"} <= entry.keys():
             raise ArtifactError(f"'{folder / MANIFEST_NAME}' is altered: no hash of '{name}'")
         if not path.is_file():
             raise ArtifactError(f"'{path}' is missing; the manifest lists it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
@@ -15,9 +16,16 @@ import torch
 from onnx import numpy_helper
 
 from tools.commands import run_command
-from tools.tiny_run import FOUR_MODES, ONE_MODE, TinyTransmitter, build_run
+from tools.tiny_run import (
+    FOUR_MODES,
+    ONE_MODE,
+    TinyReceiver,
+    TinySoftTransmitter,
+    TinyTransmitter,
+    build_run,
+)
 from twophase.export.bundle import build_bundle
-from twophase.link.errors import ArtifactError, InputError
+from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.manifest import load_manifest
 from twophase.link.runtime import Receiver, SoftTransmitter, Transmitter
 
@@ -67,6 +75,9 @@ def test_the_manifest_tells_what_was_proved(bundle: Path) -> None:
     assert record["proof"]["codewords"] == 48
     assert record["proof"]["random_inputs"] == RANDOM_INPUTS
     assert record["compared"]["tx.onnx"]["samples"] == {"test split": 240, "random": RANDOM_INPUTS}
+    # the others on a fifth of them; the receiver besides on three extremes in each of four modes
+    assert record["compared"]["soft.onnx"]["samples"] == {"test split": 240, "random": RANDOM_INPUTS // 5}
+    assert record["compared"]["rx.onnx"]["samples"] == {"random": 3 * 4 + RANDOM_INPUTS // 5}
     assert set(record["compared"]["tx.onnx"]["samples_of_mode"]) == {"0", "1", "2", "3"}
     counts = record["compared"]["tx.onnx"]["indices"]["torch and ONNX Runtime"]
     assert counts["compared"] > 0
@@ -163,6 +174,49 @@ def test_a_wrong_transmitter_is_told_and_leaves_an_older_bundle_as_it_was(tmp_pa
     assert {path.name for path in run.iterdir()} == {"link.json", "eval.npz", "programs", "bundle"}
 
 
+def test_chance_in_a_receiver_or_a_soft_transmitter_and_a_secret_mode_are_told(tmp_path: Path) -> None:
+    """All three too small, or too rare, for the comparison with torch to see."""
+
+    class Chancy(TinyReceiver):
+        def forward(self, llr: torch.Tensor, mode: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            logits, *rest = super().forward(llr, mode)
+            return logits + 1e-9 * torch.rand_like(logits), *rest
+
+    class Secretive(TinySoftTransmitter):
+        def forward(self, features: torch.Tensor, snr_db: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            mode, sent = super().forward(features, snr_db)
+            rare = (features.flatten(1).amax(dim=1) > 1e6).to(torch.int64)
+            return (mode + rare).clamp(max=0), sent + 1e-9 * torch.rand_like(sent)
+
+    receiver, soft = Chancy(ONE_MODE), Secretive(ONE_MODE, 0.7)
+    run = build_run(tmp_path / "run", ONE_MODE, references=("aligned",), receiver=receiver, soft=soft)
+    with pytest.raises(VerificationError) as caught:
+        build_bundle(run, tmp_path / "bundle", 100)
+    told = [problem.replace("'node_rand_like'", "it") for problem in caught.value.problems]
+    assert told == [
+        "rx.onnx: RandomUniformLike (it) draws random numbers",
+        "soft.onnx: RandomUniformLike (it) draws random numbers",
+        "soft.onnx: 'mode' is computed from 'input', which the receiver does not know: it must follow from "
+        "'snr_db' alone, for no header tells the mode",
+    ]
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(
+    bare_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(InputError) as caught:
+        build_bundle(bare_run, tmp_path / "bundle", 0)
+    assert (
+        str(caught.value) == f"'path' must be writable (No space left on device), not '{tmp_path / 'bundle'}'"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_older_bundle_is_replaced_and_steps_are_told(bare_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     out.mkdir()
@@ -178,6 +232,7 @@ def test_an_older_bundle_is_replaced_and_steps_are_told(bare_run: Path, tmp_path
     manifest = load_manifest(out, "bundle")
     assert set(manifest.provenance["export"]["compared"]) == {"tx.onnx", "rx.onnx"}
     assert manifest.provenance["export"]["proof"]["seed"] == 3
+    assert manifest.provenance["export"]["compared"]["rx.onnx"]["samples"] == {"random": 3 + 100 // 5}
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 

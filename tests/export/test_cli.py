@@ -130,6 +130,9 @@ def test_a_target_that_cannot_be_written_is_refused(run: Path, tmp_path: Path) -
     )
     assert file.read_text() == "text"
     assert (run / "link.json").is_file()
+    (tmp_path / "empty").mkdir()
+    done = run_command("tp-export", "--run", run, "--out", ".", cwd=tmp_path / "empty")
+    assert_refused(done, "'out' must be no folder that you are in, for it is replaced as a whole, not '.'")
 
 
 @pytest.mark.parametrize("package", ["torch", "onnx", "onnxscript"])

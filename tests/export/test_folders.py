@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from twophase.export.folders import check_target, load_run, newest_run
+from twophase.export.folders import check_target, newest_run
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.manifest import load_manifest, write_manifest
 
 
 def make_manifest(folder: Path, kind: str, time_s: int) -> Path:
@@ -32,15 +32,58 @@ def test_the_newest_finished_run_is_taken(tmp_path: Path) -> None:
     assert newest_run(tmp_path / "runs") == newer
 
 
-def test_a_run_must_list_what_a_bundle_is_made_from(bare_run: Path, tmp_path: Path) -> None:
-    assert load_run(bare_run).task == "tiny"
-    files = ("eval.npz", "programs/tx.pt2")
-    (tmp_path / "programs").mkdir()
-    for name in files:
-        (tmp_path / name).symlink_to(bare_run / name)
-    write_manifest(tmp_path, load_manifest(bare_run, "run"), files)
-    with pytest.raises(ArtifactError, match=r"must list .*; it lacks programs/rx\.pt2"):
-        load_run(tmp_path)
+def test_a_run_set_aside_is_not_taken(tmp_path: Path) -> None:
+    make_manifest(tmp_path / "runs" / ".digits.previous", "run", 2000)
+    with pytest.raises(ArtifactError, match="no finished run is under"):
+        newest_run(tmp_path / "runs")
+    older = make_manifest(tmp_path / "runs" / "digits", "run", 1000)
+    assert newest_run(tmp_path / "runs") == older
+
+
+def test_runs_without_read_permission_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_manifest(tmp_path / "runs" / "a", "run", 1)
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(ArtifactError, match=r"link\.json' cannot be read: Permission denied"):
+        newest_run(tmp_path / "runs")
+    with pytest.raises(InputError, match=r"'out' must be writable \(Permission denied\)"):
+        check_target(tmp_path / "runs" / "a")
+
+
+def test_the_folder_that_one_is_in_cannot_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_manifest(tmp_path / "bundle", "bundle", 1)
+    (bundle / "inside").mkdir()
+    (tmp_path / "link").symlink_to(bundle)
+    check_target(bundle)
+    for here in (bundle, bundle / "inside"):
+        monkeypatch.chdir(here)
+        for out in (Path(os.path.relpath(bundle)), bundle, tmp_path / "link"):
+            with pytest.raises(InputError, match="'out' must be no folder that you are in"):
+                check_target(out)
+    monkeypatch.chdir(tmp_path)
+    check_target(Path("bundle"))
+
+
+def test_a_mount_point_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "volume").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "volume")
+    with pytest.raises(InputError, match="'out' must be a folder below the mount point"):
+        check_target(tmp_path / "volume")
+    check_target(tmp_path / "volume" / "bundle")
+
+
+def test_the_folder_around_an_older_bundle_must_be_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_manifest(tmp_path / "bundle", "bundle", 1)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(InputError, match=f"'out' must be writable, and '{tmp_path}' is not"):
+        check_target(bundle)
 
 
 def test_only_a_bundle_or_nothing_may_be_replaced(tmp_path: Path) -> None:

@@ -13,14 +13,15 @@ from tools.mutate import node
 from tools.tiny_run import FOUR_MODES, export_program, run_manifest
 from twophase.export.freeze import IR_VERSION, OPSET, canonical, freeze, serialize
 from twophase.export.prove import check_interface
-from twophase.export.signature import graph_files, program_file, signature_of
+from twophase.export.signature import signature_of
 from twophase.link.errors import ArtifactError
+from twophase.link.manifest import program_file
 
 
 def test_the_files_of_a_bundle_follow_from_its_references() -> None:
-    assert graph_files(run_manifest(FOUR_MODES, ())) == ("tx.onnx", "rx.onnx")
+    assert run_manifest(FOUR_MODES, ()).graph_files == ("tx.onnx", "rx.onnx")
     both = run_manifest(FOUR_MODES, ("learning", "aligned"))
-    assert graph_files(both) == ("tx.onnx", "rx.onnx", "soft_learning.onnx", "rx_learning.onnx", "soft.onnx")
+    assert both.graph_files == ("tx.onnx", "rx.onnx", "soft_learning.onnx", "rx_learning.onnx", "soft.onnx")
     assert program_file("soft_learning.onnx") == "programs/soft_learning.pt2"
 
 

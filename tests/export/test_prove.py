@@ -14,6 +14,7 @@ from onnx import ModelProto, TensorProto, helper
 from tools.mutate import constant, insert_before, insert_behind, node, only, producer, scalar, store
 from tools.tiny_run import ONE_MODE, TinyTransmitter, export_program, feature_inputs, run_manifest
 from twophase.export.freeze import freeze
+from twophase.export.mode import check_mode
 from twophase.export.prove import (
     RANDOM_OPERATORS,
     check_interface,
@@ -276,6 +277,62 @@ def test_an_operator_outside_the_standard_is_found(one_tx) -> None:
     assert check_operators(model) == ["Gelu ('node_stray') of 'com.microsoft' is no standard operator"]
 
 
+# --- the mode
+
+
+def mode_from_the_features(model: ModelProto) -> None:
+    limit = scalar(model, "limit", 1e6, np.float32)
+    peak = [node("ReduceMax", ["input", store(model, "axes_12", np.array([1, 2]))], "peak", keepdims=0)]
+    peak += [
+        node("Greater", ["peak", limit], "rare"),
+        node("Cast", ["rare"], "one_more", to=TensorProto.INT64),
+    ]
+    insert_behind(model, "mode", [*peak, node("Sub", ["mode_before", "one_more"], "mode")])
+
+
+def mode_from_a_count_of_features(model: ModelProto) -> None:
+    """No value of the features is read, only the shape of the list of those that are not zero."""
+    count = [node("NonZero", ["input"], "places"), node("Shape", ["places"], "count", start=1, end=2)]
+    many = scalar(model, "many", 10**9, np.int64)
+    count += [
+        node("Greater", ["count", many], "rare"),
+        node("Cast", ["rare"], "one_more", to=TensorProto.INT64),
+    ]
+    insert_behind(model, "mode", [*count, node("Sub", ["mode_before", "one_more"], "mode")])
+
+
+@pytest.mark.parametrize("mutate", [mode_from_the_features, mode_from_a_count_of_features])
+def test_a_mode_that_the_receiver_cannot_know_is_rejected(four_tx, four_soft, mutate: Mutation) -> None:
+    told = (
+        "'mode' is computed from 'input', which the receiver does not know: it must follow from 'snr_db' "
+        "alone, for no header tells the mode"
+    )
+    for frozen in (four_tx, four_soft):
+        assert check_mode(frozen.model) == []
+        model = frozen.copy()
+        mutate(model)
+        assert check_mode(model) == [told]
+    model = four_tx.copy()
+    mutate(model)
+    assert prove_hard(model, four_tx.manifest) == (None, [told])
+
+
+def test_the_shapes_of_the_inputs_may_make_the_mode(four_tx) -> None:
+    model = four_tx.copy()
+    size = [node("Shape", ["input"], "size", start=0, end=1)]
+    insert_behind(model, "mode", [*size, node("Expand", ["mode_before", "size"], "mode")])
+    assert check_mode(model) == []
+
+
+def test_a_graph_whose_mode_cannot_be_proved_is_told(four_soft) -> None:
+    model = four_soft.copy()
+    del model.graph.output[0]
+    assert check_mode(model) == ["output 'mode' is missing"]
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    (problem,) = check_mode(model)
+    assert problem.startswith("the graph does not type-check: ")
+
+
 # --- the cut and the table
 
 
@@ -341,6 +398,20 @@ def wrong_stride(model: ModelProto) -> None:
     insert_before(model, groups, 0, stride)
 
 
+def wrong_bits_of_a_mixture(model: ModelProto) -> None:
+    """The bits are wrong for two different codewords other than 0 only."""
+    parts = []
+    for token, word in ((0, 7), (1, 6)):
+        column = store(model, f"column_{token}", np.array([token]))
+        parts += [node("Gather", ["indices", column], f"at_{token}", axis=1)]
+        parts += [
+            node("Equal", [f"at_{token}", scalar(model, f"word_{token}", word, np.int64)], f"is_{token}")
+        ]
+    parts += [node("And", ["is_0", "is_1"], "both")]
+    zero = scalar(model, "no_bit", 0, np.uint8)
+    insert_behind(model, "bits", [*parts, node("Where", ["both", zero, "bits_before"], "bits")])
+
+
 def wrong_count(model: ModelProto) -> None:
     name = producer(model, "bit_count").input[0]
     store(model, name, constant(model, name) - 3)
@@ -362,6 +433,7 @@ def wrong_count(model: ModelProto) -> None:
         (wrong_bit_weight, "'symbols' of indices"),
         (too_large_symbol, "outside the 16 constellation points"),
         (wrong_stride, "'symbols' of indices"),
+        (wrong_bits_of_a_mixture, "'bits' of indices [7, 6, "),
         (wrong_count, "'bit_count' is [9], not 12"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

@@ -1,7 +1,12 @@
 import errno
 import hashlib
 import os
+import shutil
+import signal
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +109,51 @@ def test_a_file_that_the_block_misses_is_not_blamed_on_the_target(tmp_path):
         (tmp_path / "other").read_text()
 
 
+@pytest.mark.parametrize("make", [atomic_path, atomic_folder])
+def test_the_blocks_own_errors_pass_unchanged(tmp_path, make):
+    for error in (
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        PermissionError(errno.EACCES, "no", "/else"),
+        ValueError(),
+    ):
+        with pytest.raises(type(error)) as caught, make(tmp_path / "x"):
+            raise error
+        assert caught.value is error
+    assert names(tmp_path) == []
+
+
+def test_a_linked_file_is_replaced_behind_its_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "x")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "x").read_text() == "new"
+    assert names(tmp_path / "real") == ["x"]
+
+
+def test_a_file_without_read_permission_is_a_broken_artifact(tmp_path, monkeypatch):
+    # the permission bits do not hold for root, as whom containers run tests
+    (tmp_path / "x").write_text("{}")
+
+    def refuse(path, *_arguments, **_named):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    for read in (sha256_of, read_json):
+        with pytest.raises(ArtifactError) as caught:
+            read(tmp_path / "x")
+        assert str(caught.value) == f"'{tmp_path / 'x'}' cannot be read: Permission denied"
+
+
+def test_no_hash_of_what_is_not_there(tmp_path):
+    with pytest.raises(ArtifactError, match=r"x' is missing"):
+        sha256_of(tmp_path / "x")
+    with pytest.raises(ArtifactError, match=r"cannot be read: Is a directory"):
+        sha256_of(tmp_path)
+
+
 def test_a_folder_appears_whole_and_alone(tmp_path):
     target = tmp_path / "deep" / "bundle"
     with atomic_folder(target) as temporary:
@@ -133,10 +183,117 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path, stop):
 
 def test_the_old_folder_comes_back_if_the_new_one_cannot_be_moved(tmp_path):
     fill(tmp_path / "bundle", "old")
-    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "bundle") as temporary:
+    with (
+        pytest.raises(InputError, match="'path' must be writable"),
+        atomic_folder(tmp_path / "bundle") as temporary,
+    ):
         os.rmdir(temporary)  # noqa: PTH106
     assert (tmp_path / "bundle" / "a").read_text() == "old"
     assert names(tmp_path) == ["bundle"]
+
+
+def test_a_disk_full_while_a_folder_is_filled_is_bad_input(tmp_path):
+    fill(tmp_path / "bundle", "old")
+    (tmp_path / "source").write_text("copied")
+
+    def copy_to_full_disk(temporary):
+        # as shutil tells it: the source is named first
+        raise OSError(
+            errno.ENOSPC, "No space left on device", str(tmp_path / "source"), None, str(temporary / "b")
+        )
+
+    def write_to_full_disk(temporary):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def open_under_a_lock(temporary):
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary / "sub" / "b"))
+
+    for write in (copy_to_full_disk, write_to_full_disk, open_under_a_lock):
+        with (
+            pytest.raises(InputError, match="'path' must be writable") as caught,
+            atomic_folder(tmp_path / "bundle") as new,
+        ):
+            write(new)
+        assert str(caught.value).endswith(f"not '{tmp_path / 'bundle'}'")
+        assert (tmp_path / "bundle" / "a").read_text() == "old"
+    assert names(tmp_path) == ["bundle", "source"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from twophase.link.files import atomic_folder
+
+with atomic_folder(Path(sys.argv[1])) as temporary:
+    (temporary / "a").write_text("half")
+    print(temporary, flush=True)
+    if len(sys.argv) > 2:
+        sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path):
+    target = tmp_path / "bundle"
+    fill(target, "old")
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, target], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        # the second one has cleared up behind the first
+        assert len(names(tmp_path)) == 2
+    others = [
+        ".bundle.json.12345678.tmp",
+        ".bundle2.12345678.tmp",
+        ".bundle.1234567.tmp",
+        "bundle.12345678.tmp",
+    ]
+    for name in others:
+        (tmp_path / name).mkdir()
+    fill(target)
+    assert names(tmp_path) == sorted([*others, "bundle"])
+    assert names(target) == ["a"]
+
+
+def test_what_a_living_process_works_on_stays(tmp_path):
+    words = [sys.executable, "-c", KILLED, tmp_path / "bundle", "wait"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        its_folder = Path(other.stdout.readline().strip())
+        fill(tmp_path / "bundle")
+        assert names(its_folder) == ["a"]
+        other.stdin.close()
+        assert other.wait(60) == -signal.SIGKILL
+    fill(tmp_path / "bundle")
+    assert names(tmp_path) == ["bundle"]
+
+
+@pytest.mark.parametrize("stop", [None, InterruptError])
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path, stop):
+    target = tmp_path / "bundle"
+    fill(target, "old")
+    target.rename(tmp_path / ".bundle.abcdefgh.tmp.old")
+    (tmp_path / ".bundle.abcdefgh.tmp").mkdir()
+    if stop is None:
+        fill(target)
+    else:
+        with pytest.raises(stop):
+            fill(target, "half", stop())
+    assert (target / "a").read_text() == ("new" if stop is None else "old")
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_a_linked_folder_is_replaced_behind_its_link(tmp_path):
+    fill(tmp_path / "elsewhere" / "real", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "real")
+    fill(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "elsewhere" / "real" / "a").read_text() == "new"
+    assert names(tmp_path) == ["elsewhere", "link"]
+    assert names(tmp_path / "elsewhere") == ["real"]
+    shutil.rmtree(tmp_path / "elsewhere")
+    fill(tmp_path / "link")
+    assert names(tmp_path / "elsewhere" / "real") == ["a"]
 
 
 def test_a_folder_that_cannot_be_written_is_bad_input(blocked):

@@ -1,9 +1,12 @@
+import errno
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from twophase.link import manifest
 from twophase.link.config import LinkConfig
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import sha256_of
@@ -14,10 +17,17 @@ from twophase.link.manifest import (
     Manifest,
     Reference,
     load_manifest,
+    program_file,
     write_manifest,
 )
 
-FILES = {"tx.onnx": b"transmitter", "programs/rx.pt2": b"receiver" * 50}
+FILES = {
+    "tx.onnx": b"transmitter",
+    "rx.onnx": b"receiver" * 50,
+    "soft.onnx": b"soft transmitter",
+    "eval.npz": b"split",
+    "test_data_set_0/input_0.pb": b"tensor",
+}
 
 
 def example():
@@ -56,6 +66,16 @@ def edit(folder, change):
     value = json.loads(path.read_text(encoding="utf-8"))
     change(value)
     path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def resign(folder, change):
+    """Alter the manifest and let it look untouched."""
+
+    def all_of_it(value):
+        change(value)
+        value["digest"] = manifest._digest(value)
+
+    edit(folder, all_of_it)
 
 
 def refusal(folder, kind="bundle"):
@@ -195,3 +215,124 @@ def test_an_entry_of_another_form_is_refused(folder, name, wrong):
 def test_an_altered_definition_is_refused(folder, change):
     edit(folder, change)
     assert "altered" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"llr_clip": "a"}, "'llr_clip' must be a number, not 'a'"),
+        ({"llr_clip": True}, "'llr_clip' must be a number, not True"),
+        ({"llr_clip": float("nan")}, "'llr_clip' must be finite, not nan"),
+        ({"llr_clip": 10**400}, "'llr_clip' must be finite, not 1000"),
+        ({"llr_clip": 0}, "'llr_clip' must be above 0 and finite, not 0.0"),
+        ({"training": []}, "'training' must be an object, not []"),
+        ({"provenance": "x"}, "'provenance' must be an object, not 'x'"),
+        ({"conventions": {"snr": 1}}, "'conventions.snr' must be a text, not 1"),
+        ({"task": None}, "'task' must be a text, not None"),
+        ({"references": {}}, "'references' must be a list, not {}"),
+        ({"references": [3]}, "'references[0]' must be an object, not 3"),
+        ({"classes": "ab"}, "'classes' must be a list, not 'ab'"),
+        ({"classes": ["a", 2]}, "'classes[1]' must be a text, not 2"),
+        ({"classes": []}, "'classes' must name at least one class"),
+        ({"input_shape": 8}, "'input_shape' must be a list, not 8"),
+        ({"input_shape": [8, 8.0]}, "'input_shape[1]' must be a whole number, not 8.0"),
+        ({"input_shape": [8, 0]}, "'input_shape' must hold sizes of at least 1"),
+        ({"files": []}, "'files' must be an object, not []"),
+        ({"files": {"tx.onnx": []}}, "'files.tx.onnx' must be an object, not []"),
+    ],
+)
+def test_an_entry_of_the_wrong_type_is_refused_though_the_digest_is_right(folder, change, reason):
+    resign(folder, lambda value: value.update(change))
+    assert f"is altered: {reason}" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda value: value["references"][0].update(temperature="cold"),
+            "'references[0].temperature' must be a n",
+        ),
+        (lambda value: value["references"][0].update(soft=1), "'references[0].soft' must be a text, not 1"),
+        (lambda value: value["references"][0].update(more=1), "'references[0]' has no more"),
+        (lambda value: value["references"][0].pop("rx"), "'references[0]' lacks rx"),
+        (
+            lambda value: value["link"].update(tokens=[3, 2.0]),
+            "'link.tokens[1]' must be a whole number, not 2.0",
+        ),
+        (
+            lambda value: value["link"].update(embedding_dim="2"),
+            "'link.embedding_dim' must be a whole number",
+        ),
+        (lambda value: value["codebooks"][0][1].__setitem__(0, "x"), "'codebooks[0][1][0]' must be a number"),
+        (
+            lambda value: value["codebooks"].append([[0.0]]),
+            "'codebooks' must hold 2 entries, one per codebook",
+        ),
+        (lambda value: value["usage"].pop(), "'usage' must hold 2 entries, one per codebook, not 1"),
+        (
+            lambda value: value["labels"][0].__setitem__(1, 1.0),
+            "'labels[0][1]' must be a whole number, not 1.0",
+        ),
+        (
+            lambda value: value["files"].update({"../x": {"sha256": "", "bytes": 0}}),
+            "'../x' is no file of the",
+        ),
+        (
+            lambda value: value["files"].update({"/x": {"sha256": "", "bytes": 0}}),
+            "'/x' is no file of the folder",
+        ),
+        (lambda value: value["files"]["tx.onnx"].pop("bytes"), "no hash of 'tx.onnx'"),
+    ],
+)
+def test_a_wrong_detail_is_refused_though_the_digest_is_right(folder, change, reason):
+    resign(folder, change)
+    assert f"is altered: {reason}" in refusal(folder)
+
+
+def test_whole_numbers_may_stand_for_real_ones(folder):
+    resign(folder, lambda value: value.update(llr_clip=50))
+    loaded = load_manifest(folder, "bundle").llr_clip
+    assert (loaded, type(loaded)) == (50.0, float)
+
+
+@pytest.mark.parametrize("name", ["tx.onnx", "rx.onnx", "soft.onnx", "eval.npz"])
+def test_a_bundle_must_list_its_graphs_and_its_split(folder, name):
+    write_manifest(folder, example(), tuple(set(FILES) - {name}))
+    wanted = "must list eval.npz, tx.onnx, rx.onnx, soft.onnx; it lacks"
+    assert refusal(folder).endswith(f"{wanted} {name}")
+
+
+def test_a_bundle_must_list_the_receiver_of_every_reference(folder):
+    own = Reference("learning", "another model", "soft.onnx", "rx_learning.onnx", 0.7)
+    write_manifest(folder, replace(example(), references=(*example().references, own)), tuple(FILES))
+    assert refusal(folder).endswith("it lacks rx_learning.onnx")
+
+
+@pytest.mark.parametrize(
+    "name", [None, "programs/tx.pt2", "programs/rx.pt2", "programs/soft.pt2", "eval.npz"]
+)
+def test_a_run_must_list_its_programs_and_its_split(tmp_path, name):
+    run = replace(example(), kind="run")
+    files = ["eval.npz", *map(program_file, run.graph_files)]
+    (tmp_path / "programs").mkdir()
+    for file in files:
+        (tmp_path / file).write_bytes(b"x")
+    write_manifest(tmp_path, run, tuple(file for file in files if file != name))
+    if name is None:
+        assert set(load_manifest(tmp_path, "run").files) == set(files)
+    else:
+        wanted = "must list eval.npz, programs/tx.pt2, programs/rx.pt2, programs/soft.pt2; it lacks"
+        assert refusal(tmp_path, "run").endswith(f"{wanted} {name}")
+
+
+@pytest.mark.parametrize("method", ["is_dir", "is_file", "stat", "open", "read_text"])
+def test_a_bundle_without_read_permission_is_told_in_one_line(folder, monkeypatch, method):
+    # the permission bits do not hold for root, as whom containers run tests
+    def refuse(path, *_arguments, **_named):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, method, refuse)
+    message = refusal(folder)
+    assert message.startswith(f"'{folder}")
+    assert message.endswith("cannot be read: Permission denied")

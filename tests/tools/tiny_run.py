@@ -267,8 +267,10 @@ def build_run(
     transmitter: nn.Module | None = None,
     references: tuple[str, ...] = ("learning", "aligned"),
     samples: int = 40,
+    receiver: nn.Module | None = None,
+    soft: nn.Module | None = None,
 ) -> Path:
-    """Write a finished run folder; ``transmitter`` replaces the right one by a wrong one."""
+    """Write a finished run folder; ``transmitter``, ``receiver``, ``soft`` are wrong ones to take instead."""
     torch.manual_seed(spec.seed)
     modules: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
         "tx": (TinyTransmitter(spec), feature_inputs()),
@@ -280,8 +282,9 @@ def build_run(
     if "learning" in references:
         modules["soft_learning"] = (TinySoftTransmitter(spec, 0.9), feature_inputs())
         modules["rx_learning"] = (TinyReceiver(spec), receiver_inputs(spec))
-    if transmitter is not None:
-        modules["tx"] = (transmitter, feature_inputs())
+    for name, wrong in (("tx", transmitter), ("rx", receiver), ("soft", soft)):
+        if wrong is not None:
+            modules[name] = (wrong, modules[name][1])
     (folder / "programs").mkdir(parents=True)
     for name, (module, inputs) in modules.items():
         torch.export.save(export_program(module, inputs), folder / "programs" / f"{name}.pt2")
