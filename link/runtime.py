@@ -55,10 +55,14 @@ class Reception:
         return np.asarray(np.argmax(self.logits, axis=-1), dtype=np.int64)
 
 
-class _Graph:
-    """One ONNX Runtime session on the CPU."""
+_Shapes = dict[str, tuple[int, ...]]
+"""Outputs that are needed, by name, with their shape behind the batch axis."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+
+class _Graph:
+    """One ONNX Runtime session on the CPU, with the names and shapes that its graph must have."""
+
+    def __init__(self, path: Path, threads: int, inputs: tuple[str, ...], outputs: _Shapes) -> None:
         if threads < 1:
             raise InputError("threads", "be at least 1", threads)
         options = onnxruntime.SessionOptions()
@@ -73,19 +77,39 @@ class _Graph:
             raise ArtifactError(
                 f"'{path}' is no graph that ONNX Runtime can load: {_first_line(error)}"
             ) from error
+        self._path = path
+        self._outputs = outputs
+        taken = [entry.name for entry in self._session.get_inputs()]
+        given = [entry.name for entry in self._session.get_outputs()]
+        if sorted(taken) != sorted(inputs):
+            raise ArtifactError(
+                f"'{path}' must take {', '.join(inputs)}, not {', '.join(taken) or 'nothing'}"
+            )
+        if not set(outputs) <= set(given):
+            raise ArtifactError(f"'{path}' must give {', '.join(outputs)}, not {', '.join(given)}")
 
-    def run(
-        self, outputs: tuple[str, ...], inputs: dict[str, NDArray[np.generic]]
-    ) -> list[NDArray[np.generic]]:
-        result: list[NDArray[np.generic]] = self._session.run(list(outputs), inputs)
+    def run(self, inputs: dict[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        """The needed outputs, in their order."""
+        try:
+            result: list[NDArray[np.generic]] = self._session.run(list(self._outputs), inputs)
+        except Exception as error:
+            raise ArtifactError(
+                f"'{self._path}' fails on inputs as the manifest has them: {_first_line(error)}"
+            ) from error
+        batch = len(next(iter(inputs.values())))
+        for (name, shape), array in zip(self._outputs.items(), result, strict=True):
+            if np.shape(array) != (batch, *shape):
+                raise ArtifactError(
+                    f"'{self._path}' must give '{name}' the shape {(batch, *shape)}, not {np.shape(array)}"
+                )
         return result
 
 
 class _FeatureGraph(_Graph):
     """A graph that takes ``input`` and ``snr_db``."""
 
-    def __init__(self, path: Path, manifest: Manifest, threads: int) -> None:
-        super().__init__(path, threads)
+    def __init__(self, path: Path, manifest: Manifest, threads: int, outputs: _Shapes) -> None:
+        super().__init__(path, threads, ("input", "snr_db"), outputs)
         self.manifest = manifest
 
     def inputs(self, features: ArrayLike, snr_db: ArrayLike) -> dict[str, NDArray[np.generic]]:
@@ -116,17 +140,29 @@ class Transmitter:
         Folder of the bundle; every file's hash is checked.
     threads
         Threads of ONNX Runtime.
+    manifest
+        The bundle's manifest, if :func:`~twophase.link.manifest.load_manifest` has read it already; the
+        hashes are not checked again then.
 
     Raises
     ------
     ArtifactError
-        If the bundle is incomplete, altered or of another version.
+        If the bundle is incomplete, altered or of another version, or its graph is no transmitter.
     """
 
-    def __init__(self, bundle: str | Path, threads: int = 1) -> None:
+    def __init__(self, bundle: str | Path, threads: int = 1, *, manifest: Manifest | None = None) -> None:
         folder = Path(bundle)
-        self.manifest = load_manifest(folder, "bundle")
-        self._graph = _FeatureGraph(folder / "tx.onnx", self.manifest, threads)
+        self.manifest = manifest or load_manifest(folder, "bundle")
+        modes = self.manifest.modes
+        outputs: _Shapes = {
+            "mode": (),
+            "indices": (modes.max_tokens,),
+            "bits": (modes.max_bits,),
+            "symbols": (modes.max_symbols,),
+            "bit_count": (),
+            "symbol_count": (),
+        }
+        self._graph = _FeatureGraph(folder / "tx.onnx", self.manifest, threads, outputs)
 
     def send(self, features: ArrayLike, snr_db: ArrayLike) -> Transmission:
         """Encode one sample or a batch.
@@ -142,9 +178,10 @@ class Transmitter:
         ------
         InputError
             If a shape is wrong or a value is not finite.
+        ArtifactError
+            If the graph fails or gives arrays of other shapes.
         """
-        names = ("mode", "indices", "bits", "symbols", "bit_count", "symbol_count")
-        return Transmission(*self._graph.run(names, self._graph.inputs(features, snr_db)))  # type: ignore[arg-type]
+        return Transmission(*self._graph.run(self._graph.inputs(features, snr_db)))  # type: ignore[arg-type]
 
 
 class SoftTransmitter:
@@ -160,17 +197,28 @@ class SoftTransmitter:
         Its graph, as the manifest's reference names it.
     threads
         Threads of ONNX Runtime.
+    manifest
+        As for :class:`Transmitter`.
+
+    Raises
+    ------
+    ArtifactError
+        As for :class:`Transmitter`.
     """
 
-    def __init__(self, bundle: str | Path, file: str, threads: int = 1) -> None:
+    def __init__(
+        self, bundle: str | Path, file: str, threads: int = 1, *, manifest: Manifest | None = None
+    ) -> None:
         folder = Path(bundle)
-        self._graph = _FeatureGraph(folder / file, load_manifest(folder, "bundle"), threads)
+        self.manifest = manifest or load_manifest(folder, "bundle")
+        outputs: _Shapes = {"mode": (), "symbols_iq": (self.manifest.modes.max_symbols, 2)}
+        self._graph = _FeatureGraph(folder / file, self.manifest, threads, outputs)
 
     def send(
         self, features: ArrayLike, snr_db: ArrayLike
     ) -> tuple[NDArray[np.int64], NDArray[np.complex128]]:
         """Mode, (batch,), and complex symbols, (batch, max_symbols), zero behind a mode's symbols."""
-        mode, pairs = self._graph.run(("mode", "symbols_iq"), self._graph.inputs(features, snr_db))
+        mode, pairs = self._graph.run(self._graph.inputs(features, snr_db))
         values = np.asarray(pairs, dtype=np.float64)
         return np.asarray(mode, dtype=np.int64), values[..., 0] + 1j * values[..., 1]
 
@@ -186,17 +234,30 @@ class Receiver:
         Threads of ONNX Runtime.
     file
         Its graph; a soft reference has one of its own.
+    manifest
+        As for :class:`Transmitter`.
 
     Raises
     ------
     ArtifactError
-        If the bundle is incomplete, altered or of another version.
+        If the bundle is incomplete, altered or of another version, or its graph is no receiver.
     """
 
-    def __init__(self, bundle: str | Path, threads: int = 1, file: str = "rx.onnx") -> None:
+    def __init__(
+        self,
+        bundle: str | Path,
+        threads: int = 1,
+        file: str = "rx.onnx",
+        *,
+        manifest: Manifest | None = None,
+    ) -> None:
         folder = Path(bundle)
-        self.manifest = load_manifest(folder, "bundle")
-        self._graph = _Graph(folder / file, threads)
+        self.manifest = manifest or load_manifest(folder, "bundle")
+        outputs: _Shapes = {
+            "logits": (len(self.manifest.classes),),
+            "indices": (self.manifest.modes.max_tokens,),
+        }
+        self._graph = _Graph(folder / file, threads, ("llr", "mode"), outputs)
 
     def receive(self, llr: ArrayLike, mode: ArrayLike) -> Reception:
         """Classify one sample or a batch.
@@ -212,6 +273,8 @@ class Receiver:
         ------
         InputError
             If a shape is wrong, an LLR is not finite or a mode does not exist.
+        ArtifactError
+            If the graph fails or gives arrays of other shapes.
         """
         width = self.manifest.modes.max_bits
         values = np.atleast_2d(np.asarray(llr, dtype=np.float32))
@@ -232,7 +295,7 @@ class Receiver:
             "llr": values,
             "mode": np.broadcast_to(modes, values.shape[:1]),
         }
-        logits, indices = self._graph.run(("logits", "indices"), inputs)
+        logits, indices = self._graph.run(inputs)
         return Reception(np.asarray(logits, dtype=np.float32), np.asarray(indices, dtype=np.int64))
 
 

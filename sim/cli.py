@@ -79,9 +79,13 @@ def _simulate(arguments: SimArguments) -> int:
     out = arguments.out or bundle.parent / "sim"
     data = arguments.data or bundle / "eval.npz"
 
+    from twophase.link.files import sha256_of
+    from twophase.link.manifest import MANIFEST_NAME
     from twophase.sim.system import load_samples, load_system
 
     system, manifest = load_system(bundle)
+    # The manifest holds the hash of every other file.
+    identity = sha256_of(bundle / MANIFEST_NAME)
     samples = load_samples(data, manifest.input_shape, len(manifest.classes))
 
     from twophase.sim.report import REPORT_PAGE, render, require_writable, write_report
@@ -90,7 +94,7 @@ def _simulate(arguments: SimArguments) -> int:
 
     require_writable(out)
     tallies = _sweep(system, samples, grid, settings)
-    report = _report(arguments, settings, bundle, data, out, manifest, tallies)
+    report = _report(arguments, settings, (bundle, identity), data, out, manifest, tallies)
     write_report(out, render(report))
 
     print(result_table(report))  # noqa: T201
@@ -99,6 +103,8 @@ def _simulate(arguments: SimArguments) -> int:
         total = sum(tally.llrs_total for tally in tallies)
         print(f"commpy could not give {replaced} of {total} LLRs; the exact kernel's stood in")  # noqa: T201
     print(f"verdict: {report['verdict']} ({verdict_reason(report['points'], settings.tolerance)})")  # noqa: T201
+    for remark in report["remarks"]:
+        print(f"remark: {remark}")  # noqa: T201
     print(f"report: {out / REPORT_PAGE}")  # noqa: T201
     return 0 if report["verdict"] == "PASS" else 1
 
@@ -108,7 +114,12 @@ def _newest_bundle() -> Path:
     from twophase.link.manifest import MANIFEST_NAME
 
     pattern = f"runs/*/bundle/{MANIFEST_NAME}"
-    found = sorted(Path().glob(pattern), key=lambda path: (path.stat().st_mtime, str(path)))
+    # A name with a dot in front is a run set aside or being written; glob matches it all the same.
+    paths = [path for path in Path().glob(pattern) if not path.parts[1].startswith(".")]
+    try:
+        found = sorted(paths, key=lambda path: (path.stat().st_mtime, str(path)))
+    except OSError as error:
+        raise ArtifactError(f"'{error.filename}' cannot be read: {error.strerror}") from error
     if not found:
         raise ArtifactError(
             f"no bundle here: '{pattern}' must match a file; tp-train, then tp-export, make one"
@@ -146,7 +157,7 @@ def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[], 
 def _report(
     arguments: SimArguments,
     settings: Settings,
-    bundle: Path,
+    identified: tuple[Path, str],
     data: Path,
     out: Path,
     manifest: Manifest,
@@ -155,21 +166,20 @@ def _report(
     """Content of ``report.json``."""
     from dataclasses import asdict
 
-    from twophase.link.files import sha256_of
-    from twophase.link.manifest import MANIFEST_NAME
     from twophase.sim.packages import versions
-    from twophase.sim.results import point_results, verdict_of
+    from twophase.sim.results import point_results, remarks_on, verdict_of
 
+    bundle, identity = identified
     points = point_results(tallies, manifest.modes, len(manifest.classes), settings)
     return {
         "verdict": verdict_of(points),
+        "remarks": remarks_on(points, settings.tolerance),
         "task": manifest.task,
         "command": _command(arguments, bundle, out),
         "versions": versions(),
         "seed": settings.seed,
         "bundle": str(bundle),
-        # The manifest holds the hash of every other file.
-        "bundle_sha256": sha256_of(bundle / MANIFEST_NAME),
+        "bundle_sha256": identity,
         "data": str(data),
         "channel": settings.channel,
         "demapper": settings.demapper,

@@ -7,6 +7,11 @@ comparison.
 
 Pairs.  All systems go through the same gains and the same noise, entry by entry of a (samples, max_symbols)
 array of which each sample uses as many entries as its mode has symbols.
+
+Randomness.  What the graphs give for a sample does not depend on its batch.  Its noise does depend on its
+block of samples and its place there, for a block is drawn at once, and its scale on the energy E of all
+samples.  The same samples in the same order under the same seed give the same report; a part of them, or
+another order, gives other noise of the same law.
 """
 
 from __future__ import annotations
@@ -33,6 +38,10 @@ from twophase.sim.system import Samples, System
 __all__ = ["Tally", "noise_generator", "simulate_point"]
 
 
+_NOISELESS_DB = 60.0
+"""Es/N0 that stands for no noise: every LLR of an undisturbed symbol, up to 256-QAM, reaches the clip."""
+
+
 @dataclass
 class Tally:
     """Counts of one SNR point; the statistics are made of them afterwards."""
@@ -48,6 +57,8 @@ class Tally:
     """Trials in which the deployed system classified each sample correctly, shape (samples,)."""
     reference_correct: dict[str, NDArray[np.int64]]
     noiseless_correct: NDArray[np.bool_]
+    """Whether each sample is classified correctly if its symbols arrive undisturbed and the receiver is told
+    so, shape (samples,)."""
     trials: int = 0
     bit_errors: int = 0
     bits_sent: int = 0
@@ -69,7 +80,8 @@ def simulate_point(
 ) -> Tally:
     """Send every sample ``settings.trials`` times at one Es/N0, deployed and soft through the same air.
 
-    The result depends on the arguments alone: a point gives the same counts in every grid and every order.
+    The result depends on the arguments alone: a point gives the same counts in every grid, wherever it stands
+    there.
 
     Raises
     ------
@@ -102,9 +114,14 @@ def simulate_point(
         total_gain = np.asarray(gains) / math.sqrt(stream.energy)
         return demap_stream(demap, received, stream.mode[rows], total_gain, noise_var, modes, system.llr_clip)
 
+    # The transmitter is told this point's SNR, the demapper that of a channel without noise.
+    noiseless_var = float(esn0_db_to_noise_var(_NOISELESS_DB))
     for _, rows in blocks(len(samples.labels)):
         undisturbed = deployed.points[rows]
-        llr = llr_of(deployed, rows, undisturbed, np.ones(undisturbed.shape))
+        total_gain = np.full(undisturbed.shape, 1 / math.sqrt(deployed.energy))
+        llr = demap_stream(
+            llr_exact, undisturbed, sent.mode[rows], total_gain, noiseless_var, modes, system.llr_clip
+        )
         decided, _ = listen(system.listener, llr, sent.mode[rows])
         tally.noiseless_correct[rows] = decided == samples.labels[rows]
 
@@ -135,6 +152,7 @@ def simulate_point(
 def noise_generator(seed: int, esn0_db: float, trial: int, block: int) -> np.random.Generator:
     """Independent generator for each SNR point, trial and block, whatever is run before or beside it.
 
+    One generator serves a whole block of samples, so a sample's noise depends on the block that it is in.
     The point is known by its value, not by its place in a grid, so ``--snr 5`` repeats the 5 dB of ``0:20``.
     """
     # In steps of 1e-6 dB and made positive: a spawn key takes non-negative integers only.

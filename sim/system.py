@@ -90,25 +90,28 @@ class Samples:
 
 
 def load_system(bundle: Path, threads: int = 1) -> tuple[System, Manifest]:
-    """Open a bundle; every file is checked against its hash.
+    """Open a bundle; every file is checked against its hash, once.
 
     Raises
     ------
     ArtifactError
-        If the bundle is incomplete, altered, of another version, or names no soft reference.
+        If the bundle is unreadable, incomplete, altered, of another version, or names no soft reference.
     """
-    manifest = load_manifest(bundle, "bundle")
+    try:
+        manifest = load_manifest(bundle, "bundle")
+    except OSError as error:
+        raise ArtifactError(f"'{bundle}' cannot be read: {error.strerror or error}") from error
     deployed = "rx.onnx"
-    listeners = {deployed: Receiver(bundle, threads, deployed)}
+    listeners = {deployed: Receiver(bundle, threads, deployed, manifest=manifest)}
     references = []
     for reference in manifest.references:
         if reference.rx not in listeners:
-            listeners[reference.rx] = Receiver(bundle, threads, reference.rx)
+            listeners[reference.rx] = Receiver(bundle, threads, reference.rx, manifest=manifest)
         references.append(
             SoftReference(
                 name=reference.name,
                 description=reference.description,
-                sender=SoftTransmitter(bundle, reference.soft, threads),
+                sender=SoftTransmitter(bundle, reference.soft, threads, manifest=manifest),
                 listener=listeners[reference.rx],
             )
         )
@@ -116,7 +119,7 @@ def load_system(bundle: Path, threads: int = 1) -> tuple[System, Manifest]:
         modes=manifest.modes,
         classes=len(manifest.classes),
         llr_clip=manifest.llr_clip,
-        sender=Transmitter(bundle, threads),
+        sender=Transmitter(bundle, threads, manifest=manifest),
         listener=listeners[deployed],
         references=tuple(references),
     )

@@ -12,17 +12,24 @@ Report = dict[str, Any]
 
 
 def result_table(report: Report) -> str:
-    """Aligned columns that look the same on a terminal and in a pipe; accuracies and gaps in percent."""
+    """Aligned columns that look the same on a terminal and in a pipe, accuracies in percent, and a legend."""
     names = [entry["name"] for entry in report["references"]]
-    header = ["Es/N0", "Eb/N0", "deployed", "95 %", *names, "gap", "95 %"]
-    header += ["BER", "theory", "CER", "bound", "verdict"]
+    header = ["Es/N0", "Eb/N0", "deployed", "95 %", *names, "lowest gap", "95 %", "against"]
+    header += ["BER", "theory", "as sent", "CER", "bound", "verdict"]
     rows = [_row(point, names) for point in report["points"]]
     widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in (header, ["-" * width for width in widths], *rows)
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_LEGEND])
+
+
+_LEGEND = (
+    "lowest gap: deployed minus soft in points, against the soft reference where it is lowest",
+    "theory: BER if all points were sent equally often; as sent: if used as this transmitter uses them",
+    "CER: codeword errors; bound: an ideal system that sends the label, with this classifier",
+)
 
 
 def _row(point: dict[str, Any], names: list[str]) -> list[str]:
@@ -34,7 +41,9 @@ def _row(point: dict[str, Any], names: list[str]) -> list[str]:
         *(f"{100 * point['references'][name]['accuracy']:.2f}" for name in names),
         f"{100 * point['gap']:+.2f}",
         _interval(point["gap_ci"], "{:+.2f}"),
+        point["gap_reference"],
         f"{point['ber']:.1e}",
+        f"{point['ber_theory']:.1e}",
         f"{point['ber_theory_usage']:.1e}",
         f"{point['codeword_error_rate']:.1e}",
         f"{100 * point['label_bound']:.1f}",

@@ -1,4 +1,4 @@
-"""Closed forms that a simulation must agree with, and the ceiling that no system can exceed.
+"""Closed forms that a simulation must agree with, and what an ideal sender of the label would reach.
 
 All curves are over Es/N0 in dB with unit average symbol energy; ``channel`` is ``"awgn"`` or ``"rayleigh"``
 (flat, one independent gain per symbol with E|h|^2 = 1, known to the receiver).
@@ -21,7 +21,7 @@ from twophase.link.errors import InputError
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.sim.settings import ChannelName
 
-__all__ = ["ber_for_usage", "qam_ber", "simplex_success"]
+__all__ = ["ber_for_usage", "label_accuracy", "qam_ber", "simplex_success"]
 
 
 def qam_ber(order: int, esn0_db: ArrayLike, channel: ChannelName = "awgn") -> NDArray[np.float64]:
@@ -169,11 +169,10 @@ def simplex_success(
     """Probability that an ideal system delivers one of ``classes`` equally likely labels.
 
     It sends the label as one of M codewords of a simplex, with the energy of ``symbols`` channel uses, to a
-    maximum-likelihood receiver:  P = integral of phi(x) Phi(x + sqrt(2 E/N0 M/(M-1)))^(M-1) dx.  Times the
-    accuracy without a channel this bounds every system that must classify at the far end.  (That the simplex
-    is the best signal set of equal energies is the weak simplex conjecture.)  On the Rayleigh channel E/N0
-    is averaged over the sum of ``symbols`` independent power gains, a gamma distribution: the best that is
-    possible, as if fading never bent the simplex.
+    maximum-likelihood receiver:  P = integral of phi(x) Phi(x + sqrt(2 E/N0 M/(M-1)))^(M-1) dx.  That no
+    other signal set of equal energies does better is the weak simplex conjecture, not a theorem.  On the
+    Rayleigh channel E/N0 is averaged over the sum of ``symbols`` independent power gains, a gamma
+    distribution, as if fading never bent the simplex.
 
     Parameters
     ----------
@@ -215,6 +214,46 @@ def simplex_success(
         power, weight = _gamma_nodes(symbols)
         return np.asarray(_simplex_integral(classes, power / noise_var[..., np.newaxis]) @ weight)
     raise InputError("channel", "be 'awgn' or 'rayleigh'", channel)
+
+
+def label_accuracy(clean: float, delivered: float, classes: int) -> float:
+    """Accuracy of an ideal sender of the label: c P + (1 - c) (1 - P) / (M - 1).
+
+    It classifies at the near end with accuracy c, as the classifier at hand does without noise, and sends the
+    label with a simplex code, which delivers it with probability P (:func:`simplex_success`).  A right label
+    counts if it is delivered; a wrong one counts if the channel happens to turn it into the right one, and
+    the symmetry of a simplex makes each of the M - 1 others equally likely.  Without that term a system would
+    exceed the figure in mere noise, where everyone is right once in M.
+
+    This is the send-the-label bound of a report.  It is what one ideal system reaches with this classifier
+    and a good yardstick for others, but no proven ceiling: a system may send its samples with unequal
+    energies, or let errors of the channel undo errors of the classifier.
+
+    Parameters
+    ----------
+    clean
+        c, accuracy without noise, in [0, 1].
+    delivered
+        P, probability that the label arrives, in [0, 1].
+    classes
+        M, at least 2.
+
+    Raises
+    ------
+    InputError
+        If a probability lies outside [0, 1] or there are too few classes.
+
+    Examples
+    --------
+    >>> round(label_accuracy(0.9, 0.1, 10), 6)
+    0.1
+    """
+    for name, value in (("clean", clean), ("delivered", delivered)):
+        if not 0.0 <= value <= 1.0:
+            raise InputError(name, "lie in [0, 1]", value)
+    if classes < 2:
+        raise InputError("classes", "be at least 2", classes)
+    return clean * delivered + (1 - clean) * (1 - delivered) / (classes - 1)
 
 
 def _simplex_integral(classes: int, energy_to_noise: NDArray[np.float64]) -> NDArray[np.float64]:

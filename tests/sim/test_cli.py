@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from tools.tiny_bundle import write_tiny_bundle
+from twophase.link.errors import ArtifactError
 from twophase.link.files import sha256_of
-from twophase.sim.cli import main
+from twophase.sim.cli import _newest_bundle, main
 
 QUICK = ("--snr", "12:4:20", "--trials", "2")
 
@@ -47,7 +49,9 @@ def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Pat
         "against: learning, aligned)"
     )
     assert lines[-1] == "report: runs/apple/sim/report.html"
-    assert [line.split()[0] for line in lines[2:-2]] == ["12", "16", "20"]
+    assert [line.split()[0] for line in lines[2:5]] == ["12", "16", "20"]
+    assert lines[5] == ""
+    assert lines[6].startswith("lowest gap: ")
     assert "\x1b" not in result.stdout
     folder = tmp_path / "runs" / "apple" / "sim"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -57,7 +61,7 @@ def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Pat
         "report.json",
     ]
     report = json.loads((folder / "report.json").read_text())
-    assert report["verdict"] == "PASS"
+    assert (report["verdict"], report["remarks"]) == ("PASS", [])
     assert report["bundle_sha256"] == sha256_of(new / "link.json")
     assert report["versions"]["scikit-commpy"] == version("scikit-commpy")
     assert [entry["name"] for entry in report["references"]] == ["learning", "aligned"]
@@ -67,6 +71,51 @@ def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Pat
     assert words[0] == "tp-sim"
     assert _run(*words[1:], cwd=tmp_path).returncode == 0
     assert (folder / "report.json").read_bytes() == before
+
+
+def test_runs_that_are_set_aside_are_not_taken(tmp_path: Path, monkeypatch) -> None:
+    for name in ("digits", ".digits.previous", ".digits.abc.tmp"):
+        folder = tmp_path / "runs" / name / "bundle"
+        folder.mkdir(parents=True)
+        (folder / "link.json").touch()
+    os.utime(tmp_path / "runs" / "digits" / "bundle" / "link.json", (1_000_000_000, 1_000_000_000))
+    monkeypatch.chdir(tmp_path)
+    assert _newest_bundle() == Path("runs/digits/bundle")
+    shutil.rmtree(tmp_path / "runs" / "digits")
+    with pytest.raises(ArtifactError, match="no bundle here"):
+        _newest_bundle()
+
+
+def test_an_unreadable_run_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    folder = tmp_path / "runs" / "digits" / "bundle"
+    folder.mkdir(parents=True)
+    (folder / "link.json").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([Path("runs/digits/bundle/link.json")]))
+    original = Path.stat
+
+    def refused(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "link.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    assert main([]) == 2
+    assert capsys.readouterr().err == (
+        "tp-sim: error: 'runs/digits/bundle/link.json' cannot be read: Permission denied\n"
+    )
+
+
+def test_a_surrogate_that_is_not_aligned_is_remarked_after_the_verdict(
+    bundle: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("twophase.sim.results.remarks_on", lambda points, tolerance: ["not aligned"])
+    assert main(["--bundle", str(bundle), "--out", str(tmp_path), *QUICK]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3].startswith("verdict: PASS")
+    assert lines[-2] == "remark: not aligned"
+    assert json.loads((tmp_path / "report.json").read_text())["remarks"] == ["not aligned"]
+    assert "not aligned" in (tmp_path / "report.html").read_text()
 
 
 class _Terminal(io.StringIO):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tools.tiny_bundle import CLASSES
+from tools.tiny_bundle import CLASSES, mixed_modes
 from twophase.link.errors import InputError
 from twophase.sim.report import render, require_writable, write_report
 from twophase.sim.results import point_results, verdict_of
@@ -26,12 +26,14 @@ from twophase.sim.tables import csv_text, result_table
 @pytest.fixture(scope="module")
 def report(bundle: Path) -> dict[str, Any]:
     system, manifest = load_system(bundle)
+    system = mixed_modes(system)
     samples = load_samples(bundle / "eval.npz", manifest.input_shape, CLASSES)
     settings = Settings(trials=2)
     tallies = [simulate_point(system, samples, snr, settings) for snr in (0.0, 8.0, 30.0)]
     points = point_results(tallies, manifest.modes, CLASSES, settings)
     return {
         "verdict": verdict_of(points),
+        "remarks": [],
         "task": "<tiny> & co",
         "command": "tp-sim --bundle 'a b'",
         "versions": {"python": "3"},
@@ -119,6 +121,13 @@ def test_the_page_says_when_the_learning_reference_is_absent(report) -> None:
     assert "against: aligned only, there is no learning reference" in page
 
 
+def test_the_page_shows_remarks_below_the_verdict(report) -> None:
+    assert "Remark:" not in render(report)["report.html"].decode()
+    page = render(report | {"remarks": ["soft & hard differ"]})["report.html"].decode()
+    assert "<b>Remark:</b> soft &amp; hard differ.</p>" in page
+    assert page.index('<div class="verdict') < page.index("Remark:") < page.index('<div class="tiles">')
+
+
 def test_the_page_counts_replaced_llrs(report) -> None:
     points = [point | {"llrs_replaced": 7} for point in report["points"]]
     page = render(report | {"demapper": "commpy", "points": points})["report.html"].decode()
@@ -150,14 +159,26 @@ def test_csv_has_a_column_for_every_number(report) -> None:
 
 
 def test_table_columns_line_up(report) -> None:
-    lines = result_table(report).splitlines()
+    table, legend = result_table(report).split("\n\n")
+    lines = table.splitlines()
     assert len(lines) == 2 + 3
     ends = [match.end() for match in re.finditer(r"-+", lines[1])]
     for line in lines[2:]:
         assert [line[end - 1] != " " and line[end : end + 1] in ("", " ") for end in ends] == [True] * len(
             ends
         )
-    assert lines[0].split()[:3] == ["Es/N0", "Eb/N0", "deployed"]
+    starts = [0, *(end + 2 for end in ends[:-1])]
+    header = [lines[0][start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    assert header[:3] == ["Es/N0", "Eb/N0", "deployed"]
+    point = report["points"][1]
+    cells = dict(zip(header, (lines[3][a:b].strip() for a, b in zip(starts, ends, strict=True)), strict=True))
+    # The same names as in the page, for the same figures.
+    assert cells["theory"] == f"{point['ber_theory']:.1e}"
+    assert cells["as sent"] == f"{point['ber_theory_usage']:.1e}"
+    assert cells["lowest gap"] == f"{100 * point['gap']:+.2f}"
+    assert cells["against"] == point["gap_reference"]
+    for name in ("lowest gap:", "theory:", "as sent:", "CER:", "bound:"):
+        assert name in legend
 
 
 def test_files_are_written_whole_and_others_stay(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from twophase.link.errors import InputError
 from twophase.sim.statistics import clopper_pearson, paired_gap, wilson_by_sample
@@ -30,9 +31,9 @@ def _clustered(
 @pytest.mark.parametrize(
     ("agreement", "gap", "samples", "trials", "sharp"),
     [
-        (0.5, 0.1, 150, 1, True),
-        (0.3, 0.05, 100, 2, True),
-        # Where many trials leave little spread between samples the pseudo-samples dominate: conservative.
+        (0.5, 0.1, 400, 1, True),
+        (0.3, 0.05, 300, 2, True),
+        # Where many trials leave little spread between samples the variance of single trials dominates.
         (0.5, 0.1, 150, 20, False),
         (0.9, 0.0, 60, 5, False),
     ],
@@ -64,18 +65,84 @@ def test_many_trials_of_a_sample_do_not_count_as_samples() -> None:
 def test_no_discordance_still_leaves_doubt() -> None:
     result = paired_gap(np.zeros(540))
     assert result.gap == 0
-    assert result.lower_bound == pytest.approx(-1.6448536 / 542)
-    assert result.interval == pytest.approx((-1.9599640 / 542, 1.9599640 / 542))
+    # Not shorter than the exact bound, 1 - 0.05^(1/n), and not much longer.
+    assert 1 - 0.05 ** (1 / 540) < -result.lower_bound < 1.25 * (1 - 0.05 ** (1 / 540))
+    assert result.interval[0] == -result.interval[1] < result.lower_bound
 
 
-def test_single_trials_give_agresti_and_min() -> None:
-    # b = 14, c = 5 of n = 100: half an observation in each cell, then Wald.
-    b, c, n = 14.5, 5.5, 102
-    differences = np.concatenate([np.ones(14), -np.ones(5), np.zeros(81)])
-    error = np.sqrt(b + c - (b - c) ** 2 / n) / n
-    centre = (b - c) / n
-    expected = (centre - 1.959963985 * error, centre + 1.959963985 * error)
-    assert paired_gap(differences).interval == pytest.approx(expected)
+def test_one_sided_discordance_gives_wilson_with_continuity_correction() -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table I, method 4: 81 of 263 and 15 of 148.
+    for count, total, upper in ((81, 263, 0.3682), (15, 148, 0.1644)):
+        differences = np.concatenate([-np.ones(count), np.zeros(total - count)])
+        assert paired_gap(differences).interval[0] == pytest.approx(-upper, abs=6e-5)
+
+
+def _bisected_bound(differences: np.ndarray, quantile: float) -> float:
+    """The slow twin of the closed form: walk down from far below until a mean is no longer rejected."""
+    n, mean_square = differences.size, float(np.mean(differences**2))
+    centre = float(differences.mean()) - 0.5 / n
+    adjusted = (n * mean_square + 1) / (n + 2) - (differences.sum() / (n + 2)) ** 2
+
+    def rejected(g: np.ndarray) -> np.ndarray:
+        variance = np.maximum(adjusted, np.abs(g) - g * g)
+        variance = np.maximum(variance, mean_square + (centre - g) / 2 - g * g)
+        return (g < centre) & ((centre - g) ** 2 * n > quantile**2 * variance)
+
+    grid = np.linspace(-1.0, 1.0, 200_001)
+    kept = grid[~rejected(grid)]
+    return float(kept[0])
+
+
+@pytest.mark.parametrize("trials", [1, 4, 20])
+@pytest.mark.parametrize("shift", [-0.3, -0.02, 0.0, 0.002, 0.4])
+def test_the_closed_form_inverts_the_test(trials, shift) -> None:
+    rng = np.random.default_rng(trials)
+    for samples in (40, 300):
+        lower, higher = max(0.0, -shift) + 0.01, max(0.0, shift) + 0.01
+        outcome = rng.choice([-1, 0, 1], (samples, trials), p=[lower, 1 - lower - higher, higher])
+        differences = outcome.mean(axis=1)
+        bound = paired_gap(differences).lower_bound
+        assert bound == pytest.approx(_bisected_bound(differences, 1.6448536), abs=1.1e-5)
+
+
+# Exact probabilities, not simulated: no false alarm.  The gap is -2 points; "opposite" of the samples differ
+# the other way.  The Wald interval of Agresti and Min, used before, gave up to 8.9 %.
+@pytest.mark.parametrize("samples", [200, 300, 540, 1000, 3000])
+@pytest.mark.parametrize("opposite", [0.0, 0.002, 0.005, 0.01])
+def test_a_system_at_the_tolerance_seldom_passes(samples, opposite) -> None:
+    tolerance = 0.02
+    false_pass = 0.0
+    for better in range(int(samples * opposite * 3) + 8 if opposite else 1):
+        share = binom.pmf(better, samples, opposite) if opposite else 1.0
+        # The more are worse, the lower the bound: find the most that still pass.
+        passing, failing = -1, samples - better
+        while failing - passing > 1:
+            worse = (passing + failing) // 2
+            differences = np.zeros(samples)
+            differences[:better], differences[samples - worse :] = 1.0, -1.0
+            if paired_gap(differences).lower_bound >= -tolerance:
+                passing = worse
+            else:
+                failing = worse
+        rate = (tolerance + opposite) / (1 - opposite)
+        false_pass += share * float(binom.cdf(passing, samples - better, rate))
+    assert false_pass < 0.05
+    # ... and a bound that never passes would be worthless.
+    assert false_pass > 0.01
+
+
+def test_a_system_at_the_tolerance_seldom_passes_with_many_trials() -> None:
+    # 1.5 % of the samples always wrong, 2 % wrong half of the time, noise to both sides in all others.
+    rng = np.random.default_rng(8)
+    passed, repetitions = 0, 2500
+    for _ in range(repetitions):
+        kind = rng.random(540)
+        noise = (rng.binomial(20, 0.05, 540) - rng.binomial(20, 0.05, 540)) / 20
+        half = -rng.binomial(20, 0.25 / 0.5, 540) / 20
+        differences = np.where(kind < 0.015, -1.0, np.where(kind < 0.025, half, noise))
+        passed += paired_gap(differences).lower_bound >= -0.02
+    # If the true probability were 5 %, more than 6.8 % would be seen with probability 4e-5.
+    assert passed / repetitions < 0.068
 
 
 def test_wilson_reproduces_a_published_value() -> None:

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.tiny_bundle import CLASSES, LINK, write_tiny_bundle
+from tools.tiny_bundle import CLASSES, LINK, MODE_SNR, mixed_modes, write_tiny_bundle
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_bruteforce, llr_exact
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.runtime import Transmission
+from twophase.link.runtime import SoftTransmitter, Transmission
 from twophase.sim import streams
 from twophase.sim.channels import FlatChannel
 from twophase.sim.reception import demap_stream, listen
 from twophase.sim.results import point_results
 from twophase.sim.settings import Settings
 from twophase.sim.streams import by_mode, modulate, soft_stream, transmit
-from twophase.sim.sweep import noise_generator, simulate_point
+from twophase.sim.sweep import _NOISELESS_DB, noise_generator, simulate_point
 from twophase.sim.system import Samples, SoftReference, System, load_samples, load_system
 from twophase.sim.theory import ber_for_usage
 
@@ -29,7 +29,8 @@ MODES = LINK.modes
 
 @pytest.fixture(scope="module")
 def system(bundle: Path) -> System:
-    return load_system(bundle)[0]
+    """All modes in one batch."""
+    return mixed_modes(load_system(bundle)[0])
 
 
 @pytest.fixture(scope="module")
@@ -235,8 +236,55 @@ def test_each_receiver_hears_its_own_stream_at_its_true_scale(system, samples, c
         points = qam(16).points / math.sqrt(energy)
         expected = llr_bruteforce(received, points, noise_var, air.gains[:, :2])
         np.testing.assert_allclose(heard[:, :8], expected, rtol=1e-9, atol=1e-9)
-    undisturbed = llr_bruteforce(sent[:, :2], qam(16).points / math.sqrt(0.2), noise_var)
-    np.testing.assert_allclose(deployed.heard[0][:, :8], undisturbed, rtol=1e-9, atol=1e-9)
+    # Undisturbed, the receiver is sure of every bit, whatever the SNR of the point.
+    assert np.array_equal(deployed.heard[0][:, :8], np.full((len(samples.labels), 8), -100.0))
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_mean_abs_llr_is_over_all_bits_of_all_trials(system, samples, trials) -> None:
+    deployed = _Recording(system.listener)
+    settings = Settings(trials=trials)
+    tally = simulate_point(dataclasses.replace(system, listener=deployed), samples, 1.0, settings)
+    # One call for each mode in a batch: first all undisturbed ones, then those of the trials.
+    assert len(deployed.heard) == len(MODES) * (1 + trials)
+    heard = np.concatenate(deployed.heard[len(MODES) :])
+    bits = sum(MODES[int(mode)].channel_bits for mode in tally.mode)
+    point = point_results([tally], MODES, CLASSES, settings)[0]
+    assert point["bits_sent"] == trials * bits
+    assert point["mean_abs_llr"] == pytest.approx(np.abs(heard).sum() / (trials * bits))
+
+
+@pytest.mark.parametrize("order", [4, 16, 64, 256])
+def test_undisturbed_symbols_saturate_every_llr(order) -> None:
+    points = qam(order).points
+    llr = llr_exact(points, qam(order), 10 ** (-_NOISELESS_DB / 10))
+    assert np.array_equal(np.abs(llr), np.full(llr.shape, 100.0))
+
+
+def test_noise_free_accuracy_depends_on_the_transmitter_only(system, samples) -> None:
+    # At -30 dB LLRs scaled for that SNR would be next to nothing.
+    low, high = (simulate_point(system, samples, snr, Settings(trials=1)) for snr in (-30.0, 40.0))
+    assert np.array_equal(low.noiseless_correct, high.noiseless_correct)
+    assert low.correct.sum() < high.correct.sum()
+
+
+def test_each_reference_uses_its_own_graphs(tmp_path: Path) -> None:
+    folder = write_tiny_bundle(tmp_path / "bundle", samples=80, wrong_learning_receiver=True)
+    loaded, manifest = load_system(folder)
+    samples = load_samples(folder / "eval.npz", manifest.input_shape, CLASSES)
+    tally = simulate_point(loaded, samples, 30.0, Settings(trials=1))
+    # Its own receiver: only the learning reference takes two classes for one another.
+    swapped = np.isin(samples.labels, (0, 1))
+    assert tally.reference_correct["learning"][swapped].mean() < 0.1
+    assert tally.reference_correct["aligned"][swapped].mean() > 0.9
+    assert tally.correct[swapped].mean() > 0.9
+    # Its own transmitter, with another temperature: another energy, that of its file.
+    energies = {
+        name: soft_stream(SoftTransmitter(folder, file), samples.features, 30.0, MODES).energy
+        for name, file in (("learning", "soft_learning.onnx"), ("aligned", "soft.onnx"))
+    }
+    assert tally.reference_energy == energies
+    assert energies["learning"] != energies["aligned"]
 
 
 def test_bits_are_decided_at_the_true_scale(system, samples) -> None:
@@ -259,8 +307,8 @@ def test_other_demappers_read_the_same(system, samples, demapper) -> None:
     assert other.bit_errors == exact.bit_errors
     if demapper == "commpy":
         assert np.array_equal(other.correct, exact.correct)
-        # Undisturbed once, deployed once, and each of two references once.
-        assert other.llrs_total == 4 * exact.bits_sent
+        # Deployed once, and each of two references once; without noise the exact kernel is used.
+        assert other.llrs_total == 3 * exact.bits_sent
         assert other.llrs_replaced < other.llrs_total // 10
         assert other.abs_llr == pytest.approx(exact.abs_llr, rel=1e-9)
     else:
@@ -342,12 +390,13 @@ def test_a_soft_transmitter_without_a_signal_is_refused(samples, value, message)
 
 
 def test_one_mode_of_several_is_enough(tmp_path: Path) -> None:
-    folder = write_tiny_bundle(tmp_path / "bundle", one_mode=True, samples=60)
+    folder = write_tiny_bundle(tmp_path / "bundle", samples=60)
     system, manifest = load_system(folder)
     samples = load_samples(folder / "eval.npz", manifest.input_shape, CLASSES)
-    tally = simulate_point(system, samples, 12.0, Settings(trials=2))
-    assert set(tally.histograms) == {1}
-    assert tally.bits_sent == 2 * 60 * MODES[1].channel_bits
+    for number, esn0_db in enumerate(MODE_SNR):
+        tally = simulate_point(system, samples, esn0_db, Settings(trials=2))
+        assert set(tally.histograms) == {number}
+        assert tally.bits_sent == 2 * 60 * MODES[number].channel_bits
 
 
 @pytest.mark.parametrize(

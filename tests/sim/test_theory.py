@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twophase.link.constellation import qam
 from twophase.link.demap import hard_decisions
 from twophase.link.errors import InputError
-from twophase.sim.theory import ber_for_usage, qam_ber, simplex_success
+from twophase.sim.theory import ber_for_usage, label_accuracy, qam_ber, simplex_success
 
 ORDERS = (4, 16, 64, 256)
 
@@ -110,6 +110,23 @@ def test_label_bound_limits() -> None:
     assert float(simplex_success(10, 6, 0.0, "rayleigh")) < float(simplex_success(10, 6, 0.0))
 
 
+def test_label_accuracy_matches_a_simulated_label() -> None:
+    rng = np.random.default_rng(6)
+    classes, clean, delivered, count = 5, 0.8, 0.6, 200_000
+    true = rng.integers(0, classes, count)
+    said = np.where(rng.random(count) < clean, true, (true + rng.integers(1, classes, count)) % classes)
+    other = (said + rng.integers(1, classes, count)) % classes
+    heard = np.where(rng.random(count) < delivered, said, other)
+    expected = label_accuracy(clean, delivered, classes)
+    # False alarm 7e-6.
+    assert abs(np.mean(heard == true) - expected) < 4.5 * math.sqrt(expected * (1 - expected) / count)
+
+
+def test_label_accuracy_is_chance_in_mere_noise() -> None:
+    assert label_accuracy(0.98, 0.1, 10) == pytest.approx(0.1)
+    assert label_accuracy(0.98, 1.0, 10) == pytest.approx(0.98)
+
+
 def test_shapes_follow_the_snr() -> None:
     grid = np.zeros((2, 3))
     for values in (
@@ -131,6 +148,9 @@ def test_shapes_follow_the_snr() -> None:
         (lambda: ber_for_usage(np.zeros(16), 16, 0.0), "histogram"),
         (lambda: ber_for_usage(-np.ones(16), 16, 0.0), "histogram"),
         (lambda: simplex_success(1, 6, 0.0), "classes"),
+        (lambda: label_accuracy(1.1, 0.5, 10), "clean"),
+        (lambda: label_accuracy(0.9, np.nan, 10), "delivered"),
+        (lambda: label_accuracy(0.9, 0.5, 1), "classes"),
         (lambda: simplex_success(10, 0, 0.0), "symbols"),
         (lambda: simplex_success(10, 6, 0.0, "rice"), "channel"),
     ],

@@ -1,13 +1,20 @@
 """A small, valid bundle made by hand: four classes, four modes, lookup tables for a model.
 
-The five features of a sample are four class scores and the number of the mode that it wants.  The transmitter
-sends the codewords of the class with the best score; the receiver correlates LLRs with the codewords' bits.
-Soft transmitters send the mean of the points of all classes, weighted by a softmax over the scores.
+The first four of a sample's five features are class scores.  The transmitter sends the codewords of the class
+with the best score; the receiver correlates LLRs with the codewords' bits.  Soft transmitters send the mean
+of the points of all classes, weighted by a softmax over the scores.
+
+The mode follows from ``snr_db`` alone, by thresholds, for both ends know that.  A mode that the content chose
+would have to be told to the receiver in a header, which no bundle of this version sends.  Tests of the data
+path need all modes in one batch at one SNR: :func:`mixed_modes` lets the fifth feature of a sample choose the
+mode, in memory only.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,12 +24,16 @@ from twophase.link.bits import bits_to_symbols, indices_to_bits, pad_bits
 from twophase.link.config import LinkConfig
 from twophase.link.constellation import qam
 from twophase.link.manifest import Manifest, Reference, write_manifest
+from twophase.sim.system import System
 
-__all__ = ["CLASSES", "LINK", "write_tiny_bundle"]
+__all__ = ["CLASSES", "LINK", "MODE_SNR", "mixed_modes", "write_tiny_bundle"]
 
 CLASSES = 4
 LINK = LinkConfig(codebook_sizes=(4, 16), tokens=(3, 1), qam_orders=(4, 16), embedding_dim=2)
 LABELS = ((0, 1, 3, 2), tuple(int(k ^ (k >> 1)) for k in range(16)))
+THRESHOLDS = (2.0, 6.0, 10.0)
+MODE_SNR = (0.0, 4.0, 8.0, 12.0)
+"""An Es/N0 in dB at which each mode is chosen."""
 # Codeword indices that each class sends, for either codebook.
 SENT = (((0, 1, 2), (1, 3, 0), (2, 0, 3), (3, 2, 1)), ((0,), (5,), (10,), (15,)))
 
@@ -34,12 +45,12 @@ def write_tiny_bundle(
     samples: int = 240,
     seed: int = 0,
     wrong_receiver: bool = False,
-    one_mode: bool = False,
+    wrong_learning_receiver: bool = False,
 ) -> Path:
     """Write a bundle into ``folder`` and return it.
 
     ``wrong_receiver`` swaps two classes in the deployed receiver, which the verdict must notice;
-    ``one_mode`` lets every sample want mode 1.
+    ``wrong_learning_receiver`` swaps them in the one of the learning reference.
     """
     folder.mkdir(parents=True)
     tables = _tables()
@@ -49,12 +60,12 @@ def write_tiny_bundle(
     files = ["tx.onnx", "rx.onnx", "soft.onnx", "eval.npz"]
     if "learning" in references:
         _save(folder / "soft_learning.onnx", _soft_transmitter(tables, temperature=0.7))
-        _save(folder / "rx_learning.onnx", _receiver(tables, swapped=False))
+        _save(folder / "rx_learning.onnx", _receiver(tables, swapped=wrong_learning_receiver))
         files += ["soft_learning.onnx", "rx_learning.onnx"]
     rng = np.random.default_rng(seed)
     label = rng.integers(0, CLASSES, samples)
     scores = 2.0 * np.eye(CLASSES)[label] + 0.5 * rng.standard_normal((samples, CLASSES))
-    wanted = np.ones(samples) if one_mode else rng.integers(0, len(LINK.modes), samples)
+    wanted = rng.integers(0, len(LINK.modes), samples)
     np.savez(folder / "eval.npz", input=np.column_stack([scores, wanted]).astype(np.float32), label=label)
     known = {
         "learning": Reference(
@@ -82,6 +93,28 @@ def write_tiny_bundle(
     )
     write_manifest(folder, manifest, tuple(files))
     return folder
+
+
+class _ByFeature:
+    """A transmitter that is told for each sample an SNR at which it takes the mode of the fifth feature."""
+
+    def __init__(self, sender: Any) -> None:
+        self._sender = sender
+
+    def send(self, features: Any, snr_db: Any) -> Any:
+        return self._sender.send(features, np.array(MODE_SNR)[np.asarray(features)[:, -1].astype(int)])
+
+
+def mixed_modes(system: System) -> System:
+    """The same system with all modes in one batch at any SNR, hard and soft alike."""
+    return dataclasses.replace(
+        system,
+        sender=_ByFeature(system.sender),
+        references=tuple(
+            dataclasses.replace(reference, sender=_ByFeature(reference.sender))
+            for reference in system.references
+        ),
+    )
 
 
 def _tables() -> dict[str, np.ndarray]:
@@ -124,9 +157,9 @@ def _transmitter(tables: dict[str, np.ndarray]) -> onnx.ModelProto:
         "symbol_count": (TensorProto.INT64, ["batch"]),
     }
     nodes = [
-        *_split_features(),
+        *_scores_and_mode(),
         helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
-        helper.make_node("Mul", ["wanted", "classes"], ["first_row"]),
+        helper.make_node("Mul", ["chosen", "classes"], ["first_row"]),
         helper.make_node("Add", ["first_row", "best"], ["row"]),
         *(helper.make_node("Gather", [f"{name}_table", "row"], [name], axis=0) for name in outputs),
     ]
@@ -137,12 +170,12 @@ def _transmitter(tables: dict[str, np.ndarray]) -> onnx.ModelProto:
 def _soft_transmitter(tables: dict[str, np.ndarray], temperature: float) -> onnx.ModelProto:
     width = LINK.modes.max_symbols
     nodes = [
-        *_split_features(),
-        helper.make_node("Identity", ["wanted"], ["mode"]),
+        *_scores_and_mode(),
+        helper.make_node("Identity", ["chosen"], ["mode"]),
         helper.make_node("Div", ["scores", "temperature"], ["sharpened"]),
         helper.make_node("Softmax", ["sharpened"], ["weights"], axis=1),
         helper.make_node("Unsqueeze", ["weights", "axis_one"], ["row_weights"]),
-        helper.make_node("Gather", ["iq_table", "wanted"], ["candidates"], axis=0),
+        helper.make_node("Gather", ["iq_table", "chosen"], ["candidates"], axis=0),
         helper.make_node("MatMul", ["row_weights", "candidates"], ["mixed"]),
         helper.make_node("Reshape", ["mixed", "iq_shape"], ["symbols_iq"]),
     ]
@@ -212,11 +245,13 @@ def _features() -> dict[str, tuple[int, list[str | int]]]:
     }
 
 
-def _split_features() -> list[onnx.NodeProto]:
+def _scores_and_mode() -> list[onnx.NodeProto]:
     return [
         helper.make_node("Slice", ["input", "zero", "score_end", "one"], ["scores"]),
-        helper.make_node("Gather", ["input", "mode_column"], ["wanted_float"], axis=1),
-        helper.make_node("Cast", ["wanted_float"], ["wanted"], to=TensorProto.INT64),
+        helper.make_node("Unsqueeze", ["snr_db", "one"], ["snr_column"]),
+        helper.make_node("GreaterOrEqual", ["snr_column", "thresholds"], ["is_above"]),
+        helper.make_node("Cast", ["is_above"], ["above"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["above", "one"], ["chosen"], keepdims=0),
     ]
 
 
@@ -225,7 +260,7 @@ def _split_constants() -> dict[str, np.ndarray]:
         "zero": np.array([0]),
         "score_end": np.array([CLASSES]),
         "one": np.array([1]),
-        "mode_column": np.int64(CLASSES),
+        "thresholds": np.array(THRESHOLDS, dtype=np.float32),
         "classes": np.int64(CLASSES),
     }
 
