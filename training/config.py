@@ -34,7 +34,7 @@ class TrainConfig:
     task: str = "digits"
     """What to learn: digits (1,797 real 8x8 images that come with scikit-learn)."""
     out: Path | None = None
-    """Run folder; runs/TASK if not given.  An earlier run there is kept as .TASK.previous beside it."""
+    """Run folder; runs/TASK if not given.  A finished run there is kept beside it as .TASK.previous."""
     resume: bool = False
     """Continue the interrupted run in the run folder, to the same result as without the interruption."""
     seed: int = 0

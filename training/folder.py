@@ -43,8 +43,8 @@ def check_folder(config: TrainConfig) -> None:
 def start_folder(config: TrainConfig) -> None:
     """Make the run folder ready: a resumed run keeps it, a new one sets an earlier run aside.
 
-    The earlier run is renamed to ``.NAME.previous``, so that a kill during the new one loses nothing; an
-    unfinished run never takes the place of a finished one there.
+    The earlier run is renamed to ``.NAME.previous``, or ``.NAME.unfinished`` if it had not ended, so that a
+    kill during the new one loses nothing.
 
     Raises
     ------
@@ -94,13 +94,10 @@ def folder_lock(config: TrainConfig) -> Iterator[None]:
 
 
 def _set_aside(folder: Path) -> None:
-    """Keep the run in ``folder`` as the previous one, unless that would cost a finished run its place."""
-    aside = folder.with_name(f".{folder.name}.previous")
+    """Rename the run in ``folder``; only a run of its own kind, finished or not, gives way to it."""
+    kind = "previous" if (folder / MANIFEST_NAME).is_file() else "unfinished"
+    aside = folder.with_name(f".{folder.name}.{kind}")
     replaced = aside.with_name(aside.name + ".old")
-    finished = (folder / MANIFEST_NAME).is_file()
-    if not finished and (aside / MANIFEST_NAME).is_file():
-        shutil.rmtree(folder)
-        return
     shutil.rmtree(replaced, ignore_errors=True)
     if aside.exists():
         aside.rename(replaced)

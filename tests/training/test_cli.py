@@ -77,7 +77,7 @@ def test_a_new_run_sets_the_earlier_one_aside(tmp_path: Path) -> None:
     (run / "precious").touch()
     done = run_command("tp-train", "--out", run, "--epochs", "1", "--method", "hard-only")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / ".run.previous" / "precious").exists()
+    assert (tmp_path / ".run.unfinished" / "precious").exists()
     assert not (run / "precious").exists()
     assert [reference.name for reference in load_manifest(run, "run").references] == ["aligned"]
 

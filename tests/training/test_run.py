@@ -1,0 +1,276 @@
+"""A whole run on a small task: what is deployed, what it is compared with, what is left in the folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from twophase.link.errors import InputError
+from twophase.link.manifest import load_manifest
+from twophase.training import run as module
+from twophase.training.config import TrainConfig
+from twophase.training.data import Split, Task
+from twophase.training.evaluate import Evaluation, symbol_energy
+from twophase.training.folder import folder_lock
+from twophase.training.monitor import read_records
+from twophase.training.run import train
+from twophase.training.trainer import VALIDATION_REPEATS
+
+CLASSES, FEATURES = 3, 8
+
+
+def blobs(size: int, seed: int) -> Split:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (size,), generator=generator)
+    centres = torch.rand(CLASSES, FEATURES, generator=torch.Generator().manual_seed(99))
+    return Split(centres[labels] + 0.2 * torch.randn(size, FEATURES, generator=generator), labels)
+
+
+def unchanged(features: Tensor, _strength: float, _generator: torch.Generator) -> Tensor:
+    return features
+
+
+@pytest.fixture(autouse=True)
+def task(monkeypatch: pytest.MonkeyPatch) -> Task:
+    """A small task under the name of the real one."""
+    small = Task("blobs", ("a", "b", "c"), blobs(64, 1), blobs(30, 2), blobs(20, 3), unchanged)
+    monkeypatch.setitem(module.TASKS, "digits", lambda: small)
+    return small
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a run hands over to be saved, instead of the slow saving; no plot either."""
+    handed: dict[str, Any] = {}
+    monkeypatch.setattr(module, "save_programs", lambda **values: handed.update(values))
+    monkeypatch.setattr(module, "plot_training", lambda *_: None)
+    return handed
+
+
+def validation_accuracies(monkeypatch: pytest.MonkeyPatch, soft: list[float], hard: list[float]) -> None:
+    """Let epoch after epoch of a run find these on the validation split."""
+    for name, values in (("evaluate_soft", soft), ("evaluate_hard", hard)):
+        remaining = iter(values)
+
+        def pretend(_model: Any, _mode: Any, _split: Any, _config: Any, repeats: int, *_: Any,
+                    remaining: Any = remaining) -> Evaluation:  # fmt: skip
+            return Evaluation(next(remaining) if repeats == VALIDATION_REPEATS else 0.5, 1.0)
+
+        monkeypatch.setattr(f"twophase.training.trainer.{name}", pretend)
+
+
+def make_config(out: Path, **values: Any) -> TrainConfig:
+    small: dict[str, Any] = {
+        "epochs": 5,
+        "alignment_start_epoch": 4,
+        "codebook_sizes": (4,),
+        "tokens": (3,),
+        "qam_orders": (4,),
+        "embedding_dim": 3,
+        "hidden": 12,
+        "batch_size": 16,
+    }
+    return TrainConfig(out=out, **(small | values))
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO())
+
+
+def checkpoint_words(config: TrainConfig, name: str, task: Task) -> Tensor:
+    """Codewords of a checkpoint."""
+    return module.Trainer(config, task).stored(name)[0].codebooks[0].codewords.detach()
+
+
+@pytest.mark.parametrize(("deploy", "epoch"), [("best", 4), ("last", 6)])
+def test_the_deployed_checkpoint_is_the_one_asked_for(
+    deploy: str,
+    epoch: int,
+    tmp_path: Path,
+    left: dict[str, Any],
+    task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    soft = [0.1, 0.4, 0.3, 0.9, 0.8, 0.7]
+    validation_accuracies(monkeypatch, soft, [0.1, 0.1, 0.1, 0.6, 0.5, 0.4])
+    config = make_config(tmp_path / "run", deploy=deploy, epochs=6)
+    training = train(config, quiet())
+    assert training["deployed"]["checkpoint"] == deploy
+    assert training["deployed"]["epoch"] == epoch
+    assert training["learning"]["epoch"] == 2
+    assert training["epochs"] == 6
+    model, temperature = left["deployed"]
+    words = {name: checkpoint_words(config, name, task) for name in ("best", "last")}
+    assert not torch.equal(*words.values())
+    assert torch.equal(model.codebooks[0].codewords, words[deploy])
+    assert temperature == config.temp_freeze_floor
+    assert left["training"] == training
+
+
+@pytest.mark.parametrize(("best", "expected"), [(1, 1.0), (3, 0.97**2)])
+def test_the_learning_reference_has_its_own_weights_and_temperature(
+    best: int,
+    expected: float,
+    tmp_path: Path,
+    left: dict[str, Any],
+    task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    soft = [0.5, 0.5, 0.5, 0.9, 0.9]
+    soft[best - 1] = 0.7
+    validation_accuracies(monkeypatch, soft, [0.1] * 5)
+    config = make_config(tmp_path / "run")
+    train(config, quiet())
+    learned, temperature = left["learned"]
+    assert temperature == pytest.approx(expected)
+    assert left["deployed"][1] == 0.7
+    assert torch.equal(learned.codebooks[0].codewords, checkpoint_words(config, "learning", task))
+    assert not torch.equal(learned.codebooks[0].codewords, left["deployed"][0].codebooks[0].codewords)
+
+
+def test_the_single_phase_baseline_deploys_its_best_soft_epoch(
+    tmp_path: Path, left: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation_accuracies(monkeypatch, [0.5, 0.8, 0.6], [0.5, 0.3, 0.9])
+    training = train(make_config(tmp_path / "run", method="single-phase", epochs=3), quiet())
+    assert training["deployed"]["epoch"] == 2
+    assert training["alignment_start_epoch"] is None
+    assert left["deployed"][1] == pytest.approx(math.sqrt(0.1))
+
+
+def test_hard_only_training_has_no_learning_reference(tmp_path: Path, left: dict[str, Any]) -> None:
+    training = train(make_config(tmp_path / "run", method="hard-only", epochs=2), quiet())
+    assert left["learned"] is None
+    assert training["learning"] is None
+    assert training["deployed"]["phase"] == "alignment"
+
+
+def test_a_run_stops_early_when_it_is_aligned(
+    tmp_path: Path, left: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twophase.training.trainer.EARLY_STOP_CONSISTENCY", math.inf)
+    validation_accuracies(monkeypatch, [0.5] * 12, [0.5] * 12)
+    config = make_config(tmp_path / "run", epochs=12, early_stop_patience=2)
+    training = train(config, quiet())
+    # Epoch 4 is the first aligned one and a new best; 5 and 6 are in a row.
+    assert training["epochs"] == 6
+    assert [record.epoch for record in read_records(config.folder / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert left["training"]["epochs"] == 6
+
+
+def test_the_training_entry_is_made_of_the_records(tmp_path: Path, left: dict[str, Any], task: Task) -> None:
+    config = make_config(tmp_path / "run", seed=2, train_snr_low_db=-3.0, train_snr_high_db=9.0)
+    console = quiet()
+    training = train(config, console)
+    records = read_records(config.folder / "metrics.jsonl")
+    assert [record.epoch for record in records] == [1, 2, 3, 4, 5]
+    assert (training["method"], training["surrogate"], training["seed"]) == ("two-phase", "product", 2)
+    assert training["alignment_start_epoch"] == 4
+    assert training["train_snr_db"] == [-3.0, 9.0]
+    for name in ("deployed", "learning"):
+        record = records[training[name]["epoch"] - 1]
+        assert training[name]["validation_accuracy_hard"] == record.validation_accuracy_hard
+        assert training[name]["losses"] == record.losses
+    deployed = records[training["deployed"]["epoch"] - 1]
+    assert training["perplexity"] == [pytest.approx(math.exp(deployed.vq_entropy))]
+    model = left["deployed"][0]
+    assert training["symbol_energy"] == [pytest.approx(symbol_energy(model, model.modes[0], task.train))]
+    assert left["command"] == config.command_line()
+    json.dumps(training, allow_nan=False)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line for line in lines if line.startswith("epoch ")] == [record.line() for record in records]
+
+
+def test_each_warning_is_printed_when_it_first_holds(
+    tmp_path: Path, left: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([{}, {"a": "first"}, {"a": "still", "b": "second"}, {"b": "later"}, {"a": "back"}])
+    last: dict[str, str] = {"a": "end"}
+    monkeypatch.setattr(module, "collapse_warnings", lambda *_: next(found, last))
+    console = quiet()
+    training = train(make_config(tmp_path / "run"), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    warned = [line for line in text.splitlines() if line.startswith("warning: ")]
+    assert warned == ["warning: first", "warning: second", "warning: back"]
+    assert training["warnings_at_the_end"] == ["a"]
+
+
+def test_a_seed_fixes_a_run(tmp_path: Path, left: dict[str, Any]) -> None:
+    results = []
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        config = make_config(tmp_path / name, seed=seed)
+        train(config, quiet())
+        records = [replace(r, seconds=0) for r in read_records(config.folder / "metrics.jsonl")]
+        results.append((records, left["deployed"][0].state_dict()))
+    (first, weights), (again, weights_again), (other, _) = results
+    assert first == again
+    assert all(torch.equal(value, weights_again[name]) for name, value in weights.items())
+    assert all(one.losses != two.losses for one, two in zip(first, other, strict=True))
+
+
+def test_an_interrupted_run_is_resumed_to_the_same_end(
+    tmp_path: Path, left: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(make_config(tmp_path / "whole"), quiet())
+    epoch_of = module.Trainer.epoch
+
+    def interrupted(self: module.Trainer, number: int) -> Any:
+        if number == 4:
+            raise KeyboardInterrupt
+        return epoch_of(self, number)
+
+    config = make_config(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Trainer, "epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, quiet())
+    left.clear()
+    console = quiet()
+    resumed = train(replace(config, resume=True), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("epoch ")] == ["4", "5"]
+    assert resumed == whole
+
+
+def test_a_run_that_is_in_use_is_left_alone(tmp_path: Path, left: dict[str, Any]) -> None:
+    config = make_config(tmp_path / "run")
+    with folder_lock(config), pytest.raises(InputError, match="in use by another tp-train"):
+        train(config, quiet())
+    assert not config.folder.exists()
+    assert not left
+
+
+def test_another_checkpoint_of_a_finished_run_can_be_chosen(
+    tmp_path: Path, left: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation_accuracies(monkeypatch, [0.5] * 5, [0.5, 0.5, 0.5, 0.9, 0.1])
+    config = make_config(tmp_path / "run")
+    assert train(config, quiet())["deployed"]["epoch"] == 4
+    console = quiet()
+    again = train(replace(config, resume=True, deploy="last"), console)
+    assert "epoch " not in console.file.getvalue()  # type: ignore[attr-defined]
+    assert (again["deployed"]["checkpoint"], again["deployed"]["epoch"]) == ("last", 5)
+    assert left["training"] == again
+
+
+def test_a_finished_run_leaves_a_run_folder(tmp_path: Path) -> None:
+    """The whole way, nothing replaced: records, plot, programs, manifest."""
+    config = make_config(tmp_path / "run", deploy="last", epochs=3, alignment_start_epoch=3)
+    training = train(config, quiet())
+    manifest = load_manifest(config.folder, "run")
+    assert manifest.task == "blobs"
+    assert manifest.training == json.loads(json.dumps(training))
+    assert manifest.training["deployed"]["epoch"] == 3
+    temperatures = {entry.name: entry.temperature for entry in manifest.references}
+    assert temperatures == {"learning": training["learning"]["vq_temperature"], "aligned": 0.7}
+    assert temperatures["learning"] > 0.9
+    assert (config.folder / "plots" / "training.png").stat().st_size > 1000
