@@ -73,9 +73,9 @@ def main() -> None:
         done = list(pool.map(lambda chain: _measure(chain, arguments), chains))
     results = {cell: result for group in done for cell, result in group.items()}
     _print_methods(results)
-    _print_targets(
-        {cell: result for cell, result in results.items() if cell.row == ("two-phase", "product", "best")}
-    )
+    default = ("two-phase", "product", "best")
+    chosen = {cell: result for cell, result in results.items() if cell.row == default}
+    _print_targets(chosen, arguments.channel)
 
 
 def _deployments(method: str) -> tuple[str, ...]:
@@ -139,11 +139,12 @@ def _print_methods(results: dict[Cell, dict[str, Any]]) -> None:
         print("| " + " | ".join(cells) + " |")
 
 
-def _print_targets(results: dict[Cell, dict[str, Any]]) -> None:
+def _print_targets(results: dict[Cell, dict[str, Any]], channel: str) -> None:
     print("\n| Es/N0 (dB) | deployed | min..max | asked | label bound | soft, learning | soft, aligned |")
     print("|---" * 7 + "|")
     for snr, asked in TARGETS.items():
         points = [_point(result, snr) for result in results.values()]
+        goal = f"{asked:.3f}" if channel == "awgn" else "-"
         hard = [point["accuracy_hard"] for point in points]
         soft = [
             spread([point["references"][name]["accuracy"] for point in points])
@@ -151,7 +152,7 @@ def _print_targets(results: dict[Cell, dict[str, Any]]) -> None:
         ]
         bound = statistics.mean(point["label_bound"] for point in points)
         print(
-            f"| {snr:g} | {spread(hard)} | {min(hard):.4f}..{max(hard):.4f} | {asked:.3f} | {bound:.4f} | "
+            f"| {snr:g} | {spread(hard)} | {min(hard):.4f}..{max(hard):.4f} | {goal} | {bound:.4f} | "
             + " | ".join(soft)
             + " |"
         )

@@ -7,6 +7,8 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
+from twophase.link.errors import first_line
+
 __all__ = ["GraphRunError", "Session", "Values"]
 
 Values = dict[str, NDArray[Any]]
@@ -42,7 +44,7 @@ class Session:
                 serialized, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise GraphRunError(_first_line(error)) from error
+            raise GraphRunError(first_line(error)) from error
 
     def run(self, outputs: list[str], feed: Values) -> list[NDArray[Any]]:
         """Values of ``outputs``, by name.
@@ -55,10 +57,5 @@ class Session:
         try:
             result: list[NDArray[Any]] = self._session.run(outputs, feed)
         except Exception as error:
-            raise GraphRunError(_first_line(error)) from error
+            raise GraphRunError(first_line(error)) from error
         return result
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["ArtifactError", "InputError", "LinkError", "PackageError", "VerificationError"]
+__all__ = ["ArtifactError", "InputError", "LinkError", "PackageError", "VerificationError", "first_line"]
 
 
 class LinkError(Exception):
@@ -76,3 +76,8 @@ class VerificationError(LinkError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.subject, self.problems)
+
+
+def first_line(error: Exception) -> str:
+    """What a foreign library's error says, cut to one line; its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

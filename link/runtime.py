@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.errors import ArtifactError, InputError
+from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.link.manifest import Manifest, load_manifest
 
 __all__ = ["Receiver", "Reception", "SoftTransmitter", "Transmission", "Transmitter"]
@@ -75,7 +75,7 @@ class _Graph:
             )
         except Exception as error:
             raise ArtifactError(
-                f"'{path}' is no graph that ONNX Runtime can load: {_first_line(error)}"
+                f"'{path}' is no graph that ONNX Runtime can load: {first_line(error)}"
             ) from error
         self._path = path
         self._outputs = outputs
@@ -94,7 +94,7 @@ class _Graph:
             result: list[NDArray[np.generic]] = self._session.run(list(self._outputs), inputs)
         except Exception as error:
             raise ArtifactError(
-                f"'{self._path}' fails on inputs as the manifest has them: {_first_line(error)}"
+                f"'{self._path}' fails on inputs as the manifest has them: {first_line(error)}"
             ) from error
         batch = len(next(iter(inputs.values())))
         for (name, shape), array in zip(self._outputs.items(), result, strict=True):
@@ -297,7 +297,3 @@ class Receiver:
         }
         logits, indices = self._graph.run(inputs)
         return Reception(np.asarray(logits, dtype=np.float32), np.asarray(indices, dtype=np.int64))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

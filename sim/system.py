@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.errors import ArtifactError, InputError
+from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.modes import ModeTable
 from twophase.link.runtime import Receiver, Reception, SoftTransmitter, Transmission, Transmitter
@@ -179,8 +179,4 @@ def _read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
         raise ArtifactError(f"'{path}' cannot be read: {error.strerror or error}") from error
     except Exception as error:
         # Damage surfaces as anything from a bad checksum to a syntax error in an array's header.
-        raise ArtifactError(f"'{path}' is no readable .npz archive: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(f"'{path}' is no readable .npz archive: {first_line(error)}") from error
