@@ -14,29 +14,17 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from tools.blobs import blobs, unchanged
 from twophase.link.errors import InputError
 from twophase.link.manifest import load_manifest
 from twophase.training import run as module
 from twophase.training.config import TrainConfig
-from twophase.training.data import Split, Task
+from twophase.training.data import Task
 from twophase.training.evaluate import Evaluation, symbol_energy
 from twophase.training.folder import folder_lock
 from twophase.training.monitor import read_records
 from twophase.training.run import train
 from twophase.training.trainer import VALIDATION_REPEATS
-
-CLASSES, FEATURES = 3, 8
-
-
-def blobs(size: int, seed: int) -> Split:
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(CLASSES, (size,), generator=generator)
-    centres = torch.rand(CLASSES, FEATURES, generator=torch.Generator().manual_seed(99))
-    return Split(centres[labels] + 0.2 * torch.randn(size, FEATURES, generator=generator), labels)
-
-
-def unchanged(features: Tensor, _strength: float, _generator: torch.Generator) -> Tensor:
-    return features
 
 
 @pytest.fixture(autouse=True)

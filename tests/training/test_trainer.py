@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tools.blobs import CLASSES, FEATURES, blobs, unchanged
 from twophase.link.labelling import make_labels
 from twophase.training import trainer as module
 from twophase.training.config import TrainConfig
@@ -23,7 +24,6 @@ from twophase.training.phases import Batch, Step
 from twophase.training.schedule import learning_rate
 from twophase.training.trainer import Trainer
 
-FEATURES, CLASSES = 8, 3
 TRAIN, BATCH = 96, 16
 
 
@@ -35,18 +35,6 @@ class Sealed:
 
     def __len__(self) -> int:
         raise AssertionError("the sealed split was measured")
-
-
-def blobs(size: int, seed: int) -> Split:
-    """Three noisy centres, in the range of the pixels of a real task."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(CLASSES, (size,), generator=generator)
-    centres = torch.rand(CLASSES, FEATURES, generator=torch.Generator().manual_seed(99))
-    return Split(centres[labels] + 0.2 * torch.randn(size, FEATURES, generator=generator), labels)
-
-
-def unchanged(features: Tensor, _strength: float, _generator: torch.Generator) -> Tensor:
-    return features
 
 
 def make_task(**values: Any) -> Task:

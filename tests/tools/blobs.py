@@ -1,0 +1,23 @@
+"""A task of three noisy centres, small enough to train in no time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from twophase.training.data import Split
+
+CLASSES, FEATURES = 3, 8
+
+
+def blobs(size: int, seed: int) -> Split:
+    """Samples around three centres, in the range of the pixels of a real task."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (size,), generator=generator)
+    centres = torch.rand(CLASSES, FEATURES, generator=torch.Generator().manual_seed(99))
+    return Split(centres[labels] + 0.2 * torch.randn(size, FEATURES, generator=generator), labels)
+
+
+def unchanged(features: Tensor, _strength: float, _generator: torch.Generator) -> Tensor:
+    """An augmentation that does nothing."""
+    return features
