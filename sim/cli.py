@@ -98,6 +98,10 @@ def _simulate(arguments: SimArguments) -> int:
     write_report(out, render(report))
 
     print(result_table(report))  # noqa: T201
+    print(  # noqa: T201
+        f"bundle: {bundle}; {settings.channel}, {settings.demapper} LLRs, {report['samples']} samples x "
+        f"{settings.trials} trials, seed {settings.seed}"
+    )
     if settings.demapper == "commpy":
         replaced = sum(tally.llrs_replaced for tally in tallies)
         total = sum(tally.llrs_total for tally in tallies)

@@ -92,7 +92,7 @@ def _page(report: Report) -> str:
         "points_interval": lambda ends: f"{100 * ends[0]:+.2f}..{100 * ends[1]:+.2f}",
         "db": lambda value: f"{value:g}",
         "tenth": tenth,
-        "number": lambda value: f"{value:.6g}" if isinstance(value, float) else value,
+        "number": _number,
     }
     points = report["points"]
     return environment.from_string(source).render(
@@ -109,6 +109,13 @@ def _page(report: Report) -> str:
         gap_svg=gap_svg(report),
         ber_svg=ber_svg(report),
     )
+
+
+def _number(value: Any) -> Any:
+    """A value for reading: six digits, lists without brackets."""
+    if isinstance(value, list):
+        return ", ".join(str(_number(entry)) for entry in value) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _mean_usage(points: list[dict[str, Any]]) -> dict[str, float]:

@@ -92,6 +92,8 @@ def remarks_on(points: Sequence[Point], tolerance: float) -> list[str]:
     end = (
         "though the deployed one is not worse"
         if lowest >= -tolerance
+        else "and the deployed one is the worse"
+        if lowest == largest
         else f"and the deployed one is worse by up to {0 - 100 * lowest:.1f} points ({lowest_at:g} dB)"
     )
     return [

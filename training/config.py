@@ -49,7 +49,7 @@ class TrainConfig:
 
     method: Literal["two-phase", "single-phase", "hard-only"] = "two-phase"
     """two-phase: soft learning, then alignment with the hard forward.  single-phase: soft to the end,
-    temperature annealed 1.0 -> 0.1 (the broken baseline).  hard-only: hard forward from the first epoch."""
+    temperature annealed 1.0 -> 0.1 (the baseline that can collapse).  hard-only: hard from the start."""
     surrogate: Literal["product", "reported"] = "product"
     """Soft symbols: product of bit probabilities (the exact expectation), or the reported softmax over
     squared bit distance."""

@@ -25,7 +25,7 @@ VQ_ENTROPY_SHARE = 2.5 / math.log(256)
 """Reported threshold: 2.5 nats of a codebook of 256, as a share of ln K."""
 SYMBOL_ENTROPY_SHARE = 1.5 / math.log(16)
 """Reported threshold: 1.5 nats of 16-QAM, as a share of ln M."""
-LLR_FACTOR = 1.5
+LLR_FACTOR = 2.0
 """A mean |LLR| of that many times the value of evenly used hard points is called saturated."""
 CONSISTENCY_LIMIT = 0.05
 DROP_LIMIT = 0.02

@@ -177,7 +177,9 @@ def test_table_columns_line_up(report) -> None:
     assert cells["as sent"] == f"{point['ber_theory_usage']:.1e}"
     assert cells["lowest gap"] == f"{100 * point['gap']:+.2f}"
     assert cells["against"] == point["gap_reference"]
-    for name in ("lowest gap:", "theory:", "as sent:", "CER:", "bound:"):
+    bounds = [entry["gap_lower_bound"] for entry in point["references"].values()]
+    assert cells["shown >="] == f"{100 * min(bounds):+.2f}"
+    for name in ("lowest gap:", "shown >=:", "theory:", "as sent:", "CER:", "bound:"):
         assert name in legend
 
 
