@@ -25,8 +25,12 @@ VQ_ENTROPY_SHARE = 2.5 / math.log(256)
 """Reported threshold: 2.5 nats of a codebook of 256, as a share of ln K."""
 SYMBOL_ENTROPY_SHARE = 1.5 / math.log(16)
 """Reported threshold: 1.5 nats of 16-QAM, as a share of ln M."""
-LLR_FACTOR = 2.0
-"""A mean |LLR| of that many times the value of evenly used hard points is called saturated."""
+LLR_FACTOR = 1.5
+"""A mean |LLR| of that many times the value of evenly used hard points is called saturated.
+
+The reported limit, 8 for 16-QAM, cannot be kept as it is: at 0..20 dB the right LLRs of hard points already
+average 14.5 (``expected_mean_abs_llr``), so that every correct hard system would be warned of.
+"""
 CONSISTENCY_LIMIT = 0.05
 DROP_LIMIT = 0.02
 SETTLING_EPOCHS = 10

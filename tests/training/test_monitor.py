@@ -53,7 +53,7 @@ ALIGNED = [LEARNED] + [replace(HEALTHY, epoch=20 + n) for n in range(10)]
     [
         ({"vq_entropy": 2.4}, "codeword entropy", "raise --lambda-entropy to 0.05"),
         ({"symbol_entropy": 1.4}, "symbol entropy", "--entropy-warmup-epochs"),
-        ({"mean_abs_llr": 16.1}, "saturated LLRs", "keep --bridge"),
+        ({"mean_abs_llr": 12.1}, "saturated LLRs", "keep --bridge"),
         (
             {"validation_accuracy_hard": 0.87, "validation_accuracy_soft": 0.87},
             "drop at alignment",
