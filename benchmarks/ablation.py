@@ -1,4 +1,4 @@
-"""Which settings the digits preset takes: every variant, several seeds, judged on the validation split alone.
+"""Which settings a link of one mode takes: all variants, several seeds, judged on the validation split alone.
 
     python benchmarks/ablation.py --seeds 3 --jobs 2 --out runs/ablation
 
@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from runs import spread, train_once
+from runs import SINGLE_MODE, spread, train_once
 
 VARIANTS: dict[str, list[str]] = {
     "preset": [],
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _train(name: str, seed: int, out: Path) -> dict[str, Any]:
-    folder = train_once(out, name, seed, VARIANTS[name])
+    folder = train_once(out, name, seed, [*SINGLE_MODE, *VARIANTS[name]])
     training: dict[str, Any] = json.loads((folder / "link.json").read_text())["training"]
     return training
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from runs import spread, train_once
+from runs import SINGLE_MODE, spread, train_once
 
 HIGH_SNR = ["--train-snr-low-db", "0", "--train-snr-high-db", "20"]
 FAST = ["--learning-rate-schedule", "constant", "--learning-rate", "1e-2"]
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _train(name: str, seed: int, out: Path) -> list[dict[str, Any]]:
-    folder = train_once(out, name, seed, ["--method", "single-phase", *VARIANTS[name]])
+    folder = train_once(out, name, seed, [*SINGLE_MODE, "--method", "single-phase", *VARIANTS[name]])
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""Does alignment matter?  Three methods x two surrogates x seeds: trained, exported, measured.
+"""Does alignment matter?  Three methods x two surrogates x seeds on a link of one mode.
 
     python benchmarks/method.py --seeds 5 --jobs 2 --out runs/method
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runs import call, spread
+from runs import SINGLE_MODE, call, spread
 
 METHODS = ("two-phase", "single-phase", "hard-only")
 SURROGATES = ("product", "reported")
@@ -112,7 +112,7 @@ def _train(cell: Cell, trained: Cell, run: Path, out: Path) -> None:
         call("training", "--out", run, "--resume", "--deploy", cell.deploy)
         return
     options = ["--method", cell.method, "--surrogate", cell.surrogate, "--seed", cell.seed]
-    call("training", "--out", run, *options, "--deploy", cell.deploy)
+    call("training", "--out", run, *SINGLE_MODE, *options, "--deploy", cell.deploy)
 
 
 def _print_methods(results: dict[Cell, dict[str, Any]]) -> None:

@@ -19,14 +19,19 @@ from twophase.export.compare import EXCUSED_MARGIN, POSTERIOR_MARGIN, TOLERANCE,
 from twophase.export.folders import check_target
 from twophase.export.freeze import IR_VERSION, OPSET, freeze, load_program, serialize
 from twophase.export.inputs import load_split
+from twophase.export.listing import mode_listing
 from twophase.export.mode import check_mode
 from twophase.export.prove import HardProof, check_interface, check_operators, prove_hard
+from twophase.export.router import AUTO, RouterChoice, exported_routing
 from twophase.export.session import Session, Values
-from twophase.export.signature import signature_of
+from twophase.export.signature import UNFORCED, signature_of
+from twophase.export.table import install_table
 from twophase.export.verify import verify_receiver, verify_soft, verify_transmitter
 from twophase.link.errors import VerificationError
 from twophase.link.files import atomic_folder
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file, write_manifest
+from twophase.link.routing import SnrTable
+from twophase.link.runtime import MODE_REQUEST
 
 __all__ = ["BundleSummary", "build_bundle"]
 
@@ -48,6 +53,21 @@ class BundleSummary:
     """What was compared, by graph."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What all graphs of a bundle are made and verified from."""
+
+    run: Path
+    manifest: Manifest
+    """The run's, with the routing of the bundle."""
+    table: SnrTable | None
+    """What takes the place of the programs' own router, if anything does."""
+    features: NDArray[np.float32]
+    random_inputs: int
+    seed: int
+    progress: Callable[[str], None]
+
+
 @dataclass
 class _Findings:
     """Everything found so far; the problems of all graphs are told together."""
@@ -63,6 +83,10 @@ def build_bundle(
     random_inputs: int = 100_000,
     seed: int = 0,
     progress: Callable[[str], None] = lambda step: None,
+    *,
+    router: RouterChoice = "trained",
+    hysteresis_db: float | None = None,
+    header: str = AUTO,
 ) -> BundleSummary:
     """Make the bundle of a finished run.
 
@@ -77,31 +101,43 @@ def build_bundle(
         How many random inputs the transmitter is compared on besides the test split, and their seed.
     progress
         Is told each step before it begins.
+    router, hysteresis_db, header
+        How the mode is chosen and told; see ``router.exported_routing``.
 
     Raises
     ------
     ArtifactError
         If the run is unfinished or damaged.
     InputError
-        If ``out`` cannot be written or holds something else than a bundle.
+        If ``out`` cannot be written or holds something else than a bundle, or the run cannot be routed so.
     VerificationError
         If a graph fails a proof; it lists all failures of all graphs.
     """
     manifest = load_manifest(run, "run")
     check_target(out)
+    manifest = replace(manifest, routing=exported_routing(manifest, router, hysteresis_db, header))
     features = load_split(run / EVAL_FILE, manifest)
+    work = _Work(
+        run,
+        manifest,
+        manifest.routing.table if router == "table" else None,
+        features,
+        random_inputs,
+        seed,
+        progress,
+    )
     with atomic_folder(out) as folder:
         models: dict[str, ModelProto] = {}
         findings = _Findings([], {})
         for name in manifest.graph_files:
-            models[name] = _make_graph(run, name, manifest, features, random_inputs, seed, progress, findings)
+            models[name] = _make_graph(name, work, findings)
         if findings.problems or findings.proof is None:
             raise VerificationError(f"the bundle of '{run}'", findings.problems)
         progress("writing the bundle")
         files = _write_graphs(folder, models)
         shutil.copyfile(run / EVAL_FILE, folder / EVAL_FILE)
         tests = _write_test_data(folder, models, manifest, features)
-        record = _record(findings.proof, findings.tallies, random_inputs, seed)
+        record = _record(findings.proof, findings.tallies, work)
         bundled = replace(
             manifest, kind="bundle", files={}, provenance={**manifest.provenance, "export": record}
         )
@@ -109,39 +145,37 @@ def build_bundle(
     return BundleSummary(out, load_manifest(out, "bundle"), findings.proof, findings.tallies)
 
 
-def _make_graph(
-    run: Path,
-    name: str,
-    manifest: Manifest,
-    features: NDArray[np.float32],
-    random_inputs: int,
-    seed: int,
-    progress: Callable[[str], None],
-    findings: _Findings,
-) -> ModelProto:
+def _make_graph(name: str, work: _Work, findings: _Findings) -> ModelProto:
     """Freeze one program, prove its graph, and compare the two."""
+    manifest = work.manifest
     signature = signature_of(name, manifest)
-    progress(f"{name}: converting")
-    path = run / program_file(name)
+    work.progress(f"{name}: converting")
+    path = work.run / program_file(name)
     program = load_program(path)
     model = freeze(str(path), program, signature)
+    if work.table is not None and MODE_REQUEST in signature.input_names:
+        model = install_table(model, work.table)
     problems = check_interface(model, signature)
-    share = random_inputs // _REAL_SHARE
+    share = work.random_inputs // _REAL_SHARE
     if name == "tx.onnx":
-        progress(f"{name}: proving that it is hard")
+        work.progress(f"{name}: proving that it is hard")
         findings.proof, found = prove_hard(model, manifest)
         problems += found
-        searches = findings.proof.searches if findings.proof is not None else ()
-        progress(f"{name}: comparing with torch")
-        tally = verify_transmitter(program, model, searches, manifest, features, random_inputs, seed)
+        work.progress(f"{name}: comparing with torch")
+        tally = verify_transmitter(
+            program, model, findings.proof, manifest, work.features, work.random_inputs, work.seed, work.table
+        )
     else:
         problems += check_operators(model)
-        progress(f"{name}: comparing with torch")
+        work.progress(f"{name}: comparing with torch")
         if "llr" in signature.input_names:
-            tally = verify_receiver(name, program, model, manifest, share, seed)
+            tally = verify_receiver(name, program, model, manifest, share, work.seed)
         else:
-            problems += check_mode(model)
-            tally = verify_soft(name, program, model, manifest, features, share, seed)
+            proof, found = check_mode(model, manifest)
+            problems += found
+            tally = verify_soft(
+                name, program, model, proof, manifest, work.features, share, work.seed, work.table
+            )
     problems += tally.failures.values()
     findings.problems.extend(f"{name}: {problem}" for problem in problems)
     findings.tallies[name] = tally
@@ -157,9 +191,16 @@ def _write_graphs(folder: Path, models: dict[str, ModelProto]) -> tuple[str, ...
 def _write_test_data(
     folder: Path, models: dict[str, ModelProto], manifest: Manifest, features: NDArray[np.float32]
 ) -> tuple[str, ...]:
-    """ONNX test data: set 0 for ``tx.onnx``, set 1 for ``rx.onnx``, which receives what set 0 sends."""
-    some = features[:_TEST_SAMPLES]
-    sent_feed: Values = {"input": some, "snr_db": np.linspace(-5.0, 20.0, len(some), dtype=np.float32)}
+    """ONNX test data: set 0 for ``tx.onnx``, set 1 for ``rx.onnx``, which receives what set 0 sends.
+
+    Of several modes, set 0 asks for each in turn, after one sample whose mode is left to the router.
+    """
+    modes = len(manifest.modes)
+    count = _TEST_SAMPLES if modes == 1 else max(_TEST_SAMPLES, modes + 1)
+    some = features[np.arange(count) % len(features)]
+    sent_feed: Values = {"input": some, "snr_db": np.linspace(-5.0, 20.0, count, dtype=np.float32)}
+    if modes > 1:
+        sent_feed[MODE_REQUEST] = np.arange(count) % (modes + 1) + UNFORCED
     sent = _run(models["tx.onnx"], "tx.onnx", sent_feed, manifest)
     inside = np.arange(manifest.modes.max_bits) < sent["bit_count"][:, np.newaxis]
     llr = np.where(inside, 4.0 * (2.0 * sent["bits"] - 1.0), 0.0).astype(np.float32)
@@ -181,7 +222,7 @@ def _run(model: ModelProto, name: str, feed: Values, manifest: Manifest) -> Valu
     return dict(zip(outputs, Session(serialize(model)).run(outputs, feed), strict=True))
 
 
-def _record(proof: HardProof, tallies: dict[str, Tally], random_inputs: int, seed: int) -> dict[str, Any]:
+def _record(proof: HardProof, tallies: dict[str, Tally], work: _Work) -> dict[str, Any]:
     """What the manifest tells of the export.  Rounding errors differ between machines, so they stay out."""
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
@@ -193,12 +234,16 @@ def _record(proof: HardProof, tallies: dict[str, Tally], random_inputs: int, see
             "integer_nodes": proof.integer_nodes,
             "codewords": proof.codewords,
             "combinations": proof.combinations,
-            "random_inputs": random_inputs,
-            "seed": seed,
+            "snr_points": proof.mode.snr_points,
+            "request_pairs": proof.mode.request_pairs,
+            "random_inputs": work.random_inputs,
+            "seed": work.seed,
             "excused_margin": EXCUSED_MARGIN,
             "posterior_margin": POSTERIOR_MARGIN,
             "tolerance": TOLERANCE,
         },
+        "router": "trained" if work.table is None else "table",
+        "modes": mode_listing(work.manifest, tallies["tx.onnx"].usage),
         "compared": {
             name: {
                 "samples": tally.samples,
@@ -206,6 +251,7 @@ def _record(proof: HardProof, tallies: dict[str, Tally], random_inputs: int, see
                     str(mode): count for mode, count in sorted(tally.samples_of_mode.items())
                 },
                 "indices": {what: asdict(count) for what, count in tally.counts.items()},
+                "modes": {what: asdict(count) for what, count in tally.mode_counts.items()},
             }
             for name, tally in tallies.items()
         },

@@ -8,15 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from twophase.link.command import run_command
 from twophase.link.errors import InputError, PackageError
-
-if TYPE_CHECKING:
-    from twophase.export.bundle import BundleSummary
 
 __all__ = ["ExportArguments", "main"]
 
@@ -26,7 +23,9 @@ _DESCRIPTION = """Freeze a trained run to ONNX, prove that its transmitter is ha
 
 Examples:
   tp-export                                    the newest run under runs/, to its folder bundle/
-  tp-export --run runs/digits --out link-v1    a named run, to another folder"""
+  tp-export --run runs/digits --out link-v1    a named run, to another folder
+  tp-export --router table --hysteresis-db 1.5 a table that anybody can read in the router's place
+  tp-export --header rm14                      another code for the header of a content router"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,15 @@ class ExportArguments:
     """Random inputs on which torch and ONNX Runtime are compared, besides the whole test split."""
     seed: int = 0
     """Seed of the random inputs."""
+    router: Literal["trained", "table"] = "trained"
+    """Who chooses the mode: the trained router, or a look-up of the run's table by SNR in its place."""
+    hysteresis_db: Annotated[
+        float | None, tyro.conf.arg(metavar="DB", help_behavior_hint="(default: 1 for --router table)")
+    ] = None
+    """How far an SNR estimate may leave a step of a table before the mode changes."""
+    header: Annotated[str, tyro.conf.arg(metavar="CODE")] = "auto"
+    """Code that tells a mode chosen by content: plain, repeat2 to repeat16, rm12, hamming84, rm14, rm15 or
+    rm16; auto: as the run planned it for each SNR."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,11 +66,13 @@ def _export(arguments: ExportArguments) -> int:
     if arguments.seed < 0:
         raise InputError("seed", "be at least 0", arguments.seed)
     from twophase.export.folders import check_target, newest_run
+    from twophase.export.router import exported_routing
     from twophase.link.manifest import load_manifest
 
     run = arguments.run if arguments.run is not None else newest_run(_RUNS)
     out = arguments.out if arguments.out is not None else run / "bundle"
-    load_manifest(run, "run")
+    manifest = load_manifest(run, "run")
+    exported_routing(manifest, arguments.router, arguments.hysteresis_db, arguments.header)
     check_target(out)
     for package in ("torch", "onnx", "onnxscript"):
         try:
@@ -73,10 +83,20 @@ def _export(arguments: ExportArguments) -> int:
                 "pip install 'twophase-link[train]'"
             ) from error
     from twophase.export.bundle import build_bundle
+    from twophase.export.report import report
 
     with _progress() as progress:
-        summary = build_bundle(run, out, arguments.random_inputs, arguments.seed, progress)
-    sys.stdout.write(_report(summary))
+        summary = build_bundle(
+            run,
+            out,
+            arguments.random_inputs,
+            arguments.seed,
+            progress,
+            router=arguments.router,
+            hysteresis_db=arguments.hysteresis_db,
+            header=arguments.header,
+        )
+    sys.stdout.write(report(summary))
     return 0
 
 
@@ -91,36 +111,6 @@ def _progress() -> Iterator[Callable[[str], None]]:
         return
     with console.status("starting") as status:
         yield status.update
-
-
-def _report(summary: BundleSummary) -> str:
-    proof, manifest = summary.proof, summary.manifest
-    lines = [f"{'graph':<20} {'kB':>8} {'sha256':<14} {'samples':>9} {'largest real error':>19}"]
-    for name, tally in summary.tallies.items():
-        entry = manifest.files[name]
-        error = "integers only" if name == "tx.onnx" else f"{tally.largest_error:.1e}"
-        samples = sum(tally.samples.values())
-        lines.append(
-            f"{name:<20} {entry['bytes'] / 1000:>8.1f} {entry['sha256'][:12]:<14} {samples:>9,} {error:>19}"
-        )
-    lines += ["", f"{'indices compared':<56} {'number':>12} {'different':>10} {'excused':>8}"]
-    for name, tally in summary.tallies.items():
-        for what, count in tally.counts.items():
-            lines.append(
-                f"{name + ': ' + what:<56} {count.compared:>12,} {count.different:>10,} {count.excused:>8,}"
-            )
-    tokens = max(mode.tokens for mode in manifest.modes)
-    seen = summary.tallies["tx.onnx"].samples_of_mode
-    lines += [
-        "",
-        f"codewords run through the cut: all {proof.codewords:,} of {len(manifest.modes)} mode(s) "
-        f"at each of up to {tokens} tokens, {proof.combinations:,} rows",
-        f"nodes: {proof.nodes:,} scanned, none random; "
-        f"{proof.integer_nodes:,} behind the indices, all integers",
-        f"modes met in the comparison: {len(seen)} of {len(manifest.modes)}",
-        f"bundle: {summary.folder}",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto, helper
 from torch.export import ExportedProgram
 
 from twophase.export.archive import check_archive
 from twophase.export.graph import subgraphs
-from twophase.export.signature import BATCH_AXIS, Signature
+from twophase.export.signature import BATCH_AXIS, Port, Signature
 from twophase.link.errors import ArtifactError
 
 __all__ = ["IR_VERSION", "OPSET", "canonical", "freeze", "load_program", "serialize"]
@@ -61,14 +62,16 @@ def freeze(name: str, program: ExportedProgram, signature: Signature) -> ModelPr
     name
         What errors call the program.
     program
-        A program whose tensors have a free leading batch axis.
+        A program whose tensors have a free leading batch axis; an input that may be left out has the shape
+        (1,) there.
     signature
         Names of its inputs and outputs, in order.
 
     Raises
     ------
     ArtifactError
-        If the numbers of inputs or outputs differ, or the exporter fails.
+        If the numbers of inputs or outputs differ, an input that may be left out is of another shape, or the
+        exporter fails.
     """
     counts = (len(program.graph_signature.user_inputs), len(program.graph_signature.user_outputs))
     wanted = (len(signature.inputs), len(signature.outputs))
@@ -93,7 +96,11 @@ def freeze(name: str, program: ExportedProgram, signature: Signature) -> ModelPr
         raise ArtifactError(f"'{name}' cannot be converted to ONNX: {str(error).splitlines()[0]}") from error
     if exported is None:
         raise ArtifactError(f"'{name}' cannot be converted to ONNX: torch.onnx gave no graph")
-    return canonical(exported.model_proto)
+    model = canonical(exported.model_proto)
+    for port in signature.inputs:
+        if port.default is not None:
+            _make_optional(name, model, port, port.default)
+    return model
 
 
 def canonical(model: ModelProto) -> ModelProto:
@@ -107,10 +114,11 @@ def canonical(model: ModelProto) -> ModelProto:
     result.ir_version = IR_VERSION
     del result.metadata_props[:]
     result.ClearField("doc_string")
+    optional = {tensor.name for tensor in result.graph.initializer}
     symbols = {
         value.type.tensor_type.shape.dim[0].dim_param
         for value in result.graph.input
-        if value.type.tensor_type.shape.dim
+        if value.type.tensor_type.shape.dim and value.name not in optional
     }
     symbols.discard("")
     _strip_graph(result.graph, symbols)
@@ -126,6 +134,21 @@ def serialize(model: ModelProto) -> bytes:
     """The bytes of a model; equal models give equal bytes."""
     serialized: bytes = model.SerializeToString(deterministic=True)
     return serialized
+
+
+def _make_optional(name: str, model: ModelProto, port: Port, default: int) -> None:
+    """Free the leading axis of an input and store its default: an overridable initializer of ONNX."""
+    graph = model.graph
+    shape = next(value for value in graph.input if value.name == port.name).type.tensor_type.shape
+    sizes = [axis.dim_value for axis in shape.dim]
+    if sizes != [1]:
+        raise ArtifactError(f"'{name}' must take '{port.name}' with shape (1,), not {tuple(sizes)}")
+    shape.dim[0].dim_param = port.axis
+    graph.initializer.append(
+        helper.make_tensor(port.name, helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype)), [1], [default])
+    )
+    # written down for one request; a reader infers them for any number
+    del graph.value_info[:]
 
 
 def _strip_graph(graph: GraphProto, symbols: set[str]) -> None:

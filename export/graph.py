@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from numpy.typing import NDArray
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.shape_inference import InferenceError
 
-__all__ = ["INTEGER_TYPES", "GraphView", "all_nodes", "attribute", "problem_of_cut", "subgraphs"]
+__all__ = [
+    "INTEGER_TYPES",
+    "GraphView",
+    "all_nodes",
+    "attribute",
+    "node_inputs",
+    "problem_of_cut",
+    "subgraphs",
+]
 
 INTEGER_TYPES = frozenset(
     {
@@ -71,6 +81,19 @@ class GraphView:
             kind = self._types[name].elem_type
         return int(kind)
 
+    def stored(self, name: str) -> NDArray[Any] | None:
+        """Values of a stored constant; None for anything else, inputs with a default included."""
+        if name in self.inputs or name not in self._initializers:
+            return None
+        values: NDArray[Any] = numpy_helper.to_array(self._initializers[name])
+        return values
+
+    def blank(self, name: str, batch: int) -> NDArray[Any]:
+        """Zeros with the type and shape of a tensor, free axes of size ``batch``."""
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(self.element_type(name))
+        shape = [batch if size is None else size for size in self.shape(name) or ()]
+        return np.zeros(shape, dtype)
+
     def shape(self, name: str) -> tuple[int | None, ...] | None:
         """Shape of a tensor, None for a free axis; None if not even the number of axes is known."""
         if name not in self._types or not self._types[name].HasField("shape"):
@@ -103,7 +126,7 @@ class GraphView:
                 found.add(name)
             node = self.producer(name)
             if node is not None and not self._takes_shape(node, shapes):
-                stack.extend(_inputs(node))
+                stack.extend(node_inputs(node))
         return frozenset(found)
 
     def _takes_shape(self, node: NodeProto, shapes: str) -> bool:
@@ -176,23 +199,23 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
         yield from item.graphs
 
 
-def _with_subgraphs(node: NodeProto) -> Iterator[NodeProto]:
-    yield node
-    for graph in subgraphs(node):
-        for inner in graph.node:
-            yield from _with_subgraphs(inner)
-
-
-def _inputs(node: NodeProto) -> set[str]:
+def node_inputs(node: NodeProto) -> set[str]:
     """Inputs of a node; those that its subgraphs capture from around them are in it."""
     names = {name for name in node.input if name}
     for graph in subgraphs(node):
         inside = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
         inside.update(name for inner in graph.node for name in inner.output)
         for inner in graph.node:
-            names |= _inputs(inner) - inside
+            names |= node_inputs(inner) - inside
         names |= {value.name for value in graph.output} - inside
     return names
+
+
+def _with_subgraphs(node: NodeProto) -> Iterator[NodeProto]:
+    yield node
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            yield from _with_subgraphs(inner)
 
 
 def _listed(names: Collection[str]) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from twophase.export.session import Values
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import Manifest
+from twophase.link.runtime import MODE_REQUEST
 
 __all__ = ["FeatureBatch", "feature_batches", "llr_batches", "load_split"]
 
@@ -30,11 +32,19 @@ class FeatureBatch:
     """Inputs of a transmitter."""
 
     source: str
-    """``test split`` or ``random``."""
+    """``test split``, ``each mode`` or ``random``."""
     features: NDArray[np.float32]
     """Shape (batch, *input_shape)."""
     snr_db: NDArray[np.float32]
     """Shape (batch,)."""
+    request: int | None = None
+    """The mode that is forced; None leaves it to the router."""
+
+    @property
+    def feed(self) -> Values:
+        """The inputs by name; a request is one for all samples."""
+        feed: Values = {"input": self.features, "snr_db": self.snr_db}
+        return feed if self.request is None else {**feed, MODE_REQUEST: np.array([self.request])}
 
 
 def load_split(path: Path, manifest: Manifest) -> NDArray[np.float32]:
@@ -70,8 +80,13 @@ def load_split(path: Path, manifest: Manifest) -> NDArray[np.float32]:
     return features
 
 
-def feature_batches(features: NDArray[np.float32], random_inputs: int, seed: int) -> Iterator[FeatureBatch]:
+def feature_batches(
+    features: NDArray[np.float32], modes: int, random_inputs: int, seed: int
+) -> Iterator[FeatureBatch]:
     """The test split at every SNR of ``SPLIT_SNRS_DB``, then random inputs in the range of the data.
+
+    A link of several modes gets the split in each mode between them, from -5 to 20 dB, and every second chunk
+    of the random inputs is forced into a mode, each mode in its turn.
 
     Half of the random inputs are samples of the split plus Gaussian noise of 0.3 of each feature's standard
     deviation, half are uniform between each feature's least and largest value.
@@ -80,25 +95,32 @@ def feature_batches(features: NDArray[np.float32], random_inputs: int, seed: int
         for start in range(0, len(features), CHUNK):
             part = features[start : start + CHUNK]
             yield FeatureBatch("test split", part, np.full(len(part), snr_db, dtype=np.float32))
+    spread_db = np.linspace(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], len(features), dtype=np.float32)
+    for mode in range(modes if modes > 1 else 0):
+        for start in range(0, len(features), CHUNK):
+            rows = slice(start, start + CHUNK)
+            yield FeatureBatch("each mode", features[rows], spread_db[rows], mode)
     rng = np.random.default_rng(seed)
     low, high, spread = features.min(axis=0), features.max(axis=0), features.std(axis=0)
-    for start in range(0, random_inputs, CHUNK):
+    for number, start in enumerate(range(0, random_inputs, CHUNK)):
         count = min(CHUNK, random_inputs - start)
         near = count // 2
         drawn = features[rng.integers(0, len(features), near)]
         noisy = drawn + 0.3 * spread * rng.standard_normal(drawn.shape)
         uniform = rng.uniform(low, high, (count - near, *features.shape[1:]))
         both = np.concatenate([noisy, uniform]).astype(np.float32)
-        yield FeatureBatch("random", both, rng.uniform(*RANDOM_SNRS_DB, count).astype(np.float32))
+        request = number // 2 % modes if modes > 1 and number % 2 else None
+        yield FeatureBatch("random", both, rng.uniform(*RANDOM_SNRS_DB, count).astype(np.float32), request)
 
 
 def llr_batches(
-    manifest: Manifest, count: int, seed: int, *, extremes: bool = True
+    manifest: Manifest, count: int, seed: int, *, extremes: bool = True, mode: int | None = None
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """LLRs, shape (batch, max_bits), and modes, shape (batch,), as a receiver may meet them.
 
     Random bits over a binary-input Gaussian channel, whose LLR of mean m has variance 2 m, with m from 0.1 to
     the clipping bound; with ``extremes``, before them, for every mode, all LLRs at zero and at either bound.
+    The random ones are of random modes, or all of ``mode``.
     """
     modes, clip = manifest.modes, manifest.llr_clip
     bits_of_mode = np.array([mode.channel_bits for mode in modes])
@@ -109,7 +131,7 @@ def llr_batches(
         yield _masked(np.tile(levels, len(modes))[:, np.newaxis], number, bits_of_mode), number
     for start in range(0, count, CHUNK):
         size = min(CHUNK, count - start)
-        number = rng.integers(0, len(modes), size)
+        number = rng.integers(0, len(modes), size) if mode is None else np.full(size, mode)
         mean = np.exp(rng.uniform(np.log(0.1), np.log(clip), (size, 1)))
         bits = rng.integers(0, 2, (size, modes.max_bits))
         llr = (2 * bits - 1) * mean + np.sqrt(2 * mean) * rng.standard_normal(bits.shape)

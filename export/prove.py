@@ -3,7 +3,7 @@
 Five proofs on the graph, each of which can fail with a reason of its own:
 
 operators   no node draws random numbers, anywhere, subgraphs and functions included
-mode        ``mode`` follows from ``snr_db`` alone, which the receiver knows (see ``mode``)
+mode        ``mode`` is a requested one or the one of the manifest's routing (see ``mode``)
 search      ``indices`` are nearest-codeword decisions over the manifest's codebook (see ``search``)
 cut         bits, symbols and counts follow from ``indices`` and ``mode`` alone, through integers only
 table       that part, run on every codeword of every mode, gives the manifest's labels as bits, and
@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, ValueInfoProto, numpy_helper
 from onnx.shape_inference import InferenceError
 
 from twophase.export.graph import INTEGER_TYPES, GraphView, all_nodes, problem_of_cut
-from twophase.export.mode import problems_of_mode
+from twophase.export.mode import ModeProof, prove_mode
 from twophase.export.rule import ModeSearch
 from twophase.export.search import prove_search
 from twophase.export.session import GraphRunError, Session
-from twophase.export.signature import BATCH_AXIS, Port, Signature
+from twophase.export.signature import Port, Signature
 from twophase.link.bits import bits_to_symbols, label_bits, pad_bits
 from twophase.link.manifest import Manifest
 from twophase.link.modes import Mode
@@ -75,6 +75,8 @@ class HardProof:
     """Rows of indices run through the cut."""
     searches: tuple[ModeSearch, ...]
     """The codebook search of each mode."""
+    mode: ModeProof
+    """How the mode is chosen."""
 
 
 def prove_hard(model: ModelProto, manifest: Manifest) -> tuple[HardProof | None, list[str]]:
@@ -92,7 +94,8 @@ def prove_hard(model: ModelProto, manifest: Manifest) -> tuple[HardProof | None,
     missing = [name for name in ("mode", "indices", *SENT) if name not in view.outputs]
     if missing:
         return None, [f"output '{name}' is missing" for name in missing]
-    problems = check_operators(model) + problems_of_mode(view)
+    mode, problems = prove_mode(view, manifest)
+    problems = check_operators(model) + problems
     searches, found = prove_search(view, manifest)
     problems += found
     integer_nodes, found = _prove_cut(view)
@@ -101,11 +104,11 @@ def prove_hard(model: ModelProto, manifest: Manifest) -> tuple[HardProof | None,
     if not found:
         rows, found = _prove_table(view, manifest)
         problems += found
-    if problems:
+    if problems or mode is None:
         return None, problems
     nodes = sum(1 for _ in all_nodes(model))
     codewords = sum(mode.codebook_size for mode in manifest.modes)
-    return HardProof(nodes, integer_nodes, codewords, rows, searches), []
+    return HardProof(nodes, integer_nodes, codewords, rows, searches, mode), []
 
 
 def check_operators(model: ModelProto) -> list[str]:
@@ -125,7 +128,20 @@ def check_interface(model: ModelProto, signature: Signature) -> list[str]:
     return [
         *_check_ports("input", list(model.graph.input), signature.inputs),
         *_check_ports("output", list(model.graph.output), signature.outputs),
+        *_check_defaults(model, signature),
     ]
+
+
+def _check_defaults(model: ModelProto, signature: Signature) -> list[str]:
+    """Inputs that may be left out have the default of the signature, the others have none."""
+    stored = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in model.graph.initializer}
+    problems = []
+    for port in signature.inputs:
+        wanted = None if port.default is None else [port.default]
+        if (default := stored.get(port.name)) != wanted:
+            rule = "no default" if wanted is None else f"the default {wanted}"
+            problems.append(f"input '{port.name}' must have {rule}, not {default or 'none'}")
+    return problems
 
 
 def _check_ports(side: str, values: list[ValueInfoProto], ports: tuple[Port, ...]) -> list[str]:
@@ -141,7 +157,7 @@ def _check_ports(side: str, values: list[ValueInfoProto], ports: tuple[Port, ...
         if dtype != port.dtype:
             problems.append(f"{side} '{port.name}' must be {port.dtype}, not {dtype}")
         axes = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
-        shape = [BATCH_AXIS, *port.shape]
+        shape = [port.axis, *port.shape]
         if axes != shape:
             problems.append(f"{side} '{port.name}' must have shape {shape}, not {axes}")
     return problems

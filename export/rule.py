@@ -25,7 +25,7 @@ from twophase.export.graph import GraphView, problem_of_cut
 from twophase.export.session import GraphRunError, Session, Values
 from twophase.link.manifest import Manifest
 
-__all__ = ["ModeSearch", "Rule", "Search", "misfit", "read_rule"]
+__all__ = ["BARRED", "ModeSearch", "Rule", "Search", "misfit", "read_rule"]
 
 Rule = tuple[NDArray[np.float64], NDArray[np.float64]]
 """W, shape (C, K), and b, shape (K,): the codeword with the largest ``z @ W + b`` wins."""
@@ -39,7 +39,7 @@ _PROBE = 1024.0
 _BLOCK = 1 << 22
 """Scores held in memory at once."""
 
-_BARRED = -1e30
+BARRED = -1e30
 """Scores from here down bar a codeword (padding of a smaller codebook)."""
 
 
@@ -146,7 +146,7 @@ def read_rule(view: GraphView, search: Search, manifest: Manifest, mode: int | N
     if raw.size != raw.shape[-1] * (width + 1) * tokens:
         return f"the scores '{search.scores}' must have one row for each token, not shape {raw.shape}"
     scores = search.sign * np.asarray(raw, dtype=np.float64).reshape(width + 1, tokens, -1)
-    kept = ~(scores <= _BARRED).all(axis=(0, 1))
+    kept = ~(scores <= BARRED).all(axis=(0, 1))
     finite = scores[..., kept]
     scale = np.abs(finite).max(initial=0.0)
     if not np.isfinite(scale) or np.abs(finite - finite[:, :1]).max(initial=0.0) > FIT_TOLERANCE * scale:
@@ -170,7 +170,7 @@ def misfit(
         Codewords, shape (K, C).
     """
     size = len(codebook)
-    barred = offsets <= _BARRED
+    barred = offsets <= BARRED
     if len(offsets) < size or barred[:size].any() or not barred[size:].all():
         return f"it chooses among {int((~barred).sum())} codewords, not {size}"
     used = weights.T[:size]

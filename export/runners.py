@@ -11,6 +11,8 @@ from torch.export import ExportedProgram
 from twophase.export.freeze import serialize
 from twophase.export.session import GraphRunError, Session, Values
 from twophase.export.signature import Signature
+from twophase.link.routing import SnrTable
+from twophase.link.runtime import MODE_REQUEST
 
 __all__ = ["GraphRunner", "ProgramRunner"]
 
@@ -24,11 +26,14 @@ class ProgramRunner:
         The program.
     signature
         Names, types and shapes of its inputs and outputs.
+    table
+        What chooses the mode where none is requested, in the place of the program's own router.
     """
 
-    def __init__(self, program: ExportedProgram, signature: Signature) -> None:
+    def __init__(self, program: ExportedProgram, signature: Signature, table: SnrTable | None = None) -> None:
         self._module = program.module()
         self._signature = signature
+        self._table = table
 
     def run(self, feed: Values) -> Values:
         """Outputs by name.
@@ -38,7 +43,25 @@ class ProgramRunner:
         GraphRunError
             If the program fails or an output has another type or shape than the signature says.
         """
-        inputs = [torch.from_numpy(np.ascontiguousarray(feed[port.name])) for port in self._signature.inputs]
+        if self._table is None or MODE_REQUEST in feed:
+            return self._run(feed)
+        modes = self._table.choose(feed["snr_db"])
+        groups = [np.flatnonzero(modes == mode) for mode in np.unique(modes)]
+        parts = [
+            self._run({name: value[rows] for name, value in feed.items()} | {MODE_REQUEST: modes[rows[:1]]})
+            for rows in groups
+        ]
+        order = np.argsort(np.concatenate(groups))
+        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+
+    def _run(self, feed: Values) -> Values:
+        arrays = [
+            np.array([port.default])
+            if port.default is not None and port.name not in feed
+            else feed[port.name]
+            for port in self._signature.inputs
+        ]
+        inputs = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
         try:
             with torch.inference_mode():
                 outputs = self._module(*inputs)

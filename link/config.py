@@ -46,6 +46,8 @@ class LinkConfig:
                 raise InputError(
                     "qam_orders", "be 4, 16, 64 or 256 (square QAM: an even number of bits)", order
                 )
+        if len(set(self.qam_orders)) < len(self.qam_orders):
+            raise InputError("qam_orders", "name each constellation once", self.qam_orders)
         if self.embedding_dim < 1:
             raise InputError("embedding_dim", "be at least 1", self.embedding_dim)
 

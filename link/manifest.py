@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from twophase.link.config import LinkConfig
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import read_json, reading, sha256_of, write_json
+from twophase.link.header import Header
 from twophase.link.modes import ModeTable
+from twophase.link.routing import Routing
 from twophase.link.typed import from_json
 
 __all__ = [
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 FORMAT = "twophase-link"
-VERSION = 1
+VERSION = 2
 MANIFEST_NAME = "link.json"
 EVAL_FILE = "eval.npz"
 """The test split."""
@@ -46,6 +48,9 @@ CONVENTIONS = {
     "bits": "MSB first; 'symbols' are constellation point numbers whose binary digits are the bits",
     "qam": "3GPP TS 38.211 clause 5.1, unit average energy",
     "llr": "log P(b=1|y) - log P(b=0|y), clipped",
+    "mode": "number in the product codebooks x constellations, codebook-major; 'routing' says who chooses it",
+    "header": "QPSK symbols of a block code before the payload that spell the mode number, MSB first; "
+    "sent if 'routing.header' names codes, each from its Es/N0 on",
 }
 
 
@@ -74,6 +79,8 @@ class Manifest:
     input_shape: tuple[int, ...]
     """Shape of one sample's features, without the batch axis."""
     link: LinkConfig
+    routing: Routing
+    """Who chooses the mode of a sample, and how the receiver learns of it."""
     codebooks: tuple[tuple[tuple[float, ...], ...], ...]
     """Codewords: (codebook, K, C)."""
     labels: tuple[tuple[int, ...], ...]
@@ -109,11 +116,17 @@ class Manifest:
             for name, shape in (("codebooks", (size, self.link.embedding_dim)), ("usage", (size,))):
                 if np.shape(getattr(self, name)[index]) != shape:
                     raise InputError(f"{name}[{index}]", f"have shape {shape}", "another")
+        self.routing.check(self.modes)
 
     @property
     def modes(self) -> ModeTable:
         """All modes of the link."""
         return self.link.modes
+
+    @property
+    def header(self) -> Header:
+        """The headers that tell the mode; of no symbols where none is sent."""
+        return self.routing.header_of(len(self.modes))
 
     @property
     def graph_files(self) -> tuple[str, ...]:
@@ -150,12 +163,12 @@ def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> 
         "version": VERSION,
         "modes": [
             {
-                "name": mode.name,
+                "name": name,
                 "information_bits": mode.information_bits,
                 "channel_bits": mode.channel_bits,
                 "symbols": mode.symbols,
             }
-            for mode in manifest.modes
+            for name, mode in zip(manifest.modes.names, manifest.modes, strict=True)
         ],
     }
     content = head | body

@@ -6,12 +6,16 @@ largest mode and comes with a count; nothing here assumes that there is only one
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from twophase.link.errors import InputError
 
-__all__ = ["Mode", "ModeTable"]
+__all__ = ["Mode", "ModeTable", "checked_modes"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,30 @@ class ModeTable:
         return iter(self.modes)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """A name of its own for each mode: :attr:`Mode.name`, then ``#number`` where several share it."""
+        shared = Counter(mode.name for mode in self.modes)
+        return tuple(
+            mode.name if shared[mode.name] == 1 else f"{mode.name}#{number}"
+            for number, mode in enumerate(self.modes)
+        )
+
+    def find(self, name: str) -> int:
+        """Mode number of a name of :attr:`names`, of a :attr:`Mode.name` that is unique, or of a number.
+
+        Raises
+        ------
+        InputError
+            If no mode is called so, or several are; the message lists the names.
+        """
+        wanted = name.strip()
+        if wanted in self.names:
+            return self.names.index(wanted)
+        if wanted.isascii() and wanted.isdigit() and int(wanted) < len(self):
+            return int(wanted)
+        raise InputError("mode", f"be one of {', '.join(self.names)}, or 0..{len(self) - 1}", name)
+
+    @property
     def max_tokens(self) -> int:
         """Width of padded index arrays."""
         return max(mode.tokens for mode in self.modes)
@@ -104,3 +132,20 @@ class ModeTable:
     def max_codebook_size(self) -> int:
         """Width of padded posterior arrays."""
         return max(mode.codebook_size for mode in self.modes)
+
+
+def checked_modes(mode: ArrayLike, modes_count: int) -> NDArray[np.int64]:
+    """Mode numbers as int64, same shape.
+
+    Raises
+    ------
+    InputError
+        If one is no integer of 0..``modes_count`` - 1.
+    """
+    numbers = np.asarray(mode)
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise InputError("mode", "be integers", f"an array of {numbers.dtype}")
+    if numbers.size and (numbers.min() < 0 or numbers.max() >= modes_count):
+        outlier = int(numbers.min() if numbers.min() < 0 else numbers.max())
+        raise InputError("mode", f"lie in 0..{modes_count - 1}", outlier)
+    return numbers.astype(np.int64)

@@ -21,6 +21,8 @@ __all__ = [
     "ebn0_db_to_esn0_db",
     "esn0_db_to_ebn0_db",
     "esn0_db_to_noise_var",
+    "esn0_float32",
+    "is_float32",
     "noise_var_to_esn0_db",
     "snr_grid",
 ]
@@ -30,6 +32,7 @@ MAX_SNR_POINTS = 10_000
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})(?:[eE][+-]?[0-9]{1,2})?")
 _GRID_RULE = "be START:STOP or START:STEP:STOP with START <= STOP and STEP > 0"
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _ROUNDING = Fraction(1, 10**9)
 
 
@@ -105,6 +108,34 @@ def ebn0_db_to_esn0_db(ebn0_db: ArrayLike, bits_per_symbol: ArrayLike) -> NDArra
     return np.asarray(
         ratio_db + 10.0 * np.log10(_positive("bits_per_symbol", bits_per_symbol)), dtype=np.float64
     )
+
+
+def esn0_float32(snr_db: ArrayLike) -> NDArray[np.float32]:
+    """Es/N0 in dB as the graphs take it, same shape.
+
+    Whatever follows from an SNR, a mode or the code of a header, compares this float32 value, so that the
+    host and the graph never differ on a threshold.
+
+    Raises
+    ------
+    InputError
+        If a value is no real number or not finite as float32.
+    """
+    array = np.asarray(snr_db)
+    if array.dtype.kind not in "iuf":
+        raise InputError("snr_db", "be real numbers", f"an array of {array.dtype}")
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise InputError("snr_db", "be finite", "NaN or infinity")
+    return single
+
+
+def is_float32(value: float) -> bool:
+    """Whether a number is a finite int or float, as JSON has them, that float32 holds exactly."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _FLOAT32_MAX:
+        return False
+    return float(np.float32(value)) == value
 
 
 def snr_grid(text: str) -> NDArray[np.float64]:

@@ -10,20 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.errors import ArtifactError, InputError, first_line
+from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import Manifest, load_manifest
+from twophase.link.modes import checked_modes
+from twophase.link.noise import esn0_float32
+from twophase.link.session import Graph, Shapes
 
-__all__ = ["Receiver", "Reception", "SoftTransmitter", "Transmission", "Transmitter"]
+__all__ = ["MODE_REQUEST", "Receiver", "Reception", "SoftTransmitter", "Transmission", "Transmitter"]
+
+MODE_REQUEST = "mode_request"
+"""Optional input of the transmitters of a link with several modes: int64, one number or one per sample; -1,
+its default, leaves the mode to the router."""
 
 
 @dataclass(frozen=True)
 class Transmission:
     """What the transmitter sends for each sample; integers only, padded to the largest mode.
 
-    Entries behind a sample's count are zero (bits, symbols) or -1 (indices) and are not sent.
+    Entries behind a sample's count are zero (bits, symbols) or -1 (indices, header) and are not sent.  A
+    frame is the header's symbols, then the payload's.
     """
 
     mode: NDArray[np.int64]
@@ -37,7 +44,12 @@ class Transmission:
     bit_count: NDArray[np.int64]
     """Channel bits of each sample, shape (batch,)."""
     symbol_count: NDArray[np.int64]
-    """Channel uses of each sample, shape (batch,)."""
+    """Channel uses of each sample's payload, shape (batch,)."""
+    header: NDArray[np.int64]
+    """QPSK point numbers that tell the mode, shape (batch, max_header_symbols); no columns where the routing
+    sends no header."""
+    header_count: NDArray[np.int64]
+    """Channel uses of each sample's header, shape (batch,)."""
 
 
 @dataclass(frozen=True)
@@ -55,64 +67,18 @@ class Reception:
         return np.asarray(np.argmax(self.logits, axis=-1), dtype=np.int64)
 
 
-_Shapes = dict[str, tuple[int, ...]]
-"""Outputs that are needed, by name, with their shape behind the batch axis."""
+class _FeatureGraph(Graph):
+    """A graph that takes ``input`` and ``snr_db``, and a request for a mode if there are several."""
 
-
-class _Graph:
-    """One ONNX Runtime session on the CPU, with the names and shapes that its graph must have."""
-
-    def __init__(self, path: Path, threads: int, inputs: tuple[str, ...], outputs: _Shapes) -> None:
-        if threads < 1:
-            raise InputError("threads", "be at least 1", threads)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise ArtifactError(
-                f"'{path}' is no graph that ONNX Runtime can load: {first_line(error)}"
-            ) from error
-        self._path = path
-        self._outputs = outputs
-        taken = [entry.name for entry in self._session.get_inputs()]
-        given = [entry.name for entry in self._session.get_outputs()]
-        if sorted(taken) != sorted(inputs):
-            raise ArtifactError(
-                f"'{path}' must take {', '.join(inputs)}, not {', '.join(taken) or 'nothing'}"
-            )
-        if not set(outputs) <= set(given):
-            raise ArtifactError(f"'{path}' must give {', '.join(outputs)}, not {', '.join(given)}")
-
-    def run(self, inputs: dict[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-        """The needed outputs, in their order."""
-        try:
-            result: list[NDArray[np.generic]] = self._session.run(list(self._outputs), inputs)
-        except Exception as error:
-            raise ArtifactError(
-                f"'{self._path}' fails on inputs as the manifest has them: {first_line(error)}"
-            ) from error
-        batch = len(next(iter(inputs.values())))
-        for (name, shape), array in zip(self._outputs.items(), result, strict=True):
-            if np.shape(array) != (batch, *shape):
-                raise ArtifactError(
-                    f"'{self._path}' must give '{name}' the shape {(batch, *shape)}, not {np.shape(array)}"
-                )
-        return result
-
-
-class _FeatureGraph(_Graph):
-    """A graph that takes ``input`` and ``snr_db``."""
-
-    def __init__(self, path: Path, manifest: Manifest, threads: int, outputs: _Shapes) -> None:
-        super().__init__(path, threads, ("input", "snr_db"), outputs)
+    def __init__(self, path: Path, manifest: Manifest, threads: int, outputs: Shapes) -> None:
+        optional = (MODE_REQUEST,) if len(manifest.modes) > 1 else ()
+        super().__init__(path, threads, ("input", "snr_db"), outputs, optional)
         self.manifest = manifest
+        self._optional = optional
 
-    def inputs(self, features: ArrayLike, snr_db: ArrayLike) -> dict[str, NDArray[np.generic]]:
+    def inputs(
+        self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None
+    ) -> dict[str, NDArray[np.generic]]:
         shape = self.manifest.input_shape
         batch = np.asarray(features, dtype=np.float32)
         if batch.shape == shape:
@@ -121,14 +87,27 @@ class _FeatureGraph(_Graph):
             raise InputError("features", f"have shape {shape} or (batch, *{shape})", np.shape(features))
         if not np.isfinite(batch).all():
             raise InputError("features", "be finite", "an array with NaN or infinity")
-        snr = np.asarray(snr_db, dtype=np.float32)
+        snr = esn0_float32(snr_db)
         if snr.ndim > 1 or (snr.ndim == 1 and snr.shape != batch.shape[:1]):
             raise InputError(
                 "snr_db", f"be one number or {batch.shape[0]} numbers, one per sample", snr.shape
             )
-        if not np.isfinite(snr).all():
-            raise InputError("snr_db", "be finite", "NaN or infinity")
-        return {"input": batch, "snr_db": np.broadcast_to(snr, batch.shape[:1])}
+        inputs: dict[str, NDArray[np.generic]] = {
+            "input": batch,
+            "snr_db": np.broadcast_to(snr, batch.shape[:1]),
+        }
+        if mode is not None:
+            request = _modes_of(mode, batch.shape[0], self.manifest)
+            inputs |= {name: request for name in self._optional}
+        return inputs
+
+
+def _modes_of(mode: ArrayLike, batch: int, manifest: Manifest) -> NDArray[np.int64]:
+    """Checked mode numbers, shape (batch,)."""
+    modes = checked_modes(mode, len(manifest.modes))
+    if modes.ndim > 1 or (modes.ndim == 1 and modes.shape != (batch,)):
+        raise InputError("mode", f"be one number or {batch} numbers, one per sample", modes.shape)
+    return np.broadcast_to(modes, (batch,))
 
 
 class Transmitter:
@@ -154,7 +133,7 @@ class Transmitter:
         folder = Path(bundle)
         self.manifest = manifest or load_manifest(folder, "bundle")
         modes = self.manifest.modes
-        outputs: _Shapes = {
+        outputs: Shapes = {
             "mode": (),
             "indices": (modes.max_tokens,),
             "bits": (modes.max_bits,),
@@ -163,8 +142,9 @@ class Transmitter:
             "symbol_count": (),
         }
         self._graph = _FeatureGraph(folder / "tx.onnx", self.manifest, threads, outputs)
+        self._header = self.manifest.header
 
-    def send(self, features: ArrayLike, snr_db: ArrayLike) -> Transmission:
+    def send(self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
         """Encode one sample or a batch.
 
         Parameters
@@ -172,16 +152,26 @@ class Transmitter:
         features
             Shape ``input_shape`` or (batch, *input_shape).
         snr_db
-            Es/N0 in dB that both ends know; one number or one per sample.
+            The transmitter's estimate of Es/N0 in dB; one number or one per sample.  A link whose routing has
+            a hysteresis takes what a :class:`~twophase.link.routing.Hysteresis` of its own holds; the graph
+            keeps no state.
+        mode
+            Mode number to send in, one or one per sample; the routing chooses if not given.
 
         Raises
         ------
         InputError
-            If a shape is wrong or a value is not finite.
+            If a shape is wrong, a value is not finite or a mode does not exist.
         ArtifactError
-            If the graph fails or gives arrays of other shapes.
+            If the graph fails or gives arrays of other shapes, or a mode that does not exist.
         """
-        return Transmission(*self._graph.run(self._graph.inputs(features, snr_db)))  # type: ignore[arg-type]
+        inputs = self._graph.inputs(features, snr_db, mode)
+        outputs = self._graph.run(inputs)
+        try:
+            header, header_count = self._header.encode(outputs[0], inputs["snr_db"])
+        except InputError as error:
+            raise ArtifactError(f"'tx.onnx' gives a mode that the link does not have: {error}") from error
+        return Transmission(*(*outputs, header, header_count))  # type: ignore[arg-type]
 
 
 class SoftTransmitter:
@@ -211,16 +201,20 @@ class SoftTransmitter:
     ) -> None:
         folder = Path(bundle)
         self.manifest = manifest or load_manifest(folder, "bundle")
-        outputs: _Shapes = {"mode": (), "symbols_iq": (self.manifest.modes.max_symbols, 2)}
+        outputs: Shapes = {"mode": (), "symbols_iq": (self.manifest.modes.max_symbols, 2)}
         self._graph = _FeatureGraph(folder / file, self.manifest, threads, outputs)
 
     def send(
-        self, features: ArrayLike, snr_db: ArrayLike
+        self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.complex128]]:
-        """Mode, (batch,), and complex symbols, (batch, max_symbols), zero behind a mode's symbols."""
-        mode, pairs = self._graph.run(self._graph.inputs(features, snr_db))
+        """Mode, (batch,), and complex symbols, (batch, max_symbols), zero behind a mode's symbols.
+
+        Arguments and errors of :meth:`Transmitter.send`; a header is made from the mode by
+        :attr:`~twophase.link.manifest.Manifest.header`.
+        """
+        sent, pairs = self._graph.run(self._graph.inputs(features, snr_db, mode))
         values = np.asarray(pairs, dtype=np.float64)
-        return np.asarray(mode, dtype=np.int64), values[..., 0] + 1j * values[..., 1]
+        return np.asarray(sent, dtype=np.int64), values[..., 0] + 1j * values[..., 1]
 
 
 class Receiver:
@@ -253,11 +247,35 @@ class Receiver:
     ) -> None:
         folder = Path(bundle)
         self.manifest = manifest or load_manifest(folder, "bundle")
-        outputs: _Shapes = {
+        outputs: Shapes = {
             "logits": (len(self.manifest.classes),),
             "indices": (self.manifest.modes.max_tokens,),
         }
-        self._graph = _Graph(folder / file, threads, ("llr", "mode"), outputs)
+        self._graph = Graph(folder / file, threads, ("llr", "mode"), outputs)
+
+    def mode_of(self, snr_db: ArrayLike, header_llr: ArrayLike | None = None) -> NDArray[np.int64]:
+        """What to take the mode for: the header's word, or the routing's table at the receiver's own SNR.
+
+        Parameters
+        ----------
+        snr_db
+            The receiver's estimate of Es/N0 in dB, one or one per sample; held by a
+            :class:`~twophase.link.routing.Hysteresis` of its own if the routing has one.
+        header_llr
+            LLRs of the first symbols of each frame taken for QPSK, shape (2 * max_header_symbols,) or
+            (batch, 2 * max_header_symbols); None where the routing sends no header.
+
+        Returns
+        -------
+        NDArray
+            Mode numbers for :meth:`receive`, shape () or (batch,).
+
+        Raises
+        ------
+        InputError
+            If ``header_llr`` is missing or not expected, or a shape or value is wrong.
+        """
+        return self.manifest.routing.received_mode(snr_db, header_llr, len(self.manifest.modes))
 
     def receive(self, llr: ArrayLike, mode: ArrayLike) -> Reception:
         """Classify one sample or a batch.
@@ -282,18 +300,9 @@ class Receiver:
             raise InputError("llr", f"have shape ({width},) or (batch, {width})", np.shape(llr))
         if not np.isfinite(values).all():
             raise InputError("llr", "be finite", "an array with NaN or infinity")
-        modes = np.asarray(mode, dtype=np.int64)
-        if modes.ndim > 1 or (modes.ndim == 1 and modes.shape != values.shape[:1]):
-            raise InputError(
-                "mode", f"be one number or {values.shape[0]} numbers, one per sample", modes.shape
-            )
-        if modes.size and (modes.min() < 0 or modes.max() >= len(self.manifest.modes)):
-            raise InputError(
-                "mode", f"lie in 0..{len(self.manifest.modes) - 1}", int(modes.flat[np.argmax(np.abs(modes))])
-            )
         inputs: dict[str, NDArray[np.generic]] = {
             "llr": values,
-            "mode": np.broadcast_to(modes, values.shape[:1]),
+            "mode": _modes_of(mode, values.shape[0], self.manifest),
         }
         logits, indices = self._graph.run(inputs)
         return Reception(np.asarray(logits, dtype=np.float32), np.asarray(indices, dtype=np.int64))

@@ -23,7 +23,7 @@ from twophase.link.constellation import Constellation
 from twophase.link.demap import LLR_CLIP, llr_exact
 from twophase.link.errors import InputError, VerificationError
 from twophase.sim.packages import require_scikit_commpy
-from twophase.sim.settings import ChannelName
+from twophase.sim.settings import ChannelName, CoherenceName
 
 require_scikit_commpy()
 
@@ -40,14 +40,20 @@ class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
     """commpy's flat channel, drawing from ``rng`` instead of NumPy's global generator.
 
     The order of the draws is commpy's: noise real, noise imaginary, gain real, gain imaginary.  Under the
-    same underlying generator the output is bit-identical with :class:`commpy.channels.SISOFlatChannel`.
+    same underlying generator the output is bit-identical with :class:`commpy.channels.SISOFlatChannel`, whose
+    gain holds for one symbol; with ``coherence`` it holds for so many symbols in a row (block fading).
     """
 
     def __init__(
-        self, rng: np.random.Generator, noise_std: float | None, fading_param: tuple[complex, float]
+        self,
+        rng: np.random.Generator,
+        noise_std: float | None,
+        fading_param: tuple[complex, float],
+        coherence: int = 1,
     ) -> None:
         super().__init__(noise_std, fading_param)
         self._rng = rng
+        self.coherence = coherence
 
     def generate_noises(self, dims: int | tuple[int, ...]) -> None:
         """Draw the noise of ``dims`` symbols; commpy's noise_std**2 is twice the complex variance N0."""
@@ -55,12 +61,13 @@ class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
         self.noises = (normal(dims) + 1j * normal(dims)) * self.noise_std * 0.5
 
     def propagate(self, msg: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """``gains * msg + noise`` with one independent gain per symbol; keeps gains and noises."""
+        """``gains * msg + noise``, an independent gain for each coherence time; keeps gains and noises."""
         normal = self._rng.standard_normal
-        count = len(msg)
-        self.generate_noises(count)
+        self.generate_noises(len(msg))
         mean, variance = self.fading_param
-        self.channel_gains = mean + (normal(count) + 1j * normal(count)) * np.sqrt(0.5 * variance)
+        count = len(msg) // self.coherence
+        gains = mean + (normal(count) + 1j * normal(count)) * np.sqrt(0.5 * variance)
+        self.channel_gains = np.repeat(gains, self.coherence)
         self.unnoisy_output = self.channel_gains * msg
         received: NDArray[np.complex128] = self.unnoisy_output + self.noises
         return received
@@ -72,11 +79,13 @@ class FlatChannel:
     Parameters
     ----------
     name
-        ``"awgn"`` or ``"rayleigh"``: flat, i.i.d. gain per symbol, E|h|^2 = 1.
+        ``"awgn"`` or ``"rayleigh"``: flat, E|h|^2 = 1.
     esn0_db
-        Es/N0 in dB for symbols of unit average energy.
+        Es/N0 in dB for symbols of unit average energy; on the Rayleigh channel its mean.
     rng
         Where gains and noise come from.
+    coherence
+        ``"symbol"``: an independent gain for each symbol; ``"sample"``: one for each row of what is sent.
 
     Raises
     ------
@@ -84,15 +93,24 @@ class FlatChannel:
         If the channel does not exist or the SNR is not finite.
     """
 
-    def __init__(self, name: ChannelName, esn0_db: float, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        name: ChannelName,
+        esn0_db: float,
+        rng: np.random.Generator,
+        coherence: CoherenceName = "symbol",
+    ) -> None:
         if name not in _FADING:
             raise InputError("channel", "be 'awgn' or 'rayleigh'", name)
+        if coherence not in ("symbol", "sample"):
+            raise InputError("coherence", "be 'symbol' or 'sample'", coherence)
         if not math.isfinite(esn0_db):
             raise InputError("esn0_db", "be finite", esn0_db)
         self._channel = SeededFlatChannel(rng, None, _FADING[name])
         self._channel.set_SNR_dB(esn0_db, 1, 1)
+        self._per_row = coherence == "sample"
         self.gains: NDArray[np.complex128] = np.empty(0, dtype=np.complex128)
-        """Gains of the last :meth:`propagate`, in the shape that was sent."""
+        """Gains of the last :meth:`propagate` or :meth:`draw`, in the shape that was sent."""
         self.noise: NDArray[np.complex128] = np.empty(0, dtype=np.complex128)
         """Its noise, of total complex variance N0."""
 
@@ -100,13 +118,18 @@ class FlatChannel:
         """Draw gains and noise and send ``symbols``, complex, any shape; returns the same shape."""
         # complex64 would make commpy add noise to one axis only.
         sent = np.asarray(symbols, dtype=np.complex128)
+        self._channel.coherence = sent.shape[-1] if self._per_row else 1
         received = self._channel.propagate(sent.ravel()).reshape(sent.shape)
         self.gains = self._channel.channel_gains.reshape(sent.shape)
         self.noise = self._channel.noises.reshape(sent.shape)
         return received
 
+    def draw(self, shape: tuple[int, int]) -> None:
+        """Draw gains and noise for ``shape`` symbols that :meth:`replay` sends later."""
+        self.propagate(np.zeros(shape))
+
     def replay(self, symbols: ArrayLike) -> NDArray[np.complex128]:
-        """Send other ``symbols`` through the SAME gains and noise as the last :meth:`propagate`.
+        """Send other ``symbols`` through the SAME gains and noise as the last :meth:`propagate` or drawn.
 
         Raises
         ------

@@ -10,24 +10,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twophase.link.command import run_command
-from twophase.sim.settings import ChannelName, DemapperName, Settings
+from twophase.sim.settings import (
+    ChannelName,
+    CoherenceName,
+    DemapperName,
+    ErrorPlace,
+    HeaderName,
+    KnownSnr,
+    Settings,
+)
 
 if TYPE_CHECKING:
-    from twophase.link.manifest import Manifest
-    from twophase.sim.sweep import Tally
+    from twophase.sim.counts import Tally
     from twophase.sim.system import Samples, System
 
 __all__ = ["SimArguments", "main"]
 
 _DESCRIPTION = """\
 Measure an exported link over a simulated radio channel: accuracy of the deployed ONNX graphs and of the soft
-references under the same noise, bit and codeword errors, theory, and a verdict. Writes report.html,
-report.json, report.csv and accuracy.png. Exit status: 0 PASS, 1 FAIL, 2 bad input.
+references under the same noise, bit, codeword and header errors, which mode is used when, theory, and a
+verdict. Writes report.html, report.json, report.csv and figures. Exit status: 0 PASS, 1 FAIL, 2 bad input.
 
 Examples:
   tp-sim                                      the newest bundle under runs/, 0 to 20 dB
   tp-sim --snr -5:2.5:20 --channel rayleigh   other points, fading
+  tp-sim --channel rayleigh --coherence sample   block fading: one gain for a whole frame, whose SNR is known
   tp-sim --bundle runs/digits/bundle --trials 100 --seed 1
+  tp-sim --modes-report                       every mode by itself beside the adaptive link
+  tp-sim --mode 64x16qam                      one mode for every sample
+  tp-sim --router-snr-error 3                 the transmitter takes Es/N0 for 3 dB more than it is
+  tp-sim --router-snr-error 0 2               both ends err, independently, by 2 dB standard deviation
+  tp-sim --header ideal                       the receiver is told the mode for free, for comparison
   tp-sim --demapper commpy --snr 10 --trials 1   cross-reading with scikit-commpy's demodulator (slow)
 """
 
@@ -39,13 +52,29 @@ class SimArguments:
     snr: str = "0:20"
     """Es/N0 in dB: START:STOP (step 1), START:STEP:STOP, or one number; STOP is included."""
     channel: ChannelName = "awgn"
-    """AWGN, or flat Rayleigh fading with an independent gain per symbol that the receiver knows."""
+    """AWGN, or flat Rayleigh fading with gains that the receiver knows."""
+    coherence: CoherenceName = "symbol"
+    """How long a gain of the Rayleigh channel holds: a symbol, or all of a sample's, header included."""
+    known_snr: KnownSnr | None = None
+    """Which Es/N0 both ends choose the mode by: the mean, or that of the sample's block. Default: block where
+    a gain holds for a whole sample, mean elsewhere."""
     demapper: DemapperName = "exact"
     """LLRs: exact, max-log, or scikit-commpy's own soft demodulator (slow; for cross-reading)."""
+    header: HeaderName = "coded"
+    """How the receiver learns the mode: as the link does it, or told for free ('ideal', for comparison)."""
+    mode: str | None = None
+    """One mode for every sample, known to both ends, by name (64x16qam) or number. Default: the router's."""
+    modes_report: bool = False
+    """Sweep every mode by itself, too, and compare: adds modes.png."""
+    router_snr_error: tuple[float, ...] = (0.0,)
+    """BIAS [JITTER] in dB: how much too high the transmitter takes Es/N0, and the standard deviation of both
+    ends' estimates, independent of each other and afresh for every frame."""
+    router_snr_error_at: ErrorPlace = "transmitter"
+    """Whose estimate is wrong: the transmitter's, or one and the same estimate at both ends."""
     trials: int = 20
     """Times that each sample is sent at each SNR, under independent noise."""
     seed: int = 0
-    """Seed of gains and noise; the same seed gives the same report."""
+    """Seed of gains, noise and estimates; the same seed gives the same report."""
     bundle: Path | None = None
     """Folder of the bundle. Default: the newest under runs/."""
     data: Path | None = None
@@ -66,13 +95,7 @@ def _simulate(arguments: SimArguments) -> int:
     from twophase.link.noise import snr_grid
     from twophase.sim.packages import require_scikit_commpy
 
-    settings = Settings(
-        channel=arguments.channel,
-        demapper=arguments.demapper,
-        trials=arguments.trials,
-        seed=arguments.seed,
-        tolerance=arguments.tolerance,
-    )
+    settings = _settings(arguments)
     grid = [float(point) for point in snr_grid(arguments.snr)]
     require_scikit_commpy()
     bundle = arguments.bundle or _newest_bundle()
@@ -84,33 +107,51 @@ def _simulate(arguments: SimArguments) -> int:
     from twophase.sim.system import load_samples, load_system
 
     system, manifest = load_system(bundle)
+    if settings.mode is not None:
+        manifest.modes.find(settings.mode)
     # The manifest holds the hash of every other file.
     identity = sha256_of(bundle / MANIFEST_NAME)
     samples = load_samples(data, manifest.input_shape, len(manifest.classes))
 
-    from twophase.sim.report import REPORT_PAGE, render, require_writable, write_report
-    from twophase.sim.results import verdict_reason
-    from twophase.sim.tables import result_table
+    from twophase.sim.report import render, require_writable, write_report
 
     require_writable(out)
-    tallies = _sweep(system, samples, grid, settings)
-    report = _report(arguments, settings, (bundle, identity), data, out, manifest, tallies)
-    write_report(out, render(report))
+    adaptive, fixed = _sweep(system, samples, grid, settings, arguments.modes_report)
 
-    print(result_table(report))  # noqa: T201
-    print(  # noqa: T201
-        f"bundle: {bundle}; {settings.channel}, {settings.demapper} LLRs, {report['samples']} samples x "
-        f"{settings.trials} trials, seed {settings.seed}"
-    )
+    from twophase.sim.record import report_content
+
+    report = report_content(arguments, settings, (bundle, identity), data, out, manifest, adaptive, fixed)
+    write_report(out, render(report))
+    _print_report(report, out)
     if settings.demapper == "commpy":
-        replaced = sum(tally.llrs_replaced for tally in tallies)
-        total = sum(tally.llrs_total for tally in tallies)
+        replaced = sum(tally.llrs_replaced for tally in adaptive)
+        total = sum(tally.llrs_total for tally in adaptive)
         print(f"commpy could not give {replaced} of {total} LLRs; the exact kernel's stood in")  # noqa: T201
-    print(f"verdict: {report['verdict']} ({verdict_reason(report['points'], settings.tolerance)})")  # noqa: T201
-    for remark in report["remarks"]:
-        print(f"remark: {remark}")  # noqa: T201
-    print(f"report: {out / REPORT_PAGE}")  # noqa: T201
     return 0 if report["verdict"] == "PASS" else 1
+
+
+def _settings(arguments: SimArguments) -> Settings:
+    from twophase.link.errors import InputError
+
+    error = arguments.router_snr_error
+    if len(error) not in (1, 2):
+        raise InputError("router_snr_error", "be BIAS or BIAS JITTER, in dB", list(error))
+    if arguments.modes_report and arguments.mode is not None:
+        raise InputError("mode", "be left to the router with --modes-report", arguments.mode)
+    return Settings(
+        channel=arguments.channel,
+        coherence=arguments.coherence,
+        known_snr=arguments.known_snr or ("block" if arguments.coherence == "sample" else "mean"),
+        demapper=arguments.demapper,
+        header=arguments.header,
+        mode=arguments.mode,
+        snr_error_bias_db=error[0],
+        snr_error_jitter_db=error[1] if len(error) > 1 else 0.0,
+        snr_error_at=arguments.router_snr_error_at,
+        trials=arguments.trials,
+        seed=arguments.seed,
+        tolerance=arguments.tolerance,
+    )
 
 
 def _newest_bundle() -> Path:
@@ -131,16 +172,24 @@ def _newest_bundle() -> Path:
     return found[-1].parent
 
 
-def _sweep(system: System, samples: Samples, grid: list[float], settings: Settings) -> list[Tally]:
-    with _progress(len(grid) * settings.trials) as (say, advance):
+def _sweep(
+    system: System, samples: Samples, grid: list[float], settings: Settings, modes_report: bool
+) -> tuple[list[Tally], list[list[Tally]]]:
+    """Counts of the link at each point, and with ``modes_report`` of every mode by itself."""
+    sweeps = 1 + (len(system.modes) if modes_report else 0)
+    with _progress(sweeps * len(grid) * settings.trials) as (say, advance):
         say("loading scikit-commpy")
+        from twophase.sim.modes_report import sweep_modes
         from twophase.sim.sweep import simulate_point
 
-        tallies = []
+        adaptive = []
         for esn0_db in grid:
             say(f"{esn0_db:g} dB")
-            tallies.append(simulate_point(system, samples, esn0_db, settings, advance))
-    return tallies
+            adaptive.append(simulate_point(system, samples, esn0_db, settings, advance))
+        if not modes_report:
+            return adaptive, []
+        say("fixed modes")
+        return adaptive, sweep_modes(system, samples, grid, settings, advance)
 
 
 @contextmanager
@@ -158,61 +207,26 @@ def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[], 
         yield (lambda text: bar.update(task, description=text)), (lambda: bar.advance(task))
 
 
-def _report(
-    arguments: SimArguments,
-    settings: Settings,
-    identified: tuple[Path, str],
-    data: Path,
-    out: Path,
-    manifest: Manifest,
-    tallies: list[Tally],
-) -> dict[str, Any]:
-    """Content of ``report.json``."""
-    from dataclasses import asdict
+def _print_report(report: dict[str, Any], out: Path) -> None:
+    from twophase.sim.report import REPORT_PAGE
+    from twophase.sim.tables import best_fixed_table, result_table, usage_table
+    from twophase.sim.verdict import verdict_reason
+    from twophase.sim.words import channel_text
 
-    from twophase.sim.packages import versions
-    from twophase.sim.results import point_results, remarks_on, verdict_of
-
-    bundle, identity = identified
-    points = point_results(tallies, manifest.modes, len(manifest.classes), settings)
-    return {
-        "verdict": verdict_of(points),
-        "remarks": remarks_on(points, settings.tolerance),
-        "task": manifest.task,
-        "command": _command(arguments, bundle, out),
-        "versions": versions(),
-        "seed": settings.seed,
-        "bundle": str(bundle),
-        "bundle_sha256": identity,
-        "data": str(data),
-        "channel": settings.channel,
-        "demapper": settings.demapper,
-        "trials": settings.trials,
-        "samples": len(tallies[0].correct),
-        "tolerance": settings.tolerance,
-        "classes": list(manifest.classes),
-        "references": [asdict(reference) for reference in manifest.references],
-        "training": manifest.training,
-        "points": points,
-    }
-
-
-def _command(arguments: SimArguments, bundle: Path, out: Path) -> str:
-    """The command that repeats this report, every option spelled out."""
-    import shlex
-
-    words = ["tp-sim", "--bundle", str(bundle), "--snr", arguments.snr, "--channel", arguments.channel]
-    words += [
-        "--demapper",
-        arguments.demapper,
-        "--trials",
-        str(arguments.trials),
-        "--seed",
-        str(arguments.seed),
+    tables = [result_table(report)]
+    tables += [usage_table(report)] if len(report["mode_table"]) > 1 else []
+    tables += [best_fixed_table(report)] if "modes" in report else []
+    channel = channel_text(report["channel"], report["coherence"])
+    lines = [
+        f"bundle: {report['bundle']}; {channel}, {report['demapper']} LLRs, {report['samples']} samples x "
+        f"{report['trials']} trials, seed {report['seed']}",
+        f"signalling: {report['signalling']}; {report['estimates']}",
+        f"verdict: {report['verdict']} ({verdict_reason(report['points'], report['tolerance'])})",
+        *(f"remark: {remark}" for remark in report["remarks"]),
+        f"report: {out / REPORT_PAGE}",
     ]
-    words += ["--tolerance", str(arguments.tolerance)]
-    words += ["--data", str(arguments.data)] if arguments.data else []
-    return shlex.join([*words, "--out", str(out)])
+    print("\n\n".join(tables))  # noqa: T201
+    print("\n".join(lines))  # noqa: T201
 
 
 if __name__ == "__main__":

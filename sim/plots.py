@@ -1,69 +1,39 @@
-"""Figures of a report: SVG for the page, in the colours of its light or dark theme, and PNG for elsewhere."""
+"""Figures of accuracy, gap and bit errors over SNR: SVG for the page and PNG for elsewhere."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
+from twophase.sim.drawing import COLOURS, png, snr_axis, svg
+from twophase.sim.words import channel_text
 
 __all__ = ["accuracy_png", "accuracy_svg", "ber_svg", "gap_svg"]
 
 Report = dict[str, Any]
 
-# Okabe and Ito's palette, told apart by colour-blind readers; each is a CSS variable of the page as well.
-_COLOURS = {
-    "deployed": "#0072b2",
-    "learning": "#d55e00",
-    "aligned": "#009e73",
-    "limit": "#767676",
-    "ink": "#1a1a1b",
-    "grid": "#d9d9d8",
-}
 _MARKERS = {"deployed": "o", "learning": "s", "aligned": "^"}
 _SPARE = ("#cc79a7", "#b8860b")  # references of other names
-_STYLE: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 10.5,
-    "axes.edgecolor": _COLOURS["ink"],
-    "axes.labelcolor": _COLOURS["ink"],
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": _COLOURS["grid"],
-    "grid.linewidth": 0.6,
-    "text.color": _COLOURS["ink"],
-    "xtick.color": _COLOURS["ink"],
-    "ytick.color": _COLOURS["ink"],
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.5,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-}
 
 
 def accuracy_png(report: Report) -> bytes:
     """Accuracy over SNR with the paired gap below it, as a PNG on white."""
-    with mpl.rc_context(cast(Any, _STYLE)):
-        figure = Figure(figsize=(7.2, 6.4), layout="constrained")
+
+    def draw(figure: Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 3))
         _draw_accuracy(above, report)
         _draw_gap(below, report)
         above.set_xlabel("")
-        samples = f"{report['samples']} samples x {report['trials']} trials"
-        figure.suptitle(
-            f"{report['task']} over {_CHANNELS[report['channel']]}: {report['verdict']} ({samples})",
-            fontsize=12,
-        )
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=160, metadata={"Software": None})
-    return stream.getvalue()
+
+    channel = channel_text(report["channel"], report["coherence"])
+    samples = f"{report['samples']} samples x {report['trials']} trials"
+    title = f"{report['task']} over {channel}: {report['verdict']} ({samples})"
+    return png(draw, (7.2, 6.4), title)
 
 
 def accuracy_svg(report: Report) -> str:
@@ -81,27 +51,14 @@ def ber_svg(report: Report) -> str:
     return _svg(_draw_ber, report, "ber", "Bit error rate over Es/N0")
 
 
-_CHANNELS = {"awgn": "AWGN", "rayleigh": "flat Rayleigh fading"}
-
-
 def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title: str) -> str:
-    # The salt keeps element names equal from run to run and different from figure to figure.
-    with mpl.rc_context(cast(Any, _STYLE | {"svg.hashsalt": name})):
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        draw(figure.subplots(), report)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    for variable, colour in _COLOURS.items():
-        text = text.replace(colour, f"var(--{variable})")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+    return svg(lambda figure: draw(figure.subplots(), report), (6.4, 4.0), name, title)
 
 
 def _draw_accuracy(axes: Axes, report: Report) -> None:
     snr = _column(report, "esn0_db")
     axes.plot(
-        snr, 100 * _column(report, "label_bound"), "--", color=_COLOURS["limit"], label="send-the-label bound"
+        snr, 100 * _column(report, "label_bound"), "--", color=COLOURS["limit"], label="send-the-label bound"
     )
     for name, colour, marker in _references(report):
         points = [point["references"][name] for point in report["points"]]
@@ -113,20 +70,20 @@ def _draw_accuracy(axes: Axes, report: Report) -> None:
         report["points"],
         "accuracy_hard",
         "accuracy_hard_ci",
-        _COLOURS["deployed"],
+        COLOURS["deployed"],
         "o",
         "deployed",
     )
     axes.set_ylabel("accuracy, %")
     axes.legend(loc="lower right")
-    _finish(axes)
+    snr_axis(axes)
 
 
 def _draw_gap(axes: Axes, report: Report) -> None:
     snr = _column(report, "esn0_db")
     limit = 0 - 100 * report["tolerance"]
-    axes.axhline(0, color=_COLOURS["ink"], linewidth=0.8)
-    axes.axhline(limit, color=_COLOURS["limit"], linestyle="--", label=f"limit {limit:g} points")
+    axes.axhline(0, color=COLOURS["ink"], linewidth=0.8)
+    axes.axhline(limit, color=COLOURS["limit"], linestyle="--", label=f"limit {limit:g} points")
     for name, colour, marker in _references(report):
         points = [point["references"][name] for point in report["points"]]
         _banded(axes, snr, points, "gap", "gap_ci", colour, marker, f"deployed - soft: {name}")
@@ -134,14 +91,14 @@ def _draw_gap(axes: Axes, report: Report) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 1.6 * limit), high)
     axes.legend(loc="best", fontsize=9.5)
-    _finish(axes)
+    snr_axis(axes)
 
 
 def _draw_ber(axes: Axes, report: Report) -> None:
     snr = _column(report, "esn0_db")
-    axes.plot(snr, _column(report, "ber_theory"), "--", color=_COLOURS["limit"], label="theory, uniform use")
+    axes.plot(snr, _column(report, "ber_theory"), "--", color=COLOURS["limit"], label="theory, uniform use")
     axes.plot(
-        snr, _column(report, "ber_theory_usage"), color=_COLOURS["learning"], label="theory, points as sent"
+        snr, _column(report, "ber_theory_usage"), color=COLOURS["learning"], label="theory, points as sent"
     )
     rate = _column(report, "ber")
     low, high = np.array([point["ber_ci"] for point in report["points"]]).T
@@ -151,7 +108,7 @@ def _draw_ber(axes: Axes, report: Report) -> None:
         rate[seen],
         yerr=(rate[seen] - low[seen], high[seen] - rate[seen]),
         fmt="o",
-        color=_COLOURS["deployed"],
+        color=COLOURS["deployed"],
         capsize=2,
         label="measured, 95 %",
     )
@@ -162,7 +119,7 @@ def _draw_ber(axes: Axes, report: Report) -> None:
     axes.set_ylim(max(floor, 1e-9), 2 * top)
     axes.set_ylabel("bit error rate")
     axes.legend(loc="lower left")
-    _finish(axes)
+    snr_axis(axes)
 
 
 def _banded(
@@ -186,15 +143,9 @@ def _references(report: Report) -> list[tuple[str, str, str]]:
     spare = iter(_SPARE * len(report["references"]))
     names = [entry["name"] for entry in report["references"]]
     return [
-        (name, _COLOURS[name] if name in _MARKERS else next(spare), _MARKERS.get(name, "D")) for name in names
+        (name, COLOURS[name] if name in _MARKERS else next(spare), _MARKERS.get(name, "D")) for name in names
     ]
 
 
 def _column(report: Report, name: str) -> NDArray[np.float64]:
     return np.array([point[name] for point in report["points"]], dtype=np.float64)
-
-
-def _finish(axes: Axes) -> None:
-    axes.set_xlabel("Es/N0, dB")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.set_axisbelow(True)

@@ -1,10 +1,17 @@
-"""What comes off the air: received symbols to LLRs to decisions, for samples of any modes.
+"""What comes off the air: received symbols to a belief in a mode, to LLRs, to decisions.
+
+A receiver goes by what it received, its own estimate of the SNR and what both ends know: routing, modes,
+noise variance and gains.  It reads the mode from the header that it believes was sent, or looks it up, and
+takes the symbols behind that header for the payload of that mode.  If it errs, it demaps other symbols, or
+the same ones by another constellation, or mere noise behind the frame; nobody tells it.
 
 Samples of equal mode are demapped and received together; no array mixes the bits of two samples.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,10 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.constellation import Constellation, qam
 from twophase.link.modes import ModeTable
+from twophase.link.routing import Routing
+from twophase.sim.frames import HEADER_ORDER, behind
 from twophase.sim.streams import by_mode
 from twophase.sim.system import Listener
 
-__all__ = ["Demap", "demap_stream", "listen"]
+__all__ = ["Demap", "Heard", "ReceivingEnd", "demap_stream", "listen"]
 
 
 class Demap(Protocol):
@@ -31,6 +40,80 @@ class Demap(Protocol):
     ) -> NDArray[np.float64]:
         """Received symbols to LLRs."""
         ...
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a receiver makes of its samples."""
+
+    mode: NDArray[np.int64]
+    """The mode that it believes in, shape (samples,)."""
+    llr: NDArray[np.float64]
+    """LLRs of that mode's bits, shape (samples, max_bits); zero behind them."""
+    classes: NDArray[np.int64]
+    """Decided class, shape (samples,)."""
+    indices: NDArray[np.int64]
+    """Decided codeword indices, shape (samples, max_tokens)."""
+
+
+@dataclass(frozen=True)
+class ReceivingEnd:
+    """What every receiver at one SNR point knows beforehand."""
+
+    routing: Routing
+    modes: ModeTable
+    demap: Demap
+    noise_var: float
+    """N0, total complex variance."""
+    clip: float
+    """Bound on |LLR|."""
+
+    def hear(
+        self,
+        listener: Listener,
+        received: NDArray[np.complex128],
+        gains: NDArray[np.complex128],
+        energy: float,
+        snr_db: NDArray[np.float32],
+    ) -> Heard:
+        """Receive frames whose mode nobody tells.
+
+        Parameters
+        ----------
+        listener
+            The receiving graph.
+        received, gains
+            Shape (samples, frame width).
+        energy
+            E that the payload was scaled by; the receiver knows the total gain h / sqrt(E).
+        snr_db
+            Es/N0 in dB that the receiver acts on, shape (samples,).
+        """
+        header = self.routing.header_of(len(self.modes))
+        width = header.max_symbols
+        header_llr = None
+        if width:
+            header_llr = self.demap(
+                received[:, :width], qam(HEADER_ORDER), self.noise_var, gains[:, :width], self.clip
+            )
+        mode = self.routing.received_mode(snr_db, header_llr, len(self.modes))
+        believed = header.symbol_count(snr_db)
+        payload, gain = (behind(row, believed, self.modes.max_symbols) for row in (received, gains))
+        return self.hear_payload(listener, payload, gain, energy, mode)
+
+    def hear_payload(
+        self,
+        listener: Listener,
+        received: NDArray[np.complex128],
+        gains: NDArray[np.complex128],
+        energy: float,
+        mode: NDArray[np.int64],
+    ) -> Heard:
+        """Receive payloads as those of ``mode``; arrays of shape (samples, max_symbols)."""
+        total_gain = gains / math.sqrt(energy)
+        llr = demap_stream(self.demap, received, mode, total_gain, self.noise_var, self.modes, self.clip)
+        classes, indices = listen(listener, llr, mode)
+        return Heard(mode, llr, classes, indices)
 
 
 def demap_stream(

@@ -1,17 +1,17 @@
-"""What goes on the air: integers of the transmitter to points of unit average energy.
+"""The payload: integers of the transmitter to points of unit average energy.
 
-At each SNR point the average energy E of the stream that a system transmits is measured over all samples and
-the stream is divided by sqrt(E), so that noise of variance 10^(-Es/N0 / 10) gives the true Es/N0.
+The average energy E of the stream that a system transmits is measured over all samples and the stream is
+divided by sqrt(E), so that noise of variance 10^(-Es/N0 / 10) gives the true Es/N0.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
@@ -29,7 +29,7 @@ BLOCK = 2048
 
 @dataclass(frozen=True)
 class Stream:
-    """What one system transmits for all samples, scaled to unit average energy."""
+    """Payloads that one system transmits for all samples, scaled to unit average energy."""
 
     mode: NDArray[np.int64]
     """Shape (samples,)."""
@@ -40,22 +40,42 @@ class Stream:
 
 
 def transmit(
-    sender: HardSender, features: NDArray[np.float32], esn0_db: float, modes: ModeTable
+    sender: HardSender,
+    features: NDArray[np.float32],
+    snr_db: ArrayLike,
+    modes: ModeTable,
+    forced: int | None = None,
 ) -> Transmission:
     """Send all samples, block by block, and check that what is sent is what each mode allows.
+
+    Parameters
+    ----------
+    sender
+        The transmitter.
+    features
+        Shape (samples, *input_shape).
+    snr_db
+        Es/N0 in dB that the transmitter acts on, one or one per sample.
+    modes
+        All modes of the link.
+    forced
+        The mode of every sample; None leaves it to the router.
 
     Raises
     ------
     ArtifactError
-        If a mode does not exist, a count is not its mode's, or bits and symbols disagree.
+        If a mode does not exist or is not the forced one, a count is not its mode's, or bits and symbols
+        disagree.
     """
-    parts = [sender.send(features[rows], esn0_db) for _, rows in blocks(len(features))]
+    snr = np.broadcast_to(snr_db, len(features))
+    parts = [sender.send(features[rows], snr[rows], forced) for _, rows in blocks(len(features))]
     sent = Transmission(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("mode", "indices", "bits", "symbols", "bit_count", "symbol_count")
-        )
+        **{
+            entry.name: np.concatenate([getattr(part, entry.name) for part in parts])
+            for entry in fields(Transmission)
+        }
     )
+    _check_forced(sent.mode, forced, modes)
     for mode, rows in by_mode(sent.mode, modes):
         constellation = qam(mode.order)
         symbols = sent.symbols[rows, : mode.symbols]
@@ -84,18 +104,24 @@ def modulate(sent: Transmission, modes: ModeTable) -> Stream:
 
 
 def soft_stream(
-    sender: SoftSender, features: NDArray[np.float32], esn0_db: float, modes: ModeTable
+    sender: SoftSender,
+    features: NDArray[np.float32],
+    snr_db: ArrayLike,
+    modes: ModeTable,
+    forced: int | None = None,
 ) -> Stream:
-    """Soft symbols of all samples, scaled to unit average energy.
+    """Soft symbols of all samples, scaled to unit average energy; arguments of :func:`transmit`.
 
     Raises
     ------
     ArtifactError
-        If a mode does not exist or a symbol is not finite.
+        If a mode does not exist or is not the forced one, or a symbol is not finite.
     """
-    parts = [sender.send(features[rows], esn0_db) for _, rows in blocks(len(features))]
+    snr = np.broadcast_to(snr_db, len(features))
+    parts = [sender.send(features[rows], snr[rows], forced) for _, rows in blocks(len(features))]
     mode = np.concatenate([part[0] for part in parts])
     symbols = np.concatenate([part[1] for part in parts])
+    _check_forced(mode, forced, modes)
     if not np.isfinite(symbols).all():
         raise ArtifactError("a soft transmitter of the bundle sends symbols that are not finite")
     points = np.zeros_like(symbols)
@@ -122,6 +148,11 @@ def blocks(count: int) -> Iterator[tuple[int, slice]]:
     """Numbered slices of at most :data:`BLOCK` samples."""
     for number, start in enumerate(range(0, count, BLOCK)):
         yield number, slice(start, min(start + BLOCK, count))
+
+
+def _check_forced(mode: NDArray[np.int64], forced: int | None, modes: ModeTable) -> None:
+    if forced is not None and not np.array_equal(mode, np.full(len(mode), forced)):
+        raise ArtifactError(f"a transmitter of the bundle does not keep to the mode {modes.names[forced]}")
 
 
 def _scaled(mode: NDArray[np.int64], points: NDArray[np.complex128], modes: ModeTable) -> Stream:

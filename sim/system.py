@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.modes import ModeTable
+from twophase.link.routing import Routing
 from twophase.link.runtime import Receiver, Reception, SoftTransmitter, Transmission, Transmitter
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 class HardSender(Protocol):
     """As :class:`twophase.link.runtime.Transmitter`."""
 
-    def send(self, features: ArrayLike, snr_db: ArrayLike) -> Transmission:
+    def send(self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
         """Features to integers."""
         ...
 
@@ -39,7 +40,7 @@ class SoftSender(Protocol):
     """As :class:`twophase.link.runtime.SoftTransmitter`."""
 
     def send(
-        self, features: ArrayLike, snr_db: ArrayLike
+        self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.complex128]]:
         """Features to modes and complex symbols."""
         ...
@@ -68,15 +69,12 @@ class System:
     """A deployed link and what it is compared with."""
 
     modes: ModeTable
+    routing: Routing
     classes: int
     llr_clip: float
     sender: HardSender
     listener: Listener
     references: tuple[SoftReference, ...]
-
-    def __post_init__(self) -> None:
-        if not self.references:
-            raise ArtifactError("the bundle names no soft reference, so there is nothing to hold it against")
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,8 @@ def load_system(bundle: Path, threads: int = 1) -> tuple[System, Manifest]:
         manifest = load_manifest(bundle, "bundle")
     except OSError as error:
         raise ArtifactError(f"'{bundle}' cannot be read: {error.strerror or error}") from error
+    if not manifest.references:
+        raise ArtifactError("the bundle names no soft reference, so there is nothing to hold it against")
     deployed = "rx.onnx"
     listeners = {deployed: Receiver(bundle, threads, deployed, manifest=manifest)}
     references = []
@@ -117,6 +117,7 @@ def load_system(bundle: Path, threads: int = 1) -> tuple[System, Manifest]:
         )
     system = System(
         modes=manifest.modes,
+        routing=manifest.routing,
         classes=len(manifest.classes),
         llr_clip=manifest.llr_clip,
         sender=Transmitter(bundle, threads, manifest=manifest),

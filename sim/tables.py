@@ -1,4 +1,4 @@
-"""A report as text: the table for the terminal and the CSV for a spreadsheet."""
+"""A report as text: tables for the terminal and the CSV for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-__all__ = ["csv_text", "result_table", "tenth"]
+__all__ = ["best_fixed_table", "csv_text", "result_table", "tenth", "usage_table"]
 
 Report = dict[str, Any]
 
@@ -17,12 +17,68 @@ def result_table(report: Report) -> str:
     header = ["Es/N0", "Eb/N0", "deployed", "95 %", *names, "lowest gap", "against", "shown >="]
     header += ["BER", "theory", "as sent", "CER", "bound", "verdict"]
     rows = [_row(point, names) for point in report["points"]]
-    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (header, ["-" * width for width in widths], *rows)
+    legend = [*_LEGEND, *([_BLOCK_FADING] if report["coherence"] == "sample" else [])]
+    return "\n".join([*_aligned([header, *rows]), "", *legend])
+
+
+def usage_table(report: Report) -> str:
+    """Which mode is sent how often at each SNR, in percent, and what telling it costs; with a legend."""
+    points = report["points"]
+    used = {name for point in points for name in point["mode_usage"]}
+    names = [entry["mode"] for entry in report["mode_table"] if entry["mode"] in used]
+    header = ["Es/N0", *names, "payload", "header", "symbols", "mode errors"]
+    rows = [
+        [
+            f"{point['esn0_db']:g}",
+            *(_share(point["mode_usage"].get(name, 0.0)) for name in names),
+            f"{point['payload_symbols_per_sample']:.2f}",
+            f"{point['header_symbols_per_sample']:.2f}",
+            f"{point['symbols_per_sample']:.2f}",
+            f"{point['mode_error_rate']:.1e}",
+        ]
+        for point in points
     ]
-    return "\n".join([*lines, "", *_LEGEND])
+    legend = (
+        "under each mode: % of samples sent in it; payload, header, symbols: per sample, and their sum",
+        "mode errors: frames that the receiver took for another mode's",
+    )
+    return "\n".join([*_aligned([header, *rows]), "", *legend])
+
+
+def best_fixed_table(report: Report) -> str:
+    """The adaptive link beside the best fixed mode at each SNR, accuracies in percent; with a legend."""
+    header = ["Es/N0", "adaptive", "symbols", "best fixed", "symbols", "accuracy", "difference", "95 %"]
+    rows = []
+    for point in report["points"]:
+        best = point["best_fixed"]
+        rows.append(
+            [
+                f"{point['esn0_db']:g}",
+                f"{100 * point['accuracy_hard']:.2f}",
+                f"{point['symbols_per_sample']:.2f}",
+                best["mode"],
+                str(best["symbols"]),
+                f"{100 * best['accuracy']:.2f}",
+                f"{100 * best['difference']:+.2f}",
+                _interval(best["difference_ci"], "{:+.1f}"),
+            ]
+        )
+    legend = "best fixed: the best mode of at least as many symbols (of all, if none has), known to both ends"
+    return "\n".join([*_aligned([header, *rows]), "", legend])
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Columns aligned to the right, the first row underlined."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f}" if value else "-"
 
 
 _LEGEND = (
@@ -30,6 +86,11 @@ _LEGEND = (
     "shown >=: one-sided 95 % lower bound of the difference to every reference; the verdict goes by it",
     "theory: BER if all points were sent equally often; as sent: if used as this transmitter uses them",
     "CER: codeword errors; bound: an ideal system that sends the label, with this classifier",
+)
+
+_BLOCK_FADING = (
+    "block fading: bits of a sample err together, so the interval of BER, made for independent bits, is too "
+    "short"
 )
 
 
@@ -66,9 +127,11 @@ def csv_text(report: Report) -> str:
     rows = [_flat(point) for point in report["points"]]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval=0, lineterminator="\n")
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    # A mode that is not in use has a share, zero, but no accuracy.
+    unused = {column: 0 for column in columns if column.startswith("mode_usage_")}
+    writer.writerows(unused | row for row in rows)
     return stream.getvalue()
 
 

@@ -1,7 +1,8 @@
-"""Closed forms that a simulation must agree with, and what an ideal sender of the label would reach.
+"""Closed forms of the bit error rate that a simulation must agree with.
 
 All curves are over Es/N0 in dB with unit average symbol energy; ``channel`` is ``"awgn"`` or ``"rayleigh"``
-(flat, one independent gain per symbol with E|h|^2 = 1, known to the receiver).
+(flat, E|h|^2 = 1, known to the receiver).  A mean over symbols does not ask how many of them share a gain, so
+the Rayleigh curves hold for block fading too; only the spread around them is wider there.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erfc, ndtr
-from scipy.stats import gamma
+from scipy.special import erfc
 
 from twophase.link.bits import bits_to_indices, indices_to_bits
 from twophase.link.config import QAM_ORDERS
@@ -21,7 +21,7 @@ from twophase.link.errors import InputError
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.sim.settings import ChannelName
 
-__all__ = ["ber_for_usage", "label_accuracy", "qam_ber", "simplex_success"]
+__all__ = ["ber_for_usage", "qam_ber"]
 
 
 def qam_ber(order: int, esn0_db: ArrayLike, channel: ChannelName = "awgn") -> NDArray[np.float64]:
@@ -161,116 +161,6 @@ def _tail(distance: float, noise_var: NDArray[np.float64], channel: ChannelName)
         # (1 - sqrt(r / (1 + r))) / 2, rearranged so that nothing cancels at high SNR.
         return np.asarray(0.5 / ((1 + ratio) * (1 + np.sqrt(ratio / (1 + ratio)))))
     raise InputError("channel", "be 'awgn' or 'rayleigh'", channel)
-
-
-def simplex_success(
-    classes: int, symbols: int, esn0_db: ArrayLike, channel: ChannelName = "awgn"
-) -> NDArray[np.float64]:
-    """Probability that an ideal system delivers one of ``classes`` equally likely labels.
-
-    It sends the label as one of M codewords of a simplex, with the energy of ``symbols`` channel uses, to a
-    maximum-likelihood receiver:  P = integral of phi(x) Phi(x + sqrt(2 E/N0 M/(M-1)))^(M-1) dx.  That no
-    other signal set of equal energies does better is the weak simplex conjecture, not a theorem.  On the
-    Rayleigh channel E/N0 is averaged over the sum of ``symbols`` independent power gains, a gamma
-    distribution, as if fading never bent the simplex.
-
-    Parameters
-    ----------
-    classes
-        M, at least 2.
-    symbols
-        Complex channel uses per sample, at least 1.
-    esn0_db
-        Es/N0 in dB, any shape.
-    channel
-        ``"awgn"`` or ``"rayleigh"``.
-
-    Returns
-    -------
-    Probability, the shape of ``esn0_db``.
-
-    Raises
-    ------
-    InputError
-        If a count is too small, the channel does not exist or an SNR is not finite.
-
-    Notes
-    -----
-    J. G. Proakis, "Digital Communications", 4th edition, section 5.2 (orthogonal and simplex signals).
-
-    Examples
-    --------
-    >>> simplex_success(10, 6, [-5.0, 0.0, 5.0]).round(3).tolist()
-    [0.69, 0.967, 1.0]
-    """
-    if classes < 2:
-        raise InputError("classes", "be at least 2", classes)
-    if symbols < 1:
-        raise InputError("symbols", "be at least 1", symbols)
-    noise_var = np.asarray(esn0_db_to_noise_var(esn0_db), dtype=np.float64)
-    if channel == "awgn":
-        return _simplex_integral(classes, symbols / noise_var)
-    if channel == "rayleigh":
-        power, weight = _gamma_nodes(symbols)
-        return np.asarray(_simplex_integral(classes, power / noise_var[..., np.newaxis]) @ weight)
-    raise InputError("channel", "be 'awgn' or 'rayleigh'", channel)
-
-
-def label_accuracy(clean: float, delivered: float, classes: int) -> float:
-    """Accuracy of an ideal sender of the label: c P + (1 - c) (1 - P) / (M - 1).
-
-    It classifies at the near end with accuracy c, as the classifier at hand does without noise, and sends the
-    label with a simplex code, which delivers it with probability P (:func:`simplex_success`).  A right label
-    counts if it is delivered; a wrong one counts if the channel happens to turn it into the right one, and
-    the symmetry of a simplex makes each of the M - 1 others equally likely.  Without that term a system would
-    exceed the figure in mere noise, where everyone is right once in M.
-
-    This is the send-the-label bound of a report.  It is what one ideal system reaches with this classifier
-    and a good yardstick for others, but no proven ceiling: a system may send its samples with unequal
-    energies, or let errors of the channel undo errors of the classifier.
-
-    Parameters
-    ----------
-    clean
-        c, accuracy without noise, in [0, 1].
-    delivered
-        P, probability that the label arrives, in [0, 1].
-    classes
-        M, at least 2.
-
-    Raises
-    ------
-    InputError
-        If a probability lies outside [0, 1] or there are too few classes.
-
-    Examples
-    --------
-    >>> round(label_accuracy(0.9, 0.1, 10), 6)
-    0.1
-    """
-    for name, value in (("clean", clean), ("delivered", delivered)):
-        if not 0.0 <= value <= 1.0:
-            raise InputError(name, "lie in [0, 1]", value)
-    if classes < 2:
-        raise InputError("classes", "be at least 2", classes)
-    return clean * delivered + (1 - clean) * (1 - delivered) / (classes - 1)
-
-
-def _simplex_integral(classes: int, energy_to_noise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Trapezoidal rule, which converges exponentially on a smooth integrand that dies out at both ends."""
-    x, step = np.linspace(-9.0, 9.0, 361, retstep=True)
-    shift = np.sqrt(2 * energy_to_noise * classes / (classes - 1))
-    density = np.exp(-x * x / 2) * step / math.sqrt(2 * math.pi)
-    return np.asarray(np.minimum(1.0, ndtr(x + shift[..., np.newaxis]) ** (classes - 1) @ density))
-
-
-@cache
-def _gamma_nodes(shape: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gauss-Legendre nodes and weights for a mean over a gamma distribution of unit scale."""
-    low, high = gamma.ppf(1e-13, shape), gamma.isf(1e-13, shape)
-    node, weight = np.polynomial.legendre.leggauss(200)
-    power = low + (high - low) * (node + 1) / 2
-    return power, weight * (high - low) / 2 * gamma.pdf(power, shape)
 
 
 def _check_order(order: int) -> None:

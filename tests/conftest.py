@@ -10,6 +10,9 @@ from filelock import FileLock
 
 from tools.commands import run_command
 
+LINK = ("--codebook-sizes", "2", "4", "--tokens", "24", "6", "--qam-orders", "4", "16")
+"""Four modes, of 12, 6, 6 and 3 symbols: an adaptive link that is exported in seconds."""
+
 
 def _once(factory: pytest.TempPathFactory, worker: str, name: str, make: Callable[[Path], None]) -> Path:
     base = factory.getbasetemp()
@@ -27,7 +30,9 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
     """A short but real training run on digits."""
 
     def make(folder: Path) -> None:
-        done = run_command("tp-train", "--out", folder, "--epochs", "14", "--alignment-start-epoch", "9")
+        done = run_command(
+            "tp-train", "--out", folder, "--epochs", "14", "--alignment-start-epoch", "9", *LINK
+        )
         assert done.returncode == 0, done.stderr
 
     return _once(tmp_path_factory, worker_id, "digits", make)

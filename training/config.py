@@ -19,10 +19,12 @@ CHOICES = {
     "surrogate": ("product", "reported"),
     "labelling": LABELLINGS,
     "learning_rate_schedule": ("cosine", "constant"),
+    "router": ("content", "snr", "table"),
 }
 AT_LEAST_ZERO = (
     *("seed", "hardening_epochs", "early_stop_patience", "entropy_warmup_epochs"),
     *("lambda_commitment", "lambda_consistency", "lambda_auxiliary", "lambda_entropy", "lambda_latent"),
+    *("lambda_rate", "lambda_balance", "router_noise", "hysteresis_db"),
     *("input_noise", "augmentation", "weight_decay"),
 )
 
@@ -98,6 +100,28 @@ class TrainConfig:
     """N of each codebook: indices per sample."""
     qam_orders: tuple[int, ...] = (16,)
     """M of each constellation: 4, 16, 64 or 256."""
+    router: Literal["content", "snr", "table"] = "table"
+    """Who chooses among several modes.  content: a network that sees SNR and content; a coded header tells
+    the receiver.  snr: a network that sees the SNR, which both ends know; no header.  table: trained as snr,
+    then replaced by a table of thresholds from measured validation accuracy, with hysteresis."""
+    lambda_rate: float = 0.004
+    """What the router pays for a symbol, in nats of cross-entropy; the best checkpoint is chosen by
+    validation accuracy less as much for each symbol."""
+    lambda_balance: float = 0.01
+    """Weight of the pull of the router to even use of all modes."""
+    router_temperature: float = 1.0
+    """Of the Gumbel softmax that weighs the modes in training."""
+    router_noise: float = 1.0
+    """Standard deviation of the noise on the router's scores; falls to zero over the learning phase."""
+    router_focus: float = 0.0
+    """How far a mode learns from the samples that the router gives to it: 0 from all alike, 1 from those
+    alone."""
+    modes_per_step: int = 3
+    """Modes that a training step runs and compares; all take their turns."""
+    table_tolerance: float = 0.0075
+    """How far the accuracy of the table's mode may lie below the best one at an SNR (0.0075: 0.75 points)."""
+    hysteresis_db: float = 1.0
+    """How far an SNR estimate must leave a step of the table before an end of the link changes its mode."""
     embedding_dim: int = 8
     """C, components of a codeword."""
     hidden: int = 256
@@ -122,11 +146,9 @@ class TrainConfig:
                 raise InputError(name, f"be one of {', '.join(choices)}", getattr(self, name))
         self._check_phases()
         self._check_ranges()
-        if len(self.link.modes) != 1:
+        if len(self.link.modes) > 1 and self.modes_per_step < 2:
             raise InputError(
-                "codebook_sizes and qam_orders",
-                "give one mode: choosing among several needs the router, which this version does not have",
-                [mode.name for mode in self.link.modes],
+                "modes_per_step", "be at least 2: a router learns by comparing", self.modes_per_step
             )
 
     @property
@@ -207,11 +229,16 @@ class TrainConfig:
         for name in AT_LEAST_ZERO:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(name, "be at least 0", getattr(self, name))
-        for name, low in {"threads": 1, "batch_size": 2, "hidden": 1}.items():
+        for name, low in {"threads": 1, "batch_size": 2, "hidden": 1, "modes_per_step": 1}.items():
             if getattr(self, name) < low:
                 raise InputError(name, f"be at least {low}", getattr(self, name))
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError("learning_rate", "be positive", self.learning_rate)
+        for name in ("learning_rate", "router_temperature"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(name, "be positive", getattr(self, name))
+        if not 0 <= self.router_focus <= 1:
+            raise InputError("router_focus", "lie in 0..1", self.router_focus)
+        if not 0 <= self.table_tolerance < 1:
+            raise InputError("table_tolerance", "lie in 0..1 (0.0075 is 0.75 points)", self.table_tolerance)
         if not -50 <= self.train_snr_low_db <= self.train_snr_high_db <= 100:
             raise InputError(
                 "train_snr_low_db and train_snr_high_db",
@@ -222,14 +249,15 @@ class TrainConfig:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {
-        "epochs": 150,
-        "alignment_start_epoch": 60,
-        "train_snr_low_db": -5.0,
-        "train_snr_high_db": 12.0,
+        "epochs": 250,
+        "alignment_start_epoch": 85,
+        "train_snr_low_db": -6.0,
+        "train_snr_high_db": 18.0,
         "input_noise": 0.08,
         "augmentation": 0.3,
-        "codebook_sizes": (4,),
-        "tokens": (12,),
+        "codebook_sizes": (2, 4, 16),
+        "tokens": (48, 14, 3),
+        "qam_orders": (4, 16, 64),
     }
 }
 """Each task's defaults where they differ; the numbers behind them stand in EXPERIMENTS.md."""

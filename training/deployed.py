@@ -1,7 +1,8 @@
 """The model in the form that is exported: tensors in, tensors out, padded to the largest mode.
 
 Each module computes what every mode would give and selects by sample, so that a sample's result does not
-depend on its batch.
+depend on its batch.  A link of several modes takes one more input, ``mode_request``: a mode number for all
+samples, or -1 to let the router choose.
 """
 
 from __future__ import annotations
@@ -10,29 +11,66 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twophase.link.routing import Routing
 from twophase.training.model import LinkModel, widen
 
-__all__ = ["HardTransmitter", "Receiver", "SoftTransmitter"]
+__all__ = ["HardTransmitter", "ModeChoice", "Receiver", "SoftTransmitter"]
+
+
+class ModeChoice(nn.Module):
+    """Who travels in which mode: the model's router, or the table of a routing that both ends evaluate."""
+
+    def __init__(self, model: LinkModel, routing: Routing) -> None:
+        super().__init__()
+        self.router = model.router if routing.router == "content" else None
+        self.several = len(model.modes) > 1
+        table = routing.table
+        self.register_buffer("thresholds", torch.tensor(table.thresholds_db, dtype=torch.float32))
+        self.register_buffer("steps", torch.tensor(table.modes, dtype=torch.int64))
+
+    def forward(self, content: Tensor, snr_db: Tensor, request: Tensor | None) -> Tensor:
+        """Mode numbers: (batch, width), (batch,), (1,) -> (batch,) int64."""
+        if not self.several:
+            return torch.zeros_like(snr_db, dtype=torch.int64)
+        if self.router is not None:
+            routed = self.router.scores(content, snr_db).argmax(-1)
+        elif len(self.get_buffer("thresholds")) == 0:
+            # Not as an empty sum: ONNX Runtime 1.31 confuses the buffers of tensors without elements.
+            routed = self.get_buffer("steps").expand_as(snr_db)
+        else:
+            step = (snr_db[:, None] >= self.get_buffer("thresholds")).sum(-1)
+            routed = F.embedding(step, self.get_buffer("steps")[:, None])[:, 0]
+        if request is None:
+            return routed
+        wanted = request.expand_as(snr_db)
+        return torch.where(wanted >= 0, wanted, routed)
 
 
 class HardTransmitter(nn.Module):
     """The deployed transmitter, in the form that is exported; integers out."""
 
-    def __init__(self, model: LinkModel) -> None:
+    def __init__(self, model: LinkModel, routing: Routing) -> None:
         super().__init__()
         self.model = model
+        self.choice = ModeChoice(model, routing)
         self.register_buffer("bit_counts", torch.tensor([mode.channel_bits for mode in model.modes]))
         self.register_buffer("symbol_counts", torch.tensor([mode.symbols for mode in model.modes]))
 
-    def forward(self, features: Tensor, snr_db: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, features: Tensor, snr_db: Tensor, mode_request: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """(mode, indices, bits, symbols, bit_count, symbol_count), padded to the largest mode."""
         model, modes = self.model, self.model.modes
-        chosen = model.choose_mode(features, snr_db)
-        found = [
-            codebook.hard_indices(codebook.scores(model.latents(features, mode)))
-            for mode, codebook in ((mode, model.codebook(mode)) for mode in modes)
-        ]
-        indices = _select([widen(entry, modes.max_tokens, -1) for entry in found], chosen)
+        content = model.content(features)
+        chosen = self.choice(content, snr_db, mode_request)
+        # The modes of one codebook share its search.
+        searched: dict[int, Tensor] = {}
+        for mode in modes:
+            if mode.codebook not in searched:
+                codebook = model.codebook(mode)
+                found = codebook.hard_indices(codebook.scores(model.latents(content, mode)))
+                searched[mode.codebook] = widen(found, modes.max_tokens, -1)
+        indices = _select([searched[mode.codebook] for mode in modes], chosen)
 
         # From here on nothing but the indices and the mode: the exporter cuts the graph at this point.
         signals = [
@@ -57,18 +95,22 @@ class HardTransmitter(nn.Module):
 class SoftTransmitter(nn.Module):
     """The soft reference transmitter at one temperature, in the form that is exported."""
 
-    def __init__(self, model: LinkModel, temperature: float) -> None:
+    def __init__(self, model: LinkModel, routing: Routing, temperature: float) -> None:
         super().__init__()
         self.model = model
+        self.choice = ModeChoice(model, routing)
         self.temperature = temperature
 
-    def forward(self, features: Tensor, snr_db: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, snr_db: Tensor, mode_request: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """(mode, symbols_iq), padded to the largest mode."""
         model, modes = self.model, self.model.modes
-        chosen = model.choose_mode(features, snr_db)
+        content = model.content(features)
+        chosen = self.choice(content, snr_db, mode_request)
         symbols = []
         for mode in modes:
-            scores = model.codebook(mode).scores(model.latents(features, mode))
+            scores = model.codebook(mode).scores(model.latents(content, mode))
             soft = model.soft_transmit(scores, mode, self.temperature).symbols
             symbols.append(widen(soft, modes.max_symbols, 0))
         return chosen, _select(symbols, chosen)
@@ -84,14 +126,15 @@ class Receiver(nn.Module):
     def forward(self, llr: Tensor, mode: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(logits, posterior, indices), padded to the largest mode."""
         model, modes = self.model, self.model.modes
-        logits, posteriors, indices = [], [], []
+        features, posteriors, indices = [], [], []
         for entry in modes:
             seen = model.receive(llr[:, : entry.channel_bits], entry)
-            logits.append(model.classify(model.features(seen.embedding, seen.soft_bits, entry)))
+            features.append(model.features(seen.embedding, seen.soft_bits, entry))
             missing = modes.max_codebook_size - entry.codebook_size
             posteriors.append(widen(F.pad(seen.posterior, (0, missing)), modes.max_tokens, 0))
             indices.append(widen(seen.posterior.argmax(-1), modes.max_tokens, -1))
-        return _select(logits, mode), _select(posteriors, mode), _select(indices, mode)
+        logits = model.classify(_select(features, mode))
+        return logits, _select(posteriors, mode), _select(indices, mode)
 
 
 def _select(per_mode: list[Tensor], chosen: Tensor) -> Tensor:

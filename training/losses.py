@@ -13,8 +13,8 @@ __all__ = ["commitment_loss", "consistency_loss", "entropy", "latent_loss", "tas
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the received class scores, in nats: (batch, classes), (batch,) -> scalar."""
-    return F.cross_entropy(logits, labels)
+    """Cross-entropy of each sample's scores in nats: (batch, classes), (batch,) -> (batch,)."""
+    return F.cross_entropy(logits, labels, reduction="none")
 
 
 def commitment_loss(latents: Tensor, codewords: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from twophase.link.config import LinkConfig
 from twophase.link.modes import Mode
 from twophase.training.quantizer import Codebook
+from twophase.training.router import Router
 from twophase.training.soft_link import (
     QamTables,
     codeword_log_posterior,
@@ -87,10 +88,22 @@ class LinkModel(nn.Module):
         Width of encoder and classifier.
     surrogate
         ``product`` or ``reported``: the map from bit probabilities to soft symbols.
+    content_router
+        Whether the router reads the content beside the SNR.  A link of one mode has no router.
+    snr_range_db
+        Lowest and highest Es/N0 of training, for the router.
     """
 
     def __init__(
-        self, link: LinkConfig, input_shape: tuple[int, ...], classes: int, hidden: int, surrogate: str
+        self,
+        link: LinkConfig,
+        input_shape: tuple[int, ...],
+        classes: int,
+        hidden: int,
+        surrogate: str,
+        *,
+        content_router: bool = False,
+        snr_range_db: tuple[float, float] = (-15.0, 33.0),
     ) -> None:
         super().__init__()
         self.link = link
@@ -111,6 +124,8 @@ class LinkModel(nn.Module):
         self.classifier = nn.Sequential(
             nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, classes)
         )
+        several = len(self.modes) > 1
+        self.router = Router(link, hidden if content_router else 0, snr_range_db) if several else None
 
     def codebook(self, mode: Mode) -> Codebook:
         """The codebook of a mode."""
@@ -124,9 +139,14 @@ class LinkModel(nn.Module):
         assert isinstance(module, QamTables)
         return module
 
-    def latents(self, features: Tensor, mode: Mode) -> Tensor:
-        """(batch, *input_shape) -> (batch, N, C)."""
-        flat: Tensor = self.latent_heads[mode.codebook](self.encoder(features))
+    def content(self, features: Tensor) -> Tensor:
+        """What the codebooks and the router see of a sample: (batch, *input_shape) -> (batch, hidden)."""
+        result: Tensor = self.encoder(features)
+        return result
+
+    def latents(self, content: Tensor, mode: Mode) -> Tensor:
+        """(batch, hidden) -> (batch, N, C)."""
+        flat: Tensor = self.latent_heads[mode.codebook](content)
         return flat.reshape(-1, mode.tokens, self.link.embedding_dim)
 
     def hard_transmit(self, scores: Tensor, mode: Mode) -> HardSignal:
@@ -198,10 +218,6 @@ class LinkModel(nn.Module):
         """(batch, hidden) -> (batch, classes)."""
         result: Tensor = self.classifier(features)
         return result
-
-    def choose_mode(self, features: Tensor, snr_db: Tensor) -> Tensor:
-        """Mode number of each sample: (batch,) int64.  The one mode there is, until there is a router."""
-        return torch.zeros_like(snr_db, dtype=torch.int64)
 
 
 def pack_bits(bits: Tensor, bits_per_symbol: int) -> Tensor:

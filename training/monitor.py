@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,6 @@ from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
 from twophase.link.errors import ArtifactError
 from twophase.link.files import write_text
-from twophase.link.modes import Mode
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.training.config import TrainConfig
 
@@ -34,6 +34,11 @@ average 14.5 (``expected_mean_abs_llr``), so that every correct hard system woul
 CONSISTENCY_LIMIT = 0.05
 DROP_LIMIT = 0.02
 SETTLING_EPOCHS = 10
+JUDGED_USAGE = 0.05
+ROUTER_SHARE_LIMIT = 0.95
+"""One mode with more of the samples than this: the router has collapsed."""
+ROUTER_ENTROPY_SHARE = 0.9
+"""An aligned router above this share of ln(modes) has learned nothing."""
 MORE_ENTROPY = (
     "raise --lambda-entropy to 0.05, raise --temp-freeze-floor, warm up with --entropy-warmup-epochs"
 )
@@ -60,14 +65,20 @@ class EpochRecord:
     validation_accuracy_soft: float
     validation_loss_hard: float
     validation_loss_soft: float
-    vq_entropy: float
-    """Nats, of hard indices on the training split."""
-    symbol_entropy: float
-    """Nats, of hard constellation points on the training split."""
-    mean_abs_llr: float
+    vq_entropy: list[float]
+    """Nats, of hard indices on the training split; one for each codebook."""
+    symbol_entropy: list[float]
+    """Nats, of hard constellation points on the training split; one for each mode."""
+    mean_abs_llr: list[float]
+    """Of the training passes in each mode."""
     revived: int
+    mode_usage: list[float]
+    """Share of each mode on the validation split over the training SNRs, as the router decides."""
+    router_entropy: float
+    """Nats, mean over the samples of the training passes; ln(modes) for a router that cannot tell."""
     bits_per_sample: float
     symbols_per_sample: float
+    """Of the payload, averages over the same."""
     seconds: float
 
     def line(self) -> str:
@@ -79,9 +90,16 @@ class EpochRecord:
             f"hard_fwd {self.hard_forward:.2f} | {losses} | train hard {self.train_accuracy_hard:.4f} "
             f"soft {self.train_accuracy_soft:.4f} | val hard {self.validation_accuracy_hard:.4f} "
             f"soft {self.validation_accuracy_soft:.4f} | "
-            f"H_vq {self.vq_entropy:.3f} H_sym {self.symbol_entropy:.3f} mean|LLR| {self.mean_abs_llr:.2f} | "
-            f"{self.bits_per_sample:.0f} bits {self.symbols_per_sample:.0f} symbols"
+            f"H_vq {_joined(self.vq_entropy, 3)} H_sym {_joined(self.symbol_entropy, 3)} "
+            f"mean|LLR| {_joined(self.mean_abs_llr, 2)} | "
+            f"{self.bits_per_sample:.4g} bits {self.symbols_per_sample:.4g} symbols"
+            f"{self._routed()}"
         )
+
+    def _routed(self) -> str:
+        if len(self.mode_usage) == 1:
+            return ""
+        return f" | modes {_joined(self.mode_usage, 2)} H_router {self.router_entropy:.2f}"
 
 
 def expected_mean_abs_llr(order: int, low_db: float, high_db: float) -> float:
@@ -97,7 +115,7 @@ def expected_mean_abs_llr(order: int, low_db: float, high_db: float) -> float:
 
 
 def collapse_warnings(
-    record: EpochRecord, earlier: list[EpochRecord], config: TrainConfig, mode: Mode, llr_reference: float
+    record: EpochRecord, earlier: list[EpochRecord], config: TrainConfig, llr_references: Sequence[float]
 ) -> dict[str, str]:
     """Signs of collapse in ``record``: kind -> sentence with the remedy of the method's guide.
 
@@ -105,34 +123,45 @@ def collapse_warnings(
     ----------
     earlier
         The records of all epochs before.
-    llr_reference
-        ``expected_mean_abs_llr`` of the mode.
+    llr_references
+        ``expected_mean_abs_llr`` of each mode's constellation.
 
     Returns
     -------
     dict
         Empty in the first ``SETTLING_EPOCHS`` epochs: codebooks start unused, and that is no collapse.  What
-        alignment does is judged after as many epochs of its own.  The last epoch is always judged.
+        alignment does is judged after as many epochs of its own.  The last epoch is always judged.  Symbols
+        and LLRs are judged in the modes that carry at least ``JUDGED_USAGE`` of the samples.
     """
     last = record.epoch == config.epochs
     if record.epoch <= SETTLING_EPOCHS and not last:
         return {}
     found = {}
-    vq_limit = VQ_ENTROPY_SHARE * math.log(mode.codebook_size)
-    if record.vq_entropy < vq_limit:
-        found["codeword entropy"] = (
-            f"codeword entropy {record.vq_entropy:.2f} nats is below {vq_limit:.2f}: {MORE_ENTROPY}"
-        )
-    symbol_limit = SYMBOL_ENTROPY_SHARE * math.log(mode.order)
-    if record.symbol_entropy < symbol_limit:
-        found["symbol entropy"] = (
-            f"symbol entropy {record.symbol_entropy:.2f} nats is below {symbol_limit:.2f}: {MORE_ENTROPY}"
-        )
-    if record.mean_abs_llr > LLR_FACTOR * llr_reference:
-        found["saturated LLRs"] = (
-            f"mean |LLR| {record.mean_abs_llr:.1f} is above {LLR_FACTOR * llr_reference:.1f}: LLRs saturate "
-            "and carry no gradient; keep --bridge, raise --temp-freeze-floor, lower --train-snr-high-db"
-        )
+    modes = config.link.modes
+    used = [share >= JUDGED_USAGE for share in record.mode_usage]
+    for index, size in enumerate(config.codebook_sizes):
+        book = f"codebook {size}" if config.codebook_sizes.count(size) == 1 else f"codebook {size}#{index}"
+        limit, value = VQ_ENTROPY_SHARE * math.log(size), record.vq_entropy[index]
+        carries = any(flag for mode, flag in zip(modes, used, strict=True) if mode.codebook == index)
+        if value < limit and carries:
+            found[_kind("codeword entropy", book, config)] = (
+                f"codeword entropy {value:.2f} nats is below {limit:.2f}{_of(book, config)}: {MORE_ENTROPY}"
+            )
+    for number, (mode, name) in enumerate(zip(modes, modes.names, strict=True)):
+        if not used[number]:
+            continue
+        limit, value = SYMBOL_ENTROPY_SHARE * math.log(mode.order), record.symbol_entropy[number]
+        if value < limit:
+            found[_kind("symbol entropy", name, config)] = (
+                f"symbol entropy {value:.2f} nats is below {limit:.2f}{_of(name, config)}: {MORE_ENTROPY}"
+            )
+        limit, value = LLR_FACTOR * llr_references[number], record.mean_abs_llr[number]
+        if value > limit:
+            found[_kind("saturated LLRs", name, config)] = (
+                f"mean |LLR| {value:.1f} is above {limit:.1f}{_of(name, config)}: LLRs saturate and "
+                "carry no gradient; keep --bridge, raise --temp-freeze-floor, lower --train-snr-high-db"
+            )
+    found |= _router_warnings(record, config)
     if record.phase == "alignment":
         if last or sum(entry.phase == "alignment" for entry in earlier) >= SETTLING_EPOCHS:
             found |= _alignment_warnings(record, earlier)
@@ -142,6 +171,27 @@ def collapse_warnings(
             found["hard below soft"] = (
                 f"hard validation accuracy is {100 * gap:.1f} points below soft: use --method two-phase"
             )
+    return found
+
+
+def _router_warnings(record: EpochRecord, config: TrainConfig) -> dict[str, str]:
+    modes = config.link.modes
+    if len(modes) == 1:
+        return {}
+    found = {}
+    share = max(record.mode_usage)
+    if share > ROUTER_SHARE_LIMIT:
+        name = modes.names[record.mode_usage.index(share)]
+        found["router collapse"] = (
+            f"the router sends {100 * share:.0f} % of the samples in mode {name}: raise --lambda-balance, "
+            "lower --lambda-rate, raise --router-noise"
+        )
+    limit = ROUTER_ENTROPY_SHARE * math.log(len(modes))
+    if record.phase == "alignment" and record.router_entropy > limit:
+        found["undecided router"] = (
+            f"the router's entropy {record.router_entropy:.2f} nats is above {limit:.2f}: it hardly tells "
+            "modes apart; lower --lambda-balance, train longer"
+        )
     return found
 
 
@@ -229,6 +279,18 @@ def read_records(path: Path) -> list[EpochRecord]:
         raise ArtifactError(f"'{path}' is altered: {error}") from error
 
 
+def _joined(values: Sequence[float], digits: int) -> str:
+    return "/".join(f"{value:.{digits}f}" for value in values)
+
+
+def _kind(what: str, where: str, config: TrainConfig) -> str:
+    return what if len(config.link.modes) == 1 else f"{what} of {where}"
+
+
+def _of(where: str, config: TrainConfig) -> str:
+    return "" if len(config.link.modes) == 1 else f" in {where}"
+
+
 def _as_line(record: EpochRecord) -> str:
     return json.dumps(asdict(record), allow_nan=False) + "\n"
 
@@ -238,6 +300,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
     for name, value in values.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{name}/")
+        elif isinstance(value, list):
+            flat |= _flat({f"{name}/{number}": entry for number, entry in enumerate(value)}, prefix)
         elif not isinstance(value, str) and name != "epoch":
             flat[prefix + name] = float(value)
     return flat

@@ -2,10 +2,15 @@
 
 Learning: the forward pass is soft.  Alignment: the forward pass is the deployed, digital one and the
 backward pass goes through the soft surrogate, while a consistency loss ties the soft system to the hard.
+
+A link of several modes trains some of them in each step, every sample in each of these.  The router's own
+loss is their expected loss under its shares; how far the modes, too, learn most from the samples that it
+gives to them is a setting.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,15 +21,26 @@ from twophase.training.config import TrainConfig
 from twophase.training.losses import (
     commitment_loss,
     consistency_loss,
+    entropy,
     latent_loss,
     task_loss,
     usage_entropy_loss,
 )
 from twophase.training.model import HardSignal, LinkModel, SoftSignal
+from twophase.training.router import balance_loss, mode_shares
 from twophase.training.schedule import EpochPlan
 from twophase.training.soft_link import point_probabilities, straight_through
 
-__all__ = ["Batch", "Step", "alignment_step", "charged_energy", "learning_step", "training_snr"]
+__all__ = [
+    "ENERGY_GROUPS",
+    "Batch",
+    "Pass",
+    "Step",
+    "alignment_step",
+    "charged_energy",
+    "learning_step",
+    "training_snr",
+]
 
 ENERGY_GROUPS = 8
 """A batch is charged in groups of similar SNR, as the simulator charges each SNR point of its own."""
@@ -41,16 +57,20 @@ class Batch:
     esn0_db: Tensor
     """(batch,), ascending."""
     noise: Tensor
-    """(batch, n, 2): standard normal draws."""
+    """(batch, max_symbols, 2): standard normal draws."""
+    gate_noise: Tensor
+    """(batch, modes): what the router's scores are perturbed by; unused in a link of one mode."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """What a step yields: the loss to descend, its terms, and what the monitor wants to see."""
+class Pass:
+    """One mode's way through the link."""
 
+    mode: Mode
     loss: Tensor
+    """(batch,): cross-entropy of each sample."""
     terms: dict[str, Tensor]
-    """Unweighted terms, scalars."""
+    """Other terms, unweighted scalars."""
     correct: Tensor
     """(batch,) bool: right decisions of the forward pass."""
     llr: Tensor
@@ -60,26 +80,59 @@ class Step:
     """(batch, N, C)."""
 
 
-def learning_step(model: LinkModel, mode: Mode, batch: Batch, config: TrainConfig, plan: EpochPlan) -> Step:
+@dataclass(frozen=True)
+class Step:
+    """What a step yields: the loss to descend, its terms, and what the monitor wants to see."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    """Unweighted terms, scalars."""
+    accuracy: Tensor
+    """Share of right decisions of the forward pass, each mode weighted as the router does."""
+    router_entropy: Tensor
+    """Mean entropy of the router's choice in nats; 0 without a router."""
+    passes: tuple[Pass, ...]
+
+
+def learning_step(
+    model: LinkModel, modes: Sequence[Mode], batch: Batch, config: TrainConfig, plan: EpochPlan
+) -> Step:
     """Phase 1: soft symbols over the channel, gradients through everything."""
-    latents = model.latents(batch.features, mode)
+    content = model.content(batch.features)
+    passes = tuple(_soft_pass(model, content, mode, batch, plan) for mode in modes)
+    return _step(model, content, passes, batch, config, plan)
+
+
+def alignment_step(
+    model: LinkModel, modes: Sequence[Mode], batch: Batch, config: TrainConfig, plan: EpochPlan
+) -> Step:
+    """Phase 2: hard symbols over the channel, gradients through the soft surrogate, consistency of both."""
+    content = model.content(batch.features)
+    passes = tuple(_hard_pass(model, content, mode, batch, config, plan) for mode in modes)
+    return _step(model, content, passes, batch, config, plan)
+
+
+def _soft_pass(model: LinkModel, content: Tensor, mode: Mode, batch: Batch, plan: EpochPlan) -> Pass:
+    noise = batch.noise[:, : mode.symbols]
+    latents = model.latents(content, mode)
     scores = model.codebook(mode).scores(latents)
     soft = model.soft_transmit(scores, mode, plan.temperature)
     hard = model.hard_transmit(scores, mode)
 
-    llr = model.llr(soft.symbols, charged_energy(soft.symbols), batch.noise, batch.esn0_db, mode)
+    llr = model.llr(soft.symbols, charged_energy(soft.symbols), noise, batch.esn0_db, mode)
     seen = model.receive(llr, mode)
     logits = model.classify(model.features(seen.embedding, seen.soft_bits, mode))
 
-    terms = {"task": task_loss(logits, batch.labels)} | _signal_terms(model, mode, latents, soft, hard)
-    loss = _weighted(terms, config, plan)
-    return Step(loss, terms, logits.argmax(1) == batch.labels, llr, hard, latents)
+    terms = _signal_terms(model, mode, latents, soft, hard)
+    correct = logits.argmax(1) == batch.labels
+    return Pass(mode, task_loss(logits, batch.labels), terms, correct, llr, hard, latents)
 
 
-def alignment_step(model: LinkModel, mode: Mode, batch: Batch, config: TrainConfig, plan: EpochPlan) -> Step:
-    """Phase 2: hard symbols over the channel, gradients through the soft surrogate, consistency of both."""
-    codebook = model.codebook(mode)
-    latents = model.latents(batch.features, mode)
+def _hard_pass(
+    model: LinkModel, content: Tensor, mode: Mode, batch: Batch, config: TrainConfig, plan: EpochPlan
+) -> Pass:
+    codebook, noise = model.codebook(mode), batch.noise[:, : mode.symbols]
+    latents = model.latents(content, mode)
     scores = codebook.scores(latents)
     soft = model.soft_transmit(scores, mode, plan.temperature)
     hard = model.hard_transmit(scores, mode)
@@ -87,7 +140,7 @@ def alignment_step(model: LinkModel, mode: Mode, batch: Batch, config: TrainConf
 
     forward = torch.lerp(soft.symbols, hard.symbols, plan.hardness)
     sent = straight_through(forward, soft.symbols)
-    llr = model.llr(sent, charged_energy(sent), batch.noise, batch.esn0_db, mode)
+    llr = model.llr(sent, charged_energy(sent), noise, batch.esn0_db, mode)
     seen = model.receive(llr, mode)
     embedding, soft_bits = seen.embedding, seen.soft_bits
     if config.bridge:
@@ -98,18 +151,51 @@ def alignment_step(model: LinkModel, mode: Mode, batch: Batch, config: TrainConf
     features = model.features(embedding, soft_bits, mode)
     logits = model.classify(features)
 
-    soft_llr = model.llr(soft.symbols, charged_energy(soft.symbols), batch.noise, batch.esn0_db, mode)
+    soft_llr = model.llr(soft.symbols, charged_energy(soft.symbols), noise, batch.esn0_db, mode)
     soft_seen = model.receive(soft_llr, mode)
     soft_features = model.features(soft_seen.embedding, soft_seen.soft_bits, mode)
     terms = {
-        "task": task_loss(logits, batch.labels),
         "consistency": consistency_loss(soft_seen.embedding, seen.embedding),
         "auxiliary": consistency_loss(soft_codewords, codebook.lookup(hard.indices))
         + consistency_loss(soft.symbols, hard.symbols)
         + consistency_loss(soft_features, features),
     } | _signal_terms(model, mode, latents, soft, hard)
-    loss = _weighted(terms, config, plan)
-    return Step(loss, terms, logits.argmax(1) == batch.labels, llr, hard, latents)
+    correct = logits.argmax(1) == batch.labels
+    return Pass(mode, task_loss(logits, batch.labels), terms, correct, llr, hard, latents)
+
+
+def _step(
+    model: LinkModel,
+    content: Tensor,
+    passes: tuple[Pass, ...],
+    batch: Batch,
+    config: TrainConfig,
+    plan: EpochPlan,
+) -> Step:
+    """Weigh the modes of a step by the router, add the router's own terms, and sum up."""
+    losses = torch.stack([entry.loss for entry in passes], 1)
+    routed: dict[str, Tensor] = {}
+    shares, uncertainty = torch.ones_like(losses), torch.zeros(())
+    if model.router is not None:
+        every = model.router.scores(content, batch.esn0_db)
+        members = [model.modes.modes.index(entry.mode) for entry in passes]
+        noise = batch.gate_noise[:, members]
+        shares = mode_shares(every[:, members], noise, config.router_temperature, hard=plan.hardness == 1)
+        uncertainty = entropy(torch.softmax(every.detach(), 1)).mean()
+        symbols = torch.tensor([float(mode.symbols) for mode in model.modes], device=every.device)
+        routed = {
+            "routing": (shares * losses.detach()).sum(1).mean(),
+            "rate": (torch.softmax(every, 1) @ symbols).mean(),
+            "balance": balance_loss(every),
+        }
+    weights = torch.lerp(torch.full_like(losses, 1 / len(passes)), shares.detach(), config.router_focus)
+    terms = {"task": (weights * losses).sum(1).mean()}
+    for name in passes[0].terms:
+        terms[name] = torch.stack([entry.terms[name] for entry in passes]).mean()
+    terms |= routed
+    correct = torch.stack([entry.correct for entry in passes], 1)
+    accuracy = (shares.detach() * correct).sum(1).mean()
+    return Step(_weighted(terms, config, plan), terms, accuracy, uncertainty, passes)
 
 
 def charged_energy(symbols: Tensor) -> Tensor:
@@ -154,5 +240,8 @@ def _weighted(terms: dict[str, Tensor], config: TrainConfig, plan: EpochPlan) ->
         "latent": config.lambda_latent,
         "consistency": config.lambda_consistency,
         "auxiliary": config.lambda_auxiliary,
+        "routing": 1.0,
+        "rate": config.lambda_rate,
+        "balance": config.lambda_balance,
     }
     return torch.stack([weights[name] * term for name, term in terms.items()]).sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twophase.link.config import LinkConfig
 from twophase.link.files import atomic_path
 from twophase.training.monitor import EpochRecord
 
@@ -14,15 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["plot_training"]
 
 
-def plot_training(path: Path, records: list[EpochRecord], title: str) -> None:
-    """Draw all curves of a run over its epochs into one PNG."""
+def plot_training(path: Path, records: list[EpochRecord], link: LinkConfig, title: str) -> None:
+    """Draw all curves of a run over its epochs into one PNG; with several modes their usage too."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     epochs = [record.epoch for record in records]
-    figure = Figure(figsize=(11, 9), layout="constrained")
+    several = len(link.modes) > 1
+    figure = Figure(figsize=(11, 12 if several else 9), layout="constrained")
     FigureCanvasAgg(figure)
-    accuracy, losses, temperature, entropies, llr, gap = figure.subplots(3, 2, sharex=True).flat
+    panels = list(figure.subplots(4 if several else 3, 2, sharex=True).flat)
+    accuracy, losses, temperature, entropies, llr, gap = panels[:6]
     figure.suptitle(title)
 
     for split, style in (("train", ":"), ("validation", "-")):
@@ -42,11 +45,14 @@ def plot_training(path: Path, records: list[EpochRecord], title: str) -> None:
     temperature.plot(epochs, [record.hard_forward for record in records], ":", label="hard forward")
     temperature.set_ylabel("temperature; share of hard forward")
 
-    entropies.plot(epochs, [record.vq_entropy for record in records], label="codewords")
-    entropies.plot(epochs, [record.symbol_entropy for record in records], label="symbols")
+    for index, size in enumerate(link.codebook_sizes):
+        entropies.plot(epochs, [record.vq_entropy[index] for record in records], label=f"codewords of {size}")
+    for number, name in enumerate(link.modes.names):
+        entropies.plot(
+            epochs, [record.symbol_entropy[number] for record in records], ":", label=f"symbols, {name}"
+        )
+        llr.plot(epochs, [record.mean_abs_llr[number] for record in records], label=name)
     entropies.set_ylabel("entropy of use (nats)")
-
-    llr.plot(epochs, [record.mean_abs_llr for record in records], label="forward pass")
     llr.set_ylabel("mean |LLR|")
 
     values = [100 * (record.validation_accuracy_hard - record.validation_accuracy_soft) for record in records]
@@ -54,9 +60,19 @@ def plot_training(path: Path, records: list[EpochRecord], title: str) -> None:
     gap.axhline(-2, color="tab:red", linestyle="--", label="limit of the verdict")
     gap.set_ylabel("hard minus soft (points)")
 
-    for panel in (accuracy, losses, temperature, entropies, llr, gap):
+    if several:
+        usage, rate = panels[6:]
+        shares = [
+            [100 * record.mode_usage[number] for record in records] for number in range(len(link.modes))
+        ]
+        usage.stackplot(epochs, shares, labels=link.modes.names, alpha=0.8)
+        usage.set_ylabel("use of the modes, % (validation)")
+        rate.plot(epochs, [record.symbols_per_sample for record in records], label="symbols per sample")
+        rate.plot(epochs, [record.router_entropy for record in records], label="entropy of the router (nats)")
+        rate.set_ylabel("rate and router")
+    for panel in panels:
         _finish(panel, records)
-    for panel in (llr, gap):
+    for panel in panels[-2:]:
         panel.set_xlabel("epoch")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

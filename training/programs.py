@@ -18,6 +18,7 @@ from torch import nn
 from twophase.link.demap import LLR_CLIP
 from twophase.link.files import atomic_path
 from twophase.link.manifest import Manifest, Reference, write_manifest
+from twophase.link.routing import Routing
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
 from twophase.training.deployed import HardTransmitter, Receiver, SoftTransmitter
@@ -34,6 +35,7 @@ def save_programs(
     config: TrainConfig,
     deployed: tuple[LinkModel, float],
     learned: tuple[LinkModel, float] | None,
+    routing: Routing,
     training: dict[str, Any],
     command: str,
 ) -> None:
@@ -45,6 +47,8 @@ def save_programs(
         The model to deploy and the temperature of its soft path.
     learned
         The best model of the learning phase and its temperature; None if there was no such phase.
+    routing
+        Who chooses the mode, and how the receiver learns it.
     training
         What the manifest says of the training.
     """
@@ -52,13 +56,13 @@ def save_programs(
     files = ["eval.npz"]
     _save_split(folder / "eval.npz", task.test)
     programs: dict[str, nn.Module] = {
-        "tx": HardTransmitter(model),
+        "tx": HardTransmitter(model, routing),
         "rx": Receiver(model),
-        "soft": SoftTransmitter(model, temperature),
+        "soft": SoftTransmitter(model, routing, temperature),
     }
     references = []
     if learned is not None:
-        programs["soft_learning"] = SoftTransmitter(*learned)
+        programs["soft_learning"] = SoftTransmitter(learned[0], routing, learned[1])
         programs["rx_learning"] = Receiver(learned[0])
         references.append(
             Reference(
@@ -79,7 +83,7 @@ def save_programs(
         )
     )
     for name, module in programs.items():
-        example = _llr_example(model) if name.startswith("rx") else _feature_example(task)
+        example = _llr_example(model) if name.startswith("rx") else _feature_example(model, task)
         _save_program(folder / "programs" / f"{name}.pt2", module, example)
         files.append(f"programs/{name}.pt2")
     books = [model.codebook(mode) for mode in model.modes if mode.order == model.link.qam_orders[0]]
@@ -95,6 +99,7 @@ def save_programs(
             tuple((book.usage.cpu().double() / book.usage.cpu().double().sum()).tolist()) for book in books
         ),
         llr_clip=LLR_CLIP,
+        routing=routing,
         references=tuple(references),
         training=training,
         provenance={
@@ -106,8 +111,9 @@ def save_programs(
     write_manifest(folder, manifest, tuple(files))
 
 
-def _feature_example(task: Task) -> tuple[torch.Tensor, ...]:
-    return torch.zeros(2, *task.input_shape), torch.zeros(2)
+def _feature_example(model: LinkModel, task: Task) -> tuple[torch.Tensor, ...]:
+    example = torch.zeros(2, *task.input_shape), torch.zeros(2)
+    return (*example, torch.full((1,), -1)) if len(model.modes) > 1 else example
 
 
 def _llr_example(model: LinkModel) -> tuple[torch.Tensor, ...]:
@@ -120,7 +126,8 @@ def _save_program(path: Path, module: nn.Module, example: tuple[torch.Tensor, ..
         # torch 2.13's own tracer and serialiser call parts of torch that it has deprecated.
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*|copyreg")
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\..*|copyreg")
-        program = torch.export.export(module.cpu().eval(), example, dynamic_shapes=({0: batch}, {0: batch}))
+        axes = ({0: batch}, {0: batch}, None)[: len(example)]
+        program = torch.export.export(module.cpu().eval(), example, dynamic_shapes=axes)
         with temporary.open("wb") as stream:
             torch.export.save(program, stream)
 

@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from twophase.training.adaptation import adapt
 from twophase.training.config import TrainConfig
 from twophase.training.data import TASKS
 from twophase.training.evaluate import symbol_energy
@@ -54,7 +55,7 @@ def _train_epochs(trainer: Trainer, console: Console) -> list[EpochRecord]:
         while not trainer.finished:
             mark_unfinished(config)
             record = trainer.epoch(trainer.standing.epoch + 1)
-            warned = collapse_warnings(record, metrics.records, config, trainer.mode, trainer.llr_reference)
+            warned = collapse_warnings(record, metrics.records, config, trainer.llr_references)
             metrics.add(record)
             trainer.keep(record)
             console.print(record.line(), markup=False, highlight=False, soft_wrap=True)
@@ -67,9 +68,10 @@ def _train_epochs(trainer: Trainer, console: Console) -> list[EpochRecord]:
 
 def _finish(trainer: Trainer, records: list[EpochRecord]) -> dict[str, Any]:
     config = trainer.config
-    warned = collapse_warnings(records[-1], records[:-1], config, trainer.mode, trainer.llr_reference)
+    warned = collapse_warnings(records[-1], records[:-1], config, trainer.llr_references)
     deployed, state = trainer.stored(config.deploy)
     learned, learned_state = trainer.stored("learning") if config.last_learning_epoch else (None, None)
+    adaptation = adapt(deployed, config, trainer.task)
     training = {
         "method": config.method,
         "surrogate": config.surrogate,
@@ -79,15 +81,16 @@ def _finish(trainer: Trainer, records: list[EpochRecord]) -> dict[str, Any]:
         "train_snr_db": [config.train_snr_low_db, config.train_snr_high_db],
         "deployed": {"checkpoint": config.deploy} | state["record"],
         "learning": None if learned_state is None else learned_state["record"],
-        "perplexity": [math.exp(state["record"]["vq_entropy"])],
+        "perplexity": [math.exp(entropy) for entropy in state["record"]["vq_entropy"]],
         # On training data; an amplifier divides by its root to send Es = 1.
         "symbol_energy": [symbol_energy(deployed, mode, trainer.task.train) for mode in deployed.modes],
         "warnings_at_the_end": sorted(warned),
-    }
+    } | adaptation.measured
     mark_unfinished(config)
     plot_training(
         config.folder / "plots" / "training.png",
         records,
+        config.link,
         f"{config.task}: {config.method}, {config.surrogate}",
     )
     save_programs(
@@ -98,6 +101,7 @@ def _finish(trainer: Trainer, records: list[EpochRecord]) -> dict[str, Any]:
         learned=None
         if learned is None or learned_state is None
         else (learned, learned_state["record"]["vq_temperature"]),
+        routing=adaptation.routing,
         training=training,
         command=config.command_line(),
     )

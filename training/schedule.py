@@ -30,6 +30,8 @@ class EpochPlan:
     hardness: float
     """Share of the hard symbols in the forward pass: 0 soft, 1 hard."""
     lambda_entropy: float
+    router_noise: float
+    """Standard deviation of the noise on the router's scores, beside the Gumbel draws."""
 
 
 def plan(config: TrainConfig, epoch: int) -> EpochPlan:
@@ -43,6 +45,7 @@ def plan(config: TrainConfig, epoch: int) -> EpochPlan:
         symbol_temperature=temperature if config.surrogate == "reported" else 1.0,
         hardness=_hardness(config, epoch) if aligning else 0.0,
         lambda_entropy=_lambda_entropy(config, epoch),
+        router_noise=config.router_noise * max(0.0, 1 - (epoch - 1) / max(1, config.last_learning_epoch)),
     )
 
 

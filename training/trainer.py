@@ -25,6 +25,7 @@ from twophase.training.evaluate import evaluate_hard, evaluate_soft, usage_entro
 from twophase.training.model import LinkModel
 from twophase.training.monitor import EpochRecord, expected_mean_abs_llr
 from twophase.training.phases import Batch, Step, alignment_step, learning_step, training_snr
+from twophase.training.router import gumbel_noise
 from twophase.training.schedule import EpochPlan, learning_rate, plan
 
 __all__ = ["Standing", "Trainer"]
@@ -40,8 +41,9 @@ class Standing:
     """What a run carries from epoch to epoch beside weights, optimiser and records."""
 
     epoch: int = 0
-    best: float = -1.0
-    """Validation accuracy of checkpoint ``best``; -1 if there is none yet."""
+    best: float | None = None
+    """Validation accuracy of checkpoint ``best``, less the price of its symbols where there is a router; None
+    if there is no such checkpoint yet."""
     learning: float = -1.0
     """Validation accuracy of checkpoint ``learning``."""
     aligned_in_a_row: int = 0
@@ -68,15 +70,16 @@ class Trainer:
         torch.set_num_threads(config.threads)
         self.train, self.validation = task.train.to(self.device), task.validation.to(self.device)
         self.model = _new_model(config, task).to(self.device)
-        self.mode: Mode = self.model.modes[0]
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.checkpoints = config.folder / "checkpoints"
         self.standing = Standing()
-        self.llr_reference = expected_mean_abs_llr(
-            self.mode.order, config.train_snr_low_db, config.train_snr_high_db
-        )
+        references = {
+            order: expected_mean_abs_llr(order, config.train_snr_low_db, config.train_snr_high_db)
+            for order in config.qam_orders
+        }
+        self.llr_references = [references[mode.order] for mode in self.model.modes]
 
     def restore(self) -> None:
         """Continue from checkpoint ``last``; a run that was stopped in its first epoch starts anew."""
@@ -97,28 +100,40 @@ class Trainer:
         whether the run was interrupted before it.
         """
         started = time.perf_counter()
-        config, model, mode = self.config, self.model, self.mode
+        config, model = self.config, self.model
         now = plan(config, number)
         generator = _epoch_generator(config.seed, number)
         if number in (1, config.last_learning_epoch + 1):
-            model.codebook(mode).relabel(config.labelling, config.seed)
+            for mode in _one_mode_per_codebook(model):
+                model.codebook(mode).relabel(config.labelling, config.seed)
         model.train()
         step_of = alignment_step if now.phase == "alignment" else learning_step
         order = torch.randperm(len(self.train), generator=generator)
         steps = len(self.train) // config.batch_size
+        turns = _turns(len(model.modes), config.modes_per_step, steps, generator)
         sums: dict[str, float] = defaultdict(float)
+        llr: dict[int, list[float]] = defaultdict(list)
+        latents: dict[int, torch.Tensor] = {}
         for index in range(steps):
             rate = learning_rate(config, (number - 1) * steps + index, config.epochs * steps)
             members = order[index * config.batch_size : (index + 1) * config.batch_size]
-            step = step_of(model, mode, self._batch(members, generator), config, now)
+            modes = [model.modes[turn] for turn in turns[index]]
+            step = step_of(model, modes, self._batch(members, now, generator), config, now)
             self._descend(step.loss, rate, number)
-            model.codebook(mode).count(step.hard.indices)
+            for turn, entry in zip(turns[index], step.passes, strict=True):
+                model.codebook(entry.mode).count(entry.hard.indices)
+                llr[turn].append(entry.llr.detach().abs().mean().item())
+                latents[entry.mode.codebook] = entry.latents.detach()
             _accumulate(sums, step, steps)
         revived = 0
         if now.phase == "learning" and number < config.last_learning_epoch:
-            revived = model.codebook(mode).revive(step.latents.detach().flatten(0, 1), generator)
+            for mode in _one_mode_per_codebook(model):
+                if mode.codebook in latents:
+                    found = latents[mode.codebook].flatten(0, 1)
+                    revived += model.codebook(mode).revive(found, generator)
         model.eval()
-        return self._record(now, rate, dict(sums), revived, started)
+        mean_llr = [sum(llr[turn]) / max(1, len(llr[turn])) for turn in range(len(model.modes))]
+        return self._record(now, rate, dict(sums), mean_llr, revived, started)
 
     def keep(self, record: EpochRecord) -> None:
         """Update checkpoints ``learning``, ``best`` and ``last`` and the early-stop count after an epoch."""
@@ -129,8 +144,10 @@ class Trainer:
             standing.learning = soft
             save_checkpoint(self.checkpoints, "learning", weights, _checkpoint_state(record))
         score = soft if self.config.method == "single-phase" else record.validation_accuracy_hard
+        if self.model.router is not None:
+            score -= self.config.lambda_rate * record.symbols_per_sample
         deployable = self.config.method == "single-phase" or record.hard_forward == 1
-        improved = deployable and score > standing.best
+        improved = deployable and (standing.best is None or score > standing.best)
         if improved:
             standing.best = score
             save_checkpoint(self.checkpoints, "best", weights, _checkpoint_state(record))
@@ -159,8 +176,8 @@ class Trainer:
         load_weights(model, checkpoint, self.checkpoints)
         return model.eval(), checkpoint.state
 
-    def _batch(self, members: torch.Tensor, generator: torch.Generator) -> Batch:
-        config = self.config
+    def _batch(self, members: torch.Tensor, now: EpochPlan, generator: torch.Generator) -> Batch:
+        config, modes = self.config, self.model.modes
         features = self.train.features[members.to(self.device)]
         if config.augmentation:
             features = self.task.augment(features, config.augmentation, generator)
@@ -171,8 +188,17 @@ class Trainer:
             features=features,
             labels=self.train.labels[members.to(self.device)],
             esn0_db=training_snr(len(members), config, generator).to(self.device),
-            noise=torch.randn(len(members), self.mode.symbols, 2, generator=generator).to(self.device),
+            noise=torch.randn(len(members), modes.max_symbols, 2, generator=generator).to(self.device),
+            gate_noise=self._gate_noise(len(members), now, generator),
         )
+
+    def _gate_noise(self, count: int, now: EpochPlan, generator: torch.Generator) -> torch.Tensor:
+        """Gumbel draws, and normal ones of the plan's deviation (noisy gating): (count, modes)."""
+        shape = (count, len(self.model.modes))
+        if self.model.router is None:
+            return torch.zeros(shape, device=self.device)
+        gate = now.router_noise * torch.randn(shape, generator=generator)
+        return (gumbel_noise(shape, generator) + gate).to(self.device)
 
     def _descend(self, loss: torch.Tensor, rate: float, epoch: int) -> None:
         if not torch.isfinite(loss):
@@ -186,15 +212,22 @@ class Trainer:
         self.optimizer.step()
 
     def _record(
-        self, now: EpochPlan, rate: float, sums: dict[str, float], revived: int, started: float
+        self,
+        now: EpochPlan,
+        rate: float,
+        sums: dict[str, float],
+        mean_llr: list[float],
+        revived: int,
+        started: float,
     ) -> EpochRecord:
-        config, model, mode = self.config, self.model, self.mode
-        train_hard = evaluate_hard(model, mode, self.train, config, 1)
-        train_soft = evaluate_soft(model, mode, self.train, config, 1, now.temperature)
-        hard = evaluate_hard(model, mode, self.validation, config, VALIDATION_REPEATS)
-        soft = evaluate_soft(model, mode, self.validation, config, VALIDATION_REPEATS, now.temperature)
-        vq_entropy, symbol_entropy = usage_entropies(model, mode, self.train)
-        correct, llr = sums.pop("correct"), sums.pop("llr")
+        config, model = self.config, self.model
+        train_hard = evaluate_hard(model, self.train, config, 1)
+        train_soft = evaluate_soft(model, self.train, config, 1, now.temperature)
+        hard = evaluate_hard(model, self.validation, config, VALIDATION_REPEATS)
+        soft = evaluate_soft(model, self.validation, config, VALIDATION_REPEATS, now.temperature)
+        vq_entropy, symbol_entropy = usage_entropies(model, self.train)
+        correct, router_entropy = sums.pop("correct"), sums.pop("router_entropy")
+        usage = list(zip(hard.mode_usage, model.modes, strict=True))
         return EpochRecord(
             epoch=now.epoch,
             phase=now.phase,
@@ -212,10 +245,12 @@ class Trainer:
             validation_loss_soft=soft.loss,
             vq_entropy=vq_entropy,
             symbol_entropy=symbol_entropy,
-            mean_abs_llr=llr,
+            mean_abs_llr=mean_llr,
             revived=revived,
-            bits_per_sample=mode.information_bits,
-            symbols_per_sample=mode.symbols,
+            mode_usage=list(hard.mode_usage),
+            router_entropy=router_entropy,
+            bits_per_sample=sum(share * mode.information_bits for share, mode in usage),
+            symbols_per_sample=sum(share * mode.symbols for share, mode in usage),
             seconds=time.perf_counter() - started,
         )
 
@@ -230,7 +265,39 @@ def _device(config: TrainConfig) -> torch.device:
 def _new_model(config: TrainConfig, task: Task) -> LinkModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return LinkModel(config.link, task.input_shape, len(task.classes), config.hidden, config.surrogate)
+        return LinkModel(
+            config.link,
+            task.input_shape,
+            len(task.classes),
+            config.hidden,
+            config.surrogate,
+            content_router=config.router == "content",
+            snr_range_db=(config.train_snr_low_db, config.train_snr_high_db),
+        )
+
+
+def _one_mode_per_codebook(model: LinkModel) -> list[Mode]:
+    """The first mode of each codebook, in their order."""
+    return list({mode.codebook: mode for mode in reversed(list(model.modes))}.values())[::-1]
+
+
+def _turns(modes: int, at_once: int, steps: int, generator: torch.Generator) -> list[list[int]]:
+    """Which modes each step runs: dealt from a shuffled deck, so that all come equally often."""
+    count = min(at_once, modes)
+    if count == modes:
+        return [list(range(modes))] * steps
+    turns: list[list[int]] = []
+    deck: list[int] = []
+    for _ in range(steps):
+        hand, deck = deck[:count], deck[count:]
+        if len(hand) < count:
+            # A new deck; what the hand holds already stays in it for a later step.
+            fresh = torch.randperm(modes, generator=generator).tolist()
+            drawn = [mode for mode in fresh if mode not in hand][: count - len(hand)]
+            deck = [mode for mode in fresh if mode not in drawn]
+            hand = hand + drawn
+        turns.append(sorted(hand))
+    return turns
 
 
 def _epoch_generator(seed: int, epoch: int) -> torch.Generator:
@@ -242,8 +309,8 @@ def _accumulate(sums: dict[str, float], step: Step, steps: int) -> None:
     sums["total"] += step.loss.item() / steps
     for name, term in step.terms.items():
         sums[name] += term.item() / steps
-    sums["correct"] += step.correct.float().mean().item() / steps
-    sums["llr"] += step.llr.detach().abs().mean().item() / steps
+    sums["correct"] += step.accuracy.item() / steps
+    sums["router_entropy"] += step.router_entropy.item() / steps
 
 
 def _checkpoint_state(record: EpochRecord) -> dict[str, Any]:

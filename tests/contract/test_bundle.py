@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import onnxruntime
 import pytest
 
 from tools.commands import run_command
-from twophase.link.bits import bits_to_symbols, label_bits, pad_bits
+from twophase.link.bits import bits_to_symbols, label_bits, pad_bits, symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.decode import codeword_log_posterior, hard_indices
 from twophase.link.demap import llr_exact
@@ -36,50 +37,83 @@ def features(digits_bundle: Path) -> np.ndarray:
         return np.asarray(data["input"])
 
 
-def test_transmitted_bits_and_symbols_are_the_manifests(digits_bundle: Path, features: np.ndarray) -> None:
-    manifest = load_manifest(digits_bundle, "bundle")
-    mode = manifest.modes[0]
-    sent = Transmitter(digits_bundle).send(features, 5.0)
-    table = label_bits(manifest.label_array(0))
-    bits = pad_bits(table[sent.indices].reshape(len(features), -1), mode.bits_per_symbol)
-    np.testing.assert_array_equal(sent.bits, bits)
-    np.testing.assert_array_equal(sent.symbols, bits_to_symbols(bits, mode.bits_per_symbol))
-    assert set(sent.bit_count) == {mode.channel_bits}
-    assert set(sent.symbol_count) == {mode.symbols}
+def test_transmitted_bits_and_symbols_are_the_manifests_in_every_mode(
+    digits_bundle: Path, features: np.ndarray
+) -> None:
+    manifest, transmitter = load_manifest(digits_bundle, "bundle"), Transmitter(digits_bundle)
+    for number, mode in enumerate(manifest.modes):
+        sent = transmitter.send(features, 5.0, number)
+        assert set(sent.mode) == {number}
+        table = label_bits(manifest.label_array(mode.codebook))
+        bits = table[sent.indices[:, : mode.tokens]].reshape(len(features), -1)
+        bits = pad_bits(bits, mode.bits_per_symbol)
+        np.testing.assert_array_equal(sent.bits[:, : mode.channel_bits], bits)
+        np.testing.assert_array_equal(
+            sent.symbols[:, : mode.symbols], bits_to_symbols(bits, mode.bits_per_symbol)
+        )
+        assert not sent.bits[:, mode.channel_bits :].any()
+        assert not sent.symbols[:, mode.symbols :].any()
+        assert (sent.indices[:, mode.tokens :] == -1).all()
+        assert set(sent.bit_count) == {mode.channel_bits}
+        assert set(sent.symbol_count) == {mode.symbols}
 
 
 @pytest.mark.parametrize("esn0_db", [-5.0, 5.0, 20.0])
 def test_posterior_of_the_graph_is_numpys(digits_bundle: Path, features: np.ndarray, esn0_db: float) -> None:
-    manifest = load_manifest(digits_bundle, "bundle")
-    mode, constellation = manifest.modes[0], qam(manifest.modes[0].order)
-    generator = np.random.default_rng(0)
-    sent = Transmitter(digits_bundle).send(features[:100], esn0_db)
-    noise_var = 10 ** (-esn0_db / 10)
-    draws = generator.standard_normal((2, *sent.symbols.shape)) * np.sqrt(noise_var / 2)
-    llr = llr_exact(constellation.modulate(sent.symbols) + draws[0] + 1j * draws[1], constellation, noise_var)
-    # The prior that training gives the receiver: running usage with a tenth of an even share.
-    prior = (np.asarray(manifest.usage[0]) + 0.1 / mode.codebook_size) / 1.1
-    information = llr[:, : mode.information_bits]
-    expected = codeword_log_posterior(information, label_bits(manifest.label_array(0)), np.log(prior))
+    manifest, transmitter = load_manifest(digits_bundle, "bundle"), Transmitter(digits_bundle)
     session = onnxruntime.InferenceSession(str(digits_bundle / "rx.onnx"))
-    inputs = {"llr": llr.astype(np.float32), "mode": sent.mode}
-    posterior, indices = session.run(["posterior", "indices"], inputs)
-    np.testing.assert_allclose(posterior, np.exp(expected), atol=2e-5)
-    clear = np.diff(np.sort(expected, axis=-1)[..., -2:], axis=-1)[..., 0] > 1e-3
-    np.testing.assert_array_equal(indices[clear], hard_indices(expected)[clear])
+    generator = np.random.default_rng(0)
+    noise_var = 10 ** (-esn0_db / 10)
+    for number, mode in enumerate(manifest.modes):
+        constellation = qam(mode.order)
+        symbols = transmitter.send(features[:60], esn0_db, number).symbols[:, : mode.symbols]
+        draws = generator.standard_normal((2, *symbols.shape)) * np.sqrt(noise_var / 2)
+        llr = llr_exact(constellation.modulate(symbols) + draws[0] + 1j * draws[1], constellation, noise_var)
+        # The prior that training gives the receiver: running usage with a tenth of an even share.
+        prior = (np.asarray(manifest.usage[mode.codebook]) + 0.1 / mode.codebook_size) / 1.1
+        information = llr[:, : mode.information_bits]
+        table = label_bits(manifest.label_array(mode.codebook))
+        expected = codeword_log_posterior(information, table, np.log(prior))
+        padded = np.pad(llr, ((0, 0), (0, manifest.modes.max_bits - llr.shape[1]))).astype(np.float32)
+        inputs = {"llr": padded, "mode": np.full(len(llr), number)}
+        posterior, indices = session.run(["posterior", "indices"], inputs)
+        used = posterior[:, : mode.tokens, : mode.codebook_size]
+        np.testing.assert_allclose(used, np.exp(expected), atol=2e-5)
+        assert posterior.sum() == pytest.approx(used.sum())
+        clear = np.diff(np.sort(expected, axis=-1)[..., -2:], axis=-1)[..., 0] > 1e-3
+        np.testing.assert_array_equal(indices[:, : mode.tokens][clear], hard_indices(expected)[clear])
+        assert (indices[:, mode.tokens :] == -1).all()
 
 
-def test_a_sample_is_received_alike_alone_and_in_a_batch(digits_bundle: Path, features: np.ndarray) -> None:
+def test_a_sample_travels_alike_alone_and_beside_others_in_any_mode(
+    digits_bundle: Path, features: np.ndarray
+) -> None:
     transmitter, receiver = Transmitter(digits_bundle), Receiver(digits_bundle)
-    sent = transmitter.send(features[:20], 5.0)
-    llr = 8.0 * sent.bits - 4.0
+    count = len(transmitter.manifest.modes)
+    modes = np.arange(2 * count) % count
+    snr_db = np.linspace(-5.0, 20.0, 2 * count)
+    sent = transmitter.send(features[: 2 * count], snr_db, modes)
+    llr = np.where(np.arange(sent.bits.shape[1]) < sent.bit_count[:, np.newaxis], 8.0 * sent.bits - 4.0, 0.0)
     together = receiver.receive(llr, sent.mode)
-    for row in range(20):
-        alone = transmitter.send(features[row], 5.0)
-        np.testing.assert_array_equal(alone.symbols[0], sent.symbols[row])
-        single = receiver.receive(llr[row], 0)
+    for row, mode in enumerate(modes):
+        alone = transmitter.send(features[row], snr_db[row], mode)
+        for entry in fields(alone):
+            np.testing.assert_array_equal(getattr(alone, entry.name)[0], getattr(sent, entry.name)[row])
+        single = receiver.receive(llr[row], mode)
         np.testing.assert_array_equal(single.indices[0], together.indices[row])
         np.testing.assert_allclose(single.logits[0], together.logits[row], rtol=1e-4, atol=1e-4)
+
+
+def test_both_ends_take_the_same_mode(digits_bundle: Path, features: np.ndarray) -> None:
+    """Without noise: by the table of the manifest, or by the header that tells it."""
+    transmitter, receiver = Transmitter(digits_bundle), Receiver(digits_bundle)
+    snr_db = np.linspace(-10.0, 25.0, len(features))
+    sent = transmitter.send(features, snr_db)
+    told = 16.0 * symbols_to_bits(np.maximum(sent.header, 0), 2) - 8.0 if sent.header.shape[1] else None
+    np.testing.assert_array_equal(receiver.mode_of(snr_db, told), sent.mode)
+    listed = {step["mode"] for step in receiver.manifest.provenance["export"]["modes"] if "mode" in step}
+    names = receiver.manifest.modes.names
+    assert told is not None or {names[mode] for mode in sent.mode} <= listed
 
 
 @pytest.mark.parametrize(
@@ -99,20 +133,33 @@ def test_the_transmitter_refuses_bad_input(
         Transmitter(digits_bundle).send(features_given, snr_db)
 
 
+def test_modes_that_the_link_does_not_have_are_refused(digits_bundle: Path) -> None:
+    transmitter, receiver = Transmitter(digits_bundle), Receiver(digits_bundle)
+    modes = transmitter.manifest.modes
+    for mode in (-1, len(modes), 0.5):
+        with pytest.raises(InputError, match="'mode' must"):
+            transmitter.send(np.zeros(64), 5.0, mode)
+        with pytest.raises(InputError, match="'mode' must"):
+            receiver.receive(np.zeros(modes.max_bits), mode)
+    with pytest.raises(InputError, match="'mode' must be one number or 2 numbers"):
+        transmitter.send(np.zeros((2, 64)), 5.0, np.zeros(3, dtype=int))
+
+
 @pytest.mark.parametrize(
-    ("llr", "mode", "message"),
+    ("rows", "extra", "value", "mode", "message"),
     [
-        (np.full(24, np.inf), 0, "'llr' must be finite"),
-        (np.zeros(23), 0, r"'llr' must have shape \(24,\)"),
-        (np.zeros(24), 1, r"'mode' must lie in 0..0, not 1"),
-        (np.zeros((2, 24)), np.zeros(3, dtype=int), "'mode' must be one number or 2 numbers"),
+        (1, 0, np.inf, 0, "'llr' must be finite"),
+        (1, -1, 0.0, 0, r"'llr' must have shape \("),
+        (2, 0, 0.0, [0, 0, 0], "'mode' must be one number or 2 numbers"),
     ],
 )
 def test_the_receiver_refuses_bad_input(
-    digits_bundle: Path, llr: np.ndarray, mode: int, message: str
+    digits_bundle: Path, rows: int, extra: int, value: float, mode: int | list[int], message: str
 ) -> None:
+    receiver = Receiver(digits_bundle)
+    llr = np.full((rows, receiver.manifest.modes.max_bits + extra), value)
     with pytest.raises(InputError, match=message):
-        Receiver(digits_bundle).receive(llr, mode)
+        receiver.receive(llr, mode)
 
 
 def test_the_edge_runtime_loads_nothing_heavy(digits_bundle: Path) -> None:

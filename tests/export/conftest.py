@@ -14,6 +14,7 @@ from onnx import ModelProto
 from torch.export import ExportedProgram
 
 from tools.tiny_run import (
+    CONTENT,
     FOUR_MODES,
     ONE_MODE,
     TinyReceiver,
@@ -50,9 +51,9 @@ class Frozen:
 def _frozen(name: str, spec: TinySpec) -> Frozen:
     torch.manual_seed(spec.seed)
     module, inputs = {
-        "tx.onnx": (TinyTransmitter(spec), feature_inputs()),
+        "tx.onnx": (TinyTransmitter(spec), feature_inputs(spec)),
         "rx.onnx": (TinyReceiver(spec), receiver_inputs(spec)),
-        "soft.onnx": (TinySoftTransmitter(spec, 0.7), feature_inputs()),
+        "soft.onnx": (TinySoftTransmitter(spec, 0.7), feature_inputs(spec)),
     }[name]
     manifest = run_manifest(spec, ("aligned",))
     program = export_program(module, inputs)
@@ -84,6 +85,18 @@ def four_soft() -> Frozen:
 
 
 @pytest.fixture(scope="session")
+def content_tx() -> Frozen:
+    """Transmitter with four modes, chosen by content."""
+    return _frozen("tx.onnx", CONTENT)
+
+
+@pytest.fixture(scope="session")
+def content_soft() -> Frozen:
+    """Soft transmitter with four modes, chosen by content."""
+    return _frozen("soft.onnx", CONTENT)
+
+
+@pytest.fixture(scope="session")
 def make_shared(
     tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Callable[[str, Callable[[Path], object]], Path]:
@@ -105,6 +118,12 @@ def make_shared(
 def four_run(make_shared: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A finished run with four modes and one reference."""
     return make_shared("four", lambda folder: build_run(folder, FOUR_MODES, references=("aligned",)))
+
+
+@pytest.fixture(scope="session")
+def content_run(make_shared: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A finished run with four modes that are chosen by content, and one reference."""
+    return make_shared("content", lambda folder: build_run(folder, CONTENT, references=("aligned",)))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,18 @@ from tools.tiny_run import (
     build_run,
 )
 from twophase.export.bundle import build_bundle
+from twophase.export.graph import GraphView
+from twophase.export.inputs import SPLIT_SNRS_DB
+from twophase.link.bits import symbols_to_bits
 from twophase.link.errors import ArtifactError, InputError, VerificationError
-from twophase.link.manifest import load_manifest
+from twophase.link.header import HeaderStep
+from twophase.link.manifest import load_manifest, write_manifest
+from twophase.link.routing import Routing, SnrTable
 from twophase.link.runtime import Receiver, SoftTransmitter, Transmitter
 
 RANDOM_INPUTS = 600
 GRAPHS = ("tx.onnx", "rx.onnx", "soft.onnx")
+OUTPUTS = ("mode", "indices", "bits", "symbols", "bit_count", "symbol_count")
 
 
 class WrongLabels(TinyTransmitter):
@@ -55,7 +61,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_everything_is_in_the_bundle_and_listed(bundle: Path, four_run: Path) -> None:
     manifest = load_manifest(bundle, "bundle")
-    tests = {f"test_data_set_0/input_{number}.pb" for number in range(2)}
+    tests = {f"test_data_set_0/input_{number}.pb" for number in range(3)}
     tests |= {f"test_data_set_0/output_{number}.pb" for number in range(6)}
     tests |= {f"test_data_set_1/input_{number}.pb" for number in range(2)}
     tests |= {f"test_data_set_1/output_{number}.pb" for number in range(3)}
@@ -74,14 +80,28 @@ def test_the_manifest_tells_what_was_proved(bundle: Path) -> None:
     record = load_manifest(bundle, "bundle").provenance["export"]
     assert record["proof"]["codewords"] == 48
     assert record["proof"]["random_inputs"] == RANDOM_INPUTS
-    assert record["compared"]["tx.onnx"]["samples"] == {"test split": 240, "random": RANDOM_INPUTS}
+    assert record["compared"]["tx.onnx"]["samples"] == {
+        "test split": 240,
+        "each mode": 160,
+        "random": RANDOM_INPUTS,
+    }
     # the others on a fifth of them; the receiver besides on three extremes in each of four modes
-    assert record["compared"]["soft.onnx"]["samples"] == {"test split": 240, "random": RANDOM_INPUTS // 5}
+    assert record["compared"]["soft.onnx"]["samples"] == {
+        "test split": 240,
+        "each mode": 160,
+        "random": RANDOM_INPUTS // 5,
+    }
     assert record["compared"]["rx.onnx"]["samples"] == {"random": 3 * 4 + RANDOM_INPUTS // 5}
     assert set(record["compared"]["tx.onnx"]["samples_of_mode"]) == {"0", "1", "2", "3"}
     counts = record["compared"]["tx.onnx"]["indices"]["torch and ONNX Runtime"]
     assert counts["compared"] > 0
     assert counts["different"] == counts["excused"]
+    modes = record["compared"]["soft.onnx"]["modes"]["all pairs of modes in one batch and samples alone"]
+    assert modes == {"compared": 64, "different": 0, "excused": 0}
+    assert record["proof"]["request_pairs"] == 20
+    assert record["proof"]["snr_points"] > 9
+    assert record["router"] == "trained"
+    assert [step["mode"] for step in record["modes"]] == ["8x4qam", "8x16qam", "16x4qam", "16x16qam"]
     packages = {"numpy", "onnx", "onnxruntime", "onnxscript", "torch", "twophase-link"}
     assert set(record["versions"]) == {"python"} | packages
 
@@ -92,10 +112,8 @@ def test_the_runtime_sends_and_receives_with_it(bundle: Path, four_run: Path) ->
     snr_db = np.linspace(-5.0, 25.0, len(features), dtype=np.float32)
     sent = Transmitter(bundle).send(features, snr_db)
     program = torch.export.load(four_run / "programs" / "tx.pt2").module()
-    wanted = program(torch.from_numpy(features), torch.from_numpy(snr_db))
-    for name, value in zip(
-        ("mode", "indices", "bits", "symbols", "bit_count", "symbol_count"), wanted, strict=True
-    ):
+    wanted = program(torch.from_numpy(features), torch.from_numpy(snr_db), torch.tensor([-1]))
+    for name, value in zip(OUTPUTS, wanted, strict=True):
         np.testing.assert_array_equal(getattr(sent, name), value.numpy())
     assert sorted(np.unique(sent.mode)) == [0, 1, 2, 3]
     llr = np.where(
@@ -120,14 +138,21 @@ def test_the_test_data_replays(bundle: Path, number: int, graph: str) -> None:
         tensors = [onnx.TensorProto.FromString(path.read_bytes()) for path in paths]
         return {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
 
-    session = onnxruntime.InferenceSession(bundle / graph, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(bundle / graph, options, providers=["CPUExecutionProvider"])
     inputs, outputs = read("input"), read("output")
-    assert list(inputs) == [value.name for value in session.get_inputs()]
+    taken = [*session.get_inputs(), *session.get_overridable_initializers()]
+    assert list(inputs) == [value.name for value in taken]
     assert list(outputs) == [value.name for value in session.get_outputs()]
     for name, value in zip(outputs, session.run(list(outputs), inputs), strict=True):
         np.testing.assert_array_equal(value, outputs[name])
     record = load_manifest(bundle, "bundle").provenance["export"]
     assert record["test_data"][folder.name] == graph
+    if graph == "tx.onnx":
+        # one sample is left to the router, and each mode is asked for
+        assert inputs["mode_request"].tolist() == [-1, 0, 1, 2, 3, -1, 0, 1]
+        assert outputs["mode"].tolist() == [0, 0, 1, 2, 3, 2, 0, 1]
 
 
 def test_another_process_in_another_folder_makes_the_same_bytes(
@@ -152,6 +177,71 @@ def test_another_process_in_another_folder_makes_the_same_bytes(
         assert str(tmp_path).encode() not in value
         assert str(four_run).encode() not in value
         assert b"tiny_run" not in value
+
+
+def test_a_link_with_a_content_router_tells_its_modes(content_run: Path, tmp_path: Path) -> None:
+    summary = build_bundle(content_run, tmp_path / "bundle", RANDOM_INPUTS, header="rm14")
+    manifest = load_manifest(tmp_path / "bundle", "bundle")
+    trained = load_manifest(content_run, "run").routing
+    assert manifest.routing == replace(trained, header=(HeaderStep(-10.0, "rm14"),))
+    record = manifest.provenance["export"]
+    assert [entry["esn0_db"] for entry in record["modes"]] == list(SPLIT_SNRS_DB)
+    assert {(entry["header"], entry["header_symbols"]) for entry in record["modes"]} == {("rm14", 8)}
+    assert all(sum(entry["shares"].values()) == pytest.approx(1.0) for entry in record["modes"])
+    assert record["proof"]["snr_points"] == 0
+    assert summary.proof.mode.scores
+    with np.load(tmp_path / "bundle" / "eval.npz") as split:
+        features = split["input"]
+    sender, receiver = Transmitter(tmp_path / "bundle"), Receiver(tmp_path / "bundle")
+    sent = sender.send(features, 15.0)
+    assert len(set(sent.mode)) > 1
+    told = 20.0 * symbols_to_bits(sent.header, 2) - 10.0
+    np.testing.assert_array_equal(receiver.mode_of(np.full(len(features), 15.0), told), sent.mode)
+    for mode in range(4):
+        assert (sender.send(features, 15.0, mode).mode == mode).all()
+        assert (SoftTransmitter(tmp_path / "bundle", "soft.onnx").send(features, 15.0, mode)[0] == mode).all()
+
+
+def test_the_table_replaces_a_content_router(content_run: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
+    out = tmp_path / "bundle"
+    build_bundle(content_run, out, RANDOM_INPUTS, 0, steps.append, router="table", hysteresis_db=1.5)
+    manifest, trained = load_manifest(out, "bundle"), load_manifest(content_run, "run").routing
+    assert manifest.routing == Routing("table", trained.table, 1.5, ())
+    assert manifest.provenance["export"]["router"] == "table"
+    for name in ("tx.onnx", "soft.onnx"):
+        view = GraphView(onnx.load(out / name))
+        assert view.sources(["mode"], shapes="none") == {"snr_db", "mode_request"}
+    with np.load(out / "eval.npz") as split:
+        features = split["input"]
+    program = torch.export.load(content_run / "programs" / "tx.pt2").module()
+    sender = Transmitter(out)
+    snr_db = np.linspace(-5.0, 25.0, len(features), dtype=np.float32)
+    for mode in range(4):
+        sent = sender.send(features, snr_db, mode)
+        wanted = program(torch.from_numpy(features), torch.from_numpy(snr_db), torch.tensor([mode]))
+        for name, value in zip(OUTPUTS, wanted, strict=True):
+            np.testing.assert_array_equal(getattr(sent, name), value.numpy())
+    sent = sender.send(features, snr_db)
+    np.testing.assert_array_equal(sent.mode, trained.table.choose(snr_db))
+    assert sent.header.shape == (len(features), 0)
+    assert Receiver(out).mode_of(snr_db).tolist() == sent.mode.tolist()
+    # the receivers are the same, byte for byte, whoever chooses the mode
+    build_bundle(content_run, tmp_path / "trained", 0)
+    assert (out / "rx.onnx").read_bytes() == (tmp_path / "trained" / "rx.onnx").read_bytes()
+
+
+def test_a_wrong_table_in_the_run_is_told(tmp_path: Path) -> None:
+    """The manifest promises other thresholds than the program has."""
+    run = build_run(tmp_path / "run", FOUR_MODES, references=("aligned",))
+    manifest = load_manifest(run, "run")
+    other = replace(manifest.routing, table=SnrTable((5.0, 9.0, 15.0), (0, 1, 2, 3)))
+    write_manifest(run, replace(manifest, routing=other), tuple(manifest.files))
+    with pytest.raises(VerificationError) as caught:
+        build_bundle(run, tmp_path / "bundle", 100)
+    told = "'mode' is 1 at 9.0 dB, where 2 is what the manifest's routing table gives"
+    assert {f"tx.onnx: {told}", f"soft.onnx: {told}"} <= set(caught.value.problems)
+    assert any(problem.startswith("tx.onnx: 'mode' is 1 at 9.") for problem in caught.value.problems)
 
 
 def test_a_wrong_transmitter_is_told_and_leaves_an_older_bundle_as_it_was(tmp_path: Path) -> None:
@@ -183,8 +273,10 @@ def test_chance_in_a_receiver_or_a_soft_transmitter_and_a_secret_mode_are_told(t
             return logits + 1e-9 * torch.rand_like(logits), *rest
 
     class Secretive(TinySoftTransmitter):
-        def forward(self, features: torch.Tensor, snr_db: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            mode, sent = super().forward(features, snr_db)
+        def forward(
+            self, features: torch.Tensor, snr_db: torch.Tensor, mode_request: torch.Tensor | None = None
+        ) -> tuple[torch.Tensor, ...]:
+            mode, sent = super().forward(features, snr_db, mode_request)
             rare = (features.flatten(1).amax(dim=1) > 1e6).to(torch.int64)
             return (mode + rare).clamp(max=0), sent + 1e-9 * torch.rand_like(sent)
 

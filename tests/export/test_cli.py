@@ -34,7 +34,8 @@ def test_help_answers_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
-    for word in ("--run", "--out", "--random-inputs", "--seed", "tp-export --run runs/digits --out link-v1"):
+    options = ("--run", "--out", "--random-inputs", "--seed", "--router", "--hysteresis-db", "--header")
+    for word in (*options, "tp-export --run runs/digits --out link-v1"):
         assert word in done.stdout
 
 
@@ -54,6 +55,50 @@ def test_unknown_options_and_wrong_values_are_refused(run: Path) -> None:
     assert_refused(
         run_command("tp-export", "--run", run, "--seed", "-1"), "'seed' must be at least 0, not -1"
     )
+
+
+@pytest.mark.parametrize(
+    ("link", "options", "parts"),
+    [
+        ("four", ["--router", "oracle"], ["--router", "trained", "table", "oracle"]),
+        ("bare", ["--router", "table"], ["'router' must be 'trained' for a link of one mode"]),
+        (
+            "four",
+            ["--router", "table", "--hysteresis-db", "-1"],
+            ["'hysteresis_db' must be finite and at least 0"],
+        ),
+        ("four", ["--router", "table", "--hysteresis-db", "wide"], ["--hysteresis-db", "wide"]),
+        ("four", ["--hysteresis-db", "1"], ["'hysteresis-db' must be left out for the router 'snr'"]),
+        ("four", ["--header", "rm14"], ["'header' must be 'auto' for the router 'snr': it sends no header"]),
+        (
+            "bare",
+            ["--header", "plain"],
+            ["'header' must be 'auto' for the router 'fixed': it sends no header"],
+        ),
+        ("content", ["--header", "turbo"], ["'header' must be one of plain, repeat2", "not 'turbo'"]),
+        (
+            "content",
+            ["--router", "table", "--header", "rm14"],
+            ["'header' must be 'auto' for the router 'table'"],
+        ),
+    ],
+)
+def test_a_routing_that_the_link_cannot_have_is_refused(
+    request: pytest.FixtureRequest, tmp_path: Path, link: str, options: list[str], parts: list[str]
+) -> None:
+    run = request.getfixturevalue(f"{link}_run")
+    out = tmp_path / "bundle"
+    # told before torch is loaded, whose absence would be told otherwise
+    (tmp_path / "torch.py").write_text("raise ImportError('too early')\n")
+    env = {"PYTHONPATH": str(tmp_path)}
+    assert_refused(run_command("tp-export", "--run", run, "--out", out, *options, env=env), *parts)
+    assert not out.exists()
+
+
+def a_header_too_few(run: Path) -> None:
+    value = json.loads((run / "link.json").read_text())
+    value["routing"]["router"] = "content"
+    (run / "link.json").write_text(json.dumps(value))
 
 
 def unfinished(run: Path) -> None:
@@ -78,7 +123,7 @@ def missing(run: Path) -> None:
 
 def other_version(run: Path) -> None:
     value = json.loads((run / "link.json").read_text())
-    (run / "link.json").write_text(json.dumps(value | {"version": 2}))
+    (run / "link.json").write_text(json.dumps(value | {"version": 3}))
 
 
 def other_kind(run: Path) -> None:
@@ -99,8 +144,9 @@ def labels_twice(run: Path) -> None:
         (altered, "tx.pt2' is altered"),
         (truncated, "rx.pt2' must have"),
         (missing, "eval.npz' is missing"),
-        (other_version, "must be of version 1, not 2"),
+        (other_version, "must be of version 2, not 3"),
         (other_kind, "must describe a run, not a 'bundle'"),
+        (a_header_too_few, "'header' must name a code for the router 'content'"),
         (labels_twice, "'labels[0]' must be a permutation of 0..7"),
     ],
 )

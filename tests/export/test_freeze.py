@@ -5,17 +5,33 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from onnx import ModelProto, TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
 from tools.mutate import node
-from tools.tiny_run import FOUR_MODES, export_program, run_manifest
+from tools.tiny_run import (
+    FOUR_MODES,
+    INPUT_SHAPE,
+    TinyTransmitter,
+    export_program,
+    feature_inputs,
+    run_manifest,
+)
 from twophase.export.freeze import IR_VERSION, OPSET, canonical, freeze, serialize
 from twophase.export.prove import check_interface
 from twophase.export.signature import signature_of
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import program_file
+
+
+def quiet_options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return options
 
 
 def test_the_files_of_a_bundle_follow_from_its_references() -> None:
@@ -37,7 +53,7 @@ def test_names_versions_and_the_batch_axis(four_tx, four_rx, four_soft) -> None:
             for value in (*model.graph.input, *model.graph.output, *model.graph.value_info)
             for axis in value.type.tensor_type.shape.dim
         }
-        assert axes == {"", "batch"}
+        assert axes == ({"", "batch"} if name == "rx.onnx" else {"", "batch", "requests"})
 
 
 def test_nothing_tells_where_a_graph_was_made(four_tx) -> None:
@@ -83,19 +99,53 @@ def test_a_program_with_another_number_of_tensors_is_refused(four_rx) -> None:
     with pytest.raises(ArtifactError) as caught:
         freeze("programs/tx.pt2", four_rx.program, signature_of("tx.onnx", four_rx.manifest))
     assert str(caught.value) == (
-        "'programs/tx.pt2' must take 2 and give 6 tensors (input, snr_db -> mode, indices, bits, symbols, "
-        "bit_count, symbol_count), not 2 and 3"
+        "'programs/tx.pt2' must take 3 and give 6 tensors (input, snr_db, mode_request -> mode, indices, "
+        "bits, symbols, bit_count, symbol_count), not 2 and 3"
     )
+
+
+def test_the_request_may_be_left_out_and_is_one_for_all_or_one_for_each(four_tx) -> None:
+    model = four_tx.model
+    session = onnxruntime.InferenceSession(
+        serialize(model), quiet_options(), providers=["CPUExecutionProvider"]
+    )
+    reference = ReferenceEvaluator(model)
+    assert [entry.name for entry in session.get_inputs()] == ["input", "snr_db"]
+    assert [entry.name for entry in session.get_overridable_initializers()] == ["mode_request"]
+    features = np.random.default_rng(0).standard_normal((5, *INPUT_SHAPE)).astype(np.float32)
+    feed = {"input": features, "snr_db": np.array([-3, 6, 11, 16, 25], dtype=np.float32)}
+    routed = [0, 1, 2, 3, 3]
+    for request, wanted in (
+        ({}, routed),
+        ({"mode_request": np.array([-1])}, routed),
+        ({"mode_request": np.array([2])}, [2] * 5),
+        ({"mode_request": np.array([1, -1, 0, -1, 2])}, [1, 1, 0, 3, 2]),
+    ):
+        assert session.run(["mode"], feed | request)[0].tolist() == wanted
+        assert reference.run(["mode"], feed | request)[0].tolist() == wanted
+
+
+def test_a_request_that_is_no_single_number_is_refused() -> None:
+    class PerSample(TinyTransmitter):
+        def forward(self, features, snr_db, mode_request):  # type: ignore[no-untyped-def, override]
+            return super().forward(features, snr_db, mode_request[:1])
+
+    inputs = (*feature_inputs(FOUR_MODES)[:2], torch.full((3,), -1))
+    program = export_program(PerSample(FOUR_MODES), inputs)
+    with pytest.raises(ArtifactError, match=r"'tx' must take 'mode_request' with shape \(1,\), not \(3,\)"):
+        freeze("tx", program, signature_of("tx.onnx", run_manifest(FOUR_MODES, ())))
 
 
 def test_an_operation_without_onnx_counterpart_is_told() -> None:
     class Odd(torch.nn.Module):
-        def forward(self, features: torch.Tensor, snr_db: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        def forward(
+            self, features: torch.Tensor, snr_db: torch.Tensor, mode_request: torch.Tensor
+        ) -> tuple[torch.Tensor, ...]:
             return snr_db.to(torch.int64), torch.linalg.svdvals(
                 features[..., None] + snr_db[:, None, None, None]
             )
 
-    program = export_program(Odd(), (torch.rand(4, 2, 3), torch.rand(4)))
+    program = export_program(Odd(), (torch.rand(4, 2, 3), torch.rand(4), torch.full((1,), -1)))
     with pytest.raises(ArtifactError, match=r"'odd' cannot be converted to ONNX: .+"):
         freeze("odd", program, signature_of("soft.onnx", run_manifest(FOUR_MODES, ("aligned",))))
 

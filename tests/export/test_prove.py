@@ -14,7 +14,6 @@ from onnx import ModelProto, TensorProto, helper
 from tools.mutate import constant, insert_before, insert_behind, node, only, producer, scalar, store
 from tools.tiny_run import ONE_MODE, TinyTransmitter, export_program, feature_inputs, run_manifest
 from twophase.export.freeze import freeze
-from twophase.export.mode import check_mode
 from twophase.export.prove import (
     RANDOM_OPERATORS,
     check_interface,
@@ -259,7 +258,7 @@ def test_gumbel_softmax_of_torch_is_found() -> None:
             return torch.argmax(F.gumbel_softmax(scores, tau=0.7, hard=True), dim=-1)
 
     manifest = run_manifest(ONE_MODE, ())
-    program = export_program(Sampled(ONE_MODE), feature_inputs())
+    program = export_program(Sampled(ONE_MODE), feature_inputs(ONE_MODE))
     model = freeze("tx", program, signature_of("tx.onnx", manifest))
     rejected(model, manifest, "RandomUniformLike ('node_rand_like') draws", "before the decision combines")
 
@@ -275,62 +274,6 @@ def test_an_operator_outside_the_standard_is_found(one_tx) -> None:
     model = one_tx.copy()
     model.graph.node.append(node("Gelu", ["input"], "stray", domain="com.microsoft"))
     assert check_operators(model) == ["Gelu ('node_stray') of 'com.microsoft' is no standard operator"]
-
-
-# --- the mode
-
-
-def mode_from_the_features(model: ModelProto) -> None:
-    limit = scalar(model, "limit", 1e6, np.float32)
-    peak = [node("ReduceMax", ["input", store(model, "axes_12", np.array([1, 2]))], "peak", keepdims=0)]
-    peak += [
-        node("Greater", ["peak", limit], "rare"),
-        node("Cast", ["rare"], "one_more", to=TensorProto.INT64),
-    ]
-    insert_behind(model, "mode", [*peak, node("Sub", ["mode_before", "one_more"], "mode")])
-
-
-def mode_from_a_count_of_features(model: ModelProto) -> None:
-    """No value of the features is read, only the shape of the list of those that are not zero."""
-    count = [node("NonZero", ["input"], "places"), node("Shape", ["places"], "count", start=1, end=2)]
-    many = scalar(model, "many", 10**9, np.int64)
-    count += [
-        node("Greater", ["count", many], "rare"),
-        node("Cast", ["rare"], "one_more", to=TensorProto.INT64),
-    ]
-    insert_behind(model, "mode", [*count, node("Sub", ["mode_before", "one_more"], "mode")])
-
-
-@pytest.mark.parametrize("mutate", [mode_from_the_features, mode_from_a_count_of_features])
-def test_a_mode_that_the_receiver_cannot_know_is_rejected(four_tx, four_soft, mutate: Mutation) -> None:
-    told = (
-        "'mode' is computed from 'input', which the receiver does not know: it must follow from 'snr_db' "
-        "alone, for no header tells the mode"
-    )
-    for frozen in (four_tx, four_soft):
-        assert check_mode(frozen.model) == []
-        model = frozen.copy()
-        mutate(model)
-        assert check_mode(model) == [told]
-    model = four_tx.copy()
-    mutate(model)
-    assert prove_hard(model, four_tx.manifest) == (None, [told])
-
-
-def test_the_shapes_of_the_inputs_may_make_the_mode(four_tx) -> None:
-    model = four_tx.copy()
-    size = [node("Shape", ["input"], "size", start=0, end=1)]
-    insert_behind(model, "mode", [*size, node("Expand", ["mode_before", "size"], "mode")])
-    assert check_mode(model) == []
-
-
-def test_a_graph_whose_mode_cannot_be_proved_is_told(four_soft) -> None:
-    model = four_soft.copy()
-    del model.graph.output[0]
-    assert check_mode(model) == ["output 'mode' is missing"]
-    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
-    (problem,) = check_mode(model)
-    assert problem.startswith("the graph does not type-check: ")
 
 
 # --- the cut and the table

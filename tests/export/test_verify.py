@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from tools.mutate import constant, insert_before, insert_behind, node, scalar, store
 from tools.tiny_run import FOUR_MODES, eval_split
 from twophase.export.compare import Tally
 from twophase.export.inputs import SPLIT_SNRS_DB
+from twophase.export.mode import check_mode
 from twophase.export.prove import prove_hard
 from twophase.export.verify import verify_receiver, verify_soft, verify_transmitter
 
@@ -20,19 +21,75 @@ TORCH = "torch and ONNX Runtime differ in"
 def verify_tx(tx, model: ModelProto, random_inputs: int = 3000) -> Tally:
     proof, problems = prove_hard(tx.model, tx.manifest)
     assert proof is not None, problems
-    return verify_transmitter(tx.program, model, proof.searches, tx.manifest, FEATURES, random_inputs, 0)
+    return verify_transmitter(tx.program, model, proof, tx.manifest, FEATURES, random_inputs, 0)
 
 
 def test_program_and_graph_of_the_transmitter_agree(four_tx) -> None:
     tally = verify_tx(four_tx, four_tx.model)
     assert tally.failures == {}
-    assert tally.samples == {"test split": len(SPLIT_SNRS_DB) * len(FEATURES), "random": 3000}
+    split, each = len(SPLIT_SNRS_DB) * len(FEATURES), 4 * len(FEATURES)
+    assert tally.samples == {"test split": split, "each mode": each, "random": 3000}
     assert sorted(tally.samples_of_mode) == [0, 1, 2, 3]
     assert sum(tally.samples_of_mode.values()) == sum(tally.samples.values())
     tokens = sum(count * FOUR_MODES.modes[mode].tokens for mode, count in tally.samples_of_mode.items())
     assert tally.counts["torch and ONNX Runtime"].compared == tokens
     assert tally.counts["float64 search and ONNX Runtime"].compared == tokens
     assert tally.different == tally.excused
+    # routed samples and those of each mode, alone, in sevens, in another order; sixteen pairs of modes
+    assert {what: count.compared for what, count in tally.mode_counts.items()} == {
+        "torch and ONNX Runtime": split + each + 3000,
+        "batches of 1 and of 540": 5 * 540,
+        "batches of 7 and of 540": 5 * 540,
+        "a batch in another order and the batch": 5 * 540,
+        "two modes side by side and samples alone": 16 * 2,
+        "all pairs of modes in one batch and samples alone": 2 * 16 * 2,
+    }
+    # each SNR of the split is in one step of the table
+    assert tally.usage == {
+        -5.0: {0: 40},
+        0.0: {0: 40},
+        5.0: {1: 40},
+        10.0: {2: 40},
+        15.0: {3: 40},
+        20.0: {3: 40},
+    }
+
+
+def test_program_and_graph_of_a_content_router_agree(content_tx, content_soft) -> None:
+    tally = verify_tx(content_tx, content_tx.model)
+    assert tally.failures == {}
+    assert tally.different == tally.excused
+    assert sorted(tally.samples_of_mode) == [0, 1, 2, 3]
+    assert list(tally.usage) == list(SPLIT_SNRS_DB)
+    assert all(sum(counts.values()) == len(FEATURES) for counts in tally.usage.values())
+    # the content decides: one SNR, several modes
+    assert max(len(counts) for counts in tally.usage.values()) > 1
+    proof, _ = check_mode(content_soft.model, content_soft.manifest)
+    manifest = content_soft.manifest
+    tally = verify_soft(
+        "soft.onnx", content_soft.program, content_soft.model, proof, manifest, FEATURES, 500, 0
+    )
+    assert tally.failures == {}
+
+
+def test_an_altered_router_is_found(content_tx) -> None:
+    model = content_tx.copy()
+    store(model, "router.bias", constant(model, "router.bias") + np.float32([0.0, 0.1, 0.0, 0.0]))
+    failures = verify_tx(content_tx, model).failures
+    assert list(failures) == [f"{TORCH} 'mode'"]
+    assert ", margin " in failures[f"{TORCH} 'mode'"]
+
+
+def test_a_router_at_a_tie_may_go_either_way_and_is_counted(content_tx) -> None:
+    """Scores within rounding of one another, over a table that lets the batch decide between them."""
+    model = content_tx.copy()
+    store(model, "router.weight", np.zeros((4, 7), dtype=np.float32))
+    store(model, "router.bias", np.array([1.0, 1.0, -5.0, -5.0], dtype=np.float32))
+    program_side = verify_tx(content_tx, model, 0)
+    count = program_side.mode_counts["torch and ONNX Runtime"]
+    # torch's own router chooses otherwise: where it is not mode 0, the tie excuses what differs
+    assert 0 < count.different == count.excused
+    assert program_side.failures == {}
 
 
 def test_an_altered_encoder_is_found(four_tx) -> None:
@@ -65,7 +122,24 @@ def test_a_result_that_depends_on_the_batch_is_found(four_tx) -> None:
     centre += [node("Sub", ["input", "mean"], "centred")]
     insert_before(model, reader, list(reader.input).index("input"), centre)
     failures = verify_tx(four_tx, model).failures
-    assert "a sample alone and in its batch differ in 'indices'" in failures
+    assert "batches of 1 and of 540 differ in 'indices'" in failures
+    assert "batches of 7 and of 540 differ in 'indices'" in failures
+
+
+def test_a_neighbour_in_another_mode_that_matters_is_found(four_tx) -> None:
+    """Wrong only if the batch begins in mode 0 and ends in mode 3, which no batch of one mode does."""
+    model = four_tx.copy()
+    ends = []
+    for name, row, mode in (("first", 0, 0), ("last", -1, 3)):
+        ends += [node("Gather", ["mode", store(model, f"{name}_row", np.array([row]))], name, axis=0)]
+        ends += [node("Equal", [name, scalar(model, f"{name}_mode", mode, np.int64)], f"{name}_so")]
+    ends += [
+        node("And", ["first_so", "last_so"], "both"),
+        node("Cast", ["both"], "one", to=TensorProto.INT64),
+    ]
+    insert_behind(model, "symbol_count", [*ends, node("Add", ["symbol_count_before", "one"], "symbol_count")])
+    failures = verify_tx(four_tx, model, 0).failures
+    assert "two modes side by side and samples alone differ in 'symbol_count'" in failures
 
 
 def test_a_position_in_the_batch_that_matters_is_found(four_tx) -> None:
@@ -91,7 +165,7 @@ def test_a_graph_that_cannot_run_is_a_failure_and_not_a_crash(four_tx) -> None:
 
 def test_without_searches_nothing_is_excused(one_tx) -> None:
     features = FEATURES
-    tally = verify_transmitter(one_tx.program, one_tx.model, (), one_tx.manifest, features, 500, 0)
+    tally = verify_transmitter(one_tx.program, one_tx.model, None, one_tx.manifest, features, 500, 0)
     assert tally.excused == 0
     assert "float64 search and ONNX Runtime" not in tally.counts
 
@@ -101,7 +175,12 @@ def test_program_and_graph_of_the_receiver_agree(four_rx) -> None:
     assert tally.failures == {}
     # all zero and at either bound in each mode, then the random ones
     assert tally.samples == {"random": 3 * 4 + 2500}
-    assert tally.largest_error < 1e-5
+    assert 0.0 < tally.largest_error < 1e-5
+    assert tally.largest_batch_error < 1e-6
+    assert (
+        tally.counts["all pairs of modes in one batch and samples alone"].compared
+        == 2 * 4 * (3 + 3 + 2 + 2) * 2
+    )
 
 
 def test_an_altered_receiver_is_found(four_rx) -> None:
@@ -120,14 +199,16 @@ def test_logits_that_are_not_finite_are_found(four_rx, value: float) -> None:
 
 
 def test_program_and_graph_of_the_soft_transmitter_agree(four_soft) -> None:
-    tally = verify_soft("soft.onnx", four_soft.program, four_soft.model, four_soft.manifest, FEATURES, 500, 0)
+    model, manifest = four_soft.model, four_soft.manifest
+    tally = verify_soft("soft.onnx", four_soft.program, model, None, manifest, FEATURES, 500, 0)
     assert tally.failures == {}
-    assert tally.samples == {"test split": len(SPLIT_SNRS_DB) * len(FEATURES), "random": 500}
+    split, each = len(SPLIT_SNRS_DB) * len(FEATURES), 4 * len(FEATURES)
+    assert tally.samples == {"test split": split, "each mode": each, "random": 500}
 
 
 def test_altered_soft_symbols_are_found(four_soft) -> None:
     model = four_soft.copy()
     gain = scalar(model, "gain", 1.01, np.float32)
     insert_behind(model, "symbols_iq", [node("Mul", ["symbols_iq_before", gain], "symbols_iq")])
-    tally = verify_soft("soft.onnx", four_soft.program, model, four_soft.manifest, FEATURES, 100, 0)
+    tally = verify_soft("soft.onnx", four_soft.program, model, None, four_soft.manifest, FEATURES, 100, 0)
     assert list(tally.failures) == [f"{TORCH} 'symbols_iq'"]

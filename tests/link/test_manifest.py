@@ -10,6 +10,7 @@ from twophase.link import manifest
 from twophase.link.config import LinkConfig
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import sha256_of
+from twophase.link.header import HeaderStep
 from twophase.link.manifest import (
     CONVENTIONS,
     MANIFEST_NAME,
@@ -20,6 +21,7 @@ from twophase.link.manifest import (
     program_file,
     write_manifest,
 )
+from twophase.link.routing import Routing, SnrTable, fixed_routing
 
 FILES = {
     "tx.onnx": b"transmitter",
@@ -39,6 +41,12 @@ def example():
         classes=("zero", "größer"),
         input_shape=(8, 8),
         link=link,
+        routing=Routing(
+            router="content",
+            table=SnrTable((-1.25, 7.5), (2, 0, 3)),
+            hysteresis_db=0.0,
+            header=(HeaderStep(-10.0, "repeat4"), HeaderStep(6.5, "plain")),
+        ),
         codebooks=tuple(
             tuple(map(tuple, rng.normal(size=(size, 2)).tolist())) for size in link.codebook_sizes
         ),
@@ -111,6 +119,37 @@ def test_modes_follow_from_the_link_and_are_written_for_the_reader(folder):
     assert (written["format"], written["version"]) == ("twophase-link", VERSION)
 
 
+def test_modes_of_one_name_are_told_apart_for_the_reader(folder):
+    link = LinkConfig(codebook_sizes=(4, 4), tokens=(3, 2), qam_orders=(4,), embedding_dim=2)
+    twice = {name: (getattr(example(), name)[0],) * 2 for name in ("codebooks", "labels", "usage")}
+    write_manifest(folder, replace(example(), link=link, routing=fixed_routing(), **twice), tuple(FILES))
+    written = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    assert [mode["name"] for mode in written["modes"]] == ["4x4qam#0", "4x4qam#1"]
+
+
+def test_the_routing_is_readable_as_it_stands(folder):
+    written = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    assert written["routing"] == {
+        "router": "content",
+        "table": {"thresholds_db": [-1.25, 7.5], "modes": [2, 0, 3]},
+        "hysteresis_db": 0.0,
+        "header": [{"from_db": -10.0, "code": "repeat4"}, {"from_db": 6.5, "code": "plain"}],
+    }
+    assert {"mode", "header"} <= written["conventions"].keys()
+
+
+def test_the_header_is_made_for_the_modes_of_the_link(folder):
+    header = load_manifest(folder, "bundle").header
+    assert (header.modes_count, header.max_symbols) == (4, 4)
+    assert header.symbol_count([0.0, 10.0]).tolist() == [4, 1]
+    assert replace(example(), routing=fixed_routing()).header.max_symbols == 0
+
+
+def test_a_routing_must_fit_the_modes():
+    with pytest.raises(InputError, match=r"'routing\.table\.modes' must lie in 0\.\.3, not 4"):
+        replace(example(), routing=Routing("snr", SnrTable((0.0,), (0, 4)), 0.0, ()))
+
+
 def test_same_content_same_bytes(folder):
     first = (folder / MANIFEST_NAME).read_bytes()
     write_manifest(folder, example(), tuple(reversed(FILES)))
@@ -150,8 +189,8 @@ def test_one_altered_byte_is_found(folder, name):
 
 
 def test_another_version_is_refused_with_both_numbers(folder):
-    edit(folder, lambda value: value.update(version=2))
-    assert "must be of version 1, not 2" in refusal(folder)
+    edit(folder, lambda value: value.update(version=1))
+    assert "must be of version 2, not 1" in refusal(folder)
 
 
 def test_a_run_is_no_bundle(folder):
@@ -188,7 +227,7 @@ def test_a_missing_entry_is_named(folder, name):
 
 
 @pytest.mark.parametrize("wrong", [None, 7, "text", [1], {"a": 1}], ids=repr)
-@pytest.mark.parametrize("name", ["link", "labels", "references", "files", "codebooks", "usage"])
+@pytest.mark.parametrize("name", ["link", "routing", "labels", "references", "files", "codebooks", "usage"])
 def test_an_entry_of_another_form_is_refused(folder, name, wrong):
     edit(folder, lambda value: value.update({name: wrong}))
     assert "altered" in refusal(folder)
@@ -208,6 +247,9 @@ def test_an_entry_of_another_form_is_refused(folder, name, wrong):
         lambda value: value["codebooks"][1][2].pop(),
         lambda value: value["codebooks"].pop(),
         lambda value: value["usage"][1].append(0.0),
+        lambda value: value["routing"].pop("table"),
+        lambda value: value["routing"]["table"]["thresholds_db"].pop(),
+        lambda value: value["routing"]["header"].reverse(),
         lambda value: value["files"]["tx.onnx"].pop("sha256"),
         lambda value: value["files"].update({"tx.onnx": 3}),
     ],
@@ -269,6 +311,19 @@ def test_an_entry_of_the_wrong_type_is_refused_though_the_digest_is_right(folder
             lambda value: value["codebooks"].append([[0.0]]),
             "'codebooks' must hold 2 entries, one per codebook",
         ),
+        (
+            lambda value: value["routing"]["table"]["modes"].__setitem__(2, 4),
+            "'routing.table.modes' must lie in 0..3, not 4",
+        ),
+        (
+            lambda value: value["routing"]["header"][0].update(code="rm13"),
+            "'code' must be one of plain, repeat2,",
+        ),
+        (
+            lambda value: value["routing"].update(header=[]),
+            "'header' must name a code for the router 'content'",
+        ),
+        (lambda value: value["routing"].update(router="x"), "'routing.router' must be one of 'fixed', 'con"),
         (lambda value: value["usage"].pop(), "'usage' must hold 2 entries, one per codebook, not 1"),
         (
             lambda value: value["labels"][0].__setitem__(1, 1.0),

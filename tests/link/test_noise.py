@@ -11,6 +11,8 @@ from twophase.link.noise import (
     ebn0_db_to_esn0_db,
     esn0_db_to_ebn0_db,
     esn0_db_to_noise_var,
+    esn0_float32,
+    is_float32,
     noise_var_to_esn0_db,
     snr_grid,
 )
@@ -71,6 +73,34 @@ def test_a_ratio_that_gives_no_noise_variance_is_refused(value):
 def test_energies_variances_and_bits_must_be_positive(name, call, value):
     with pytest.raises(InputError, match=f"'{name}' must be (positive|finite)"):
         call(value)
+
+
+def test_an_snr_becomes_what_a_graph_takes():
+    for value in (3, 2.5, [1, 2], np.array([[0.1]]), np.float16(1.5), np.zeros(0)):
+        single = esn0_float32(value)
+        assert (single.dtype, single.shape) == (np.float32, np.shape(value))
+        np.testing.assert_array_equal(single, np.asarray(value).astype(np.float32))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, [0, -math.inf], 1e39, "ten", None, 1j, True])
+def test_what_is_no_snr_for_a_graph_is_refused(value):
+    with pytest.raises(InputError, match=r"'snr_db' must be (finite|real numbers)"):
+        esn0_float32(value)
+
+
+@SETTINGS
+@given(st.floats(width=32))
+def test_every_finite_float32_is_one_and_its_float64_neighbours_are_not(value):
+    assert is_float32(value) == math.isfinite(value)
+    if math.isfinite(value):
+        assert not is_float32(math.nextafter(value, math.inf))
+        assert not is_float32(math.nextafter(value, -math.inf))
+
+
+def test_numbers_beyond_float32_and_what_json_cannot_hold_are_none():
+    assert not any(map(is_float32, (0.1, 1e39, -1e300, 10**400, 2**24 + 1)))
+    assert not any(map(is_float32, (np.float32(1), True, "1", None)))
+    assert all(map(is_float32, (-1.25, 3, np.float64(0.5))))
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,45 @@ def test_noise_and_gain_have_the_stated_energy(name) -> None:
         assert np.array_equal(air.gains, np.ones(count))
 
 
+def test_block_fading_holds_one_gain_for_a_row() -> None:
+    rows, width, esn0_db = 40_000, 5, 3.0
+    air = FlatChannel("rayleigh", esn0_db, np.random.default_rng(7), "sample")
+    received = air.propagate(np.ones((rows, width)))
+    assert np.array_equal(air.gains, np.repeat(air.gains[:, :1], width, axis=1))
+    gain = air.gains[:, 0]
+    # |h|^2 is exponential of mean 1 and variance 1; 5 sigma each, independent from row to row.
+    assert np.mean(np.abs(gain) ** 2) == pytest.approx(1.0, abs=5 / math.sqrt(rows))
+    assert np.mean(np.abs(gain) ** 2 > 1) == pytest.approx(math.exp(-1), abs=2.5 / math.sqrt(rows))
+    assert abs(np.mean(gain[1:] * np.conj(gain[:-1]))) < 5 / math.sqrt(rows)
+    # The noise is drawn symbol by symbol all the same.
+    noise = received - air.gains
+    assert np.mean(np.abs(noise) ** 2) == pytest.approx(10**-0.3, rel=5 / math.sqrt(rows * width))
+    assert abs(np.mean(noise[:, 1:] * np.conj(noise[:, :-1]))) < 5 * 10**-0.3 / math.sqrt(rows * (width - 1))
+
+
+def test_one_symbol_a_row_fades_alike() -> None:
+    symbols = qam(16).points[:, np.newaxis]
+    each, row = (
+        FlatChannel("rayleigh", 3.0, np.random.default_rng(1), name).propagate(symbols)
+        for name in ("symbol", "sample")
+    )
+    assert np.array_equal(each, row)
+
+
+def test_block_fading_has_the_mean_bit_error_rate_of_fading() -> None:
+    rng = np.random.default_rng(12)
+    constellation, esn0_db = qam(16), 12.0
+    sent = rng.integers(0, 16, (30_000, 6))
+    air = FlatChannel("rayleigh", esn0_db, rng, "sample")
+    decided = hard_decisions(air.propagate(constellation.modulate(sent)), constellation, air.gains)
+    wrong = (symbols_to_bits(sent, 4) != symbols_to_bits(decided, 4)).mean(axis=1)
+    expected = float(qam_ber(16, esn0_db, "rayleigh"))
+    # The row is the unit, for its bits err together.  4.5 sigma: a false alarm in 7e-6 of all seeds.
+    assert abs(wrong.mean() - expected) < 4.5 * wrong.std() / math.sqrt(len(wrong))
+    # Intervals for independent bits would be half as long as they should be.
+    assert wrong.std() > 1.8 * math.sqrt(expected * (1 - expected) / 24)
+
+
 def test_replay_uses_the_same_air() -> None:
     air = FlatChannel("rayleigh", 6.0, np.random.default_rng(2))
     symbols = qam(16).points.reshape(4, 4)
@@ -90,6 +129,11 @@ def test_replay_uses_the_same_air() -> None:
 def test_bad_channels_are_named(name, esn0_db, argument) -> None:
     with pytest.raises(InputError, match=f"'{argument}' must"):
         FlatChannel(name, esn0_db, np.random.default_rng(0))
+
+
+def test_an_unknown_coherence_is_named() -> None:
+    with pytest.raises(InputError, match="'coherence' must"):
+        FlatChannel("rayleigh", 3.0, np.random.default_rng(0), "frame")
 
 
 # At least 200 errors are expected.  16 comparisons at 4.5 sigma: a false alarm in 1e-4 of all seeds.

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.tiny_bundle import write_tiny_bundle
+from tools.tiny_bundle import ONE_MODE, write_tiny_bundle
 from twophase.link.errors import ArtifactError
 from twophase.link.files import sha256_of
 from twophase.sim.cli import _newest_bundle, main
@@ -59,6 +59,7 @@ def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Pat
         "report.csv",
         "report.html",
         "report.json",
+        "usage.png",
     ]
     report = json.loads((folder / "report.json").read_text())
     assert (report["verdict"], report["remarks"]) == ("PASS", [])
@@ -109,7 +110,7 @@ def test_an_unreadable_run_is_one_line(tmp_path: Path, monkeypatch, capsys) -> N
 def test_a_surrogate_that_is_not_aligned_is_remarked_after_the_verdict(
     bundle: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr("twophase.sim.results.remarks_on", lambda points, tolerance: ["not aligned"])
+    monkeypatch.setattr("twophase.sim.record.remarks_on", lambda points, tolerance: ["not aligned"])
     assert main(["--bundle", str(bundle), "--out", str(tmp_path), *QUICK]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-3].startswith("verdict: PASS")
@@ -184,6 +185,21 @@ def test_other_data_channel_and_demapper(bundle: Path, tmp_path: Path, capsys) -
         (["--channel", "rice"], "rice"),
         (["--demapper", "none"], "none"),
         (["--frequency", "5"], "frequency"),
+        (["--header", "none"], "none"),
+        (["--coherence", "frame"], "frame"),
+        (["--coherence", "sample"], "'coherence' must be 'symbol' on AWGN, which does not fade"),
+        (["--mode", "8x8qam"], "'mode' must be one of 4x4qam, 4x16qam, 16x4qam, 16x16qam, or 0..3"),
+        (["--mode", "4"], "'mode' must be one of 4x4qam"),
+        (["--mode", "-1"], "-1"),
+        (["--mode", ""], "'mode' must be one of 4x4qam"),
+        (["--mode", "4x4qam", "--modes-report"], "'mode' must be left to the router with --modes-report"),
+        (["--router-snr-error"], "'router_snr_error' must be BIAS or BIAS JITTER, in dB, not []"),
+        (["--router-snr-error", "1", "2", "3"], "'router_snr_error' must be BIAS or BIAS JITTER"),
+        (["--router-snr-error", "much"], "much"),
+        (["--router-snr-error", "nan"], "'router_snr_error' must have a finite bias"),
+        (["--router-snr-error", "1e39"], "'snr_db' must be finite"),
+        (["--router-snr-error", "0", "-1"], "have a jitter that is finite and not negative, not -1.0"),
+        (["--router-snr-error-at", "receiver"], "receiver"),
         (["--bundle", "{tmp}/absent"], "no bundle is there"),
         (["--bundle", "{tmp}"], "is no finished bundle: 'link.json' is missing"),
         (["--data", "{tmp}/absent.npz"], "absent.npz' is missing"),
@@ -213,6 +229,96 @@ def test_bad_input_is_one_line_and_status_2(words, message, bundle: Path, tmp_pa
     assert captured.err.count("\n") == 1
     assert message in captured.err
     assert {path.name for path in tmp_path.iterdir()} == held
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--mode", "8x8qam"),
+        ("--mode", "1", "--modes-report"),
+        ("--header", "none"),
+        ("--coherence", "sample"),
+        ("--known-snr", "block"),
+        ("--channel", "rayleigh", "--known-snr", "block"),
+        ("--router-snr-error", "1", "2", "3"),
+        ("--router-snr-error", "0", "-2"),
+        ("--router-snr-error-at", "receiver"),
+    ],
+)
+def test_bad_signalling_is_refused_from_the_outside(words, bundle: Path, tmp_path: Path) -> None:
+    result = _run("--bundle", str(bundle), "--out", "sim", *words, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("tp-sim: error: ")
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def _report(out: Path) -> dict:
+    return json.loads((out / "report.json").read_text())
+
+
+def test_every_option_of_the_signalling_is_in_the_report_and_its_command(
+    content_bundle: Path, tmp_path: Path, capsys
+) -> None:
+    words = ["--bundle", str(content_bundle), "--snr", "4:2:6", "--trials", "1", "--modes-report"]
+    words += ["--channel", "rayleigh", "--coherence", "sample", "--router-snr-error", "-1.5", "0.5"]
+    words += ["--router-snr-error-at", "both", "--out", str(tmp_path)]
+    assert main(words) in (0, 1)
+    printed = capsys.readouterr().out
+    assert "Rayleigh block fading" in printed
+    assert "Es/N0  4x4qam  4x16qam  16x4qam  16x16qam  payload  header  symbols  mode errors" in printed
+    assert "best fixed: " in printed
+    report = _report(tmp_path)
+    assert (report["router"], report["header"], report["mode"]) == ("content", "coded", None)
+    assert report["router_snr_error"] == {"bias_db": -1.5, "jitter_db": 0.5, "at": "both"}
+    assert (report["coherence"], report["known_snr"]) == ("sample", "block")
+    assert report["signalling"] in printed
+    assert report["estimates"] == (
+        "error of the estimated Es/N0 of each block: -1.5 dB at both ends; "
+        "0.5 dB standard deviation, shared by both ends"
+    )
+    assert [entry["mode"] for entry in report["modes"]] == ["4x4qam", "4x16qam", "16x4qam", "16x16qam"]
+    assert all(0 < point["header_error_rate"] < 1 for point in report["points"])
+    assert {path.name for path in tmp_path.iterdir()} >= {"usage.png", "modes.png"}
+    before = (tmp_path / "report.json").read_bytes()
+    again = shlex.split(report["command"])
+    assert again[0] == "tp-sim"
+    main(again[1:])
+    assert (tmp_path / "report.json").read_bytes() == before
+
+
+def test_the_modes_of_a_report_are_runs_of_each_mode(bundle: Path, tmp_path: Path) -> None:
+    common = ["--bundle", str(bundle), "--snr", "3", "--trials", "2", "--seed", "5"]
+    main([*common, "--modes-report", "--out", str(tmp_path / "all")])
+    for entry in _report(tmp_path / "all")["modes"]:
+        main([*common, "--mode", entry["mode"], "--out", str(tmp_path / "one")])
+        report = _report(tmp_path / "one")
+        assert report["mode"] == entry["mode"]
+        assert report["points"][0]["accuracy_hard"] == entry["points"][0]["accuracy"]
+        assert report["points"][0]["symbols_per_sample"] == entry["symbols"]
+        assert report["signalling"].startswith(f"mode {entry['mode']} for every sample")
+        assert not (tmp_path / "one" / "usage.png").exists()
+
+
+def test_an_ideal_header_is_said_plainly(content_bundle: Path, tmp_path: Path, capsys) -> None:
+    words = ["--bundle", str(content_bundle), "--snr", "12", "--trials", "2", "--out", str(tmp_path)]
+    main([*words, "--header", "ideal"])
+    assert "remark: the receiver was told the mode free of charge" in capsys.readouterr().out
+    assert "no header symbol is sent or counted" in (tmp_path / "report.html").read_text()
+    assert _report(tmp_path)["points"][0]["header_error_rate"] is None
+    main(words)
+    assert "free of charge" not in capsys.readouterr().out
+
+
+def test_one_mode_is_reported_as_such(tmp_path: Path, capsys) -> None:
+    folder = write_tiny_bundle(tmp_path / "runs" / "one" / "bundle", link=ONE_MODE)
+    assert main(["--bundle", str(folder), *QUICK]) == 0
+    printed = capsys.readouterr().out
+    assert "mode errors" not in printed
+    assert "one mode, nothing to choose or to tell" in printed
+    out = tmp_path / "runs" / "one" / "sim"
+    assert not (out / "usage.png").exists()
+    assert "<h2>Modes</h2>" not in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["rx.onnx", "eval.npz"])
@@ -250,7 +356,9 @@ def test_help_is_quick_because_it_imports_nothing_heavy(tmp_path: Path) -> None:
     assert result.returncode == 0
     assert result.stderr == "[]\n"
     assert "tp-sim --snr -5:2.5:20 --channel rayleigh" in result.stdout
-    for option in ("snr", "channel", "demapper", "trials", "seed", "bundle", "data", "out", "tolerance"):
+    options = "snr channel coherence demapper header mode modes-report router-snr-error router-snr-error-at "
+    options += "trials seed bundle data out tolerance"
+    for option in options.split():
         assert f"--{option}" in result.stdout
 
 

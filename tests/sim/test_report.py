@@ -12,48 +12,57 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
-from tools.tiny_bundle import CLASSES, mixed_modes
+from tools.tiny_bundle import CLASSES
 from twophase.link.errors import InputError
+from twophase.sim.annotate import place_labels
+from twophase.sim.cli import SimArguments
+from twophase.sim.modes_report import sweep_modes
+from twophase.sim.record import report_content
 from twophase.sim.report import render, require_writable, write_report
-from twophase.sim.results import point_results, verdict_of
 from twophase.sim.settings import Settings
 from twophase.sim.sweep import simulate_point
 from twophase.sim.system import load_samples, load_system
-from twophase.sim.tables import csv_text, result_table
+from twophase.sim.tables import best_fixed_table, csv_text, result_table, usage_table
+
+
+def _simulated(bundle: Path, modes_report: bool) -> dict[str, Any]:
+    system, manifest = load_system(bundle)
+    samples = load_samples(bundle / "eval.npz", manifest.input_shape, CLASSES)
+    settings = Settings(trials=2)
+    grid = [0.0, 8.0, 30.0]
+    tallies = [simulate_point(system, samples, snr, settings) for snr in grid]
+    fixed = sweep_modes(system, samples, grid, settings) if modes_report else []
+    arguments = SimArguments(snr="0:15:30", trials=2, modes_report=modes_report)
+    bundle_named = (Path("runs/tiny/a b"), "0" * 64)
+    content = report_content(
+        arguments, settings, bundle_named, Path("eval.npz"), Path("out"), manifest, tallies, fixed
+    )
+    training = {"method": "by hand", "rate": 0.123456789}
+    named = {"task": "<tiny> & co", "remarks": [], "training": training, "channel": "rayleigh"}
+    return content | named
 
 
 @pytest.fixture(scope="module")
-def report(bundle: Path) -> dict[str, Any]:
-    system, manifest = load_system(bundle)
-    system = mixed_modes(system)
-    samples = load_samples(bundle / "eval.npz", manifest.input_shape, CLASSES)
-    settings = Settings(trials=2)
-    tallies = [simulate_point(system, samples, snr, settings) for snr in (0.0, 8.0, 30.0)]
-    points = point_results(tallies, manifest.modes, CLASSES, settings)
-    return {
-        "verdict": verdict_of(points),
-        "remarks": [],
-        "task": "<tiny> & co",
-        "command": "tp-sim --bundle 'a b'",
-        "versions": {"python": "3"},
-        "seed": 0,
-        "bundle": "runs/tiny/bundle",
-        "bundle_sha256": "0" * 64,
-        "data": "eval.npz",
-        "channel": "rayleigh",
-        "demapper": "exact",
-        "trials": 2,
-        "samples": 240,
-        "tolerance": 0.02,
-        "classes": list("abcd"),
-        "references": [
-            {"name": entry.name, "description": entry.description, "temperature": 0.7, "soft": "s", "rx": "r"}
-            for entry in manifest.references
-        ],
-        "training": {"method": "by hand", "rate": 0.123456789},
-        "points": points,
-    }
+def report(content_bundle: Path) -> dict[str, Any]:
+    """All modes at every point, told in a header."""
+    return _simulated(content_bundle, modes_report=False)
+
+
+@pytest.fixture(scope="module")
+def modes_report(content_bundle: Path) -> dict[str, Any]:
+    return _simulated(content_bundle, modes_report=True)
+
+
+@pytest.fixture(scope="module")
+def files(report) -> dict[str, bytes]:
+    return render(report)
+
+
+@pytest.fixture(scope="module")
+def modes_files(modes_report) -> dict[str, bytes]:
+    return render(modes_report)
 
 
 class _Page(HTMLParser):
@@ -80,8 +89,8 @@ class _Page(HTMLParser):
         self.text.append(data)
 
 
-def test_the_page_is_self_contained_and_well_formed(report) -> None:
-    source = render(report)["report.html"].decode()
+def test_the_page_is_self_contained_and_well_formed(report, files) -> None:
+    source = files["report.html"].decode()
     page = _Page()
     page.feed(source)
     assert page.open == []
@@ -98,20 +107,84 @@ def test_the_page_is_self_contained_and_well_formed(report) -> None:
         "learning",
         "aligned",
         "0" * 64,
-        "tp-sim --bundle 'a b'",
+        "tp-sim --bundle 'runs/tiny/a b'",
         "flat Rayleigh fading",
         "by hand",
     ):
         assert needed in text
-    assert source.count("<svg") == 3
+    assert source.count("<svg") == 4
     for figure in re.findall(r"<svg.*?</svg>", source, re.DOTALL):
         ElementTree.fromstring(figure)
-        assert "var(--deployed)" in figure or "var(--aligned)" in figure
+        assert "var(--ink)" in figure
         assert "#0072b2" not in figure
 
 
-def test_the_page_says_when_the_learning_reference_is_absent(report) -> None:
-    assert "holds no reference of a learning phase" not in render(report)["report.html"].decode()
+def test_the_page_shows_the_modes(report, files, modes_report, modes_files) -> None:
+    page = files["report.html"].decode()
+    assert "told in a coded header over QPSK" in page
+    assert "Both ends know the Es/N0 exactly." in page
+    for name, share in report["points"][0]["mode_usage"].items():
+        assert f"<th>{name} %</th>" in page
+        assert f"<td>{100 * share:.1f}</td>" in page
+    assert "best fixed" not in page
+    with_modes = modes_files["report.html"].decode()
+    assert with_modes.count("<svg") == 5
+    assert "<th>best fixed</th>" in with_modes
+    best = modes_report["points"][0]["best_fixed"]
+    assert f"<td>{best['mode']}</td><td>{best['symbols']}</td>" in with_modes
+
+
+def test_figures_of_modes_are_there_where_there_are_modes(report, files, modes_files) -> None:
+    assert set(modes_files) - set(files) == {"modes.png"}
+    assert files["usage.png"].startswith(b"\x89PNG")
+    forced = render(report | {"mode": "4x4qam"})
+    one = render(report | {"mode_table": report["mode_table"][:1]})
+    for other in (forced, one):
+        assert not {"usage.png", "modes.png"} & set(other)
+    assert "<h2>Modes</h2>" in forced["report.html"].decode()
+    assert "<h2>Modes</h2>" not in one["report.html"].decode()
+
+
+@pytest.mark.parametrize("points", [[0], [0, 2], [0, 1, 2, 0, 1, 2, 0]])
+def test_any_number_of_points_can_be_drawn(modes_report, points) -> None:
+    def chosen(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [entries[place] | {"esn0_db": float(n)} for n, place in enumerate(points)]
+
+    modes = [entry | {"points": chosen(entry["points"])} for entry in modes_report["modes"]]
+    files = render(modes_report | {"points": chosen(modes_report["points"]), "modes": modes})
+    panels = re.findall(r">(\d) dB</text>", files["report.html"].decode())
+    assert len(panels) == min(6, len(points))
+
+
+def test_names_in_a_panel_cover_neither_points_nor_one_another() -> None:
+    figure = Figure(figsize=(4, 3))
+    axes = figure.subplots()
+    points = [(2.0, 95.0, "16x4qam"), (2.0, 95.2, "64x16qam"), (2.1, 95.1, "256x64qam"), (4.0, 90.0, "")]
+    axes.plot([x for x, _, _ in points], [y for _, y, _ in points], "o", markersize=6)
+    axes.set(xlim=(0, 6), ylim=(85, 105))
+    figure.draw_without_rendering()
+    place_labels(axes, points, figure.dpi)
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in axes.texts] == ["16x4qam", "64x16qam", "256x64qam"]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+        for x, y, _ in points:
+            assert not box.contains(*axes.transData.transform((x, y)))
+
+
+def test_the_page_says_when_bits_of_a_sample_err_together(report, files) -> None:
+    said = "made for independent bits, are too short"
+    assert said not in files["report.html"].decode()
+    block = report | {"coherence": "sample"}
+    page = render(block)["report.html"].decode()
+    assert said in page
+    assert "Rayleigh block fading" in page
+    assert "made for independent bits, is too short" in result_table(block)
+
+
+def test_the_page_says_when_the_learning_reference_is_absent(report, files) -> None:
+    assert "holds no reference of a learning phase" not in files["report.html"].decode()
     references = [entry for entry in report["references"] if entry["name"] == "aligned"]
     points = [
         point | {"references": {"aligned": point["references"]["aligned"]}} for point in report["points"]
@@ -121,8 +194,8 @@ def test_the_page_says_when_the_learning_reference_is_absent(report) -> None:
     assert "against: aligned only, there is no learning reference" in page
 
 
-def test_the_page_shows_remarks_below_the_verdict(report) -> None:
-    assert "Remark:" not in render(report)["report.html"].decode()
+def test_the_page_shows_remarks_below_the_verdict(report, files) -> None:
+    assert "Remark:" not in files["report.html"].decode()
     page = render(report | {"remarks": ["soft & hard differ"]})["report.html"].decode()
     assert "<b>Remark:</b> soft &amp; hard differ.</p>" in page
     assert page.index('<div class="verdict') < page.index("Remark:") < page.index('<div class="tiles">')
@@ -134,8 +207,7 @@ def test_the_page_counts_replaced_llrs(report) -> None:
     assert "21 LLRs in all" in page
 
 
-def test_rendering_is_reproducible_from_the_json(report) -> None:
-    files = render(report)
+def test_rendering_is_reproducible_from_the_json(files) -> None:
     assert files == render(json.loads(files["report.json"]))
     assert files["accuracy.png"].startswith(b"\x89PNG")
     assert list(files)[-1] == "report.json"
@@ -156,6 +228,61 @@ def test_csv_has_a_column_for_every_number(report) -> None:
         assert float(row["learning_gap_lower_bound"]) == point["references"]["learning"]["gap_lower_bound"]
         assert float(row["mode_usage_4x16qam"]) == point["mode_usage"]["4x16qam"]
         assert None not in row.values()
+        for name in (
+            "payload_symbols_per_sample",
+            "header_symbols_per_sample",
+            "header_bits_per_sample",
+            "mode_error_rate",
+            "header_error_rate",
+        ):
+            assert float(row[name]) == point[name]
+        assert float(row["accuracy_by_mode_16x4qam"]) == point["accuracy_by_mode"]["16x4qam"]
+
+
+def test_csv_leaves_empty_what_there_is_not(report) -> None:
+    first, second = (dict(point) for point in report["points"][:2])
+    second["mode_usage"], second["accuracy_by_mode"] = {"4x4qam": 1.0}, {"4x4qam": 0.5}
+    second["header_error_rate"] = None
+    rows = list(csv.DictReader(io.StringIO(csv_text(report | {"points": [first, second]}))))
+    # A mode that is not in use has a share, but no accuracy.
+    assert (rows[1]["mode_usage_16x4qam"], rows[1]["accuracy_by_mode_16x4qam"]) == ("0", "")
+    assert rows[1]["header_error_rate"] == ""
+
+
+def test_the_usage_table_names_each_mode_in_use(report) -> None:
+    table, legend = usage_table(report).split("\n\n")
+    lines = [line.split() for line in table.splitlines()]
+    assert lines[0] == [
+        *("Es/N0", "4x4qam", "4x16qam", "16x4qam", "16x16qam"),
+        *("payload", "header", "symbols", "mode", "errors"),
+    ]
+    point = report["points"][0]
+    shares = [f"{100 * share:.1f}" for share in point["mode_usage"].values()]
+    payload, header = point["payload_symbols_per_sample"], point["header_symbols_per_sample"]
+    assert lines[2][1:8] == [*shares, f"{payload:.2f}", f"{header:.2f}", f"{payload + header:.2f}"]
+    assert lines[2][8] == f"{point['mode_error_rate']:.1e}"
+    assert "mode errors: frames that the receiver took for another mode's" in legend
+    # A mode that is used nowhere takes no column; one that is used elsewhere shows a dash.
+    only = report["points"][1] | {"mode_usage": {"16x4qam": 1.0}}
+    assert "4x16qam" not in usage_table(report | {"points": [only]})
+    both = usage_table(report | {"points": [report["points"][0], only]}).splitlines()[3]
+    assert both.split()[1:5] == ["-", "-", "100.0", "-"]
+
+
+def test_the_table_of_fixed_modes_shows_the_difference(modes_report) -> None:
+    table, legend = best_fixed_table(modes_report).split("\n\n")
+    for line, point in zip(table.splitlines()[2:], modes_report["points"], strict=True):
+        best = point["best_fixed"]
+        assert line.split()[:7] == [
+            f"{point['esn0_db']:g}",
+            f"{100 * point['accuracy_hard']:.2f}",
+            f"{point['symbols_per_sample']:.2f}",
+            best["mode"],
+            str(best["symbols"]),
+            f"{100 * best['accuracy']:.2f}",
+            f"{100 * best['difference']:+.2f}",
+        ]
+    assert "at least as many symbols" in legend
 
 
 def test_table_columns_line_up(report) -> None:
@@ -192,6 +319,15 @@ def test_files_are_written_whole_and_others_stay(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         "notes.txt": b"mine",
         "report.html": b"page",
+        "report.json": b"new",
+    }
+
+
+def test_figures_of_an_earlier_report_do_not_stay(tmp_path: Path) -> None:
+    write_report(tmp_path, {"usage.png": b"1", "modes.png": b"1", "report.json": b"old"})
+    write_report(tmp_path, {"usage.png": b"2", "report.json": b"new"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "usage.png": b"2",
         "report.json": b"new",
     }
 

@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from tools.tiny_bundle import LINK
-from twophase.sim.results import point_results, remarks_on, verdict_of, verdict_reason
+from twophase.sim.counts import SystemCounts, Tally
+from twophase.sim.label_bound import label_accuracy, simplex_success
+from twophase.sim.results import point_results
 from twophase.sim.settings import Settings
 from twophase.sim.statistics import paired_gap
-from twophase.sim.sweep import Tally
-from twophase.sim.theory import label_accuracy, qam_ber, simplex_success
+from twophase.sim.theory import qam_ber
+from twophase.sim.verdict import remarks_on, verdict_of, verdict_reason
 
 MODES = LINK.modes
 SETTINGS = Settings(trials=10)
 
 
+def _counts(right: int, samples: int, energy: float) -> SystemCounts:
+    """Ten trials of half of the samples in mode 1 and half in mode 2, each right in ``right`` of them."""
+    half = samples // 2
+    return SystemCounts(
+        correct=np.full(samples, right),
+        frames=Counter({(1, 0): 10 * half, (2, 0): 10 * half}),
+        correct_by_mode=Counter({1: right * half, 2: right * half}),
+        energies=[energy],
+    )
+
+
 def _tally(esn0_db: float = 6.0, hard: int = 9, samples: int = 400, **soft: int) -> Tally:
     """Every sample right in ``hard`` of 10 trials, and in so many of each soft reference."""
-    mode = np.array([1, 2] * (samples // 2))
-    right = np.zeros(samples, dtype=bool)
-    right[: samples * 3 // 4] = True
+    right = np.zeros(samples, dtype=np.int64)
+    right[: samples * 3 // 4] = 1
     return Tally(
         esn0_db=esn0_db,
-        mode=mode,
-        histograms={1: np.arange(16), 2: np.ones(4, dtype=np.int64)},
-        energy=1.25,
-        reference_energy=dict.fromkeys(soft, 0.5),
-        correct=np.full(samples, hard),
-        reference_correct={name: np.full(samples, count) for name, count in soft.items()},
+        deployed=_counts(hard, samples, 1.25),
+        references={name: _counts(count, samples, 0.5) for name, count in soft.items()},
         noiseless_correct=right,
+        histograms={1: np.arange(16), 2: np.ones(4, dtype=np.int64)},
+        transmissions=1,
         trials=10,
         bit_errors=30,
         bits_sent=1000,
         codeword_errors=5,
         codewords_sent=50,
         abs_llr=2500.0,
+        llrs=1000,
     )
 
 
@@ -46,12 +59,15 @@ def test_every_promised_figure_is_there() -> None:
         "ber ber_ci "
         "ber_theory ber_theory_usage bit_errors bits_sent codeword_error_rate codeword_errors codewords_sent "
         "mean_abs_llr bits_per_sample symbols_per_sample samples trials label_bound accuracy_noiseless "
-        "symbol_energy mode_usage verdict"
+        "symbol_energy mode_usage verdict payload_symbols_per_sample header_symbols_per_sample "
+        "header_bits_per_sample accuracy_by_mode header_error_rate mode_error_rate"
     )
     assert set(promised.split()) <= point.keys()
-    assert {"accuracy", "accuracy_ci", "gap", "gap_ci", "gap_lower_bound", "symbol_energy", "pass"} == (
-        point["references"]["learning"].keys()
+    held = (
+        "accuracy accuracy_ci gap gap_ci gap_lower_bound mode_error_rate symbols_per_sample symbol_energy "
+        "pass"
     )
+    assert set(held.split()) == point["references"]["learning"].keys()
     # Modes 1 (6 bits in 2 symbols of 16-QAM) and 2 (4 bits in 2 symbols of QPSK), half of the samples each.
     assert point["bits_per_sample"] == 5
     assert point["symbols_per_sample"] == 2
@@ -67,14 +83,14 @@ def test_every_promised_figure_is_there() -> None:
 def test_uniform_use_at_unit_energy_gives_the_textbook_curve() -> None:
     tally = _tally(aligned=9)
     tally.histograms = {2: np.full(4, 7)}
-    tally.energy = 1.0
+    tally.deployed.energies = [1.0]
     point = point_results([tally], MODES, 4, SETTINGS)[0]
     assert point["ber_theory_usage"] == pytest.approx(point["ber_theory"])
 
 
 def test_label_bound_takes_the_noise_free_accuracy_of_its_own_point() -> None:
     low, high = _tally(0.0, aligned=9), _tally(10.0, aligned=9)
-    high.noiseless_correct[:] = True
+    high.noiseless_correct[:] = 1
     points = point_results([low, high], MODES, 4, SETTINGS)
     assert [point["accuracy_noiseless"] for point in points] == [0.75, 1.0]
     for clean, point in zip((0.75, 1.0), points, strict=True):
@@ -112,8 +128,8 @@ def test_one_reference_gives_all_summary_figures(soft) -> None:
 def test_the_lowest_gap_is_not_the_lowest_bound() -> None:
     # The learning reference is as good on average but scattered: its bound is lower, its gap is not.
     tally = _tally(hard=5, learning=5, aligned=5)
-    tally.reference_correct["learning"][:] = np.array([0, 10] * 200)
-    tally.reference_correct["aligned"][:4] = 6
+    tally.references["learning"].correct[:] = np.array([0, 10] * 200)
+    tally.references["aligned"].correct[:4] = 6
     point = point_results([tally], MODES, 4, SETTINGS)[0]
     learning, aligned = (point["references"][name] for name in ("learning", "aligned"))
     assert learning["gap_lower_bound"] < aligned["gap_lower_bound"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.tiny_bundle import CLASSES, LINK, MODE_SNR, mixed_modes, write_tiny_bundle
+from tools.tiny_bundle import CLASSES, LINK, MODE_SNR, write_tiny_bundle
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_bruteforce, llr_exact
 from twophase.link.errors import ArtifactError, InputError
@@ -28,14 +28,14 @@ MODES = LINK.modes
 
 
 @pytest.fixture(scope="module")
-def system(bundle: Path) -> System:
-    """All modes in one batch."""
-    return mixed_modes(load_system(bundle)[0])
+def system(content_bundle: Path) -> System:
+    """All modes in one batch, told in a header."""
+    return load_system(content_bundle)[0]
 
 
 @pytest.fixture(scope="module")
-def samples(bundle: Path) -> Samples:
-    return load_samples(bundle / "eval.npz", (CLASSES + 1,), CLASSES)
+def samples(content_bundle: Path) -> Samples:
+    return load_samples(content_bundle / "eval.npz", (CLASSES + 1,), CLASSES)
 
 
 def test_the_stream_has_unit_energy_and_the_receiver_knows_the_gain(system, samples) -> None:
@@ -108,7 +108,7 @@ def test_a_point_is_the_same_in_any_grid(system, samples) -> None:
     first = simulate_point(system, samples, 5.0, settings)
     simulate_point(system, samples, 6.0, settings)
     again = simulate_point(system, samples, 5.0, settings)
-    assert np.array_equal(first.correct, again.correct)
+    assert np.array_equal(first.deployed.correct, again.deployed.correct)
     assert (first.bit_errors, first.abs_llr) == (again.bit_errors, again.abs_llr)
     other = simulate_point(system, samples, 5.0, dataclasses.replace(settings, seed=4))
     assert other.bit_errors != first.bit_errors or other.abs_llr != first.abs_llr
@@ -135,7 +135,7 @@ def test_more_samples_than_a_block(system, samples, monkeypatch) -> None:
     assert blocks.bits_sent == whole.bits_sent
     assert blocks.codewords_sent == whole.codewords_sent
     assert np.array_equal(blocks.noiseless_correct, whole.noiseless_correct)
-    assert blocks.energy == whole.energy
+    assert blocks.deployed.energy == whole.deployed.energy
     # Other noise, the same law: 5 sigma of the difference of two error counts.
     assert abs(blocks.bit_errors - whole.bit_errors) < 5 * math.sqrt(2 * 4 * whole.bit_errors)
 
@@ -167,12 +167,12 @@ class _HardPointsAsSoft:
     def __init__(self, system: System, factor: float) -> None:
         self._system, self._factor = system, factor
 
-    def send(self, features, snr_db):
-        sent = self._system.sender.send(features, snr_db)
+    def send(self, features, snr_db, mode=None):
+        sent = self._system.sender.send(features, snr_db, mode)
         points = np.zeros(sent.symbols.shape, dtype=complex)
-        for mode, rows in by_mode(sent.mode, MODES):
-            points[rows, : mode.symbols] = qam(mode.order).points[sent.symbols[rows, : mode.symbols]]
-            points[rows, mode.symbols :] = 7.0  # behind the symbols: must never reach the air
+        for entry, rows in by_mode(sent.mode, MODES):
+            points[rows, : entry.symbols] = qam(entry.order).points[sent.symbols[rows, : entry.symbols]]
+            points[rows, entry.symbols :] = 7.0  # behind the symbols: must never reach the air
         return sent.mode, self._factor * points
 
 
@@ -182,23 +182,27 @@ def test_soft_goes_through_the_same_air(system, samples, channel) -> None:
     tally = simulate_point(
         dataclasses.replace(system, references=(twin,)), samples, 1.0, Settings(channel=channel, trials=5)
     )
-    assert 0 < tally.correct.sum() < tally.correct.size * 5
-    assert np.array_equal(tally.reference_correct["twin"], tally.correct)
+    assert 0 < tally.deployed.correct.sum() < tally.deployed.correct.size * 5
+    assert tally.deployed.mode_errors > 0
+    assert np.array_equal(tally.references["twin"].correct, tally.deployed.correct)
+    assert tally.references["twin"].mode_errors == tally.deployed.mode_errors
 
 
 class _Inner:
     """Sends the weakest point of 16-QAM only, in mode 1: an average energy of 0.2."""
 
-    def send(self, features, snr_db) -> Transmission:
-        count, mode = len(features), MODES[1]
-        assert (mode.order, mode.symbols, mode.channel_bits) == (16, 2, 8)
+    def send(self, features, snr_db, mode=None) -> Transmission:
+        count, inner = len(features), MODES[1]
+        assert (inner.order, inner.symbols, inner.channel_bits) == (16, 2, 8)
         return Transmission(
             mode=np.ones(count, dtype=np.int64),
             indices=np.zeros((count, MODES.max_tokens), dtype=np.int64),
             bits=np.zeros((count, MODES.max_bits), dtype=np.uint8),
             symbols=np.zeros((count, MODES.max_symbols), dtype=np.int64),
-            bit_count=np.full(count, mode.channel_bits),
-            symbol_count=np.full(count, mode.symbols),
+            bit_count=np.full(count, inner.channel_bits),
+            symbol_count=np.full(count, inner.symbols),
+            header=np.zeros((count, 0), dtype=np.int64),
+            header_count=np.zeros(count, dtype=np.int64),
         )
 
 
@@ -222,9 +226,10 @@ def test_each_receiver_hears_its_own_stream_at_its_true_scale(system, samples, c
         weak, references=(SoftReference("twin", "", _HardPointsAsSoft(weak, 0.5), own),)
     )
     esn0_db, noise_var = 3.0, 10**-0.3
-    tally = simulate_point(weak, samples, esn0_db, Settings(channel=channel, trials=1, seed=8))
-    assert tally.energy == pytest.approx(0.2)
-    assert tally.reference_energy["twin"] == pytest.approx(0.05)
+    settings = Settings(channel=channel, trials=1, seed=8, header="ideal")
+    tally = simulate_point(weak, samples, esn0_db, settings)
+    assert tally.deployed.energy == pytest.approx(0.2)
+    assert tally.references["twin"].energy == pytest.approx(0.05)
     # Undisturbed first, then one trial; the twin's own receiver hears the trial only.
     assert (len(deployed.heard), len(own.heard)) == (2, 1)
     air = FlatChannel(channel, esn0_db, noise_generator(8, esn0_db, 0, 0))
@@ -243,12 +248,12 @@ def test_each_receiver_hears_its_own_stream_at_its_true_scale(system, samples, c
 @pytest.mark.parametrize("trials", [1, 3])
 def test_mean_abs_llr_is_over_all_bits_of_all_trials(system, samples, trials) -> None:
     deployed = _Recording(system.listener)
-    settings = Settings(trials=trials)
+    settings = Settings(trials=trials, header="ideal")
     tally = simulate_point(dataclasses.replace(system, listener=deployed), samples, 1.0, settings)
     # One call for each mode in a batch: first all undisturbed ones, then those of the trials.
     assert len(deployed.heard) == len(MODES) * (1 + trials)
     heard = np.concatenate(deployed.heard[len(MODES) :])
-    bits = sum(MODES[int(mode)].channel_bits for mode in tally.mode)
+    bits = sum(MODES[int(wish)].channel_bits for wish in samples.features[:, -1])
     point = point_results([tally], MODES, CLASSES, settings)[0]
     assert point["bits_sent"] == trials * bits
     assert point["mean_abs_llr"] == pytest.approx(np.abs(heard).sum() / (trials * bits))
@@ -265,7 +270,7 @@ def test_noise_free_accuracy_depends_on_the_transmitter_only(system, samples) ->
     # At -30 dB LLRs scaled for that SNR would be next to nothing.
     low, high = (simulate_point(system, samples, snr, Settings(trials=1)) for snr in (-30.0, 40.0))
     assert np.array_equal(low.noiseless_correct, high.noiseless_correct)
-    assert low.correct.sum() < high.correct.sum()
+    assert low.deployed.correct.sum() < high.deployed.correct.sum()
 
 
 def test_each_reference_uses_its_own_graphs(tmp_path: Path) -> None:
@@ -275,15 +280,15 @@ def test_each_reference_uses_its_own_graphs(tmp_path: Path) -> None:
     tally = simulate_point(loaded, samples, 30.0, Settings(trials=1))
     # Its own receiver: only the learning reference takes two classes for one another.
     swapped = np.isin(samples.labels, (0, 1))
-    assert tally.reference_correct["learning"][swapped].mean() < 0.1
-    assert tally.reference_correct["aligned"][swapped].mean() > 0.9
-    assert tally.correct[swapped].mean() > 0.9
+    assert tally.references["learning"].correct[swapped].mean() < 0.1
+    assert tally.references["aligned"].correct[swapped].mean() > 0.9
+    assert tally.deployed.correct[swapped].mean() > 0.9
     # Its own transmitter, with another temperature: another energy, that of its file.
     energies = {
         name: soft_stream(SoftTransmitter(folder, file), samples.features, 30.0, MODES).energy
         for name, file in (("learning", "soft_learning.onnx"), ("aligned", "soft.onnx"))
     }
-    assert tally.reference_energy == energies
+    assert {name: counts.energy for name, counts in tally.references.items()} == energies
     assert energies["learning"] != energies["aligned"]
 
 
@@ -302,11 +307,11 @@ def test_soft_is_scaled_by_its_own_energy(system, samples) -> None:
 @pytest.mark.parametrize("demapper", ["maxlog", "commpy"])
 def test_other_demappers_read_the_same(system, samples, demapper) -> None:
     few = Samples(samples.features[:40], samples.labels[:40])
-    exact = simulate_point(system, few, 9.0, Settings(trials=1))
-    other = simulate_point(system, few, 9.0, Settings(trials=1, demapper=demapper))
+    exact = simulate_point(system, few, 9.0, Settings(trials=1, header="ideal"))
+    other = simulate_point(system, few, 9.0, Settings(trials=1, header="ideal", demapper=demapper))
     assert other.bit_errors == exact.bit_errors
     if demapper == "commpy":
-        assert np.array_equal(other.correct, exact.correct)
+        assert np.array_equal(other.deployed.correct, exact.deployed.correct)
         # Deployed once, and each of two references once; without noise the exact kernel is used.
         assert other.llrs_total == 3 * exact.bits_sent
         assert other.llrs_replaced < other.llrs_total // 10
@@ -319,17 +324,18 @@ def test_other_demappers_read_the_same(system, samples, demapper) -> None:
 def test_high_snr_is_without_error(system, samples) -> None:
     tally = simulate_point(system, samples, 40.0, Settings(trials=1))
     assert (tally.bit_errors, tally.codeword_errors) == (0, 0)
-    assert np.array_equal(tally.correct.astype(bool), tally.noiseless_correct)
+    assert np.array_equal(tally.deployed.correct, tally.noiseless_correct)
     assert tally.abs_llr / tally.bits_sent == 100.0
 
 
 def test_codeword_errors_count_real_tokens_only(system, samples) -> None:
-    tally = simulate_point(system, samples, -30.0, Settings(trials=4))
-    tokens = sum(MODES[int(mode)].tokens for mode in tally.mode)
+    tally = simulate_point(system, samples, -30.0, Settings(trials=4, header="ideal"))
+    wishes = samples.features[:, -1].astype(int)
+    tokens = sum(MODES[wish].tokens for wish in wishes)
     assert tally.codewords_sent == 4 * tokens
     # In pure noise an index is right once in K.  5 sigma, tokens independent.
     expected = 4 * sum(
-        mode.tokens * (1 - 1 / mode.codebook_size) * np.sum(tally.mode == n) for n, mode in enumerate(MODES)
+        mode.tokens * (1 - 1 / mode.codebook_size) * np.sum(wishes == n) for n, mode in enumerate(MODES)
     )
     assert (
         abs(tally.codeword_errors - expected) < 5 * math.sqrt(0.25 * tally.codewords_sent) + 0.05 * expected
@@ -342,8 +348,8 @@ class _Altered:
     def __init__(self, system: System, **changes) -> None:
         self._system, self._changes = system, changes
 
-    def send(self, features, snr_db) -> Transmission:
-        sent = self._system.sender.send(features, snr_db)
+    def send(self, features, snr_db, mode=None) -> Transmission:
+        sent = self._system.sender.send(features, snr_db, mode)
         changes = {name: change(getattr(sent, name).copy()) for name, change in self._changes.items()}
         return dataclasses.replace(sent, **changes)
 
@@ -377,7 +383,7 @@ class _Soft:
     def __init__(self, value: complex) -> None:
         self._value = value
 
-    def send(self, features, snr_db):
+    def send(self, features, snr_db, mode=None):
         return np.zeros(len(features), dtype=np.int64), np.full(
             (len(features), MODES.max_symbols), self._value
         )
@@ -406,6 +412,10 @@ def test_one_mode_of_several_is_enough(tmp_path: Path) -> None:
         {"seed": -1},
         {"channel": "rice"},
         {"demapper": "none"},
+        {"header": "none"},
+        {"coherence": "frame", "channel": "rayleigh"},
+        {"coherence": "sample"},
+        {"snr_error_at": "receiver"},
         {"tolerance": 1.0},
         {"tolerance": np.nan},
     ],

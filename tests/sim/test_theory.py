@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twophase.link.constellation import qam
 from twophase.link.demap import hard_decisions
 from twophase.link.errors import InputError
-from twophase.sim.theory import ber_for_usage, label_accuracy, qam_ber, simplex_success
+from twophase.sim.theory import ber_for_usage, qam_ber
 
 ORDERS = (4, 16, 64, 256)
 
@@ -77,63 +77,11 @@ def test_usage_of_one_point_matches_simulation(channel) -> None:
         assert abs(z) < 4.5  # six comparisons: a false alarm in 4e-5 of all seeds
 
 
-@pytest.mark.parametrize(("symbols", "expected"), [(6, (0.691, 0.967, 1.000)), (12, (0.888, 0.999, 1.000))])
-def test_label_bound_reference_values(symbols, expected) -> None:
-    # The references were simulated; 0.691 is 0.6899 by the integral.
-    found = simplex_success(10, symbols, [-5.0, 0.0, 5.0])
-    np.testing.assert_allclose(found, expected, atol=1.5e-3)
-
-
-@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
-def test_label_bound_matches_a_simulated_simplex(channel) -> None:
-    rng = np.random.default_rng(3)
-    classes, symbols, esn0_db, count = 10, 6, -4.0, 200_000
-    energy = symbols if channel == "awgn" else rng.gamma(symbols, size=count)
-    simplex = np.eye(classes) - 1 / classes
-    simplex /= np.linalg.norm(simplex[0])
-    deviation = math.sqrt(10 ** (-esn0_db / 10) / 2)
-    received = np.sqrt(energy) * simplex[0][:, None] + deviation * rng.standard_normal((classes, count))
-    right = np.mean(np.argmax(simplex @ received, axis=0) == 0)
-    expected = float(simplex_success(classes, symbols, esn0_db, channel))
-    # False alarm 7e-6 for each of the two channels.
-    assert abs(right - expected) < 4.5 * math.sqrt(expected * (1 - expected) / count)
-
-
-def test_label_bound_limits() -> None:
-    assert float(simplex_success(10, 6, -60.0)) == pytest.approx(0.1, abs=2e-3)
-    assert float(simplex_success(10, 6, 40.0, "rayleigh")) == pytest.approx(1.0, abs=1e-9)
-    # Two antipodal signals: 1 - Q(sqrt(2 E/N0)).
-    ratio = 10**0.3
-    expected = 1 - 0.5 * math.erfc(math.sqrt(ratio))
-    assert float(simplex_success(2, 1, 3.0)) == pytest.approx(expected, abs=1e-12)
-    # Fading can only hurt: the success probability is concave in the energy.
-    assert float(simplex_success(10, 6, 0.0, "rayleigh")) < float(simplex_success(10, 6, 0.0))
-
-
-def test_label_accuracy_matches_a_simulated_label() -> None:
-    rng = np.random.default_rng(6)
-    classes, clean, delivered, count = 5, 0.8, 0.6, 200_000
-    true = rng.integers(0, classes, count)
-    said = np.where(rng.random(count) < clean, true, (true + rng.integers(1, classes, count)) % classes)
-    other = (said + rng.integers(1, classes, count)) % classes
-    heard = np.where(rng.random(count) < delivered, said, other)
-    expected = label_accuracy(clean, delivered, classes)
-    # False alarm 7e-6.
-    assert abs(np.mean(heard == true) - expected) < 4.5 * math.sqrt(expected * (1 - expected) / count)
-
-
-def test_label_accuracy_is_chance_in_mere_noise() -> None:
-    assert label_accuracy(0.98, 0.1, 10) == pytest.approx(0.1)
-    assert label_accuracy(0.98, 1.0, 10) == pytest.approx(0.98)
-
-
 def test_shapes_follow_the_snr() -> None:
     grid = np.zeros((2, 3))
     for values in (
         qam_ber(16, grid),
         ber_for_usage(np.ones(16), 16, grid, "rayleigh"),
-        simplex_success(4, 2, grid),
-        simplex_success(4, 2, grid, "rayleigh"),
     ):
         assert values.shape == (2, 3)
 
@@ -147,12 +95,6 @@ def test_shapes_follow_the_snr() -> None:
         (lambda: ber_for_usage(np.ones(4), 16, 0.0), "histogram"),
         (lambda: ber_for_usage(np.zeros(16), 16, 0.0), "histogram"),
         (lambda: ber_for_usage(-np.ones(16), 16, 0.0), "histogram"),
-        (lambda: simplex_success(1, 6, 0.0), "classes"),
-        (lambda: label_accuracy(1.1, 0.5, 10), "clean"),
-        (lambda: label_accuracy(0.9, np.nan, 10), "delivered"),
-        (lambda: label_accuracy(0.9, 0.5, 1), "classes"),
-        (lambda: simplex_success(10, 0, 0.0), "symbols"),
-        (lambda: simplex_success(10, 6, 0.0, "rice"), "channel"),
     ],
 )
 def test_bad_arguments_are_named(call, name) -> None:

@@ -4,17 +4,14 @@ The first four of a sample's five features are class scores.  The transmitter se
 with the best score; the receiver correlates LLRs with the codewords' bits.  Soft transmitters send the mean
 of the points of all classes, weighted by a softmax over the scores.
 
-The mode follows from ``snr_db`` alone, by thresholds, for both ends know that.  A mode that the content chose
-would have to be told to the receiver in a header, which no bundle of this version sends.  Tests of the data
-path need all modes in one batch at one SNR: :func:`mixed_modes` lets the fifth feature of a sample choose the
-mode, in memory only.
+The mode follows from the SNR by thresholds (routers ``snr`` and ``table``), or the fifth feature of a sample
+chooses it, hard and soft alike, and a header tells it (``content``): all modes in one batch at one SNR.
+With :data:`ONE_MODE` there is nothing to choose.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -24,14 +21,18 @@ from twophase.link.bits import bits_to_symbols, indices_to_bits, pad_bits
 from twophase.link.config import LinkConfig
 from twophase.link.constellation import qam
 from twophase.link.manifest import Manifest, Reference, write_manifest
-from twophase.sim.system import System
+from twophase.link.modes import ModeTable
+from twophase.link.routing import HeaderStep, Router, Routing, SnrTable
 
-__all__ = ["CLASSES", "LINK", "MODE_SNR", "mixed_modes", "write_tiny_bundle"]
+__all__ = ["CLASSES", "HEADER", "LINK", "MODE_SNR", "ONE_MODE", "TABLE", "write_tiny_bundle"]
 
 CLASSES = 4
 LINK = LinkConfig(codebook_sizes=(4, 16), tokens=(3, 1), qam_orders=(4, 16), embedding_dim=2)
+ONE_MODE = LinkConfig(codebook_sizes=(4,), tokens=(3,), qam_orders=(16,), embedding_dim=2)
 LABELS = ((0, 1, 3, 2), tuple(int(k ^ (k >> 1)) for k in range(16)))
-THRESHOLDS = (2.0, 6.0, 10.0)
+TABLE = SnrTable(thresholds_db=(2.0, 6.0, 10.0), modes=(0, 1, 2, 3))
+HEADER = (HeaderStep(-10.0, "hamming84"), HeaderStep(5.0, "plain"))
+"""Four symbols below 5 dB, one from there on."""
 MODE_SNR = (0.0, 4.0, 8.0, 12.0)
 """An Es/N0 in dB at which each mode is chosen."""
 # Codeword indices that each class sends, for either codebook.
@@ -41,6 +42,10 @@ SENT = (((0, 1, 2), (1, 3, 0), (2, 0, 3), (3, 2, 1)), ((0,), (5,), (10,), (15,))
 def write_tiny_bundle(
     folder: Path,
     *,
+    router: Router = "snr",
+    hysteresis_db: float = 0.0,
+    header: tuple[HeaderStep, ...] = HEADER,
+    link: LinkConfig = LINK,
     references: tuple[str, ...] = ("learning", "aligned"),
     samples: int = 240,
     seed: int = 0,
@@ -49,23 +54,32 @@ def write_tiny_bundle(
 ) -> Path:
     """Write a bundle into ``folder`` and return it.
 
+    ``header`` is that of the router ``content``, ``hysteresis_db`` that of ``table``.
     ``wrong_receiver`` swaps two classes in the deployed receiver, which the verdict must notice;
     ``wrong_learning_receiver`` swaps them in the one of the learning reference.
     """
     folder.mkdir(parents=True)
-    tables = _tables()
-    _save(folder / "tx.onnx", _transmitter(tables))
-    _save(folder / "rx.onnx", _receiver(tables, swapped=wrong_receiver))
-    _save(folder / "soft.onnx", _soft_transmitter(tables, temperature=0.5))
+    modes = link.modes
+    table = TABLE if len(modes) > 1 else SnrTable((), (0,))
+    routing = Routing(
+        router=router if len(modes) > 1 else "fixed",
+        table=table,
+        hysteresis_db=hysteresis_db,
+        header=header if router == "content" else (),
+    )
+    tables = _tables(modes)
+    _save(folder / "tx.onnx", _transmitter(tables, modes, routing))
+    _save(folder / "rx.onnx", _receiver(tables, modes, swapped=wrong_receiver))
+    _save(folder / "soft.onnx", _soft_transmitter(tables, modes, routing, temperature=0.5))
     files = ["tx.onnx", "rx.onnx", "soft.onnx", "eval.npz"]
     if "learning" in references:
-        _save(folder / "soft_learning.onnx", _soft_transmitter(tables, temperature=0.7))
-        _save(folder / "rx_learning.onnx", _receiver(tables, swapped=wrong_learning_receiver))
+        _save(folder / "soft_learning.onnx", _soft_transmitter(tables, modes, routing, temperature=0.7))
+        _save(folder / "rx_learning.onnx", _receiver(tables, modes, swapped=wrong_learning_receiver))
         files += ["soft_learning.onnx", "rx_learning.onnx"]
     rng = np.random.default_rng(seed)
     label = rng.integers(0, CLASSES, samples)
     scores = 2.0 * np.eye(CLASSES)[label] + 0.5 * rng.standard_normal((samples, CLASSES))
-    wanted = rng.integers(0, len(LINK.modes), samples)
+    wanted = rng.integers(0, len(modes), samples)
     np.savez(folder / "eval.npz", input=np.column_stack([scores, wanted]).astype(np.float32), label=label)
     known = {
         "learning": Reference(
@@ -82,10 +96,11 @@ def write_tiny_bundle(
         task="tiny",
         classes=tuple("abcd"),
         input_shape=(CLASSES + 1,),
-        link=LINK,
-        codebooks=tuple(tuple((float(k), 0.0) for k in range(size)) for size in LINK.codebook_sizes),
-        labels=LABELS,
-        usage=tuple((1 / size,) * size for size in LINK.codebook_sizes),
+        link=link,
+        routing=routing,
+        codebooks=tuple(tuple((float(k), 0.0) for k in range(size)) for size in link.codebook_sizes),
+        labels=LABELS[: len(link.codebook_sizes)],
+        usage=tuple((1 / size,) * size for size in link.codebook_sizes),
         llr_clip=100.0,
         references=tuple(known[name] for name in references),
         training={"method": "by hand", "seed": seed},
@@ -95,31 +110,8 @@ def write_tiny_bundle(
     return folder
 
 
-class _ByFeature:
-    """A transmitter that is told for each sample an SNR at which it takes the mode of the fifth feature."""
-
-    def __init__(self, sender: Any) -> None:
-        self._sender = sender
-
-    def send(self, features: Any, snr_db: Any) -> Any:
-        return self._sender.send(features, np.array(MODE_SNR)[np.asarray(features)[:, -1].astype(int)])
-
-
-def mixed_modes(system: System) -> System:
-    """The same system with all modes in one batch at any SNR, hard and soft alike."""
-    return dataclasses.replace(
-        system,
-        sender=_ByFeature(system.sender),
-        references=tuple(
-            dataclasses.replace(reference, sender=_ByFeature(reference.sender))
-            for reference in system.references
-        ),
-    )
-
-
-def _tables() -> dict[str, np.ndarray]:
+def _tables(modes: ModeTable) -> dict[str, np.ndarray]:
     """What each (mode, class) sends, row ``mode * CLASSES + class``, padded to the widest mode."""
-    modes = LINK.modes
     rows = len(modes) * CLASSES
     tables = {
         "mode": np.repeat(np.arange(len(modes)), CLASSES),
@@ -147,30 +139,34 @@ def _tables() -> dict[str, np.ndarray]:
     return tables
 
 
-def _transmitter(tables: dict[str, np.ndarray]) -> onnx.ModelProto:
+def _transmitter(tables: dict[str, np.ndarray], modes: ModeTable, routing: Routing) -> onnx.ModelProto:
     outputs = {
         "mode": (TensorProto.INT64, ["batch"]),
-        "indices": (TensorProto.INT64, ["batch", LINK.modes.max_tokens]),
-        "bits": (TensorProto.UINT8, ["batch", LINK.modes.max_bits]),
-        "symbols": (TensorProto.INT64, ["batch", LINK.modes.max_symbols]),
+        "indices": (TensorProto.INT64, ["batch", modes.max_tokens]),
+        "bits": (TensorProto.UINT8, ["batch", modes.max_bits]),
+        "symbols": (TensorProto.INT64, ["batch", modes.max_symbols]),
         "bit_count": (TensorProto.INT64, ["batch"]),
         "symbol_count": (TensorProto.INT64, ["batch"]),
     }
     nodes = [
-        *_scores_and_mode(),
+        *_scores(),
+        *_choice(modes, routing),
         helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
         helper.make_node("Mul", ["chosen", "classes"], ["first_row"]),
         helper.make_node("Add", ["first_row", "best"], ["row"]),
         *(helper.make_node("Gather", [f"{name}_table", "row"], [name], axis=0) for name in outputs),
     ]
-    constants = {f"{name}_table": tables[name] for name in outputs} | _split_constants()
-    return _model("tx", nodes, _features(), outputs, constants)
+    constants = {f"{name}_table": tables[name] for name in outputs} | _constants(routing)
+    return _model("tx", nodes, _features(modes), outputs, constants)
 
 
-def _soft_transmitter(tables: dict[str, np.ndarray], temperature: float) -> onnx.ModelProto:
-    width = LINK.modes.max_symbols
+def _soft_transmitter(
+    tables: dict[str, np.ndarray], modes: ModeTable, routing: Routing, temperature: float
+) -> onnx.ModelProto:
+    width = modes.max_symbols
     nodes = [
-        *_scores_and_mode(),
+        *_scores(),
+        *_choice(modes, routing),
         helper.make_node("Identity", ["chosen"], ["mode"]),
         helper.make_node("Div", ["scores", "temperature"], ["sharpened"]),
         helper.make_node("Softmax", ["sharpened"], ["weights"], axis=1),
@@ -179,18 +175,17 @@ def _soft_transmitter(tables: dict[str, np.ndarray], temperature: float) -> onnx
         helper.make_node("MatMul", ["row_weights", "candidates"], ["mixed"]),
         helper.make_node("Reshape", ["mixed", "iq_shape"], ["symbols_iq"]),
     ]
-    constants = _split_constants() | {
+    constants = _constants(routing) | {
         "temperature": np.float32(temperature),
         "axis_one": np.array([1]),
-        "iq_table": tables["iq"].reshape(len(LINK.modes), CLASSES, width * 2),
+        "iq_table": tables["iq"].reshape(len(modes), CLASSES, width * 2),
         "iq_shape": np.array([-1, width, 2]),
     }
     outputs = {"mode": (TensorProto.INT64, ["batch"]), "symbols_iq": (TensorProto.FLOAT, ["batch", width, 2])}
-    return _model("soft", nodes, _features(), outputs, constants)
+    return _model("soft", nodes, _features(modes), outputs, constants)
 
 
-def _receiver(tables: dict[str, np.ndarray], swapped: bool) -> onnx.ModelProto:
-    modes = LINK.modes
+def _receiver(tables: dict[str, np.ndarray], modes: ModeTable, swapped: bool) -> onnx.ModelProto:
     tokens, codewords, width = modes.max_tokens, modes.max_codebook_size, modes.max_bits
     used = np.arange(width) < tables["bit_count"][:, None]
     class_signs = np.where(used, tables["bits"] - 0.5, 0).reshape(len(modes), CLASSES, width)
@@ -238,30 +233,58 @@ def _receiver(tables: dict[str, np.ndarray], swapped: bool) -> onnx.ModelProto:
     return _model("rx", nodes, inputs, outputs, constants)
 
 
-def _features() -> dict[str, tuple[int, list[str | int]]]:
-    return {
+def _features(modes: ModeTable) -> dict[str, tuple[int, list[str | int]]]:
+    features: dict[str, tuple[int, list[str | int]]] = {
         "input": (TensorProto.FLOAT, ["batch", CLASSES + 1]),
         "snr_db": (TensorProto.FLOAT, ["batch"]),
     }
+    request = {"mode_request": (TensorProto.INT64, ["requests"])}
+    return features | request if len(modes) > 1 else features
 
 
-def _scores_and_mode() -> list[onnx.NodeProto]:
+def _scores() -> list[onnx.NodeProto]:
+    return [helper.make_node("Slice", ["input", "zero", "score_end", "one"], ["scores"])]
+
+
+def _choice(modes: ModeTable, routing: Routing) -> list[onnx.NodeProto]:
+    """Nodes that give ``chosen``: what is requested, or else what the router says."""
+    if routing.router == "content":
+        nodes = [
+            helper.make_node("Slice", ["input", "score_end", "input_end", "one"], ["wish"]),
+            helper.make_node("Squeeze", ["wish", "one"], ["wished"]),
+            helper.make_node("Cast", ["wished"], ["routed"], to=TensorProto.INT64),
+        ]
+    else:
+        nodes = [
+            helper.make_node("Unsqueeze", ["snr_db", "one"], ["snr_column"]),
+            helper.make_node("GreaterOrEqual", ["snr_column", "thresholds"], ["is_above"]),
+            helper.make_node("Cast", ["is_above"], ["above"], to=TensorProto.INT64),
+            helper.make_node("ReduceSum", ["above", "one"], ["step"], keepdims=0),
+            helper.make_node("Gather", ["step_modes", "step"], ["routed"], axis=0),
+        ]
+    if len(modes) == 1:
+        return [*nodes, helper.make_node("Identity", ["routed"], ["chosen"])]
     return [
-        helper.make_node("Slice", ["input", "zero", "score_end", "one"], ["scores"]),
-        helper.make_node("Unsqueeze", ["snr_db", "one"], ["snr_column"]),
-        helper.make_node("GreaterOrEqual", ["snr_column", "thresholds"], ["is_above"]),
-        helper.make_node("Cast", ["is_above"], ["above"], to=TensorProto.INT64),
-        helper.make_node("ReduceSum", ["above", "one"], ["chosen"], keepdims=0),
+        *nodes,
+        helper.make_node("Shape", ["snr_db"], ["batch_shape"]),
+        helper.make_node("Expand", ["mode_request", "batch_shape"], ["requested"]),
+        helper.make_node("GreaterOrEqual", ["requested", "no_mode"], ["is_requested"]),
+        helper.make_node("Where", ["is_requested", "requested", "routed"], ["chosen"]),
     ]
 
 
-def _split_constants() -> dict[str, np.ndarray]:
+def _constants(routing: Routing) -> dict[str, np.ndarray]:
     return {
         "zero": np.array([0]),
         "score_end": np.array([CLASSES]),
+        "input_end": np.array([CLASSES + 1]),
         "one": np.array([1]),
-        "thresholds": np.array(THRESHOLDS, dtype=np.float32),
+        "thresholds": np.array(routing.table.thresholds_db, dtype=np.float32),
+        "step_modes": np.array(routing.table.modes),
         "classes": np.int64(CLASSES),
+        "no_mode": np.int64(0),
+        # The default of an input of the same name: no request.
+        "mode_request": np.array([-1]),
     }
 
 

@@ -1,7 +1,7 @@
 """A small run folder, made without the training code: what ``tp-export`` takes, in seconds.
 
 Nothing is trained: the weights are drawn from a seed.  The link has one mode or several; the transmitter
-picks the mode of a sample by comparing its SNR with fixed thresholds.
+picks the mode of a sample by comparing its SNR with fixed thresholds, or by scores that see its features too.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twophase.link.config import LinkConfig
+from twophase.link.header import HeaderStep
 from twophase.link.manifest import Manifest, Reference, write_manifest
 from twophase.link.modes import ModeTable
+from twophase.link.routing import Router, Routing, SnrTable
 
 INPUT_SHAPE = (2, 3)
 CLASSES = 5
@@ -31,6 +33,7 @@ class TinySpec:
     """The link of a small run."""
 
     link: LinkConfig
+    router: Router = "fixed"
     seed: int = 0
 
     @property
@@ -57,12 +60,22 @@ class TinySpec:
         count = len(self.modes)
         return [20.0 * (number + 1) / count for number in range(count - 1)]
 
+    def routing(self) -> Routing:
+        table = SnrTable(tuple(self.thresholds()), tuple(range(len(self.modes))))
+        header = (HeaderStep(-10.0, "hamming84"), HeaderStep(10.0, "repeat2"))
+        return Routing(self.router, table, 0.0, header if self.router == "content" else ())
+
 
 ONE_MODE = TinySpec(LinkConfig(codebook_sizes=(8,), tokens=(3,), qam_orders=(16,), embedding_dim=4))
 """One mode: 9 information bits, padded to three 16-QAM symbols."""
 
-FOUR_MODES = TinySpec(LinkConfig(codebook_sizes=(8, 16), tokens=(3, 2), qam_orders=(4, 16), embedding_dim=4))
+FOUR_MODES = TinySpec(
+    LinkConfig(codebook_sizes=(8, 16), tokens=(3, 2), qam_orders=(4, 16), embedding_dim=4), "snr"
+)
 """Two codebooks over two constellations: widths differ in tokens, bits and symbols."""
+
+CONTENT = TinySpec(FOUR_MODES.link, "content")
+"""The same, with a router that sees the features and tells the mode in a header."""
 
 
 class _Encoder(nn.Module):
@@ -75,14 +88,27 @@ class _Encoder(nn.Module):
         self.first = nn.Linear(int(np.prod(INPUT_SHAPE)) + 1, 16)
         self.second = nn.Linear(16, width)
         self.register_buffer("thresholds", torch.tensor(spec.thresholds(), dtype=torch.float32))
+        self.register_buffer("modes_of_step", torch.arange(len(spec.modes)))
+        if spec.router == "content":
+            self.router = nn.Linear(int(np.prod(INPUT_SHAPE)) + 1, len(spec.modes))
         for index in range(len(spec.link.codebook_sizes)):
             codebook = torch.from_numpy(spec.codebook(index))
             self.register_buffer(f"codebook_{index}", codebook)
             self.register_buffer(f"offset_{index}", -0.5 * codebook.square().sum(dim=1))
             self.register_buffer(f"table_{index}", torch.from_numpy(spec.label_bits(index)))
 
-    def mode(self, snr_db: Tensor) -> Tensor:
-        return (snr_db[:, None] >= self.thresholds).to(torch.int64).sum(dim=1)
+    def mode(self, features: Tensor, snr_db: Tensor, mode_request: Tensor | None) -> Tensor:
+        routed = self.routed(features, snr_db)
+        if mode_request is None:
+            return routed
+        request = mode_request.expand_as(routed)
+        return torch.where(request >= 0, request, routed)
+
+    def routed(self, features: Tensor, snr_db: Tensor) -> Tensor:
+        if self.spec.router == "content":
+            seen = torch.cat([features.flatten(1), snr_db[:, None] / 10.0], dim=1)
+            return torch.argmax(self.router(seen), dim=1)
+        return self.modes_of_step[(snr_db[:, None] >= self.thresholds).sum(dim=1)]
 
     def latents(self, features: Tensor, snr_db: Tensor) -> Tensor:
         joined = torch.cat([features.flatten(1), snr_db[:, None] / 10.0], dim=1)
@@ -110,8 +136,10 @@ class TinyTransmitter(_Encoder):
             weights = [1 << shift for shift in reversed(range(mode.bits_per_symbol))]
             self.register_buffer(f"weights_{number}", torch.tensor(weights))
 
-    def forward(self, features: Tensor, snr_db: Tensor) -> tuple[Tensor, ...]:
-        mode = self.mode(snr_db)
+    def forward(
+        self, features: Tensor, snr_db: Tensor, mode_request: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        mode = self.mode(features, snr_db, mode_request)
         indices = self.search(self.latents(features, snr_db), mode)
         bits, symbols = self.map(indices, mode)
         return mode, indices, bits, symbols, self.bits_of_mode[mode], self.symbols_of_mode[mode]
@@ -154,8 +182,10 @@ class TinySoftTransmitter(_Encoder):
         super().__init__(spec)
         self.temperature = temperature
 
-    def forward(self, features: Tensor, snr_db: Tensor) -> tuple[Tensor, ...]:
-        mode = self.mode(snr_db)
+    def forward(
+        self, features: Tensor, snr_db: Tensor, mode_request: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        mode = self.mode(features, snr_db, mode_request)
         latents = self.latents(features, snr_db)
         modes = self.spec.modes
         sent = torch.zeros_like(snr_db)[:, None, None].expand(-1, modes.max_symbols, 2)
@@ -203,19 +233,19 @@ class TinyReceiver(nn.Module):
 
 
 def export_program(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """The program of a module with a free batch axis."""
+    """The program of a module with a free batch axis; a request, the third input, is one for all samples."""
     batch = torch.export.Dim("batch")
+    shapes = tuple({0: batch} if number < 2 else None for number in range(len(inputs)))
     with warnings.catch_warnings():
         # torch.export trips over its own deprecations
         warnings.simplefilter("ignore")
-        return torch.export.export(
-            module.eval(), inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False
-        )
+        return torch.export.export(module.eval(), inputs, dynamic_shapes=shapes, strict=False)
 
 
-def feature_inputs() -> tuple[Tensor, Tensor]:
+def feature_inputs(spec: TinySpec) -> tuple[Tensor, ...]:
     """Example inputs of a transmitter."""
-    return torch.zeros(4, *INPUT_SHAPE), torch.zeros(4)
+    inputs = torch.zeros(4, *INPUT_SHAPE), torch.zeros(4)
+    return inputs if len(spec.modes) == 1 else (*inputs, torch.full((1,), -1))
 
 
 def receiver_inputs(spec: TinySpec) -> tuple[Tensor, Tensor]:
@@ -247,6 +277,7 @@ def run_manifest(spec: TinySpec, references: tuple[str, ...]) -> Manifest:
         classes=tuple(str(number) for number in range(CLASSES)),
         input_shape=INPUT_SHAPE,
         link=spec.link,
+        routing=spec.routing(),
         codebooks=tuple(
             tuple(tuple(float(value) for value in word) for word in spec.codebook(index)) for index in books
         ),
@@ -273,14 +304,14 @@ def build_run(
     """Write a finished run folder; ``transmitter``, ``receiver``, ``soft`` are wrong ones to take instead."""
     torch.manual_seed(spec.seed)
     modules: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
-        "tx": (TinyTransmitter(spec), feature_inputs()),
+        "tx": (TinyTransmitter(spec), feature_inputs(spec)),
         "rx": (TinyReceiver(spec), receiver_inputs(spec)),
     }
     if "aligned" in references:
-        modules["soft"] = (TinySoftTransmitter(spec, 0.7), feature_inputs())
+        modules["soft"] = (TinySoftTransmitter(spec, 0.7), feature_inputs(spec))
         modules["soft"][0].load_state_dict(modules["tx"][0].state_dict(), strict=False)
     if "learning" in references:
-        modules["soft_learning"] = (TinySoftTransmitter(spec, 0.9), feature_inputs())
+        modules["soft_learning"] = (TinySoftTransmitter(spec, 0.9), feature_inputs(spec))
         modules["rx_learning"] = (TinyReceiver(spec), receiver_inputs(spec))
     for name, wrong in (("tx", transmitter), ("rx", receiver), ("soft", soft)):
         if wrong is not None:

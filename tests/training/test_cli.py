@@ -20,7 +20,9 @@ from twophase.link.files import sha256_of
 from twophase.link.manifest import load_manifest
 from twophase.training.monitor import read_records
 
-SHORT = ("--epochs", "4", "--alignment-start-epoch", "3")
+ONE_MODE = ("--codebook-sizes", "4", "--tokens", "12", "--qam-orders", "16")
+SHORT = ("--epochs", "4", "--alignment-start-epoch", "3", *ONE_MODE)
+SEVERAL = ("--codebook-sizes", "4", "--tokens", "12", "--qam-orders", "4", "16")
 
 
 def weights_hash(run: Path) -> str:
@@ -70,12 +72,25 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path) ->
     assert load_manifest(broken, "run").files == load_manifest(whole, "run").files
 
 
+def test_a_run_of_several_modes_deploys_a_rule(tmp_path: Path) -> None:
+    words = (*SEVERAL, "--router", "snr", "--train-snr-low-db", "0", "--train-snr-high-db", "1")
+    done = run_command("tp-train", "--out", tmp_path, "--method", "hard-only", "--epochs", "1", *words)
+    assert done.returncode == 0, done.stderr
+    manifest = load_manifest(tmp_path, "run")
+    assert manifest.link.modes.names == ("4x4qam", "4x16qam")
+    assert (manifest.routing.router, manifest.routing.tells_mode) == ("snr", False)
+    assert len(manifest.training["symbol_energy"]) == 2
+    (record,) = read_records(tmp_path / "metrics.jsonl")
+    assert sum(record.mode_usage) == pytest.approx(1)
+    assert record.line() in done.stderr
+
+
 def test_a_new_run_sets_the_earlier_one_aside(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text("{}")
     (run / "precious").touch()
-    done = run_command("tp-train", "--out", run, "--epochs", "1", "--method", "hard-only")
+    done = run_command("tp-train", "--out", run, "--epochs", "1", "--method", "hard-only", *ONE_MODE)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / ".run.unfinished" / "precious").exists()
     assert not (run / "precious").exists()
@@ -86,15 +101,33 @@ def test_a_new_run_sets_the_earlier_one_aside(tmp_path: Path) -> None:
     ("arguments", "parts"),
     [
         (["--task", "nothing"], ["'task' must be one of digits", "'nothing'"]),
-        (["--tokens", "0"], ["'tokens' must be at least 1, not 0"]),
+        (["--codebook-sizes", "4", "--tokens", "0"], ["'tokens' must be at least 1, not 0"]),
+        (
+            ["--codebook-sizes", "4", "8", "--tokens", "3"],
+            ["'tokens' must hold 2 numbers, one per codebook", "3"],
+        ),
         (["--codebook-sizes", "48"], ["'codebook_sizes' must be powers of two", "48"]),
         (["--qam-orders", "32"], ["'qam_orders' must be 4, 16, 64 or 256", "32"]),
         (["--temp-freeze-floor", "0"], ["'temp_freeze_floor' must lie above 0", "0.0"]),
-        (["--alignment-start-epoch", "151"], ["'alignment_start_epoch' must lie in 2..150", "151"]),
+        (
+            ["--epochs", "150", "--alignment-start-epoch", "151"],
+            ["'alignment_start_epoch' must lie in 2..150", "151"],
+        ),
         (["--epochs", "many"], ["--epochs", "many"]),
         (["--no-such-option"], ["--no-such-option"]),
         (["--device", "abacus"], ["--device", "abacus"]),
         (["--batch-size", "5000"], ["'batch_size' must be at most 1068", "5000"]),
+        (["--router", "dice"], ["--router", "dice"]),
+        (["--lambda-rate", "-0.1"], ["'lambda_rate' must be at least 0, not -0.1"]),
+        (["--lambda-rate", "inf"], ["'lambda_rate' must be", "inf"]),
+        (["--lambda-balance", "-1"], ["'lambda_balance' must be at least 0, not -1.0"]),
+        (["--router-temperature", "0"], ["'router_temperature' must be positive, not 0.0"]),
+        (["--router-noise", "nan"], ["'router_noise' must be", "nan"]),
+        (["--router-focus", "1.5"], ["'router_focus' must lie in 0..1", "1.5"]),
+        (["--modes-per-step", "0"], ["'modes_per_step' must be at least 1, not 0"]),
+        (["--modes-per-step", "some"], ["--modes-per-step", "some"]),
+        (["--table-tolerance", "1"], ["'table_tolerance' must lie in 0..1", "1.0"]),
+        (["--hysteresis-db", "-1"], ["'hysteresis_db' must be at least 0, not -1.0"]),
     ],
 )
 def test_bad_arguments_are_one_line_and_leave_nothing(
@@ -197,7 +230,16 @@ def test_interrupted_new_runs_do_not_cost_a_finished_one(tmp_path: Path, digits_
     shutil.copytree(digits_run, run)
     for seed in (1, 2):
         process = subprocess.Popen(
-            [sys.executable, "-m", "twophase.training.cli", "--out", str(run), "--seed", str(seed)],
+            [
+                sys.executable,
+                "-m",
+                "twophase.training.cli",
+                "--out",
+                str(run),
+                "--seed",
+                str(seed),
+                *ONE_MODE,
+            ],
             stderr=subprocess.DEVNULL,
         )
         while process.poll() is None and not trains_with(run, seed):
@@ -237,7 +279,7 @@ def test_help_shows_examples_and_does_not_import_torch() -> None:
 
 def test_a_diverging_run_stops_with_its_remedy(tmp_path: Path) -> None:
     done = run_command("tp-train", "--out", tmp_path / "run", "--learning-rate", "1e30", "--epochs", "3",
-                       "--alignment-start-epoch", "2")  # fmt: skip
+                       "--alignment-start-epoch", "2", *ONE_MODE)  # fmt: skip
     assert done.returncode == 2
     assert "tp-train: error: 'learning_rate' must keep the loss finite" in done.stderr
     assert not (tmp_path / "run" / "link.json").exists()

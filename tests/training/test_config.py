@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,24 @@ from twophase.training.config import PRESETS, TrainConfig
         ({"tokens": (0,)}, "'tokens' must be at least 1, not 0"),
         ({"codebook_sizes": (48,)}, "'codebook_sizes' must be powers of two from 2 to 65536, not 48"),
         ({"qam_orders": (8,)}, "'qam_orders' must be 4, 16, 64 or 256"),
-        ({"codebook_sizes": (16, 64), "tokens": (4, 4)}, "give one mode"),
+        ({"codebook_sizes": (16, 64), "tokens": (4,)}, "'tokens' must hold 2 numbers, one per codebook"),
+        ({"router": "other"}, "'router' must be one of content, snr, table, not 'other'"),
+        ({"lambda_rate": -0.1}, "'lambda_rate' must be at least 0, not -0.1"),
+        ({"lambda_rate": float("inf")}, "'lambda_rate' must be"),
+        ({"lambda_balance": -0.1}, "'lambda_balance' must be at least 0, not -0.1"),
+        ({"lambda_balance": float("nan")}, "'lambda_balance' must be"),
+        ({"router_temperature": 0.0}, "'router_temperature' must be positive, not 0.0"),
+        ({"router_temperature": float("inf")}, "'router_temperature' must be positive"),
+        ({"router_noise": -1.0}, "'router_noise' must be at least 0, not -1.0"),
+        ({"router_focus": -0.1}, "'router_focus' must lie in 0..1, not -0.1"),
+        ({"router_focus": 1.1}, "'router_focus' must lie in 0..1, not 1.1"),
+        ({"router_focus": float("nan")}, "'router_focus' must lie in 0..1"),
+        ({"modes_per_step": 0}, "'modes_per_step' must be at least 1, not 0"),
+        ({"table_tolerance": -0.001}, "'table_tolerance' must lie in 0..1"),
+        ({"table_tolerance": 1.0}, "'table_tolerance' must lie in 0..1 .*, not 1.0"),
+        ({"table_tolerance": float("nan")}, "'table_tolerance' must lie in 0..1"),
+        ({"hysteresis_db": -0.5}, "'hysteresis_db' must be at least 0, not -0.5"),
+        ({"hysteresis_db": float("inf")}, "'hysteresis_db' must be"),
         ({"batch_size": 1}, "'batch_size' must be at least 2"),
         ({"threads": 0}, "'threads' must be at least 1"),
         ({"seed": -1}, "'seed' must be at least 0"),
@@ -62,10 +80,45 @@ def test_json_round_trip(task: str, tmp_path: Path) -> None:
     assert TrainConfig.from_json(config.as_json()) == config
 
 
+ADAPTIVE: dict[str, Any] = {
+    "codebook_sizes": (32, 8),
+    "tokens": (5, 7),
+    "qam_orders": (4, 64),
+    "router": "content",
+    "lambda_rate": 0.0123,
+    "lambda_balance": 0.0234,
+    "router_temperature": 0.345,
+    "router_noise": 0.456,
+    "router_focus": 0.567,
+    "modes_per_step": 11,
+    "table_tolerance": 0.0567,
+    "hysteresis_db": 0.678,
+}
+
+
+def test_several_codebooks_and_constellations_make_several_modes() -> None:
+    config = TrainConfig(**ADAPTIVE)
+    assert config.link.modes.names == ("32x4qam", "32x64qam", "8x4qam", "8x64qam")
+    assert TrainConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
+
+
 def test_command_line_repeats_the_run_and_names_no_path(tmp_path: Path) -> None:
     preset = PRESETS["digits"]
-    config = TrainConfig(**{**preset, "seed": 3, "bridge": False, "codebook_sizes": (64,), "out": tmp_path})
-    assert config.command_line() == "tp-train --task digits --seed 3 --no-bridge --codebook-sizes 64"
+    one_link = {"codebook_sizes": (32,), "tokens": (5,), "qam_orders": (64,)}
+    config = TrainConfig(**{**preset, **one_link, "seed": 3, "bridge": False, "out": tmp_path})
+    assert (
+        config.command_line()
+        == "tp-train --task digits --seed 3 --no-bridge --codebook-sizes 32 --tokens 5 --qam-orders 64"
+    )
+
+
+def test_command_line_repeats_a_run_of_several_modes() -> None:
+    config = TrainConfig(**{**PRESETS["digits"], **ADAPTIVE})
+    assert config.command_line() == (
+        "tp-train --task digits --codebook-sizes 32 8 --tokens 5 7 --qam-orders 4 64 --router content "
+        "--lambda-rate 0.0123 --lambda-balance 0.0234 --router-temperature 0.345 --router-noise 0.456 "
+        "--router-focus 0.567 --modes-per-step 11 --table-tolerance 0.0567 --hysteresis-db 0.678"
+    )
 
 
 def test_contract_arguments_keep_their_names_and_defaults() -> None:

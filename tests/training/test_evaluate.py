@@ -1,25 +1,57 @@
-"""Hard evaluation takes the digital path; soft evaluation does not."""
+"""Hard evaluation takes the digital path; soft evaluation does not; each sample travels in its mode."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor
 
+from twophase.training import evaluate as module
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split
-from twophase.training.evaluate import evaluate_hard, evaluate_soft, usage_entropies
+from twophase.training.evaluate import (
+    Choice,
+    Evaluation,
+    evaluate_hard,
+    evaluate_soft,
+    mode_accuracies,
+    router_choice,
+    symbol_energy,
+    usage_entropies,
+)
 from twophase.training.model import LinkModel
+from twophase.training.phases import ENERGY_GROUPS
 
 CONFIG = TrainConfig(train_snr_low_db=30, train_snr_high_db=30, codebook_sizes=(16,), tokens=(3,))
+SEVERAL = TrainConfig(
+    train_snr_low_db=-2,
+    train_snr_high_db=14,
+    codebook_sizes=(16, 4),
+    tokens=(3, 2),
+    qam_orders=(4, 16),
+    embedding_dim=3,
+)
+EVALUATIONS: list[Callable[..., Evaluation]] = [
+    evaluate_hard,
+    lambda model, split, config, repeats, choose=None: evaluate_soft(
+        model, split, config, repeats, 0.7, choose
+    ),
+]
 
 
-def make_model() -> LinkModel:
+def make_model(config: TrainConfig = CONFIG, content: bool = False) -> LinkModel:
     torch.manual_seed(0)
-    return LinkModel(CONFIG.link, input_shape=(6,), classes=3, hidden=16, surrogate="product").eval()
+    model = LinkModel(config.link, input_shape=(6,), classes=3, hidden=16, surrogate="product",
+                      content_router=content)  # fmt: skip
+    with torch.no_grad():
+        for name, parameter in [*model.mode_inputs.named_parameters(), *model.classifier.named_parameters()]:
+            parameter *= 0 if name.endswith("bias") else 4  # of decisions that depend on what is received
+    return model.eval()
 
 
 def make_split(size: int = 60) -> Split:
@@ -28,38 +60,56 @@ def make_split(size: int = 60) -> Split:
     return Split(features, torch.randint(3, (size,), generator=generator))
 
 
+def always(number: int) -> Choice:
+    return lambda _content, esn0_db: torch.full_like(esn0_db, number, dtype=torch.int64)
+
+
+def by_content(content: Tensor, _esn0_db: Tensor) -> Tensor:
+    """All modes of ``SEVERAL``, by the sample."""
+    return (1000 * content[:, 0].abs()).long() % 4
+
+
 def forbidden(*_arguments: object, **_keywords: object) -> Tensor:
     raise AssertionError("the soft path was taken")
 
 
-def test_hard_evaluation_never_takes_a_soft_step() -> None:
-    model, split = make_model(), make_split()
+def latents_of(model: LinkModel, number: int, split: Split) -> Tensor:
+    return model.latents(model.content(split.features), model.modes[number])
+
+
+def decoded_without_noise(model: LinkModel, number: int, split: Split) -> float:
+    """Accuracy where the receiver is certain of every bit of the hard transmitter."""
+    mode = model.modes[number]
+    with torch.no_grad():
+        scores = model.codebook(mode).scores(latents_of(model, number, split))
+        seen = model.receive(200.0 * model.hard_transmit(scores, mode).bits.float() - 100.0, mode)
+        decided = model.classify(model.features(seen.embedding, seen.soft_bits, mode)).argmax(1)
+    return (decided == split.labels).double().mean().item()
+
+
+@pytest.mark.parametrize("config", [CONFIG, SEVERAL])
+def test_hard_evaluation_never_takes_a_soft_step(config: TrainConfig) -> None:
+    model, split = make_model(config), make_split()
     with (
         patch.object(LinkModel, "soft_transmit", forbidden),
         patch("twophase.training.quantizer.Codebook.soft_assignment", forbidden),
     ):
-        evaluate_hard(model, model.modes[0], split, CONFIG, 2)
+        evaluate_hard(model, split, config, 2)
+        mode_accuracies(model, split, torch.tensor([3.0]), 1)
         with pytest.raises(AssertionError, match="soft path"):
-            evaluate_soft(model, model.modes[0], split, CONFIG, 2, 0.7)
+            evaluate_soft(model, split, config, 2, 0.7)
 
 
 def test_without_noise_hard_evaluation_is_the_accuracy_of_the_decoded_bits() -> None:
     model, split = make_model(), make_split()
-    mode = model.modes[0]
-    with torch.no_grad():
-        bits = model.hard_transmit(
-            model.codebook(mode).scores(model.latents(split.features, mode)), mode
-        ).bits
-        seen = model.receive(200.0 * bits.float() - 100.0, mode)
-        decided = model.classify(model.features(seen.embedding, seen.soft_bits, mode)).argmax(1)
-    expected = (decided == split.labels).float().mean().item()
-    assert evaluate_hard(model, mode, split, CONFIG, 3).accuracy == pytest.approx(expected, abs=1e-6)
+    expected = decoded_without_noise(model, 0, split)
+    assert evaluate_hard(model, split, CONFIG, 3).accuracy == pytest.approx(expected, abs=1e-6)
 
 
 def test_soft_evaluation_meets_hard_when_cold() -> None:
     model, split = make_model(), make_split()
-    hard = evaluate_hard(model, model.modes[0], split, CONFIG, 2)
-    cold = evaluate_soft(model, model.modes[0], split, CONFIG, 2, 1e-6)
+    hard = evaluate_hard(model, split, CONFIG, 2)
+    cold = evaluate_soft(model, split, CONFIG, 2, 1e-6)
     assert cold.loss == pytest.approx(hard.loss, rel=1e-4)
 
 
@@ -67,10 +117,200 @@ def test_usage_entropies_of_even_and_single_use() -> None:
     model, split = make_model(), make_split()
     mode = model.modes[0]
     with patch.object(LinkModel, "latents", lambda *_: model.codebook(mode).codewords[None].repeat(60, 1, 1)):
-        vq_entropy, _ = usage_entropies(model, mode, split)
-    assert vq_entropy == pytest.approx(math.log(16))
+        vq_entropy, _ = usage_entropies(model, split)
+    assert vq_entropy == [pytest.approx(math.log(16))]
     with torch.no_grad():
         model.codebook(mode).codewords[1:] = 1e3
-    vq_entropy, symbol_entropy = usage_entropies(model, mode, split)
-    assert vq_entropy == pytest.approx(0, abs=1e-8)
-    assert symbol_entropy == pytest.approx(0, abs=1e-8)
+    vq_entropy, symbol_entropy = usage_entropies(model, split)
+    assert vq_entropy == [pytest.approx(0, abs=1e-8)]
+    assert symbol_entropy == [pytest.approx(0, abs=1e-8)]
+
+
+# --- several modes ----------------------------------------------------------------------------------------
+
+
+def test_usage_entropies_are_one_for_each_codebook_and_one_for_each_mode() -> None:
+    model, split = make_model(SEVERAL), make_split()
+    codewords, points = usage_entropies(model, split)
+    assert (len(codewords), len(points)) == (2, 4)
+    for number, mode in enumerate(model.modes):
+        with torch.no_grad():
+            hard = model.hard_transmit(model.codebook(mode).scores(latents_of(model, number, split)), mode)
+        for values, size, found in (
+            (hard.indices, mode.codebook_size, codewords[mode.codebook]),
+            (hard.points, mode.order, points[number]),
+        ):
+            share = torch.bincount(values.flatten(), minlength=size).double() / values.numel()
+            assert found == pytest.approx(torch.special.entr(share).sum().item(), abs=1e-5)
+    assert len(set(points)) == 4
+
+
+class Watched:
+    """What every decision of an evaluation was made of, by the mode and the SNR of the sample."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows: dict[float, tuple[int, float, Tensor]] = {}
+        logits_of = module._logits
+
+        def watched(
+            model: LinkModel, mode: Any, sent: Tensor, energy: Tensor, noise: Tensor, esn0_db: Tensor
+        ) -> Tensor:
+            logits = logits_of(model, mode, sent, energy, noise, esn0_db)
+            number = model.modes.modes.index(mode)
+            for row, level in enumerate(esn0_db.tolist()):
+                self.rows[level] = (number, energy[row].item(), logits[row])
+            return logits
+
+        monkeypatch.setattr(module, "_logits", watched)
+
+    def taken(self) -> dict[float, tuple[int, float, Tensor]]:
+        rows, self.rows = self.rows, {}
+        return rows
+
+
+@pytest.mark.parametrize("evaluate", EVALUATIONS, ids=["hard", "soft"])
+def test_a_sample_fares_in_a_mixed_batch_as_in_a_batch_of_its_mode(
+    evaluate: Callable[..., Evaluation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise, SNR and decision are the same; only the energy that all are charged for is shared."""
+    model, split = make_model(SEVERAL), make_split()
+    monkeypatch.setattr(module, "_charged", lambda sent, _counts: torch.ones(len(sent)))
+    watched = Watched(monkeypatch)
+    mixed = evaluate(model, split, SEVERAL, 2, by_content)
+    rows = watched.taken()
+    assert len(rows) == 120
+    assert min(mixed.mode_usage) > 0.1
+    for number in range(4):
+        evaluate(model, split, SEVERAL, 2, always(number))
+        alone = watched.taken()
+        assert alone.keys() == rows.keys()
+        for level, (mode, _, logits) in rows.items():
+            if mode == number:
+                torch.testing.assert_close(logits, alone[level][2], atol=1e-5, rtol=1e-5)
+
+
+def test_all_are_charged_for_the_energy_per_symbol_of_their_group_whatever_the_modes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, split = make_model(SEVERAL), make_split()
+    with torch.no_grad():  # a few points only, so that the energy is far from 1
+        for codebook in model.codebooks:
+            codebook.codewords[2:] = 50.0
+    energies: list[tuple[int, float]] = []  # symbols and energy of each sample, by rising SNR
+    watched = Watched(monkeypatch)
+    evaluate_hard(model, split, SEVERAL, 1, by_content)
+    rows = watched.taken()
+    with torch.no_grad():
+        content = model.content(split.features)
+        chosen = by_content(content, content)
+        order = torch.randperm(60, generator=torch.Generator().manual_seed(module.NOISE_SEED))
+        for sample in order.tolist():
+            mode = model.modes[int(chosen[sample])]
+            scores = model.codebook(mode).scores(model.latents(content[sample : sample + 1], mode))
+            symbols = model.hard_transmit(scores, mode).symbols
+            energies.append((mode.symbols, symbols.square().sum().item()))
+    charged = [rows[level][1] for level in sorted(rows)]
+    assert [rows[level][0] for level in sorted(rows)] == chosen[order].tolist()
+    start = 0
+    for part in torch.arange(60).tensor_split(ENERGY_GROUPS):
+        group = energies[start : start + len(part)]
+        expected = sum(energy for _, energy in group) / sum(count for count, _ in group)
+        assert charged[start : start + len(part)] == pytest.approx([expected] * len(part), rel=1e-5)
+        start += len(part)
+    assert len(set(charged)) > ENERGY_GROUPS / 2
+    assert max(abs(energy - 1) for energy in charged) > 0.1
+
+
+@pytest.mark.parametrize("evaluate", EVALUATIONS, ids=["hard", "soft"])
+def test_the_figures_are_averages_over_samples_and_their_modes(
+    evaluate: Callable[..., Evaluation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, split = make_model(SEVERAL), make_split()
+    marked = Split(split.features, torch.zeros(60, dtype=torch.int64))
+    watched = Watched(monkeypatch)
+    found = evaluate(model, marked, SEVERAL, 3, by_content)
+    rows = list(watched.taken().values())
+    logits = torch.stack([row[2] for row in rows])
+    assert found.accuracy == pytest.approx((logits.argmax(1) == 0).double().mean().item())
+    assert found.loss == pytest.approx(-torch.log_softmax(logits.double(), 1)[:, 0].mean().item(), rel=1e-5)
+    assert 0 < found.accuracy < 1
+    with torch.no_grad():
+        content = model.content(split.features)
+    usage = torch.bincount(by_content(content, content), minlength=4) / 60
+    assert found.mode_usage == pytest.approx(usage.tolist())
+
+
+@pytest.mark.parametrize("content", [False, True])
+def test_the_router_chooses_unless_told_otherwise(content: bool) -> None:
+    model, split = make_model(SEVERAL, content), make_split()
+    assert model.router is not None
+    with torch.no_grad():
+        for parameter in model.router.parameters():
+            parameter *= 4
+    for evaluate in EVALUATIONS:
+        routed = evaluate(model, split, SEVERAL, 2)
+        assert routed == evaluate(model, split, SEVERAL, 2, router_choice(model))
+        assert routed != evaluate(model, split, SEVERAL, 2, always(int(routed.mode_usage[0] < 0.5)))
+    features = model.content(split.features)
+    levels = torch.linspace(-5, 15, 60)
+    with torch.no_grad():
+        expected = model.router.scores(features, levels).argmax(1)
+        assert torch.equal(router_choice(model)(features, levels), expected)
+    assert len(expected.unique()) > 1
+
+
+def test_a_link_of_one_mode_uses_it_always() -> None:
+    model, split = make_model(), make_split()
+    assert router_choice(model)(split.features, torch.zeros(60)).tolist() == [0] * 60
+    assert evaluate_hard(model, split, CONFIG, 2).mode_usage == (1.0,)
+    assert evaluate_hard(model, split, CONFIG, 2) == evaluate_hard(model, split, CONFIG, 2, always(0))
+
+
+# --- accuracy by mode -------------------------------------------------------------------------------------
+
+
+def test_accuracy_of_each_mode_without_noise_and_without_signal() -> None:
+    model, split = make_model(SEVERAL), make_split()
+    table = mode_accuracies(model, split, torch.tensor([-60.0, 60.0]), 2)
+    assert table.shape == (4, 2)
+    expected = [decoded_without_noise(model, number, split) for number in range(4)]
+    assert table[:, 1].tolist() == pytest.approx(expected)
+    assert len(set(expected)) > 1
+    assert (table[:, 0] - table[:, 1]).abs().max() > 0.02
+
+
+def test_accuracy_of_a_mode_is_that_of_an_evaluation_in_it_at_one_snr() -> None:
+    """300 samples 20 times: 0.05 is 5.4 standard errors of a difference; four of them, false alarm 1e-6."""
+    model, split = make_model(SEVERAL), make_split(300)
+    level = torch.tensor([5.0])
+    at_one_snr = TrainConfig(**(SEVERAL.as_json() | {"train_snr_low_db": 5.0, "train_snr_high_db": 5.0}))
+    table = mode_accuracies(model, split, level, 20)
+    for number in range(4):
+        found = evaluate_hard(model, split, at_one_snr, 20, always(number))
+        assert table[number, 0].item() == pytest.approx(found.accuracy, abs=0.05)
+
+
+def test_all_modes_and_points_are_measured_under_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, split = make_model(SEVERAL), make_split()
+    seen: dict[tuple[int, float], list[Tensor]] = {}
+    logits_of = module._logits
+
+    def watched(
+        link: LinkModel, mode: Any, sent: Tensor, energy: Tensor, noise: Tensor, snr: Tensor
+    ) -> Tensor:
+        seen.setdefault((link.modes.modes.index(mode), snr[0].item()), []).append(noise)
+        assert (snr == snr[0]).all()
+        assert energy.tolist() == pytest.approx([symbol_energy(link, mode, split)] * 180, rel=1e-5)
+        return logits_of(link, mode, sent, energy, noise, snr)
+
+    monkeypatch.setattr(module, "_logits", watched)
+    points = torch.tensor([1.0, 4.0])
+    table = mode_accuracies(model, split, points, 3)
+    assert len(seen) == 8
+    for (number, _), draws in seen.items():
+        symbols = model.modes[number].symbols
+        (draw,), (widest,) = draws, seen[0, 1.0]
+        assert torch.equal(draw, widest[:, :symbols])
+        repeats = draw.unflatten(0, (3, 60))
+        assert not torch.equal(repeats[0], repeats[1])
+    assert torch.equal(table, mode_accuracies(model, split, points, 3))

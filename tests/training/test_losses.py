@@ -15,6 +15,7 @@ from twophase.training.losses import (
     commitment_loss,
     consistency_loss,
     latent_loss,
+    task_loss,
     usage_entropy_loss,
 )
 from twophase.training.model import LinkModel
@@ -38,6 +39,7 @@ def make_batch(model: LinkModel, size: int = 24) -> Batch:
         labels=torch.randint(5, (size,), generator=generator),
         esn0_db=training_snr(size, CONFIG, generator),
         noise=torch.randn(size, model.modes[0].symbols, 2, generator=generator),
+        gate_noise=torch.zeros(size, 1),
     )
 
 
@@ -46,7 +48,7 @@ def gradient(config: TrainConfig, epoch: int, surrogate: str = "product") -> Ten
     model = make_model(surrogate)
     now = plan(config, epoch)
     step_of = alignment_step if now.phase == "alignment" else learning_step
-    step = step_of(model, model.modes[0], make_batch(model), config, now)
+    step = step_of(model, [model.modes[0]], make_batch(model), config, now)
     step.loss.backward()
     parts = [torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in model.parameters()]
     return torch.cat(parts)
@@ -77,7 +79,7 @@ def test_the_task_loss_drives_encoder_codebook_and_classifier() -> None:
             config = replace(CONFIG, **silent)
             now = plan(config, epoch)
             step_of = alignment_step if now.phase == "alignment" else learning_step
-            step_of(model, model.modes[0], make_batch(model), config, now).loss.backward()
+            step_of(model, [model.modes[0]], make_batch(model), config, now).loss.backward()
             for name, parameter in model.named_parameters():
                 assert parameter.grad is not None, name
                 assert parameter.grad.abs().max() > 0, name
@@ -90,8 +92,16 @@ def test_the_bridge_changes_the_gradient_and_not_the_value() -> None:
     for bridge in (True, False):
         model = make_model()
         config = replace(CONFIG, bridge=bridge)
-        losses.append(alignment_step(model, model.modes[0], make_batch(model), config, plan(config, 2)).loss)
+        losses.append(
+            alignment_step(model, [model.modes[0]], make_batch(model), config, plan(config, 2)).loss
+        )
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
+
+
+def test_the_task_loss_is_the_cross_entropy_of_each_sample() -> None:
+    logits = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0], [0.0, math.log(3.0)]])
+    expected = torch.tensor([math.log(2), math.log(4 / 3), math.log(4)])
+    torch.testing.assert_close(task_loss(logits, torch.tensor([1, 0, 0])), expected)
 
 
 def test_consistency_pulls_the_soft_side_only() -> None:

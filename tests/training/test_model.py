@@ -11,6 +11,7 @@ import torch
 from twophase.link.bits import bits_to_symbols, indices_to_bits, pad_bits
 from twophase.link.config import LinkConfig
 from twophase.link.constellation import qam
+from twophase.link.routing import Routing, SnrTable, fixed_routing
 from twophase.training.deployed import HardTransmitter, Receiver, SoftTransmitter
 from twophase.training.model import LinkModel
 from twophase.training.phases import charged_energy
@@ -37,8 +38,8 @@ def test_hard_path_equals_the_numpy_definition(link: LinkConfig) -> None:
     model, mode = make_model(link), link.modes[0]
     features = torch.randn(50, 6, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        latents = model.latents(features, mode).double().numpy()
-        sent = [part.numpy() for part in HardTransmitter(model)(features, torch.zeros(50))]
+        latents = model.latents(model.content(features), mode).double().numpy()
+        sent = [part.numpy() for part in HardTransmitter(model, fixed_routing())(features, torch.zeros(50))]
     codewords = model.codebook(mode).codewords.detach().double().numpy()
     nearest = ((latents[:, :, None] - codewords) ** 2).sum(-1).argmin(-1)
     labels = model.codebook(mode).labels.numpy()[nearest]
@@ -50,7 +51,8 @@ def test_hard_path_equals_the_numpy_definition(link: LinkConfig) -> None:
     np.testing.assert_array_equal(sent[5], np.full(50, mode.symbols))
     assert [str(part.dtype) for part in sent] == ["int64", "int64", "uint8", "int64", "int64", "int64"]
     with torch.no_grad():
-        points = model.hard_transmit(model.codebook(mode).scores(model.latents(features, mode)), mode).symbols
+        scores = model.codebook(mode).scores(model.latents(model.content(features), mode))
+        points = model.hard_transmit(scores, mode).symbols
     expected_points = qam(mode.order).points[symbols]
     np.testing.assert_allclose(points[..., 0] + 1j * points[..., 1], expected_points, atol=1e-6)
 
@@ -60,7 +62,7 @@ def test_soft_path_meets_the_hard_one_when_the_temperature_falls(link: LinkConfi
     model, mode = make_model(link), link.modes[0]
     features = torch.randn(50, 6, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        scores = model.codebook(mode).scores(model.latents(features, mode))
+        scores = model.codebook(mode).scores(model.latents(model.content(features), mode))
         hard = model.hard_transmit(scores, mode).symbols
         cold = model.soft_transmit(scores, mode, 1e-7).symbols
         warm = model.soft_transmit(scores, mode, 0.7).symbols
@@ -68,24 +70,33 @@ def test_soft_path_meets_the_hard_one_when_the_temperature_falls(link: LinkConfi
     assert (warm - hard).abs().max() > 0.1
 
 
+SEVERAL = LinkConfig((4, 16), (3, 2), (4, 16), 2)
+BY_SNR = Routing("snr", SnrTable((0.0, 5.0, 10.0), (2, 0, 3, 1)), hysteresis_db=0.0, header=())
+SNR_OF_MODE = torch.tensor([2.0, 12.0, -3.0, 7.0])
+NO_WISH = torch.tensor([-1])
+
+
 def test_several_modes_are_selected_by_sample() -> None:
-    """The exported modules already carry many modes; a chosen mode gives what it gives alone."""
-    link = LinkConfig((4, 16), (3, 2), (4, 16), 2)
-    model = make_model(link)
-    modes = link.modes
+    """A sample gets in a batch of all modes what its mode gives it alone."""
+    model, modes = make_model(SEVERAL), SEVERAL.modes
     features = torch.randn(8, 6, generator=torch.Generator().manual_seed(3))
     chosen = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
-    model.choose_mode = lambda _features, _snr: chosen  # type: ignore[method-assign]
+    esn0_db = SNR_OF_MODE[chosen]
     with torch.no_grad():
-        _, indices, bits, symbols, bit_count, symbol_count = HardTransmitter(model)(features, torch.zeros(8))
-        _, soft = SoftTransmitter(model, 0.7)(features, torch.zeros(8))
+        sent = HardTransmitter(model, BY_SNR)(features, esn0_db, NO_WISH)
+        mode_out, soft = SoftTransmitter(model, BY_SNR, 0.7)(features, esn0_db, NO_WISH)
         llr = torch.randn(8, modes.max_bits, generator=torch.Generator().manual_seed(4))
         logits, posterior, decided = Receiver(model)(llr, chosen)
+    _, indices, bits, symbols, bit_count, symbol_count = sent
+    assert torch.equal(sent[0], chosen)
+    assert torch.equal(mode_out, chosen)
     for sample, number in enumerate(chosen.tolist()):
         mode = modes[number]
         with torch.no_grad():
-            scores = model.codebook(mode).scores(model.latents(features[sample : sample + 1], mode))
+            content = model.content(features[sample : sample + 1])
+            scores = model.codebook(mode).scores(model.latents(content, mode))
             alone = model.hard_transmit(scores, mode)
+            soft_alone = model.soft_transmit(scores, mode, 0.7).symbols
             seen = model.receive(llr[sample : sample + 1, : mode.channel_bits], mode)
             score = model.classify(model.features(seen.embedding, seen.soft_bits, mode))
         torch.testing.assert_close(indices[sample, : mode.tokens], alone.indices[0])
@@ -93,11 +104,16 @@ def test_several_modes_are_selected_by_sample() -> None:
         torch.testing.assert_close(bits[sample, : mode.channel_bits], alone.bits[0])
         assert not bits[sample, mode.channel_bits :].any()
         torch.testing.assert_close(symbols[sample, : mode.symbols], alone.points[0])
+        assert not symbols[sample, mode.symbols :].any()
         assert (bit_count[sample], symbol_count[sample]) == (mode.channel_bits, mode.symbols)
+        torch.testing.assert_close(soft[sample, : mode.symbols], soft_alone[0])
         assert not soft[sample, mode.symbols :].any()
         torch.testing.assert_close(logits[sample], score[0])
         torch.testing.assert_close(posterior[sample, : mode.tokens, : mode.codebook_size], seen.posterior[0])
+        assert not posterior[sample, mode.tokens :].any()
+        assert not posterior[sample, :, mode.codebook_size :].any()
         torch.testing.assert_close(decided[sample, : mode.tokens], seen.posterior[0].argmax(-1))
+        assert (decided[sample, mode.tokens :] == -1).all()
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -105,7 +121,7 @@ def test_a_sample_does_not_depend_on_its_batch(link: LinkConfig) -> None:
     model = make_model(link)
     features = torch.randn(30, 6, generator=torch.Generator().manual_seed(5))
     order = torch.randperm(30, generator=torch.Generator().manual_seed(6))
-    transmitter = HardTransmitter(model)
+    transmitter = HardTransmitter(model, fixed_routing())
     with torch.no_grad():
         together = transmitter(features, torch.zeros(30))
         permuted = transmitter(features[order], torch.zeros(30))
@@ -134,7 +150,7 @@ def test_saturated_llrs_give_the_sent_codewords_back() -> None:
     model, mode = make_model(LINKS[0]), LINKS[0].modes[0]
     features = torch.randn(20, 6, generator=torch.Generator().manual_seed(8))
     with torch.no_grad():
-        _, indices, bits, *_ = HardTransmitter(model)(features, torch.zeros(20))
+        _, indices, bits, *_ = HardTransmitter(model, fixed_routing())(features, torch.zeros(20))
         _, posterior, decided = Receiver(model)(200.0 * bits.float() - 100.0, torch.zeros(20))
     assert torch.equal(decided, indices)
     torch.testing.assert_close(posterior.sum(-1), torch.ones(20, mode.tokens))

@@ -48,7 +48,8 @@ def make_batch(model: LinkModel, size: int = 24, config: TrainConfig = CONFIG) -
         features=torch.randn(size, 10, generator=generator),
         labels=torch.randint(5, (size,), generator=generator),
         esn0_db=training_snr(size, config, generator),
-        noise=torch.randn(size, model.modes[0].symbols, 2, generator=generator),
+        noise=torch.randn(size, model.modes.max_symbols, 2, generator=generator),
+        gate_noise=torch.randn(size, len(model.modes), generator=generator),
     )
 
 
@@ -59,7 +60,7 @@ class Expected:
         mode = model.modes[0]
         codebook, tables = model.codebook(mode), model.tables(mode)
         self.model, self.batch = model, batch
-        self.latents = model.latents(batch.features, mode)
+        self.latents = model.latents(model.content(batch.features), mode)
         distance = (self.latents[:, :, None] - codebook.codewords).square().sum(-1)
         self.assignment = torch.softmax(-distance / temperature, -1)
         self.soft_codewords = self.assignment @ codebook.codewords
@@ -101,7 +102,9 @@ def take(config: TrainConfig, epoch: int, hardness: float | None = None) -> tupl
         now = replace(now, hardness=hardness)
     batch = make_batch(model, config=config)
     step_of = alignment_step if now.phase == "alignment" else learning_step
-    return step_of(model, model.modes[0], batch, config, now), Expected(model, batch, now.temperature)
+    step = step_of(model, [model.modes[0]], batch, config, now)
+    assert [entry.mode for entry in step.passes] == [model.modes[0]]
+    return step, Expected(model, batch, now.temperature)
 
 
 # --- the forward pass -------------------------------------------------------------------------------------
@@ -109,7 +112,7 @@ def take(config: TrainConfig, epoch: int, hardness: float | None = None) -> tupl
 
 def test_learning_sends_the_soft_symbols() -> None:
     step, expected = take(CONFIG, 1)
-    torch.testing.assert_close(step.llr, expected.llr(expected.soft_symbols), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(step.passes[0].llr, expected.llr(expected.soft_symbols), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(step.terms["task"], expected.task(expected.soft_symbols))
     assert set(step.terms) == {"task", "commitment", "entropy", "latent"}
 
@@ -118,10 +121,10 @@ def test_learning_sends_the_soft_symbols() -> None:
 def test_alignment_sends_the_blend_of_soft_and_hard_symbols(hardness: float) -> None:
     step, expected = take(CONFIG, 2, hardness)
     blend = (1 - hardness) * expected.soft_symbols + hardness * expected.hard_symbols
-    torch.testing.assert_close(step.llr, expected.llr(blend), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(step.passes[0].llr, expected.llr(blend), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(step.terms["task"], expected.task(blend))
     others = [expected.llr(expected.soft_symbols), expected.llr(expected.hard_symbols)]
-    assert all((step.llr - other).abs().max() > 0.5 for other in others) == (0 < hardness < 1)
+    assert all((step.passes[0].llr - other).abs().max() > 0.5 for other in others) == (0 < hardness < 1)
 
 
 def test_gradual_hardening_comes_from_the_plan() -> None:
@@ -130,7 +133,7 @@ def test_gradual_hardening_comes_from_the_plan() -> None:
     for epoch, share in ((2, 0.25), (4, 0.75), (5, 1.0)):
         step, expected = take(config, epoch)
         blend = torch.lerp(expected.soft_symbols, expected.hard_symbols, share)
-        torch.testing.assert_close(step.llr, expected.llr(blend), atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(step.passes[0].llr, expected.llr(blend), atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -138,9 +141,11 @@ def test_a_step_reports_decisions_and_hard_signal(epoch: int) -> None:
     step, expected = take(CONFIG, epoch)
     sent = expected.soft_symbols if epoch == 1 else expected.hard_symbols
     decided = expected.model.classify(expected.features(sent)).argmax(1)
-    assert torch.equal(step.correct, decided == expected.batch.labels)
-    assert torch.equal(step.hard.bits.float(), expected.hard_bits)
-    assert torch.equal(step.latents, expected.latents)
+    (taken,) = step.passes
+    assert torch.equal(taken.correct, decided == expected.batch.labels)
+    assert step.accuracy.item() == pytest.approx(taken.correct.float().mean().item())
+    assert torch.equal(taken.hard.bits.float(), expected.hard_bits)
+    assert torch.equal(taken.latents, expected.latents)
 
 
 # --- the terms --------------------------------------------------------------------------------------------
@@ -229,8 +234,8 @@ def test_the_bridge_carries_the_gradient_past_saturated_llrs(embedding: bool, so
     batch = make_batch(model, config=config)
     encoder = list(model.encoder.parameters())
 
-    step = alignment_step(model, mode, batch, config, now)
-    assert (step.llr.detach().abs() == 100).all()
+    step = alignment_step(model, [mode], batch, config, now)
+    assert (step.passes[0].llr.detach().abs() == 100).all()
     found = torch.autograd.grad(step.loss, encoder)
 
     expected = Expected(model, batch, now.temperature)
@@ -248,7 +253,8 @@ def test_the_bridge_carries_the_gradient_past_saturated_llrs(embedding: bool, so
 def test_without_the_bridge_saturated_llrs_carry_no_gradient() -> None:
     config = replace(CONFIG, train_snr_low_db=80.0, train_snr_high_db=80.0, bridge=False, **SILENT)
     model = make_model()
-    step = alignment_step(model, model.modes[0], make_batch(model, config=config), config, plan(config, 2))
+    batch, now = make_batch(model, config=config), plan(config, 2)
+    step = alignment_step(model, [model.modes[0]], batch, config, now)
     gradients = torch.autograd.grad(step.loss, list(model.encoder.parameters()))
     assert not any(gradient.any() for gradient in gradients)
 
@@ -260,7 +266,7 @@ def test_the_gradient_of_a_hard_forward_is_that_of_the_soft_symbols() -> None:
     mode, now = model.modes[0], plan(config, 2)
     batch = make_batch(model)
     encoder = list(model.encoder.parameters())
-    found = torch.autograd.grad(alignment_step(model, mode, batch, config, now).loss, encoder)
+    found = torch.autograd.grad(alignment_step(model, [mode], batch, config, now).loss, encoder)
     expected = Expected(model, batch, now.temperature)
     sent = expected.hard_symbols.detach().requires_grad_()
     (pull,) = torch.autograd.grad(expected.task(sent), [sent])

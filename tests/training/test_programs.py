@@ -6,6 +6,7 @@ import platform
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,13 @@ from torch import Tensor
 
 from twophase.link.demap import LLR_CLIP
 from twophase.link.manifest import Manifest, load_manifest
+from twophase.link.routing import HeaderStep, Routing, SnrTable, fixed_routing
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
+from twophase.training.deployed import HardTransmitter, Receiver, SoftTransmitter
 from twophase.training.model import LinkModel
 from twophase.training.programs import save_programs
+from twophase.training.quantizer import Codebook
 
 FEATURES = 6
 TEMPERATURES = {"aligned": 0.7, "learning": 0.9}
@@ -65,6 +69,7 @@ def save(folder: Path, with_learning: bool) -> Saved:
         config=config,
         deployed=(deployed, TEMPERATURES["aligned"]),
         learned=(learned, TEMPERATURES["learning"]) if with_learning else None,
+        routing=fixed_routing(),
         training=TRAINING,
         command=COMMAND,
     )
@@ -81,13 +86,17 @@ def manifest(saved: Saved) -> Manifest:
     return load_manifest(saved.folder, "run")
 
 
-def call(saved: Saved, name: str, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """What a saved program gives in a process that knows nothing of the model."""
+def load(saved: Saved | SavedAdaptive, name: str) -> torch.nn.Module:
+    """A saved program in a process that knows nothing of the model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls parts of itself that it has deprecated
-        program = torch.export.load(saved.folder / "programs" / f"{name}.pt2").module()
+        return torch.export.load(saved.folder / "programs" / f"{name}.pt2").module()
+
+
+def call(saved: Saved | SavedAdaptive, name: str, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """What a saved program gives."""
     with torch.no_grad():
-        result: tuple[Tensor, ...] = program(*inputs)
+        result: tuple[Tensor, ...] = load(saved, name)(*inputs)
     return result
 
 
@@ -97,7 +106,9 @@ def test_the_transmitter_is_the_models_hard_path(saved: Saved, size: int) -> Non
     features = saved.task.test.features[:size]
     mode_out, indices, bits, symbols, bit_count, symbol_count = call(saved, "tx", features, torch.zeros(size))
     with torch.no_grad():
-        hard = model.hard_transmit(model.codebook(mode).scores(model.latents(features, mode)), mode)
+        hard = model.hard_transmit(
+            model.codebook(mode).scores(model.latents(model.content(features), mode)), mode
+        )
     assert torch.equal(indices, hard.indices)
     assert torch.equal(bits, hard.bits)
     assert torch.equal(symbols, hard.points)
@@ -119,7 +130,7 @@ def test_soft_transmitters_have_their_own_weights_and_temperature(
     for model in models.values():
         for temperature in TEMPERATURES.values():
             with torch.no_grad():
-                scores = model.codebook(mode).scores(model.latents(features, mode))
+                scores = model.codebook(mode).scores(model.latents(model.content(features), mode))
                 expected = model.soft_transmit(scores, mode, temperature).symbols
             own = model is models[which] and temperature == TEMPERATURES[which]
             assert torch.allclose(symbols, expected, atol=1e-5) == own
@@ -153,6 +164,7 @@ def test_the_manifest_describes_task_and_link(saved: Saved, manifest: Manifest) 
     assert manifest.input_shape == (FEATURES,)
     assert manifest.link == saved.deployed.link
     assert manifest.llr_clip == LLR_CLIP
+    assert manifest.routing == fixed_routing()
     assert manifest.training == TRAINING
     assert manifest.provenance["command"] == COMMAND
     assert manifest.provenance["python"] == platform.python_version()
@@ -188,3 +200,118 @@ def test_without_a_learning_phase_there_is_one_reference(tmp_path: Path) -> None
     manifest = load_manifest(save(tmp_path, with_learning=False).folder, "run")
     assert [entry.name for entry in manifest.references] == ["aligned"]
     assert set(manifest.files) == {"eval.npz", "programs/tx.pt2", "programs/rx.pt2", "programs/soft.pt2"}
+
+
+# --- several modes ----------------------------------------------------------------------------------------
+
+ADAPTIVE = TrainConfig(
+    codebook_sizes=(8, 4), tokens=(3, 5), qam_orders=(4, 16), embedding_dim=4, hidden=10, out=Path("unused")
+)
+BY_TABLE = Routing("table", SnrTable((-1.5, 0.25, 8.0), (2, 0, 3, 1)), hysteresis_db=1.5, header=())
+BY_CONTENT = Routing(
+    "content",
+    SnrTable((3.0,), (0, 1)),
+    hysteresis_db=0.0,
+    header=(HeaderStep(-10.0, "hamming84"), HeaderStep(6.0, "plain")),
+)
+
+
+@dataclass(frozen=True)
+class SavedAdaptive:
+    folder: Path
+    model: LinkModel
+    routing: Routing
+    task: Task
+
+
+@pytest.fixture(scope="module", params=["table", "content"])
+def adaptive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SavedAdaptive:
+    folder = tmp_path_factory.mktemp("adaptive")
+    routing = BY_CONTENT if request.param == "content" else BY_TABLE
+    torch.manual_seed(4)
+    model = LinkModel(
+        ADAPTIVE.link, (FEATURES,), 3, ADAPTIVE.hidden, "product", content_router=request.param == "content"
+    ).eval()
+    assert model.router is not None
+    with torch.no_grad():
+        for parameter in model.router.parameters():
+            parameter *= 6
+    for book in model.codebooks:
+        assert isinstance(book, Codebook)
+        book.set_labels(torch.randperm(book.size))
+        book.usage.copy_(torch.rand(book.size) + 0.1)
+    task = Task("blobs", ("a", "b", "c"), split(20, 1), split(9, 2), split(13, 3), lambda x, *_: x)
+    save_programs(
+        folder=folder,
+        task=task,
+        config=ADAPTIVE,
+        deployed=(model, 0.7),
+        learned=None,
+        routing=routing,
+        training=TRAINING,
+        command=COMMAND,
+    )
+    return SavedAdaptive(folder, model, routing, task)
+
+
+def test_programs_of_several_modes_are_the_deployed_modules(adaptive: SavedAdaptive) -> None:
+    """For the router's choice and for every request; one example of a batch of two made them."""
+    model, routing = adaptive.model, adaptive.routing
+    modules = {"tx": HardTransmitter(model, routing), "soft": SoftTransmitter(model, routing, 0.7)}
+    for name, module in modules.items():
+        program = load(adaptive, name)
+        sent = set()
+        for size, request in product(BATCHES, range(-1, len(model.modes))):
+            inputs = (
+                adaptive.task.test.features[-size:],
+                torch.linspace(-4, 12, size),
+                torch.tensor([request]),
+            )
+            with torch.no_grad():
+                found, expected = program(*inputs), module(*inputs)
+            assert len(found) == len(expected)
+            for one, other in zip(found, expected, strict=True):
+                assert one.dtype == other.dtype
+                torch.testing.assert_close(one, other)
+            sent.add(tuple(expected[0].tolist()))
+        assert len(sent) > 2 * len(model.modes), "the router mixes modes"
+
+
+def test_the_program_of_a_table_decides_at_the_very_threshold(adaptive: SavedAdaptive) -> None:
+    table = adaptive.routing.table
+    edges = np.array(table.thresholds_db, dtype=np.float32)
+    levels = np.concatenate(
+        [edges, np.nextafter(edges, np.float32(-np.inf)), np.array([-99, 99], dtype=np.float32)]
+    )
+    esn0_db, features = torch.from_numpy(levels), adaptive.task.test.features[: len(levels)]
+    mode, *_ = call(adaptive, "tx", features, esn0_db, torch.tensor([-1]))
+    if adaptive.routing.router == "table":
+        np.testing.assert_array_equal(mode, table.choose(levels))
+    else:
+        assert adaptive.model.router is not None
+        with torch.no_grad():
+            scores = adaptive.model.router.scores(adaptive.model.content(features), esn0_db)
+        assert torch.equal(mode, scores.argmax(1))
+
+
+def test_the_receiver_of_several_modes_takes_each_sample_in_its_mode(adaptive: SavedAdaptive) -> None:
+    modes, program = adaptive.model.modes, load(adaptive, "rx")
+    for size in BATCHES:
+        llr = 3 * torch.randn(size, modes.max_bits, generator=torch.Generator().manual_seed(5))
+        mode = torch.arange(size) % len(modes)
+        with torch.no_grad():
+            found, expected = program(llr, mode), Receiver(adaptive.model)(llr, mode)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_the_manifest_holds_routing_and_all_codebooks(adaptive: SavedAdaptive) -> None:
+    manifest = load_manifest(adaptive.folder, "run")
+    assert manifest.link == adaptive.model.link
+    assert manifest.routing == adaptive.routing
+    assert len(manifest.codebooks) == len(manifest.labels) == len(manifest.usage) == 2
+    for number, book in enumerate(adaptive.model.codebooks):
+        assert isinstance(book, Codebook)
+        np.testing.assert_array_equal(manifest.codebook(number), book.codewords.detach().double())
+        np.testing.assert_array_equal(manifest.label_array(number), book.labels)
+        np.testing.assert_allclose(manifest.usage[number], book.usage / book.usage.sum(), rtol=1e-6)

@@ -17,6 +17,8 @@ from torch import Tensor
 from tools.blobs import blobs, unchanged
 from twophase.link.errors import InputError
 from twophase.link.manifest import load_manifest
+from twophase.link.routing import fixed_routing
+from twophase.training import adaptation
 from twophase.training import run as module
 from twophase.training.config import TrainConfig
 from twophase.training.data import Task
@@ -49,9 +51,9 @@ def validation_accuracies(monkeypatch: pytest.MonkeyPatch, soft: list[float], ha
     for name, values in (("evaluate_soft", soft), ("evaluate_hard", hard)):
         remaining = iter(values)
 
-        def pretend(_model: Any, _mode: Any, _split: Any, _config: Any, repeats: int, *_: Any,
+        def pretend(_model: Any, _split: Any, _config: Any, repeats: int, *_: Any,
                     remaining: Any = remaining) -> Evaluation:  # fmt: skip
-            return Evaluation(next(remaining) if repeats == VALIDATION_REPEATS else 0.5, 1.0)
+            return Evaluation(next(remaining) if repeats == VALIDATION_REPEATS else 0.5, 1.0, (1.0,))
 
         monkeypatch.setattr(f"twophase.training.trainer.{name}", pretend)
 
@@ -169,9 +171,11 @@ def test_the_training_entry_is_made_of_the_records(tmp_path: Path, left: dict[st
         assert training[name]["validation_accuracy_hard"] == record.validation_accuracy_hard
         assert training[name]["losses"] == record.losses
     deployed = records[training["deployed"]["epoch"] - 1]
-    assert training["perplexity"] == [pytest.approx(math.exp(deployed.vq_entropy))]
+    assert training["perplexity"] == [pytest.approx(math.exp(deployed.vq_entropy[0]))]
     model = left["deployed"][0]
     assert training["symbol_energy"] == [pytest.approx(symbol_energy(model, model.modes[0], task.train))]
+    assert left["routing"] == fixed_routing()
+    assert "validation_accuracy_of_modes" not in training
     assert left["command"] == config.command_line()
     json.dumps(training, allow_nan=False)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -262,3 +266,85 @@ def test_a_finished_run_leaves_a_run_folder(tmp_path: Path) -> None:
     assert temperatures == {"learning": training["learning"]["vq_temperature"], "aligned": 0.7}
     assert temperatures["learning"] > 0.9
     assert (config.folder / "plots" / "training.png").stat().st_size > 1000
+
+
+# --- several modes ----------------------------------------------------------------------------------------
+
+
+def make_adaptive(out: Path, **values: Any) -> TrainConfig:
+    several = {"codebook_sizes": (4, 8), "tokens": (3, 1), "qam_orders": (4, 16), "modes_per_step": 2}
+    return make_config(out, **(several | values))
+
+
+@pytest.fixture
+def few_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accuracies of the modes are measured in no time."""
+    monkeypatch.setattr(adaptation, "REPEATS", 1)
+
+
+@pytest.mark.usefixtures("few_repeats")
+@pytest.mark.parametrize("router", ["content", "snr", "table"])
+def test_the_routing_is_that_of_the_deployed_model(
+    router: str, tmp_path: Path, left: dict[str, Any], task: Task
+) -> None:
+    config = make_adaptive(tmp_path / "run", router=router)
+    training = train(config, quiet())
+    model = left["deployed"][0]
+    expected = adaptation.adapt(model, config, task)
+    assert left["routing"] == expected.routing
+    assert left["routing"].router == router
+    assert {name: training[name] for name in expected.measured} == expected.measured
+    assert len(training["symbol_energy"]) == 4
+    assert len(training["perplexity"]) == 2
+    for energy, mode in zip(training["symbol_energy"], model.modes, strict=True):
+        assert energy == pytest.approx(symbol_energy(model, mode, task.train))
+
+
+@pytest.mark.usefixtures("few_repeats")
+@pytest.mark.parametrize("stop", [2, 4])
+def test_an_interrupted_run_of_several_modes_is_resumed_to_the_same_end(
+    stop: int, tmp_path: Path, left: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: dict[str, Any] = {"router": "table", "input_noise": 0.1}
+    whole = train(make_adaptive(tmp_path / "whole", **values), quiet())
+    routing, weights = left["routing"], left["deployed"][0].state_dict()
+    epoch_of = module.Trainer.epoch
+
+    def interrupted(self: module.Trainer, number: int) -> Any:
+        if number == stop:
+            raise KeyboardInterrupt
+        return epoch_of(self, number)
+
+    config = make_adaptive(tmp_path / "run", **values)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Trainer, "epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, quiet())
+    left.clear()
+    assert train(replace(config, resume=True), quiet()) == whole
+    assert left["routing"] == routing
+    for name, value in left["deployed"][0].state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    lines = [
+        [replace(record, seconds=0) for record in read_records(tmp_path / name / "metrics.jsonl")]
+        for name in ("whole", "run")
+    ]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.usefixtures("few_repeats")
+def test_a_finished_run_of_several_modes_leaves_a_run_folder(tmp_path: Path) -> None:
+    """The whole way, nothing replaced, to a manifest whose routing fits its modes."""
+    config = make_adaptive(tmp_path / "run", router="content", epochs=3, alignment_start_epoch=3)
+    console = quiet()
+    training = train(config, console)
+    manifest = load_manifest(config.folder, "run")
+    assert manifest.link.modes.names == ("4x4qam", "4x16qam", "8x4qam", "8x16qam")
+    assert manifest.routing.router == "content"
+    assert manifest.routing.tells_mode
+    manifest.routing.check(manifest.link.modes)
+    assert manifest.training == json.loads(json.dumps(training))
+    assert (len(manifest.codebooks), len(manifest.labels), len(manifest.usage)) == (2, 2, 2)
+    assert (config.folder / "plots" / "training.png").stat().st_size > 1000
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "| modes 0." in text or "| modes 1." in text

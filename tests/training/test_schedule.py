@@ -66,3 +66,12 @@ def test_learning_rate_warms_up_and_ends_near_zero() -> None:
     assert max(rates) == pytest.approx(0.994, abs=0.01)
     assert 0 <= rates[-1] < 1e-5
     assert all(later <= now for now, later in pairwise(rates[100:]))
+
+
+def test_the_routers_noise_falls_to_zero_over_the_learning_phase() -> None:
+    noise = [plan(TrainConfig(router_noise=0.5), epoch).router_noise for epoch in range(1, 31)]
+    assert noise[:19] == pytest.approx([0.5 * (1 - step / 19) for step in range(19)])
+    assert noise[19:] == [0.0] * 11
+    soft = TrainConfig(method="single-phase", router_noise=0.5)
+    assert plan(soft, 30).router_noise == pytest.approx(0.5 / 30)
+    assert plan(TrainConfig(router_noise=0.0), 1).router_noise == 0.0

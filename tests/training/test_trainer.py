@@ -21,6 +21,7 @@ from twophase.training.data import Split, Task
 from twophase.training.evaluate import evaluate_hard, evaluate_soft
 from twophase.training.monitor import EpochRecord
 from twophase.training.phases import Batch, Step
+from twophase.training.quantizer import Codebook
 from twophase.training.schedule import learning_rate
 from twophase.training.trainer import Trainer
 
@@ -83,8 +84,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[Batch, Step]]
     seen: dict[str, list[tuple[Batch, Step]]] = defaultdict(list)
 
     def watched(name: str, function: Callable[..., Step]) -> Callable[..., Step]:
-        def step(model: Any, mode: Any, batch: Batch, *rest: Any) -> Step:
-            result = function(model, mode, batch, *rest)
+        def step(model: Any, modes: Any, batch: Batch, *rest: Any) -> Step:
+            result = function(model, modes, batch, *rest)
             seen[name].append((batch, result))
             return result
 
@@ -95,9 +96,15 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[Batch, Step]]
     return seen
 
 
+def codebook_of(trainer: Trainer, number: int = 0) -> Codebook:
+    book = trainer.model.codebooks[number]
+    assert isinstance(book, Codebook)
+    return book
+
+
 def push_away(trainer: Trainer, codeword: int) -> None:
     """Put a codeword where no latent ever comes, and forget that it was used."""
-    codebook = trainer.model.codebook(trainer.mode)
+    codebook = codebook_of(trainer)
     with torch.no_grad():
         codebook.codewords[codeword] = 1e3
         codebook.usage[codeword] = 0
@@ -119,14 +126,13 @@ def test_validation_figures_are_those_of_the_validation_split(tmp_path: Path) ->
     trainer = make_trainer(tmp_path, task)
     for number in (1, 3):
         record = trainer.epoch(number)
-        common = (trainer.model, trainer.mode)
-        hard = evaluate_hard(*common, task.validation, trainer.config, module.VALIDATION_REPEATS)
+        hard = evaluate_hard(trainer.model, task.validation, trainer.config, module.VALIDATION_REPEATS)
         soft = evaluate_soft(
-            *common, task.validation, trainer.config, module.VALIDATION_REPEATS, record.vq_temperature
+            trainer.model, task.validation, trainer.config, module.VALIDATION_REPEATS, record.vq_temperature
         )
         assert (record.validation_accuracy_hard, record.validation_loss_hard) == (hard.accuracy, hard.loss)
         assert (record.validation_accuracy_soft, record.validation_loss_soft) == (soft.accuracy, soft.loss)
-        train = evaluate_hard(*common, task.train, trainer.config, 1)
+        train = evaluate_hard(trainer.model, task.train, trainer.config, 1)
         assert record.train_accuracy_hard == train.accuracy
         assert record.train_accuracy_soft != record.validation_accuracy_soft
 
@@ -245,12 +251,13 @@ def test_usage_follows_the_hard_decisions(
     epoch: int, tmp_path: Path, steps: dict[str, list[tuple[Batch, Step]]]
 ) -> None:
     trainer = make_trainer(tmp_path)
-    codebook = trainer.model.codebook(trainer.mode)
+    codebook = codebook_of(trainer)
     expected = codebook.usage.double().clone()
     trainer.epoch(epoch)
     (taken,) = steps.values()
     for _, step in taken:
-        share = torch.bincount(step.hard.indices.flatten(), minlength=8) / step.hard.indices.numel()
+        (entry,) = step.passes
+        share = torch.bincount(entry.hard.indices.flatten(), minlength=8) / entry.hard.indices.numel()
         expected = 0.99 * expected + 0.01 * share
     torch.testing.assert_close(codebook.usage.double(), expected, atol=1e-6, rtol=0)
     assert (codebook.usage - 1 / 8).abs().max() > 1e-3
@@ -258,7 +265,7 @@ def test_usage_follows_the_hard_decisions(
 
 def test_dead_codewords_are_revived_while_learning(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, alignment_start_epoch=4)
-    codewords = trainer.model.codebook(trainer.mode).codewords
+    codewords = codebook_of(trainer).codewords
     for number in (1, 2):
         push_away(trainer, 5)
         assert trainer.epoch(number).revived == 1
@@ -268,7 +275,7 @@ def test_dead_codewords_are_revived_while_learning(tmp_path: Path) -> None:
 def test_no_codeword_is_revived_at_the_end_of_learning_or_later(tmp_path: Path) -> None:
     """Labels are about to be fitted to the codewords, or are fixed: none may jump any more."""
     trainer = make_trainer(tmp_path)
-    codewords = trainer.model.codebook(trainer.mode).codewords
+    codewords = codebook_of(trainer).codewords
     for number in (2, 3, 4):
         push_away(trainer, 5)
         assert trainer.epoch(number).revived == 0
@@ -285,7 +292,7 @@ def test_labels_are_made_at_the_start_and_at_alignment_and_fixed_between(
     method: str, expected: tuple[int, ...], tmp_path: Path
 ) -> None:
     trainer = make_trainer(tmp_path, method=method)
-    codebook = trainer.model.codebook(trainer.mode)
+    codebook = codebook_of(trainer)
     for number in (1, 2, 3, 4):
         before = torch.arange(8).roll(number)
         codebook.set_labels(before)
@@ -334,10 +341,12 @@ def test_the_record_averages_the_steps(tmp_path: Path, steps: dict[str, list[tup
     assert record.losses["total"] == pytest.approx(np.mean([step.loss.item() for step in taken]))
     for name in ("task", "consistency", "auxiliary", "commitment", "entropy", "latent"):
         assert record.losses[name] == pytest.approx(np.mean([step.terms[name].item() for step in taken]))
-    correct = torch.cat([step.correct for step in taken]).double().mean().item()
+    correct = torch.cat([step.passes[0].correct for step in taken]).double().mean().item()
     assert record.train_accuracy_forward == pytest.approx(correct)
-    llr = torch.cat([step.llr for step in taken]).abs().double().mean().item()
-    assert record.mean_abs_llr == pytest.approx(llr, rel=1e-5)
+    llr = torch.cat([step.passes[0].llr for step in taken]).abs().double().mean().item()
+    assert record.mean_abs_llr == [pytest.approx(llr, rel=1e-5)]
+    assert (record.mode_usage, record.router_entropy) == ([1.0], 0.0)
+    assert (record.bits_per_sample, record.symbols_per_sample) == (6, 3)
 
 
 # --- what is kept -----------------------------------------------------------------------------------------
@@ -360,7 +369,7 @@ def pretend(
     for phase, hardness, soft, hard in scores:
         number = trainer.standing.epoch + 1
         with torch.no_grad():
-            trainer.model.codebook(trainer.mode).codewords[0, 0] = number
+            codebook_of(trainer).codewords[0, 0] = number
         record = replace(
             template,
             epoch=number,
@@ -376,7 +385,7 @@ def pretend(
 def kept(trainer: Trainer, name: str) -> int:
     """The epoch of a checkpoint, by its weights and by its state, which must agree."""
     model, state = trainer.stored(name)
-    epoch = int(model.codebook(trainer.mode).codewords[0, 0].item())
+    epoch = int(model.codebook(model.modes[0]).codewords[0, 0].item())
     assert state["epoch"] == state["record"]["epoch"] == epoch
     assert "seconds" not in state["record"]
     return epoch
@@ -399,6 +408,15 @@ def test_the_best_epoch_is_chosen_by_hard_accuracy_of_hard_epochs(
     assert kept(trainer, "last") == 7
     assert kept(trainer, "learning") == 1
     assert trainer.standing.learning == 0.7
+
+
+def test_the_price_of_symbols_means_nothing_to_a_link_of_one_mode(
+    tmp_path: Path, template: EpochRecord
+) -> None:
+    trainer = make_trainer(tmp_path, epochs=8, lambda_rate=10.0)
+    pretend(trainer, template, [("alignment", 1.0, 0.9, 0.5)])
+    assert kept(trainer, "best") == 1
+    assert trainer.standing.best == 0.5
 
 
 def test_the_single_phase_baseline_is_chosen_by_soft_accuracy(tmp_path: Path, template: EpochRecord) -> None:

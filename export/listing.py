@@ -1,0 +1,78 @@
+"""Which mode is sent at which SNR, for people to read and for the manifest."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from twophase.link.manifest import Manifest
+from twophase.link.routing import table_lines
+
+__all__ = ["listing_lines", "mode_listing"]
+
+
+def mode_listing(manifest: Manifest, usage: dict[float, dict[int, int]]) -> list[dict[str, Any]]:
+    """What the manifest tells of the choice of the mode.
+
+    Parameters
+    ----------
+    manifest
+        The bundle's.
+    usage
+        Samples of the test split by Es/N0 in dB and by the mode that the router chose.
+
+    Returns
+    -------
+    list
+        Where a header tells the mode: for each SNR of ``usage`` the header, the symbols per sample and the
+        share of each mode.  Otherwise: for each step of the table where it begins and ends (None: nowhere),
+        its mode and its symbols.
+    """
+    modes, routing = manifest.modes, manifest.routing
+    if not routing.tells_mode:
+        return [
+            {
+                "from_db": low if math.isfinite(low) else None,
+                "to_db": high if math.isfinite(high) else None,
+                "mode": modes.names[mode],
+                "symbols": modes[mode].symbols,
+            }
+            for mode, (low, high) in (
+                (mode, routing.table.bounds(step)) for step, mode in enumerate(routing.table.modes)
+            )
+        ]
+    listing = []
+    for esn0_db, counts in sorted(usage.items()):
+        code = routing.header_code(esn0_db, len(modes))
+        assert code is not None
+        total = sum(counts.values())
+        listing.append(
+            {
+                "esn0_db": esn0_db,
+                "header": code.name,
+                "header_symbols": code.symbols,
+                "payload_symbols": sum(modes[mode].symbols * count for mode, count in counts.items()) / total,
+                "shares": {modes.names[mode]: count / total for mode, count in sorted(counts.items())},
+            }
+        )
+    return listing
+
+
+def listing_lines(manifest: Manifest, usage: dict[float, dict[int, int]]) -> list[str]:
+    """The same as lines of text, under a heading."""
+    routing = manifest.routing
+    if not routing.tells_mode:
+        held = f", hysteresis {routing.hysteresis_db:g} dB" if routing.router == "table" else ""
+        return [
+            f"mode by the SNR that each end estimates (router: {routing.router}{held}; no header)",
+            *table_lines(routing.table, manifest.modes),
+        ]
+    lines = ["mode by content, told in a header (test split; header + payload symbols per sample)"]
+    for entry in mode_listing(manifest, usage):
+        shares = sorted(entry["shares"].items(), key=lambda item: -item[1])
+        chosen = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares)
+        lines.append(
+            f"{entry['esn0_db']:>6g} dB   {entry['header']:<9} {entry['header_symbols']:>3} + "
+            f"{entry['payload_symbols']:<5.2f}   {chosen}"
+        )
+    return lines

@@ -1,0 +1,60 @@
+"""How a sweep was run, in words for the report."""
+
+from __future__ import annotations
+
+from twophase.link.modes import ModeTable
+from twophase.link.routing import Routing
+from twophase.sim.settings import ChannelName, CoherenceName, Settings
+
+__all__ = ["channel_text", "estimates_text", "signalling_text"]
+
+
+def channel_text(channel: ChannelName, coherence: CoherenceName) -> str:
+    """The channel's name."""
+    if channel == "awgn":
+        return "AWGN"
+    return "flat Rayleigh fading" if coherence == "symbol" else "Rayleigh block fading"
+
+
+def signalling_text(routing: Routing, modes: ModeTable, settings: Settings) -> str:
+    """Who chooses the mode and what it costs to tell it; one sentence without a full stop."""
+    if len(modes) == 1:
+        return "one mode, nothing to choose or to tell"
+    if settings.mode is not None:
+        name = modes.names[modes.find(settings.mode)]
+        return f"mode {name} for every sample, known to both ends; no header is sent"
+    if settings.header == "ideal":
+        return (
+            f"mode chosen by {_ROUTERS[routing.router]} and told to the receiver free of charge: no header "
+            "symbol is sent or counted, no mode is mistaken"
+        )
+    if routing.tells_mode:
+        return (
+            f"mode chosen by {_ROUTERS[routing.router]} and told in a coded header over QPSK; its symbols "
+            "count, its errors happen"
+        )
+    held = f", with {routing.hysteresis_db:g} dB of hysteresis" if routing.hysteresis_db else ""
+    return f"each end looks the mode up for its own estimate of Es/N0{held}; no header is sent"
+
+
+_KNOWN = {"mean": "mean Es/N0", "block": "Es/N0 of each block"}
+_ROUTERS = {
+    "fixed": "no router",
+    "content": "a router that sees content and SNR",
+    "snr": "the SNR",
+    "table": "a table over the SNR",
+}
+
+
+def estimates_text(settings: Settings) -> str:
+    """Which Es/N0 the ends choose a mode by, and how wrong their estimates of it are."""
+    bias, jitter = settings.snr_error_bias_db, settings.snr_error_jitter_db
+    known = "Es/N0" if settings.channel == "awgn" else _KNOWN[settings.known_snr]
+    if not bias and not jitter:
+        return f"both ends know the {known} exactly"
+    shared = settings.snr_error_at == "both"
+    parts = [f"{bias:+g} dB {'at both ends' if shared else 'at the transmitter'}"] if bias else []
+    if jitter:
+        whose = "shared by both ends" if shared else "independent at each end"
+        parts.append(f"{jitter:g} dB standard deviation, {whose}")
+    return f"error of the estimated {known}: " + "; ".join(parts)

@@ -1,0 +1,321 @@
+import json
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twophase.link.config import LinkConfig
+from twophase.link.errors import InputError
+from twophase.link.header import HeaderStep, header_code
+from twophase.link.routing import Hysteresis, Routing, SnrTable, fixed_routing, table_lines
+from twophase.link.typed import from_json
+
+SETTINGS = settings(deadline=None, max_examples=100, derandomize=True)
+MODES = LinkConfig(codebook_sizes=(16, 64), tokens=(12, 4), qam_orders=(4, 16), embedding_dim=2).modes
+TABLE = SnrTable((-1.25, 8.0), (0, 1, 3))
+HEADER = (HeaderStep(-10.0, "rm14"), HeaderStep(5.0, "hamming84"))
+SNRS = st.floats(-30, 40)
+
+
+@st.composite
+def tables(draw):
+    thresholds = sorted(draw(st.sets(st.floats(-20, 30, width=32), max_size=6)))
+    modes = [draw(st.integers(0, 3))]
+    for _ in thresholds:
+        modes.append(draw(st.sampled_from([mode for mode in range(4) if mode != modes[-1]])))
+    return SnrTable(tuple(thresholds), tuple(modes))
+
+
+@st.composite
+def routings(draw):
+    router = draw(st.sampled_from(["fixed", "content", "snr", "table"]))
+    if router == "fixed":
+        return fixed_routing()
+    hysteresis_db = draw(st.floats(0, 5)) if router == "table" else 0.0
+    return Routing(router, draw(tables()), hysteresis_db, HEADER if router == "content" else ())
+
+
+def float32_neighbours(value):
+    single = np.float32(value)
+    return float(np.nextafter(single, np.float32(-np.inf))), float(np.nextafter(single, np.float32(np.inf)))
+
+
+def choose_slowly(table, snr_db):
+    chosen = table.modes[0]
+    for threshold, mode in zip(table.thresholds_db, table.modes[1:], strict=True):
+        if np.float32(snr_db) >= np.float32(threshold):
+            chosen = mode
+    return chosen
+
+
+@SETTINGS
+@given(tables(), st.lists(SNRS, max_size=20))
+def test_the_choice_equals_its_slow_twin(table, snrs):
+    for threshold in table.thresholds_db:
+        snrs += [threshold, *float32_neighbours(threshold), math.nextafter(threshold, -math.inf)]
+    chosen = table.choose(snrs)
+    assert chosen.dtype == np.int64
+    assert chosen.tolist() == [choose_slowly(table, snr_db) for snr_db in snrs]
+
+
+@SETTINGS
+@given(tables())
+def test_each_step_reaches_from_its_threshold_to_the_next(table):
+    for step, mode in enumerate(table.modes):
+        lower, upper = table.bounds(step)
+        assert (lower == -math.inf) == (step == 0)
+        assert (upper == math.inf) == (step == len(table.modes) - 1)
+        if step:
+            assert table.bounds(step - 1)[1] == lower
+            assert int(table.choose(lower)) == mode
+            assert int(table.choose(float32_neighbours(lower)[0])) == table.modes[step - 1]
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3), (0,)])
+def test_the_choice_keeps_the_shape(shape):
+    chosen = TABLE.choose(np.full(shape, 3.0))
+    assert chosen.shape == shape
+    assert (chosen == 1).all()
+
+
+def test_a_table_of_one_step_chooses_it_always():
+    assert SnrTable((), (2,)).choose([-1e30, 0.0, 1e30]).tolist() == [2, 2, 2]
+    assert SnrTable((), (2,)).bounds(0) == (-math.inf, math.inf)
+
+
+@SETTINGS
+@given(routings())
+def test_a_routing_survives_json(routing):
+    assert from_json(Routing, json.loads(json.dumps(asdict(routing))), "routing") == routing
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"router": "random"}, "'x.router' must be one of 'fixed', 'content', 'snr', 'table', not 'random'"),
+        ({"router": "snr"}, "'header' must be empty for the router 'snr'"),
+        ({"table": {"thresholds_db": [1.0], "modes": [0]}}, "'thresholds_db' must hold 0 numbers"),
+        ({"table": {"thresholds_db": [0.1], "modes": [0, 1]}}, "'thresholds_db' must be finite and exact in"),
+        (
+            {"table": {"thresholds_db": [1.0], "modes": [0, 1.0]}},
+            r"'x.table.modes\[1\]' must be a whole number",
+        ),
+        ({"table": {"modes": [0]}}, "'x.table' lacks thresholds_db"),
+        ({"header": [{"from_db": 0.0, "code": "rm13"}]}, "'code' must be one of"),
+        ({"header": [{"from_db": 0.0}]}, r"'x.header\[0\]' lacks code"),
+        ({"header": []}, "'header' must name a code for the router 'content'"),
+        ({"hysteresis_db": -1}, "'hysteresis_db' must be finite and at least 0"),
+        ({"hysteresis_db": math.inf}, "'x.hysteresis_db' must be finite"),
+    ],
+)
+def test_an_altered_routing_is_refused_by_name(change, message):
+    value = json.loads(json.dumps(asdict(Routing("content", TABLE, 0.0, HEADER)))) | change
+    with pytest.raises(ValueError, match=message):
+        from_json(Routing, value, "x")
+
+
+def test_a_fixed_routing_is_mode_0_and_tells_nothing():
+    routing = fixed_routing()
+    routing.check(MODES)
+    assert not routing.tells_mode
+    assert routing.header_code(3.0, 1) is None
+    assert routing.header_of(1).max_symbols == 0
+    assert routing.received_mode([-5.0, 30.0], None, 1).tolist() == [0, 0]
+
+
+def test_only_a_content_routing_tells_the_mode():
+    content = Routing("content", TABLE, 0.0, HEADER)
+    assert content.tells_mode
+    assert content.header_code(4.9, 9) is header_code("rm14", 9)
+    assert content.header_code(5.0, 9) is header_code("hamming84", 9)
+    assert not Routing("snr", TABLE, 0.0, ()).tells_mode
+    assert Routing("table", TABLE, 1.0, ()).header_code(3.0, 4) is None
+
+
+def test_the_receiver_takes_a_told_mode_from_the_header():
+    content = Routing("content", TABLE, 0.0, HEADER)
+    snr_db = np.array([0.0, 6.0, 20.0])
+    symbols, _ = content.header_of(4).encode([3, 0, 2], snr_db)
+    llr = np.stack([2.0 * (symbols >> 1) - 1, 2.0 * (symbols & 1) - 1], axis=-1).reshape(3, -1)
+    assert content.received_mode(snr_db, llr, 4).tolist() == [3, 0, 2]
+    assert content.received_mode(6.0, llr[1], 4).shape == ()
+    with pytest.raises(InputError, match="'header_llr' must be given: this link tells the mode in a header"):
+        content.received_mode(snr_db, None, 4)
+    with pytest.raises(InputError, match=r"'header_llr' must have shape \(\.\.\., 16\), not \(3, 15\)"):
+        content.received_mode(snr_db, llr[:, :15], 4)
+
+
+def test_the_receiver_looks_a_shared_mode_up_at_its_own_snr():
+    for routing in (Routing("snr", TABLE, 0.0, ()), Routing("table", TABLE, 2.0, ())):
+        for header_llr in (None, np.zeros((3, 0))):
+            assert routing.received_mode([-2.0, 0.0, 9.0], header_llr, 4).tolist() == [0, 1, 3]
+        with pytest.raises(InputError, match="'header_llr' must be empty: this link sends no header"):
+            routing.received_mode([0.0], np.zeros((1, 4)), 4)
+
+
+def test_a_routing_is_checked_against_the_modes():
+    Routing("snr", TABLE, 0.0, ()).check(MODES)
+    with pytest.raises(InputError, match=r"'routing\.table\.modes' must lie in 0\.\.3, not 4"):
+        Routing("snr", SnrTable((0.0,), (4, 0)), 0.0, ()).check(MODES)
+    many = LinkConfig((16,) * 5, (1,) * 5, (4, 16, 64, 256), embedding_dim=2).modes
+    with pytest.raises(InputError, match="'header' must be a code of at least 5 bits for 20 modes"):
+        Routing("content", TABLE, 0.0, HEADER).check(many)
+    one = LinkConfig((16,), (4,), (16,), embedding_dim=2).modes
+    with pytest.raises(InputError, match="'modes_count' must lie in"):
+        Routing("content", SnrTable((), (0,)), 0.0, HEADER).check(one)
+    fixed_routing().check(one)
+
+
+def hold_slowly(table, hysteresis_db, estimates):
+    """By the candidates of every step: what a reader of the rule would do, one estimate at a time."""
+    held, step = [], None
+    for estimate in np.asarray(estimates, dtype=np.float32).tolist():
+        own = [low <= estimate < high for low, high in map(table.bounds, range(len(table.modes)))].index(True)
+        step = own if step is None else step
+        lower, upper = table.bounds(step)
+        if own < step and lower - estimate < hysteresis_db:
+            held.append(lower)
+        elif own > step and estimate - upper < hysteresis_db:
+            held.append(float32_neighbours(upper)[0])
+        else:
+            held.append(estimate)
+            step = own
+    return held
+
+
+ESTIMATES = st.lists(st.floats(-30, 40, width=32), max_size=30)
+
+
+@SETTINGS
+@given(tables(), st.floats(0, 6), ESTIMATES)
+def test_what_is_held_equals_its_slow_twin(table, hysteresis_db, estimates):
+    held = Hysteresis(table, hysteresis_db).hold(estimates)
+    assert (held.dtype, held.shape) == (np.float32, (len(estimates),))
+    assert held.tolist() == hold_slowly(table, hysteresis_db, estimates)
+
+
+@SETTINGS
+@given(tables(), st.floats(0, 6), ESTIMATES, st.integers(0, 30))
+def test_the_state_carries_over_from_call_to_call(table, hysteresis_db, estimates, cut):
+    at_once = Hysteresis(table, hysteresis_db).hold(estimates)
+    in_parts, singly = Hysteresis(table, hysteresis_db), Hysteresis(table, hysteresis_db)
+    parts = [in_parts.hold(estimates[:cut]), in_parts.hold(estimates[cut:])]
+    np.testing.assert_array_equal(np.concatenate(parts), at_once)
+    scalars = [singly.hold(estimate) for estimate in estimates]
+    assert all(scalar.shape == () for scalar in scalars)
+    np.testing.assert_array_equal(scalars, at_once)
+
+
+@SETTINGS
+@given(tables(), st.lists(SNRS, max_size=30))
+def test_without_hysteresis_nothing_is_held(table, estimates):
+    held = Hysteresis(table, 0.0).hold(estimates)
+    np.testing.assert_array_equal(held, np.asarray(estimates, dtype=np.float32))
+
+
+@SETTINGS
+@given(tables(), st.floats(0, 6), ESTIMATES)
+def test_a_held_estimate_moves_by_less_than_the_hysteresis_and_changes_no_more_often(
+    table, hysteresis_db, estimates
+):
+    steps = replace(table, modes=tuple(range(len(table.modes))))
+    held = Hysteresis(steps, hysteresis_db).hold(estimates)
+    moved = np.abs(held.astype(np.float64) - np.asarray(estimates))
+    assert (moved[held != np.asarray(estimates, dtype=np.float32)] <= hysteresis_db + 1e-5).all()
+    raw, calm = steps.choose(estimates), steps.choose(held)
+    assert np.count_nonzero(np.diff(calm)) <= np.count_nonzero(np.diff(raw))
+
+
+def test_a_jittering_estimate_keeps_its_mode_until_it_leaves_by_the_hysteresis():
+    held = Hysteresis(TABLE, 1.0)
+    estimates = [8.5, 7.5, 7.0625, 8.2, 7.0, 7.9, 8.9, 8.9375, 9.0, -1.5, -2.0, -2.25]
+    modes = [3, 3, 3, 3, 1, 1, 1, 1, 3, 0, 0, 0]
+    assert TABLE.choose(held.hold(estimates)).tolist() == modes
+    # Out of the middle step by half a decibel: the nearest SNRs that belong to it.
+    middle = Hysteresis(TABLE, 1.0)
+    assert middle.hold([0.0, -1.75, 8.5]).tolist() == [0.0, -1.25, float32_neighbours(8.0)[0]]
+
+
+def test_a_jitter_of_0_3_db_changes_the_mode_at_one_of_many_steps_only():
+    """A drift over a threshold in 400 estimates: without hysteresis the mode flips back and forth."""
+    rng = np.random.default_rng(0)
+    estimates = np.linspace(6.5, 9.5, 400) + rng.normal(0, 0.3, 400)
+    assert np.count_nonzero(np.diff(TABLE.choose(estimates))) > 10
+    assert np.count_nonzero(np.diff(TABLE.choose(Hysteresis(TABLE, 1.2).hold(estimates)))) == 1
+
+
+def test_a_table_is_told_in_one_line_per_step():
+    assert table_lines(TABLE, MODES) == [
+        "below -1.25 dB   16x4qam    24 symbols",
+        "-1.25 to 8 dB    16x16qam   12 symbols",
+        "from 8 dB        64x16qam    6 symbols",
+    ]
+    one = LinkConfig(codebook_sizes=(16,), tokens=(1,), qam_orders=(16,), embedding_dim=2).modes
+    assert table_lines(fixed_routing().table, one) == ["any SNR   16x16qam   1 symbol"]
+    twins = LinkConfig(codebook_sizes=(64, 64), tokens=(4, 2), qam_orders=(4,), embedding_dim=2).modes
+    assert table_lines(SnrTable((0.5,), (0, 1)), twins) == [
+        "below 0.5 dB   64x4qam#0   12 symbols",
+        "from 0.5 dB    64x4qam#1    6 symbols",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: SnrTable((), ()), "'modes' must hold at least one mode number"),
+        (lambda: SnrTable((), (-1,)), "'modes' must be whole numbers from 0, not -1"),
+        (lambda: SnrTable((), (True,)), "'modes' must be whole numbers from 0, not True"),
+        (lambda: SnrTable((), (1.0,)), "'modes' must be whole numbers from 0, not 1.0"),
+        (lambda: SnrTable((1.0,), (0,)), "'thresholds_db' must hold 0 numbers, one fewer than modes"),
+        (lambda: SnrTable((), (0, 1)), "'thresholds_db' must hold 1 numbers, one fewer than modes"),
+        (lambda: SnrTable((0.1,), (0, 1)), "'thresholds_db' must be finite and exact in float32, not 0.1"),
+        (
+            lambda: SnrTable((math.nan,), (0, 1)),
+            "'thresholds_db' must be finite and exact in float32, not nan",
+        ),
+        (
+            lambda: SnrTable((math.inf,), (0, 1)),
+            "'thresholds_db' must be finite and exact in float32, not inf",
+        ),
+        (lambda: SnrTable((1.0, 1.0), (0, 1, 0)), r"'thresholds_db' must ascend, not \(1.0, 1.0\)"),
+        (lambda: SnrTable((2.0, 1.0), (0, 1, 0)), r"'thresholds_db' must ascend, not \(2.0, 1.0\)"),
+        (lambda: SnrTable((1.0,), (2, 2)), r"'modes' must change at each threshold, not \(2, 2\)"),
+        (lambda: TABLE.choose(math.nan), "'snr_db' must be finite"),
+        (lambda: TABLE.choose("3"), "'snr_db' must be real numbers"),
+        (lambda: TABLE.bounds(3), r"'step' must lie in 0\.\.2, not 3"),
+        (lambda: TABLE.bounds(-1), r"'step' must lie in 0\.\.2, not -1"),
+        (
+            lambda: Routing("other", TABLE, 0.0, ()),
+            "'router' must be one of fixed, content, snr, table, not 'o",
+        ),
+        (lambda: Routing("fixed", TABLE, 0.0, ()), "'table' must hold mode 0 alone for the router 'fixed'"),
+        (lambda: Routing("fixed", SnrTable((), (1,)), 0.0, ()), "'table' must hold mode 0 alone"),
+        (lambda: Routing("snr", TABLE, 1.0, ()), "'hysteresis_db' must be 0 for the router 'snr', not 1.0"),
+        (
+            lambda: Routing("table", TABLE, -1.0, ()),
+            "'hysteresis_db' must be finite and at least 0, not -1.0",
+        ),
+        (
+            lambda: Routing("table", TABLE, math.nan, ()),
+            "'hysteresis_db' must be finite and at least 0, not nan",
+        ),
+        (
+            lambda: Routing("table", TABLE, math.inf, ()),
+            "'hysteresis_db' must be finite and at least 0, not inf",
+        ),
+        (lambda: Routing("content", TABLE, 0.0, ()), "'header' must name a code for the router 'content'"),
+        (lambda: Routing("table", TABLE, 0.0, HEADER), "'header' must be empty for the router 'table'"),
+        (lambda: Routing("content", TABLE, 0.0, HEADER[::-1]), "'header' must have steps that ascend"),
+        (lambda: Hysteresis(TABLE, -0.5), "'hysteresis_db' must be finite and at least 0, not -0.5"),
+        (lambda: Hysteresis(TABLE, math.nan), "'hysteresis_db' must be finite and at least 0, not nan"),
+        (lambda: Hysteresis(TABLE, 1.0).hold([[0.0]]), r"'snr_db' must have at most one axis, not \(1, 1\)"),
+        (lambda: Hysteresis(TABLE, 1.0).hold([0.0, math.nan]), "'snr_db' must be finite"),
+        (lambda: table_lines(SnrTable((), (4,)), MODES), r"'table\.modes' must lie in 0\.\.3, not 4"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

@@ -1,0 +1,102 @@
+"""Every mode by itself, and the adaptive link among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.tiny_bundle import CLASSES, LINK, TABLE
+from twophase.sim.counts import SystemCounts, Tally
+from twophase.sim.modes_report import add_best_fixed, mode_entries, sweep_modes
+from twophase.sim.results import point_results
+from twophase.sim.settings import Settings
+from twophase.sim.statistics import paired_gap
+from twophase.sim.sweep import simulate_point
+from twophase.sim.system import Samples, System, load_samples, load_system
+
+MODES = LINK.modes
+GRID = (1.0, 7.0)
+SETTINGS = Settings(trials=3, seed=4)
+
+
+@pytest.fixture(scope="module")
+def opened(bundle: Path) -> tuple[System, Samples]:
+    system, manifest = load_system(bundle)
+    return system, load_samples(bundle / "eval.npz", manifest.input_shape, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def fixed(opened) -> list[list[Tally]]:
+    return sweep_modes(*opened, GRID, SETTINGS)
+
+
+def test_every_mode_is_what_a_run_of_that_mode_gives(opened, fixed) -> None:
+    entries = mode_entries(fixed, MODES, CLASSES, SETTINGS)
+    assert [entry["mode"] for entry in entries] == list(MODES.names)
+    assert [(entry["symbols"], entry["bits"]) for entry in entries] == [
+        (mode.symbols, mode.information_bits) for mode in MODES
+    ]
+    for number, entry in enumerate(entries):
+        alone = Settings(trials=3, seed=4, mode=MODES.names[number])
+        tallies = [simulate_point(*opened, esn0_db, alone) for esn0_db in GRID]
+        points = point_results(tallies, MODES, CLASSES, alone)
+        for shown, point in zip(entry["points"], points, strict=True):
+            renamed = {"accuracy": "accuracy_hard", "accuracy_ci": "accuracy_hard_ci"}
+            assert shown == {name: point[renamed.get(name, name)] for name in shown}
+            assert point["mode_usage"] == {entry["mode"]: 1.0}
+
+
+def test_where_the_router_takes_one_mode_it_is_that_mode(opened, fixed) -> None:
+    adaptive = [simulate_point(*opened, esn0_db, SETTINGS) for esn0_db in GRID]
+    points = point_results(adaptive, MODES, CLASSES, SETTINGS)
+    add_best_fixed(points, adaptive, fixed, MODES)
+    for place, esn0_db in enumerate(GRID):
+        # The same gains and noise: not only as good, but right and wrong on the same frames.
+        own = fixed[int(TABLE.choose(esn0_db))][place]
+        assert np.array_equal(own.deployed.correct, adaptive[place].deployed.correct)
+        best = points[place]["best_fixed"]
+        assert best["symbols"] >= points[place]["symbols_per_sample"]
+        assert best["difference"] == pytest.approx(points[place]["accuracy_hard"] - best["accuracy"])
+        assert best["difference_ci"][0] <= best["difference"] <= best["difference_ci"][1]
+
+
+def _tally(mode: int, header: int, right: int, samples: int = 40) -> Tally:
+    counts = SystemCounts(
+        np.full(samples, right), frames=Counter({(mode, header): 10 * samples}), energies=[1.0]
+    )
+    return Tally(0.0, counts, {}, np.zeros(samples, dtype=np.int64), trials=10)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "best"),
+    [
+        (1.0, 2),  # all modes are as long: the best of them
+        (2.0, 2),
+        (2.0 + 1e-12, 2),  # rounding of a mean
+        (2.5, 0),  # only the mode of three symbols is
+        (6.0, 2),  # none is: of all
+    ],
+)
+def test_the_best_fixed_mode_has_as_many_symbols(symbols, best) -> None:
+    assert [mode.symbols for mode in MODES] == [3, 2, 2, 1]
+    fixed = [[_tally(number, 0, right)] for number, right in enumerate((7, 8, 9, 5))]
+    own = _tally(3, 0, 6)
+    points = [{"symbols_per_sample": symbols}]
+    add_best_fixed(points, [own], fixed, MODES)
+    entry = points[0]["best_fixed"]
+    assert entry["mode"] == MODES.names[best]
+    assert entry["symbols"] == MODES[best].symbols
+    assert entry["accuracy"] == pytest.approx((0.7, 0.8, 0.9, 0.5)[best])
+    assert entry["difference"] == pytest.approx(0.6 - entry["accuracy"])
+    expected = paired_gap(own.deployed.correct / 10 - fixed[best][0].deployed.correct / 10)
+    assert entry["difference_ci"] == expected.interval
+
+
+def test_of_equally_good_modes_the_shorter_is_named() -> None:
+    fixed = [[_tally(number, 0, 8)] for number in range(4)]
+    points = [{"symbols_per_sample": 1.5}]
+    add_best_fixed(points, [_tally(3, 0, 8)], fixed, MODES)
+    assert points[0]["best_fixed"]["symbols"] == 2

@@ -1,0 +1,293 @@
+"""The deployed rule: read off the router, or off measured accuracies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tools.blobs import blobs, unchanged
+from twophase.link.config import LinkConfig
+from twophase.link.header import plan_header
+from twophase.link.routing import SnrTable, fixed_routing
+from twophase.training import adaptation as module
+from twophase.training.adaptation import adapt, measured_table, router_table
+from twophase.training.config import TrainConfig
+from twophase.training.data import Split, Task
+from twophase.training.evaluate import mode_accuracies
+from twophase.training.model import LinkModel
+
+# 12, 6, 6 and 3 symbols: codebooks of 24 and 12 bits over QPSK and 16-QAM.
+MODES = LinkConfig((4, 16), (12, 3), (4, 16), 2).modes
+LONG, MIDDLE, OTHER_MIDDLE, SHORT = range(4)
+
+
+def table_of(rows: list[list[float]], tolerance: float = 0.03125, start: float = 0.0) -> SnrTable:
+    """The table of accuracies (modes, points) at points of half a dB."""
+    points = start + 0.5 * torch.arange(len(rows[0]))
+    return measured_table(torch.tensor(rows), points, MODES, tolerance)
+
+
+def symbols_at(table: SnrTable, points: Tensor) -> list[int]:
+    return [MODES[mode].symbols for mode in table.choose(points.numpy()).tolist()]
+
+
+# --- measured ---------------------------------------------------------------------------------------------
+
+
+def test_the_shortest_mode_within_the_tolerance_serves() -> None:
+    table = table_of(
+        [
+            [0.50, 0.75, 0.875, 0.9375],
+            [0.25, 0.74, 0.875, 0.9375],
+            [0.25, 0.25, 0.750, 0.9375],
+            [0.25, 0.25, 0.500, 0.9300],
+        ]
+    )
+    assert table == SnrTable((0.5, 1.5), (LONG, MIDDLE, SHORT))
+
+
+def test_a_tolerance_of_zero_takes_the_best_alone() -> None:
+    rows = [[0.5, 0.75, 0.9375], [0.25, 0.74, 0.9375], [0.25, 0.25, 0.9375], [0.25, 0.25, 0.93]]
+    assert table_of(rows, tolerance=0.0) == SnrTable((1.0,), (LONG, MIDDLE))
+
+
+def test_a_mode_exactly_at_the_tolerance_serves_and_one_below_does_not() -> None:
+    assert table_of([[0.5], [0.0], [0.0], [0.46875]]) == SnrTable((), (SHORT,))
+    assert table_of([[0.5], [0.0], [0.0], [0.4687]]) == SnrTable((), (LONG,))
+
+
+def test_a_lucky_point_of_a_short_mode_does_not_count() -> None:
+    """SHORT is as good at 0.5 dB and then not again until 2 dB."""
+    table = table_of(
+        [
+            [0.5, 0.50, 0.75, 0.75, 1.0, 1.0],
+            [0.0, 0.00, 0.00, 0.00, 0.0, 0.0],
+            [0.0, 0.00, 0.00, 0.00, 0.0, 0.0],
+            [0.0, 0.50, 0.25, 0.25, 1.0, 1.0],
+        ]
+    )
+    assert table == SnrTable((2.0,), (LONG, SHORT))
+
+
+def test_a_lucky_best_of_a_short_mode_does_not_count() -> None:
+    """At 0 dB nobody is within the tolerance for good: what serves at 0.5 dB serves here, too."""
+    table = table_of([[0.25, 0.75, 0.75], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.375, 0.25, 0.75]])
+    assert table == SnrTable((1.0,), (LONG, SHORT))
+
+
+def test_of_modes_of_equal_length_the_more_accurate_serves_and_else_the_first() -> None:
+    nothing = [0.0, 0.0]
+    assert table_of([nothing, [0.75, 0.75], [0.77, 0.77], nothing]) == SnrTable((), (OTHER_MIDDLE,))
+    assert table_of([nothing, [0.77, 0.77], [0.75, 0.75], nothing]) == SnrTable((), (MIDDLE,))
+    assert table_of([nothing, [0.75, 0.75], [0.75, 0.75], nothing]) == SnrTable((), (MIDDLE,))
+    assert table_of([nothing, [0.75, 0.77], [0.77, 0.75], nothing]) == SnrTable(
+        (0.5,), (OTHER_MIDDLE, MIDDLE)
+    )
+
+
+def test_where_all_are_equal_the_shortest_serves_everywhere() -> None:
+    assert table_of([[0.5] * 7] * 4) == SnrTable((), (SHORT,))
+
+
+def test_thresholds_are_the_snrs_at_which_the_new_mode_was_measured() -> None:
+    rows = [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 1.0]]
+    assert table_of(rows, start=-7.25).thresholds_db == (-6.75,)
+    # Numbers that are no multiples of a power of two: float32's own values are kept.
+    table = table_of(rows, start=0.1)
+    assert table.thresholds_db == (float(np.float32(0.1) + np.float32(0.5)),)
+    assert table.choose(np.float32(0.1) + np.float32(0.5)) == SHORT
+
+
+ACCURACIES = st.integers(1, 9).flatmap(
+    lambda points: st.lists(
+        st.lists(st.integers(0, 16), min_size=points, max_size=points), min_size=4, max_size=4
+    )
+)
+
+
+@given(rows=ACCURACIES, tolerance=st.integers(0, 4))
+@settings(deadline=None, max_examples=200, derandomize=True)
+def test_the_number_of_symbols_never_grows_with_the_snr(rows: list[list[int]], tolerance: int) -> None:
+    accuracies = torch.tensor(rows) / 16
+    points = 0.5 * torch.arange(accuracies.shape[1])
+    table = measured_table(accuracies, points, MODES, tolerance / 16)
+    counts = symbols_at(table, points)
+    assert all(later <= now for now, later in pairwise(counts))
+
+
+@given(rows=ACCURACIES, tolerance=st.integers(0, 4))
+@settings(deadline=None, max_examples=200, derandomize=True)
+def test_no_mode_that_stays_within_the_tolerance_is_shorter(rows: list[list[int]], tolerance: int) -> None:
+    """Against the obvious loop, in whole sixteenths."""
+    points = 0.5 * torch.arange(len(rows[0]))
+    table = measured_table(torch.tensor(rows) / 16, points, MODES, tolerance / 16)
+    counts = symbols_at(table, points)
+    for place in range(len(points)):
+        good = [
+            number
+            for number in range(4)
+            if all(
+                rows[number][p] >= max(row[p] for row in rows) - tolerance for p in range(place, len(points))
+            )
+        ]
+        if good:
+            assert counts[place] == min(MODES[number].symbols for number in good)
+            assert table.choose(points[place].item()) in good
+
+
+# --- read off ---------------------------------------------------------------------------------------------
+
+CONFIG = TrainConfig(
+    codebook_sizes=(8, 4),
+    tokens=(2, 8),
+    qam_orders=(4, 16),
+    embedding_dim=3,
+    hidden=12,
+    train_snr_low_db=-5.0,
+    train_snr_high_db=12.0,
+)
+
+
+def make_model(content: bool = False) -> LinkModel:
+    """A model whose untrained router changes its mind several times over the training range."""
+    torch.manual_seed(0)
+    model = LinkModel(CONFIG.link, (8,), 3, CONFIG.hidden, "product", content_router=content)
+    assert model.router is not None
+    with torch.no_grad():
+        model.router.snr_input.weight *= 8
+        model.router.hidden.weight *= 4
+        if content:
+            model.router.content_input.weight *= 20
+        levels = torch.linspace(CONFIG.train_snr_low_db, CONFIG.train_snr_high_db, 200)
+        shared = model.content(blobs(200, 5).features)
+        scores = model.router.scores(shared, levels).mean(0).unflatten(0, (2, 2))
+        model.router.rate.bias -= scores.mean(1)
+        model.router.modulation.bias -= scores.mean(0)
+    return model.eval()
+
+
+def decisions(model: LinkModel, split: Split, esn0_db: Tensor) -> Tensor:
+    """What the router says of each sample at each Es/N0: (points, samples)."""
+    assert model.router is not None
+    with torch.no_grad():
+        content = model.content(split.features)
+        return torch.stack([model.router.scores(content, x.expand(len(content))).argmax(1) for x in esn0_db])
+
+
+@pytest.mark.parametrize("low", [-5.0, -4.3])
+def test_a_table_says_what_the_snr_router_says_between_the_training_snrs(low: float) -> None:
+    model, split = make_model(), blobs(5, 1)
+    config = replace(CONFIG, train_snr_low_db=low)
+    table = router_table(model, split, config)
+    assert len(table.modes) > 2
+    points = torch.arange(low, config.train_snr_high_db + 0.001, module.FINE_STEP_DB)
+    said = decisions(model, split, points)
+    assert (said == said[:, :1]).all()
+    np.testing.assert_array_equal(table.choose(points.numpy()), said[:, 0])
+    # Between the points it is late by less than their distance.
+    finer = torch.arange(low, config.train_snr_high_db, module.FINE_STEP_DB / 5)
+    wrong = table.choose(finer.numpy()) != decisions(model, split, finer)[:, 0].numpy()
+    distance = np.abs(finer.numpy()[:, None] - np.array(table.thresholds_db)).min(1)
+    assert (distance[wrong] < module.FINE_STEP_DB).all()
+    assert wrong.mean() < 0.01
+
+
+@pytest.mark.parametrize("content", [False, True])
+def test_beyond_the_training_snrs_the_table_goes_on_as_it_ends(content: bool) -> None:
+    model, split = make_model(content), blobs(20, 1)
+    table = router_table(model, split, CONFIG)
+    ends = table.choose([CONFIG.train_snr_low_db, CONFIG.train_snr_high_db]).tolist()
+    assert table.choose([-300.0, -5.5]).tolist() == [ends[0]] * 2
+    assert table.choose([12.5, 300.0]).tolist() == [ends[1]] * 2
+    assert all(CONFIG.train_snr_low_db < level <= CONFIG.train_snr_high_db for level in table.thresholds_db)
+
+
+def test_of_a_content_router_the_table_holds_the_most_frequent_mode() -> None:
+    model, split = make_model(content=True), blobs(40, 1)
+    table = router_table(model, split, CONFIG)
+    points = torch.arange(CONFIG.train_snr_low_db, CONFIG.train_snr_high_db + 0.01, module.COARSE_STEP_DB)
+    said = decisions(model, split, points)
+    counts = torch.stack([torch.bincount(row, minlength=4) for row in said])
+    assert ((counts > 0).sum(1) > 1).any()
+    assert len(table.modes) > 1
+    for row, mode in zip(counts, table.choose(points.numpy()).tolist(), strict=True):
+        assert row[mode] == row.max()
+
+
+def test_a_single_training_snr_gives_a_single_step() -> None:
+    model, split = make_model(), blobs(5, 1)
+    one = replace(CONFIG, train_snr_low_db=3.3, train_snr_high_db=3.3)
+    (mode,) = router_table(model, split, one).modes
+    assert mode == decisions(model, split, torch.tensor([3.3]))[0, 0].item()
+
+
+# --- what is deployed -------------------------------------------------------------------------------------
+
+
+class Sealed:
+    """Stands for a split at which nobody may look."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(f"the sealed split was asked for {name!r}")
+
+
+def make_task() -> Task:
+    sealed: Any = Sealed()
+    return Task("blobs", ("a", "b", "c"), blobs(60, 1), blobs(30, 2), sealed, unchanged)
+
+
+@pytest.fixture(autouse=True)
+def few_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REPEATS", 2)
+
+
+@pytest.mark.parametrize("router", ["content", "snr", "table"])
+def test_each_router_becomes_a_valid_routing(router: str) -> None:
+    model, task = make_model(router == "content"), make_task()
+    config = replace(CONFIG, router=router, hysteresis_db=0.75)  # type: ignore[arg-type]
+    found = adapt(model, config, task)
+    routing = found.routing
+    routing.check(model.modes)
+    assert routing.router == router
+    assert routing.hysteresis_db == (0.75 if router == "table" else 0.0)
+    assert routing.header == (plan_header(4) if router == "content" else ())
+    assert routing.tells_mode == (router == "content")
+
+    points = torch.tensor(found.measured["validation_esn0_db"])
+    assert points[0] < CONFIG.train_snr_low_db
+    assert points[-1] > CONFIG.train_snr_high_db
+    assert (points.diff() == module.COARSE_STEP_DB).all()
+    accuracies = mode_accuracies(model, task.validation, points, 2)
+    stored = torch.tensor(found.measured["validation_accuracy_of_modes"], dtype=torch.float64)
+    torch.testing.assert_close(stored, accuracies, atol=1e-5, rtol=0)
+    json.dumps(found.measured, allow_nan=False)
+    if router == "table":
+        assert routing.table == measured_table(accuracies, points, model.modes, config.table_tolerance)
+    else:
+        assert routing.table == router_table(model, task.train, config)
+
+
+def test_the_tolerance_of_the_table_is_the_one_that_is_set() -> None:
+    model, task = make_model(), make_task()
+    anything = replace(CONFIG, router="table", table_tolerance=0.999)
+    shortest = min(mode.symbols for mode in model.modes)
+    (mode,) = adapt(model, anything, task).routing.table.modes
+    assert model.modes[mode].symbols == shortest
+
+
+def test_a_link_of_one_mode_has_a_fixed_routing_and_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "mode_accuracies", Sealed())
+    config = replace(CONFIG, codebook_sizes=(8,), tokens=(2,), qam_orders=(4,))
+    for router in ("content", "snr", "table"):
+        model = LinkModel(config.link, (8,), 3, 12, "product", content_router=router == "content")
+        found = adapt(model, replace(config, router=router), make_task())
+        assert (found.routing, found.measured) == (fixed_routing(), {})
