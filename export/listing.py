@@ -66,6 +66,7 @@ def listing_lines(manifest: Manifest, usage: dict[float, dict[int, int]]) -> lis
         return [
             f"mode by the SNR that each end estimates (router: {routing.router}{held}; no header)",
             *table_lines(routing.table, manifest.modes),
+            *_remarks(manifest),
         ]
     lines = ["mode by content, told in a header (test split; header + payload symbols per sample)"]
     for entry in mode_listing(manifest, usage):
@@ -76,3 +77,19 @@ def listing_lines(manifest: Manifest, usage: dict[float, dict[int, int]]) -> lis
             f"{entry['payload_symbols']:<5.2f}   {chosen}"
         )
     return lines
+
+
+def _remarks(manifest: Manifest) -> list[str]:
+    """What a table does that its lines do not show."""
+    table, hysteresis_db = manifest.routing.table, manifest.routing.hysteresis_db
+    if len(manifest.modes) > 1 and len(table.modes) == 1:
+        return ["one mode at every SNR: a larger --table-tolerance, or longer training, makes others usable"]
+    widths = [high - low for low, high in map(table.bounds, range(len(table.modes)))]
+    narrow = [
+        manifest.modes.names[mode]
+        for mode, width in zip(table.modes, widths, strict=True)
+        if width < hysteresis_db
+    ]
+    if not narrow:
+        return []
+    return [f"narrower than the hysteresis, which a wandering SNR steps over: {', '.join(narrow)}"]

@@ -64,7 +64,7 @@ def exported_routing(
     if hysteresis_db is not None:
         if routing.router != "table":
             raise InputError(
-                "hysteresis-db",
+                "hysteresis_db",
                 f"be left out for the router '{routing.router}': only a table has it",
                 hysteresis_db,
             )

@@ -34,7 +34,9 @@ class LinkConfig:
                 raise InputError("codebook_sizes", "be powers of two from 2 to 65536", size)
         if len(self.tokens) != len(self.codebook_sizes):
             raise InputError(
-                "tokens", f"hold {len(self.codebook_sizes)} numbers, one per codebook", self.tokens
+                "tokens",
+                f"hold {len(self.codebook_sizes)} numbers, one per codebook (set both together)",
+                self.tokens,
             )
         for count in self.tokens:
             if count < 1:

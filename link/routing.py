@@ -202,6 +202,11 @@ class Hysteresis:
     >>> [float(held.hold(estimate)) for estimate in (2.5, 1.5, 1.0, 2.5)]
     [2.5, 2.0, 1.0, 1.9999998807907104]
 
+    It keeps an end from changing its mode back and forth.  It does not make two ends agree: where the SNR is
+    near a threshold and each end errs by itself, they may start in different steps, and hold on to them.  Let
+    one end decide and tell the other its held SNR (the simulator's ``--router-snr-error-at both``), or begin
+    a session with a mode that both know.
+
     Parameters
     ----------
     table

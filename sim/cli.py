@@ -136,6 +136,8 @@ def _settings(arguments: SimArguments) -> Settings:
     error = arguments.router_snr_error
     if len(error) not in (1, 2):
         raise InputError("router_snr_error", "be BIAS or BIAS JITTER, in dB", list(error))
+    if arguments.mode is not None and any(error):
+        raise InputError("router_snr_error", "be left out with --mode, which asks no router", list(error))
     if arguments.modes_report and arguments.mode is not None:
         raise InputError("mode", "be left to the router with --modes-report", arguments.mode)
     return Settings(

@@ -42,7 +42,7 @@ class SystemCounts:
     correct_by_mode: Counter[int] = field(default_factory=Counter)
     """Frames classified correctly, by the mode that was sent."""
     mode_errors: int = 0
-    """Frames whose mode the receiver mistook."""
+    """Frames whose mode the receiver mistook, or whose payload it sought behind another header's length."""
     energies: list[float] = field(default_factory=list)
     """Average energy per payload symbol before scaling, of each transmission of all samples."""
 
@@ -56,7 +56,10 @@ class SystemCounts:
         mode = frames.mode[rows]
         right = heard.classes == labels[rows]
         self.correct[rows] += right
-        self.mode_errors += int(np.count_nonzero(heard.mode != mode))
+        mistaken = heard.mode != mode
+        if heard.header_count is not None:
+            mistaken |= heard.header_count != frames.header_count[rows]
+        self.mode_errors += int(np.count_nonzero(mistaken))
         self.frames.update(zip(mode.tolist(), frames.header_count[rows].tolist(), strict=True))
         self.correct_by_mode.update(mode[right].tolist())
 

@@ -1,9 +1,9 @@
 """What each end of the link takes Es/N0 for.
 
-The transmitter's router and the receiver go by estimates, never by the truth.  In fading they are estimates
-of the mean: the gains are known to the demapper alone, nobody adapts to them.  Each end holds its estimates
-through a :class:`~twophase.link.routing.Hysteresis` of its own; without one in the routing that changes
-nothing.  The samples of a trial are its order in time, and the trials of a point follow one another.
+The transmitter's router and the receiver go by estimates, never by the truth: of the mean Es/N0, or under
+block fading of that of each block, if both ends know its gain.  Each end holds its estimates through a
+:class:`~twophase.link.routing.Hysteresis` of its own; without one in the routing that changes nothing.  A
+trial is a session: its samples are its order in time, and the next one begins anew.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class SnrEstimates:
         self._esn0_db = esn0_db
         self._samples = samples
         self._settings = settings
-        self._transmitter = Hysteresis(routing.table, routing.hysteresis_db)
-        self._receiver = Hysteresis(routing.table, routing.hysteresis_db)
+        self._routing = routing
 
     @property
     def vary(self) -> bool:
@@ -49,7 +48,7 @@ class SnrEstimates:
     def of_trial(
         self, trial: int, gain_db: NDArray[np.float64] | float = 0.0
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Es/N0 in dB that transmitter and receiver act on, shape (samples,) each; trials in their order.
+        """Es/N0 in dB that transmitter and receiver act on, shape (samples,) each.
 
         ``gain_db`` is what both know of each sample's power gain |h|^2, shape (samples,) or one number.
         """
@@ -62,7 +61,10 @@ class SnrEstimates:
         at_transmitter = known + settings.snr_error_bias_db + error[0]
         shared = settings.snr_error_at == "both"
         at_receiver = at_transmitter if shared else known + error[1]
-        return self._transmitter.hold(at_transmitter), self._receiver.hold(at_receiver)
+        table, hysteresis_db = self._routing.table, self._routing.hysteresis_db
+        ends = at_transmitter, at_receiver
+        held = [Hysteresis(table, hysteresis_db).hold(estimates) for estimates in ends]
+        return held[0], held[1]
 
 
 def estimate_generator(seed: int, esn0_db: float, trial: int) -> np.random.Generator:

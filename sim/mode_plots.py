@@ -224,7 +224,15 @@ def _draw_panel(axes: Axes, report: Report, place: int) -> None:
     )
     low, high = axes.get_ylim()
     lengths, bound = _bound(report, place)
-    axes.plot(lengths, bound, "--", color=COLOURS["limit"], label="send-the-label bound", zorder=1)
+    fixed = report["known_snr"] == "block"
+    label = "send-the-label bound, fixed length" if fixed else "send-the-label bound"
+    axes.plot(lengths, bound, "--", color=COLOURS["limit"], label=label, zorder=1)
+    if fixed:
+        # The adaptive link sends more in a fade; its yardstick sends frames of the same lengths.
+        axes.plot(
+            point["symbols_per_sample"], 100 * point["label_bound"], "_", color=COLOURS["limit"],
+            markersize=14, markeredgewidth=2, label="the same, adaptive lengths", zorder=1,
+        )  # fmt: skip
     axes.set_xscale("log")
     limits = _limits(report)
     axes.set_xlim(limits)

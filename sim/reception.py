@@ -11,7 +11,7 @@ Samples of equal mode are demapped and received together; no array mixes the bit
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -54,6 +54,8 @@ class Heard:
     """Decided class, shape (samples,)."""
     indices: NDArray[np.int64]
     """Decided codeword indices, shape (samples, max_tokens)."""
+    header_count: NDArray[np.int64] | None
+    """Header symbols that it believes in, shape (samples,); None if it was told the place of the payload."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class ReceivingEnd:
         mode = self.routing.received_mode(snr_db, header_llr, len(self.modes))
         believed = header.symbol_count(snr_db)
         payload, gain = (behind(row, believed, self.modes.max_symbols) for row in (received, gains))
-        return self.hear_payload(listener, payload, gain, energy, mode)
+        return replace(self.hear_payload(listener, payload, gain, energy, mode), header_count=believed)
 
     def hear_payload(
         self,
@@ -109,11 +111,11 @@ class ReceivingEnd:
         energy: float,
         mode: NDArray[np.int64],
     ) -> Heard:
-        """Receive payloads as those of ``mode``; arrays of shape (samples, max_symbols)."""
+        """Receive payloads as those of ``mode``, cut out at their place; arrays (samples, max_symbols)."""
         total_gain = gains / math.sqrt(energy)
         llr = demap_stream(self.demap, received, mode, total_gain, self.noise_var, self.modes, self.clip)
         classes, indices = listen(listener, llr, mode)
-        return Heard(mode, llr, classes, indices)
+        return Heard(mode, llr, classes, indices, None)
 
 
 def demap_stream(

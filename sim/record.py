@@ -57,6 +57,12 @@ def report_content(
     remarks = remarks_on(points, settings.tolerance)
     if settings.header == "ideal" and settings.mode is None and len(modes) > 1:
         remarks.append("the receiver was told the mode free of charge (--header ideal), as no real one is")
+    apart = settings.snr_error_jitter_db > 0 and settings.snr_error_at == "transmitter"
+    if apart and manifest.routing.hysteresis_db > 0:
+        remarks.append(
+            "the ends hold their steps by hysteresis, each by itself: the samples of a trial hang together, "
+            "and the intervals, made for independent samples, are too short"
+        )
     folder, identity = bundle
     content = {
         "verdict": verdict_of(points),

@@ -122,7 +122,6 @@ def _reference(
         "gap": gap.gap,
         "gap_ci": gap.interval,
         "gap_lower_bound": gap.lower_bound,
-        "mode_error_rate": counts.mode_errors / sent,
         "symbols_per_sample": symbols / sent,
         "symbol_energy": counts.energy,
         "pass": gap.lower_bound >= -tolerance,

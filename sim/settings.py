@@ -16,6 +16,7 @@ DemapperName = Literal["exact", "maxlog", "commpy"]
 HeaderName = Literal["coded", "ideal"]
 ErrorPlace = Literal["transmitter", "both"]
 KnownSnr = Literal["mean", "block"]
+LARGEST_ERROR_DB = 100.0
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,12 @@ class Settings:
             raise InputError("coherence", "be 'symbol' on AWGN, which does not fade", self.coherence)
         if self.known_snr == "block" and self.coherence != "sample":
             raise InputError("known_snr", "be 'mean' unless a gain holds for a whole sample", self.known_snr)
-        if not math.isfinite(self.snr_error_bias_db):
-            raise InputError("router_snr_error", "have a finite bias", self.snr_error_bias_db)
-        if not (math.isfinite(self.snr_error_jitter_db) and self.snr_error_jitter_db >= 0):
-            raise InputError(
-                "router_snr_error", "have a jitter that is finite and not negative", self.snr_error_jitter_db
-            )
+        if not abs(self.snr_error_bias_db) <= LARGEST_ERROR_DB:
+            rule = f"have a bias within {LARGEST_ERROR_DB:g} dB"
+            raise InputError("router_snr_error", rule, self.snr_error_bias_db)
+        if not 0 <= self.snr_error_jitter_db <= LARGEST_ERROR_DB:
+            rule = f"have a jitter from 0 to {LARGEST_ERROR_DB:g} dB"
+            raise InputError("router_snr_error", rule, self.snr_error_jitter_db)
         if self.trials < 1:
             raise InputError("trials", "be at least 1", self.trials)
         if self.seed < 0:

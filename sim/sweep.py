@@ -7,6 +7,9 @@ are; to let it suffer for that would lower the bar for the deployed system.  Thi
 Pairs.  All systems go through the same gains and the same noise, entry by entry of a (samples, frame width)
 array of which each sample uses as many entries as its frame has symbols.
 
+Soft references.  In training the receiver knows the mode, and so it does here: what the deployed link loses
+by misread headers or disagreeing estimates is part of the gap.
+
 Signalling.  Transmitter and receiver act on estimates of the SNR (:mod:`twophase.sim.estimates`).  The code
 of a header follows from the estimate, so its length, and with it the place of the payload, is the same for
 all systems at one transmitter.  LLRs are always computed with the true noise variance.  Where both ends know
@@ -143,9 +146,10 @@ def simulate_point(
             arrived, gains = (behind(row, true_place, modes.max_symbols) for row in (received, air.gains))
             count_bits(tally, sent, rows, arrived, gains / math.sqrt(deployed.energy), modes)
             for item in system.references:
-                received = air.replay(soft[item.name].points[rows])
-                heard = hear(item.listener, received, air.gains, soft[item.name], rows, snr_heard)
-                tally.references[item.name].count(soft[item.name], rows, heard, labels)
+                frames = soft[item.name]
+                arrived = behind(air.replay(frames.points[rows]), true_place, modes.max_symbols)
+                heard = end.hear_payload(item.listener, arrived, gains, frames.energy, frames.mode[rows])
+                tally.references[item.name].count(frames, rows, heard, labels)
         tally.trials += 1
         after_trial()
     tally.llrs_replaced, tally.llrs_total = commpy_demapper.replaced, commpy_demapper.total

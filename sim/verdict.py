@@ -46,14 +46,30 @@ def verdict_reason(points: Sequence[Point], tolerance: float) -> str:
     )
 
 
+MODE_ERRORS_REMARKED = 0.01
+"""Share of frames with a mistaken mode from which a report remarks on it."""
+
+
 def remarks_on(points: Sequence[Point], tolerance: float) -> list[str]:
     """What a reader should know beside the verdict, one sentence each; none where all is as it should be.
 
     The verdict asks whether the deployed system is worse than a soft one.  That the aligned model does better
     deployed than on its soft path is no reason to fail, but it says that the surrogate of the training does
-    not stand for what is deployed.
+    not stand for what is deployed.  Points where modes are mistaken say nothing about that.
     """
-    if "aligned" not in points[0]["references"]:
+    rate, where = max((point["mode_error_rate"], point["esn0_db"]) for point in points)
+    remarks = []
+    if rate > MODE_ERRORS_REMARKED:
+        remarks.append(
+            f"the receiver mistook the mode of up to {100 * rate:.0f} % of the frames ({where:g} dB); the "
+            "soft references are told it, so that the gap holds what that costs"
+        )
+    sure = [point for point in points if point["mode_error_rate"] <= MODE_ERRORS_REMARKED]
+    return remarks + _alignment_remarks(sure, tolerance)
+
+
+def _alignment_remarks(points: Sequence[Point], tolerance: float) -> list[str]:
+    if not points or "aligned" not in points[0]["references"]:
         return []
     gaps = [(point["references"]["aligned"]["gap"], point["esn0_db"]) for point in points]
     largest, at = max(gaps, key=lambda entry: abs(entry[0]))

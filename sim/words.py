@@ -48,6 +48,8 @@ _ROUTERS = {
 
 def estimates_text(settings: Settings) -> str:
     """Which Es/N0 the ends choose a mode by, and how wrong their estimates of it are."""
+    if settings.mode is not None:
+        return "nobody chooses by Es/N0"
     bias, jitter = settings.snr_error_bias_db, settings.snr_error_jitter_db
     known = "Es/N0" if settings.channel == "awgn" else _KNOWN[settings.known_snr]
     if not bias and not jitter:

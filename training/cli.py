@@ -22,7 +22,8 @@ Examples:
   tp-train --seed 1 --out runs/second         another seed, another folder
   tp-train --method single-phase              the baseline that anneals the temperature and stays soft
   tp-train --resume                           continue an interrupted run
-  tp-train --codebook-sizes 64 --tokens 4     four indices of six bits
+  tp-train --router content --out runs/content   a router that sees the content, and a header
+  tp-train --codebook-sizes 4 --tokens 12 --qam-orders 16 --out runs/single   one mode
 """
 
 FREE_WHEN_RESUMING = ("resume", "device", "threads", "deploy", "out", "table_tolerance", "hysteresis_db")

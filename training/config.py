@@ -105,10 +105,11 @@ class TrainConfig:
     the receiver.  snr: a network that sees the SNR, which both ends know; no header.  table: trained as snr,
     then replaced by a table of thresholds from measured validation accuracy, with hysteresis."""
     lambda_rate: float = 0.004
-    """What the router pays for a symbol, in nats of cross-entropy; the best checkpoint is chosen by
-    validation accuracy less as much for each symbol."""
+    """What the router pays for a symbol, in nats of cross-entropy (a table goes by table-tolerance instead).
+    The best checkpoint is chosen by validation accuracy less as much for each symbol."""
     lambda_balance: float = 0.01
-    """Weight of the pull of the router to even use of all modes."""
+    """Weight of the pull of the router to even use of all modes.  Like the other settings of the router it
+    does not touch the modes themselves unless router-focus is above 0."""
     router_temperature: float = 1.0
     """Of the Gumbel softmax that weighs the modes in training."""
     router_noise: float = 1.0

@@ -54,6 +54,11 @@ def start_folder(config: TrainConfig) -> None:
     check_folder(config)
     folder = config.folder
     if config.resume:
+        # What may change on resuming is kept too.
+        write_json(
+            folder / CONFIG_NAME,
+            {"format": FORMAT, "version": VERSION} | config.as_json() | {"resume": False},
+        )
         return
     try:
         if (folder / CONFIG_NAME).is_file():

@@ -92,7 +92,7 @@ class EpochRecord:
             f"soft {self.validation_accuracy_soft:.4f} | "
             f"H_vq {_joined(self.vq_entropy, 3)} H_sym {_joined(self.symbol_entropy, 3)} "
             f"mean|LLR| {_joined(self.mean_abs_llr, 2)} | "
-            f"{self.bits_per_sample:.4g} bits {self.symbols_per_sample:.4g} symbols"
+            f"{self.bits_per_sample:.4g} bits {self.symbols_per_sample:.4g} payload symbols"
             f"{self._routed()}"
         )
 

@@ -68,7 +68,7 @@ def test_unknown_options_and_wrong_values_are_refused(run: Path) -> None:
             ["'hysteresis_db' must be finite and at least 0"],
         ),
         ("four", ["--router", "table", "--hysteresis-db", "wide"], ["--hysteresis-db", "wide"]),
-        ("four", ["--hysteresis-db", "1"], ["'hysteresis-db' must be left out for the router 'snr'"]),
+        ("four", ["--hysteresis-db", "1"], ["'hysteresis_db' must be left out for the router 'snr'"]),
         ("four", ["--header", "rm14"], ["'header' must be 'auto' for the router 'snr': it sends no header"]),
         (
             "bare",

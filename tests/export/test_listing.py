@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tools.tiny_run import CONTENT, FOUR_MODES, ONE_MODE, run_manifest
 from twophase.export.listing import listing_lines, mode_listing
+from twophase.link.routing import Routing, SnrTable
 
 
 def test_a_table_is_listed_step_by_step() -> None:
@@ -26,6 +27,18 @@ def test_a_table_is_listed_step_by_step() -> None:
     ]
     held = replace(manifest, routing=replace(manifest.routing, router="table", hysteresis_db=1.5))
     assert listing_lines(held, {})[0].endswith("(router: table, hysteresis 1.5 dB; no header)")
+    assert len(listing_lines(held, {})) == 5
+    wide = replace(manifest, routing=replace(manifest.routing, router="table", hysteresis_db=6.0))
+    assert listing_lines(wide, {})[-1] == (
+        "narrower than the hysteresis, which a wandering SNR steps over: 8x16qam, 16x4qam"
+    )
+
+
+def test_a_table_of_one_step_is_remarked_on() -> None:
+    manifest = run_manifest(FOUR_MODES, ())
+    flat = replace(manifest, routing=Routing("table", SnrTable((), (2,)), 1.0, ()))
+    assert listing_lines(flat, {})[1].split() == ["any", "SNR", "16x4qam", "4", "symbols"]
+    assert listing_lines(flat, {})[2].startswith("one mode at every SNR: a larger --table-tolerance")
 
 
 def test_one_mode_is_one_line() -> None:

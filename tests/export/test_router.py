@@ -45,8 +45,8 @@ def test_one_code_takes_the_place_of_the_plan() -> None:
     [
         (FOUR, {"router": "oracle"}, "'router' must be one of trained, table, not 'oracle'"),
         (ONE, {"router": "table"}, "'router' must be 'trained' for a link of one mode"),
-        (FOUR, {"hysteresis_db": 1.0}, "'hysteresis-db' must be left out for the router 'snr'"),
-        (BY_CONTENT, {"hysteresis_db": 1.0}, "'hysteresis-db' must be left out for the router 'content'"),
+        (FOUR, {"hysteresis_db": 1.0}, "'hysteresis_db' must be left out for the router 'snr'"),
+        (BY_CONTENT, {"hysteresis_db": 1.0}, "'hysteresis_db' must be left out for the router 'content'"),
         (FOUR, {"router": "table", "hysteresis_db": -0.5}, "must be finite and at least 0, not -0.5"),
         (FOUR, {"router": "table", "hysteresis_db": float("nan")}, "must be finite and at least 0, not nan"),
         (FOUR, {"header": "rm14"}, "'header' must be 'auto' for the router 'snr': it sends no header"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -63,24 +65,38 @@ def test_estimates_and_noise_do_not_share_random_numbers() -> None:
         assert not np.intersect1d(drawn, noise_generator(0, 5.0, 2, block).standard_normal(50)).size
 
 
-def test_each_end_holds_its_own_estimate_and_remembers_it_between_trials() -> None:
+def test_each_end_holds_its_own_estimate_within_a_trial() -> None:
     table = Routing("table", TABLE, 1.5, ())
     settings = Settings(snr_error_jitter_db=0.5)
     estimates = SnrEstimates(6.2, 200, table, settings)
     held = [estimates.of_trial(trial) for trial in range(3)]
     free = SnrEstimates(6.2, 200, Routing("table", TABLE, 0.0, ()), settings)
     raw = [free.of_trial(trial) for trial in range(3)]
-    for end in (0, 1):
+    for end, trial in itertools.product((0, 1), range(3)):
         step = None
-        for kept, estimate in zip(
-            np.concatenate([entry[end] for entry in held]),
-            np.concatenate([entry[end] for entry in raw]),
-            strict=True,
-        ):
+        for kept, estimate in zip(held[trial][end], raw[trial][end], strict=True):
             low, high = (-np.inf, np.inf) if step is None else TABLE.bounds(step)
             if not low - 1.5 < estimate < high + 1.5 or step is None:
                 step = int(TABLE.choose(estimate))
             assert TABLE.choose(kept) == step
+
+
+def test_on_a_threshold_hysteresis_saves_changes_of_mode_but_no_disagreement() -> None:
+    """Two thousand sessions of twenty frames at the threshold of 6 dB, each end with an error of its own."""
+    settings, sessions = Settings(snr_error_jitter_db=0.4), 2000
+    mismatch, changes = {}, {}
+    for hysteresis_db in (0.0, 1.0):
+        estimates = SnrEstimates(6.0, 20, Routing("table", TABLE, hysteresis_db, ()), settings)
+        ends = np.array(
+            [[TABLE.choose(end) for end in estimates.of_trial(trial)] for trial in range(sessions)]
+        )
+        mismatch[hysteresis_db] = (ends[:, 0] != ends[:, 1]).mean()
+        changes[hysteresis_db] = (np.diff(ends[:, 0]) != 0).mean()
+    # Each end sees either side with even odds.  A session of held ends counts as one draw; 5 sigma: false
+    # alarms in less than 1.2e-6 of all seeds.
+    for value in mismatch.values():
+        assert abs(value - 0.5) < 5 * 0.5 / sessions**0.5
+    assert changes[1.0] < 0.05 < 0.4 < changes[0.0]
 
 
 def test_an_end_does_not_remember_the_other_ones_step() -> None:
@@ -95,9 +111,9 @@ def test_an_end_does_not_remember_the_other_ones_step() -> None:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"snr_error_bias_db": np.inf}, "have a finite bias"),
-        ({"snr_error_jitter_db": -1.0}, "have a jitter that is finite and not negative"),
-        ({"snr_error_jitter_db": np.nan}, "have a jitter that is finite and not negative"),
+        ({"snr_error_bias_db": np.inf}, "have a bias within 100 dB"),
+        ({"snr_error_jitter_db": -1.0}, "have a jitter from 0 to 100 dB"),
+        ({"snr_error_jitter_db": np.nan}, "have a jitter from 0 to 100 dB"),
     ],
 )
 def test_bad_errors_are_named(changes, rule) -> None:

@@ -87,14 +87,17 @@ def test_bound_and_bit_errors_are_those_of_the_gains_met(by_snr) -> None:
     assert abs(point["ber"] - point["ber_theory_usage"]) < spread
 
 
-def test_knowing_the_block_saves_symbols_or_errors(by_snr) -> None:
+def test_knowing_the_block_avoids_errors_in_its_fades(by_snr) -> None:
     system, samples = by_snr
     points = []
     for known in ("block", "mean"):
         settings = Settings(channel="rayleigh", coherence="sample", known_snr=known, trials=10)
         tally = simulate_point(system, samples, 11.0, settings)
         points.append(point_results([tally], system.modes, CLASSES, settings)[0])
-    assert len(points[0]["mode_usage"]) > len(points[1]["mode_usage"]) == 1
+    known, mean = points
+    assert len(known["mode_usage"]) > len(mean["mode_usage"]) == 1
+    # In its fades the link goes back to its robust modes; measured 3 points, a sigma is 0.7.
+    assert known["accuracy_hard"] > mean["accuracy_hard"]
 
 
 def test_a_forced_mode_adapts_to_nothing(by_snr) -> None:

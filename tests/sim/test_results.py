@@ -63,10 +63,7 @@ def test_every_promised_figure_is_there() -> None:
         "header_bits_per_sample accuracy_by_mode header_error_rate mode_error_rate"
     )
     assert set(promised.split()) <= point.keys()
-    held = (
-        "accuracy accuracy_ci gap gap_ci gap_lower_bound mode_error_rate symbols_per_sample symbol_energy "
-        "pass"
-    )
+    held = "accuracy accuracy_ci gap gap_ci gap_lower_bound symbols_per_sample symbol_energy pass"
     assert set(held.split()) == point["references"]["learning"].keys()
     # Modes 1 (6 bits in 2 symbols of 16-QAM) and 2 (4 bits in 2 symbols of QPSK), half of the samples each.
     assert point["bits_per_sample"] == 5

@@ -179,13 +179,15 @@ class _HardPointsAsSoft:
 @pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
 def test_soft_goes_through_the_same_air(system, samples, channel) -> None:
     twin = SoftReference("twin", "", _HardPointsAsSoft(system, 1.0), system.listener)
-    tally = simulate_point(
-        dataclasses.replace(system, references=(twin,)), samples, 1.0, Settings(channel=channel, trials=5)
-    )
-    assert 0 < tally.deployed.correct.sum() < tally.deployed.correct.size * 5
-    assert tally.deployed.mode_errors > 0
-    assert np.array_equal(tally.references["twin"].correct, tally.deployed.correct)
-    assert tally.references["twin"].mode_errors == tally.deployed.mode_errors
+    both = dataclasses.replace(system, references=(twin,))
+    told = simulate_point(both, samples, 1.0, Settings(channel=channel, trials=5, header="ideal"))
+    assert 0 < told.deployed.correct.sum() < told.deployed.correct.size * 5
+    assert np.array_equal(told.references["twin"].correct, told.deployed.correct)
+    # With a real header the deployed link mistakes some modes; its references are told theirs.
+    coded = simulate_point(both, samples, 1.0, Settings(channel=channel, trials=5))
+    assert coded.deployed.mode_errors > 0
+    assert coded.references["twin"].mode_errors == 0
+    assert coded.references["twin"].correct.sum() > coded.deployed.correct.sum()
 
 
 class _Inner:

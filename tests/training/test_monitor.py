@@ -269,5 +269,5 @@ def test_the_terminal_line_names_what_the_contract_asks_for() -> None:
         "val hard 0.9000",
     ):
         assert part in HEALTHY.line()
-    for part in ("H_vq 4.000", "H_sym 2.500", "mean|LLR| 7.00", "32 bits 8 symbols"):
+    for part in ("H_vq 4.000", "H_sym 2.500", "mean|LLR| 7.00", "32 bits 8 payload symbols"):
         assert part in HEALTHY.line()
