@@ -176,8 +176,8 @@ def collapse_warnings(
 
 def _router_warnings(record: EpochRecord, config: TrainConfig) -> dict[str, str]:
     modes = config.link.modes
-    if len(modes) == 1:
-        return {}
+    if len(modes) == 1 or config.router == "table":
+        return {}  # one mode needs no router, and a table takes the router's place
     found = {}
     share = max(record.mode_usage)
     if share > ROUTER_SHARE_LIMIT:

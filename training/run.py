@@ -42,7 +42,7 @@ def train(config: TrainConfig, console: Console) -> dict[str, Any]:
         if config.resume:
             trainer.restore()
         records = _train_epochs(trainer, console)
-        return _finish(trainer, records)
+        return _finish(trainer, records, console)
 
 
 def _train_epochs(trainer: Trainer, console: Console) -> list[EpochRecord]:
@@ -66,12 +66,19 @@ def _train_epochs(trainer: Trainer, console: Console) -> list[EpochRecord]:
         return metrics.records
 
 
-def _finish(trainer: Trainer, records: list[EpochRecord]) -> dict[str, Any]:
+def _finish(trainer: Trainer, records: list[EpochRecord], console: Console) -> dict[str, Any]:
     config = trainer.config
     warned = collapse_warnings(records[-1], records[:-1], config, trainer.llr_references)
     deployed, state = trainer.stored(config.deploy)
     learned, learned_state = trainer.stored("learning") if config.last_learning_epoch else (None, None)
     adaptation = adapt(deployed, config, trainer.task)
+    if config.router == "table" and len(config.link.modes) > 1 and len(adaptation.routing.table.modes) == 1:
+        warned["table of one step"] = (
+            "the table has one mode for every SNR: raise --table-tolerance, train longer or over more SNRs"
+        )
+        console.print(
+            f"warning: {warned['table of one step']}", markup=False, highlight=False, soft_wrap=True
+        )
     training = {
         "method": config.method,
         "surrogate": config.surrogate,

@@ -102,7 +102,7 @@ def test_a_soft_baseline_whose_hard_system_fails_is_named() -> None:
 
 # --- several modes ----------------------------------------------------------------------------------------
 
-SEVERAL = replace(CONFIG, codebook_sizes=(256, 16), tokens=(4, 4), qam_orders=(16, 4))
+SEVERAL = replace(CONFIG, codebook_sizes=(256, 16), tokens=(4, 4), qam_orders=(16, 4), router="snr")
 ROUTED = replace(
     HEALTHY,
     vq_entropy=[4.0, 2.5],
@@ -271,3 +271,10 @@ def test_the_terminal_line_names_what_the_contract_asks_for() -> None:
         assert part in HEALTHY.line()
     for part in ("H_vq 4.000", "H_sym 2.500", "mean|LLR| 7.00", "32 bits 8 payload symbols"):
         assert part in HEALTHY.line()
+
+
+def test_a_router_whose_place_a_table_takes_is_not_judged() -> None:
+    collapsed = replace(ROUTED, mode_usage=[1.0, 0.0, 0.0, 0.0])
+    table = replace(SEVERAL, router="table")
+    assert "router collapse" in collapse_warnings(collapsed, ROUTED_EARLIER, SEVERAL, REFERENCES)
+    assert collapse_warnings(collapsed, ROUTED_EARLIER, table, REFERENCES) == {}

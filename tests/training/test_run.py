@@ -300,6 +300,18 @@ def test_the_routing_is_that_of_the_deployed_model(
         assert energy == pytest.approx(symbol_energy(model, mode, task.train))
 
 
+@pytest.mark.usefixtures("few_repeats", "left", "task")
+@pytest.mark.parametrize(("tolerance", "told"), [(0.999, True), (0.0, False)])
+def test_a_table_of_one_step_is_warned_of(tolerance: float, told: bool, tmp_path: Path) -> None:
+    config = make_adaptive(tmp_path / "run", router="table", table_tolerance=tolerance)
+    console = Console(file=io.StringIO(), width=200)
+    training = train(config, console)
+    steps = len(training["measured_table"]["modes"])
+    assert (steps == 1) == told
+    assert ("table of one step" in training["warnings_at_the_end"]) == told
+    assert ("warning: the table has one mode for every SNR" in console.file.getvalue()) == told  # type: ignore[attr-defined]
+
+
 @pytest.mark.usefixtures("few_repeats")
 @pytest.mark.parametrize("stop", [2, 4])
 def test_an_interrupted_run_of_several_modes_is_resumed_to_the_same_end(
