@@ -152,7 +152,8 @@ def snr_grid(text: str) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        If the text is empty, reversed, not made of finite numbers, or makes more than ``MAX_SNR_POINTS``.
+        If the text is empty, reversed, not made of finite numbers, has a step beyond its range (as
+        ``START:STOP:STEP`` often has), or makes more than ``MAX_SNR_POINTS``.
 
     Examples
     --------
@@ -170,6 +171,8 @@ def snr_grid(text: str) -> NDArray[np.float64]:
     if start > stop or step <= 0:
         raise InputError("snr", _GRID_RULE, text)
     steps = int((stop - start) / step + _ROUNDING)
+    if steps == 0 and start < stop:
+        raise InputError("snr", "be START:STEP:STOP with STEP <= STOP - START", text)
     if steps >= MAX_SNR_POINTS:
         raise InputError("snr", f"hold at most {MAX_SNR_POINTS:,} points", text)
     return np.array([float(min(start + count * step, stop)) for count in range(steps + 1)])

@@ -83,6 +83,7 @@ def _train(config: TrainConfig) -> int:
         print(f"tp-train: interrupted; {way}", file=sys.stderr)  # noqa: T201
         return 130
     deployed = training["deployed"]
+    _print_table(config)
     print(  # noqa: T201
         f"deployed: epoch {deployed['epoch']} of {training['epochs']}, validation accuracy over "
         f"{config.train_snr_low_db:g}..{config.train_snr_high_db:g} dB: hard "
@@ -91,6 +92,17 @@ def _train(config: TrainConfig) -> int:
         f"run: {config.folder}"
     )
     return 0
+
+
+def _print_table(config: TrainConfig) -> None:
+    """The steps of a link whose mode follows from the SNR."""
+    from twophase.link.manifest import load_manifest
+    from twophase.link.routing import table_lines
+
+    manifest = load_manifest(config.folder, "run")
+    if manifest.routing.router in ("snr", "table"):
+        print("mode by the SNR that each end estimates:")  # noqa: T201
+        print("\n".join(f"  {line}" for line in table_lines(manifest.routing.table, manifest.modes)))  # noqa: T201
 
 
 def _check_unchanged(config: TrainConfig, stored: TrainConfig) -> None:

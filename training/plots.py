@@ -66,7 +66,7 @@ def plot_training(path: Path, records: list[EpochRecord], link: LinkConfig, titl
             [100 * record.mode_usage[number] for record in records] for number in range(len(link.modes))
         ]
         usage.stackplot(epochs, shares, labels=link.modes.names, alpha=0.8)
-        usage.set_ylabel("use of the modes, % (validation)")
+        usage.set_ylabel("the router's use of the modes, %")
         rate.plot(epochs, [record.symbols_per_sample for record in records], label="symbols per sample")
         rate.plot(epochs, [record.router_entropy for record in records], label="entropy of the router (nats)")
         rate.set_ylabel("rate and router")
@@ -83,4 +83,5 @@ def _finish(panel: Axes, records: list[EpochRecord]) -> None:
     if starts and len(starts) < len(records):
         panel.axvline(starts[0] - 0.5, color="grey", linewidth=0.8)
     panel.grid(alpha=0.3)
-    panel.legend(fontsize="small")
+    many = len(panel.get_legend_handles_labels()[0]) > 6
+    panel.legend(fontsize="x-small" if many else "small", ncols=2 if many else 1, framealpha=0.6)
