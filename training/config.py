@@ -109,7 +109,7 @@ class TrainConfig:
     The best checkpoint is chosen by validation accuracy less as much for each symbol."""
     lambda_balance: float = 0.01
     """Weight of the pull of the router to even use of all modes.  Like the other settings of the router it
-    does not touch the modes themselves unless router-focus is above 0."""
+    reaches the modes only through the common clipping of gradients unless router-focus is above 0."""
     router_temperature: float = 1.0
     """Of the Gumbel softmax that weighs the modes in training."""
     router_noise: float = 1.0

@@ -96,8 +96,8 @@ def test_knowing_the_block_avoids_errors_in_its_fades(by_snr) -> None:
         points.append(point_results([tally], system.modes, CLASSES, settings)[0])
     known, mean = points
     assert len(known["mode_usage"]) > len(mean["mode_usage"]) == 1
-    # In its fades the link goes back to its robust modes; measured 3 points, a sigma is 0.7.
-    assert known["accuracy_hard"] > mean["accuracy_hard"]
+    # In its fades the link goes back to its robust modes: 6.3 points over twelve seeds, sigma 0.5.
+    assert known["accuracy_hard"] > mean["accuracy_hard"] + 0.03
 
 
 def test_a_forced_mode_adapts_to_nothing(by_snr) -> None:
