@@ -16,19 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.config import LinkConfig
+from twophase.link.conformance import Conformance
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import read_json, reading, sha256_of, write_json
+from twophase.link.grid import Grid, grid_codebook
 from twophase.link.header import Header
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Routing
 from twophase.link.typed import from_json
 
 __all__ = [
+    "CALIBRATION_FILE",
     "CONVENTIONS",
     "EVAL_FILE",
     "FORMAT",
     "MANIFEST_NAME",
     "VERSION",
+    "Accuracy",
     "Manifest",
     "Reference",
     "load_manifest",
@@ -37,10 +41,12 @@ __all__ = [
 ]
 
 FORMAT = "twophase-link"
-VERSION = 2
+VERSION = 3
 MANIFEST_NAME = "link.json"
 EVAL_FILE = "eval.npz"
 """The test split."""
+CALIBRATION_FILE = "calibration.npz"
+"""Training samples of a run, by which an exporter chooses ranges."""
 
 CONVENTIONS = {
     "snr": "Es/N0 in dB; streams have unit average energy, charged from the transmitted symbols",
@@ -70,6 +76,21 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """How often the deployed link decided right over AWGN, its mode chosen by the SNR that both ends know."""
+
+    seed: int
+    trials: int
+    """How often each sample of the test split was sent at each SNR."""
+    samples: int
+    esn0_db: tuple[float, ...]
+    correct: tuple[int, ...]
+    """Right decisions at each SNR, of ``samples * trials``."""
+    symbols: tuple[float, ...]
+    """Channel uses per sample at each SNR, headers included."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of ``link.json``."""
 
@@ -93,6 +114,14 @@ class Manifest:
     """Method, surrogate, seed, epochs, temperatures, SNR range, validation figures."""
     provenance: dict[str, Any]
     """Versions and command."""
+    grid: Grid | None = None
+    """Where the transmitter computes on an integer grid: its units.  None: the search is one of float32."""
+    precision: Literal["float32", "int8"] = "float32"
+    """What the weights of the deployed graphs are stored and multiplied in."""
+    conformance: Conformance | None = None
+    """Vectors that a runtime must reproduce; a bundle has them."""
+    accuracy: Accuracy | None = None
+    """What the exporter measured of the deployed graphs; a bundle has it."""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     """File name -> ``{"sha256": ..., "bytes": ...}``; the manifest itself is not in it."""
     conventions: dict[str, str] = field(default_factory=lambda: dict(CONVENTIONS))
@@ -117,6 +146,13 @@ class Manifest:
                 if np.shape(getattr(self, name)[index]) != shape:
                     raise InputError(f"{name}[{index}]", f"have shape {shape}", "another")
         self.routing.check(self.modes)
+        if self.grid is not None:
+            if len(self.grid.exponents) != len(sizes):
+                raise InputError(
+                    "grid", f"hold {len(sizes)} exponents, one per codebook", len(self.grid.exponents)
+                )
+            for index in range(len(sizes)):
+                self.grid_codebook(index)
 
     @property
     def modes(self) -> ModeTable:
@@ -137,6 +173,18 @@ class Manifest:
     def codebook(self, index: int) -> NDArray[np.float64]:
         """Codewords of one codebook, shape (K, C)."""
         return np.asarray(self.codebooks[index], dtype=np.float64)
+
+    def grid_codebook(self, index: int) -> NDArray[np.int64]:
+        """Codewords of one codebook in units of the grid, shape (K, C).
+
+        Raises
+        ------
+        InputError
+            If the link has no grid, or the codewords do not lie on it.
+        """
+        if self.grid is None:
+            raise InputError("grid", "be there", None)
+        return grid_codebook(self.codebook(index), self.grid.exponents[index])
 
     def label_array(self, index: int) -> NDArray[np.int64]:
         """Labels of one codebook, shape (K,)."""

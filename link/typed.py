@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 __all__ = ["from_json"]
@@ -16,7 +17,7 @@ def from_json(kind: Any, value: Any, name: str) -> Any:
     ----------
     kind
         ``Any``, ``str``, ``int``, ``float`` (finite; whole numbers pass), ``Literal[...]``, ``dict[str, T]``,
-        ``tuple[T, ...]``, or a dataclass of such fields, all of which must be there.
+        ``tuple[T, ...]``, ``T | None``, or a dataclass of such fields, all of which must be there.
     value
         What was read.
     name
@@ -32,6 +33,9 @@ def from_json(kind: Any, value: Any, name: str) -> Any:
     if is_dataclass(kind) and isinstance(kind, type):
         return _dataclass_from(kind, value, name)
     inner = get_args(kind)
+    if get_origin(kind) is UnionType:
+        (present,) = (option for option in inner if option is not NoneType)
+        return None if value is None else from_json(present, value, name)
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"'{name}' must be a list, not {_told(value)}")

@@ -20,11 +20,12 @@ CHOICES = {
     "labelling": LABELLINGS,
     "learning_rate_schedule": ("cosine", "constant"),
     "router": ("content", "snr", "table"),
+    "search": ("grid", "float"),
 }
 AT_LEAST_ZERO = (
     *("seed", "hardening_epochs", "early_stop_patience", "entropy_warmup_epochs"),
     *("lambda_commitment", "lambda_consistency", "lambda_auxiliary", "lambda_entropy", "lambda_latent"),
-    *("lambda_rate", "lambda_balance", "router_noise", "hysteresis_db"),
+    *("lambda_rate", "lambda_balance", "lambda_margin", "router_noise", "hysteresis_db"),
     *("input_noise", "augmentation", "weight_decay"),
 )
 
@@ -127,6 +128,11 @@ class TrainConfig:
     """C, components of a codeword."""
     hidden: int = 256
     """Width of encoder and classifier."""
+    search: Literal["grid", "float"] = "grid"
+    """grid: encoder and codebook search compute with whole numbers of 8 bits from the alignment phase on, so
+    that every runtime sends the same symbols.  float: float32, where near ties may fall either way."""
+    lambda_margin: float = 0.0
+    """Weight of the pull of latents away from the boundaries between codewords."""
     labelling: Literal["identity", "pca", "kdtree", "bsa"] = "kdtree"
     """Bit labels of the codewords; made in the first epoch and once more at the start of alignment."""
 
@@ -170,6 +176,16 @@ class TrainConfig:
         return {"two-phase": self.alignment_start_epoch - 1, "single-phase": self.epochs, "hard-only": 0}[
             self.method
         ]
+
+    @property
+    def grid_start_epoch(self) -> int | None:
+        """First epoch with the integer grid in the loop; None if there is none.
+
+        It comes with the alignment.  The soft baseline, which has none, gets it at the same epoch.
+        """
+        if self.search == "float":
+            return None
+        return 1 if self.method == "hard-only" else min(self.alignment_start_epoch, self.epochs)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``config.json``."""

@@ -11,10 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twophase.link.errors import VerificationError
+from twophase.link.grid import EXACT_LIMIT
+from twophase.link.modes import Mode
 from twophase.link.routing import Routing
+from twophase.training.grid import ACTIVATION_LIMIT, INPUT_LIMITS, GridLinear, Unit
 from twophase.training.model import LinkModel, widen
 
-__all__ = ["HardTransmitter", "ModeChoice", "Receiver", "SoftTransmitter"]
+__all__ = ["FloatSearch", "GridSearch", "HardTransmitter", "ModeChoice", "Receiver", "SoftTransmitter"]
 
 
 class ModeChoice(nn.Module):
@@ -46,12 +50,116 @@ class ModeChoice(nn.Module):
         return torch.where(wanted >= 0, wanted, routed)
 
 
+class FloatSearch(nn.Module):
+    """Features to codeword indices in float32."""
+
+    def __init__(self, model: LinkModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def content(self, features: Tensor) -> Tensor:
+        """(batch, *input_shape) -> (batch, hidden)."""
+        return self.model.content(features)
+
+    def routed_content(self, content: Tensor) -> Tensor:
+        """What a router sees of the content, on the scale of its training."""
+        return content
+
+    def indices(self, content: Tensor, mode: Mode) -> Tensor:
+        """(batch, hidden) -> (batch, N)."""
+        codebook = self.model.codebook(mode)
+        return codebook.hard_indices(codebook.scores(self.model.latents(content, mode)))
+
+
+class _GridLayer(nn.Module):
+    """A layer in whole numbers: products, sums, and a shift to the unit of its output.
+
+    Parameters
+    ----------
+    layer, input_unit, output_unit
+        The trained layer and the grids on either side.
+    input_limit
+        Largest magnitude of an input in units.
+    limits
+        Between which the output is clipped, in units.
+    """
+
+    def __init__(
+        self,
+        layer: GridLinear,
+        input_unit: Unit,
+        input_limit: int,
+        output_unit: Unit,
+        limits: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        if (largest := layer.largest_sum(input_unit, input_limit)) >= EXACT_LIMIT:
+            raise VerificationError(
+                "the transmitter's integer grid",
+                [f"a sum may reach {largest:.3g}, not below 2^24: lower --learning-rate or --hidden"],
+            )
+        weight, bias = layer.whole_numbers(input_unit)
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.shift = 2.0 ** (layer.unit.known + input_unit.known - output_unit.known)
+        self.limits = limits
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Whole numbers in, whole numbers out, all of them float32: (batch, in) -> (batch, out)."""
+        sums = F.linear(inputs, self.get_buffer("weight"), self.get_buffer("bias"))
+        return (sums * self.shift).round().clamp(*self.limits)
+
+
+class GridSearch(nn.Module):
+    """Features to codeword indices in whole numbers, held in float32.
+
+    It computes what the model computes on its grid, every number divided by its unit: no sum reaches 2^24,
+    so that each is exact in whatever order it is taken.
+    """
+
+    def __init__(self, model: LinkModel) -> None:
+        super().__init__()
+        encoder, rectified = model.encoder, (0, ACTIVATION_LIMIT)
+        units = (encoder.input_unit, encoder.first_unit, encoder.second_unit)
+        self.input_scale = 2.0 ** -units[0].known
+        self.content_unit = 2.0 ** units[2].known
+        self.dim = model.link.embedding_dim
+        self.first = _GridLayer(encoder.first, units[0], -INPUT_LIMITS[0], units[1], rectified)
+        self.second = _GridLayer(encoder.second, units[1], ACTIVATION_LIMIT, units[2], rectified)
+        heads = []
+        for mode in model.one_mode_per_codebook():
+            codebook, head = model.codebook(mode), model.latent_head(mode)
+            limits = (-codebook.latent_limit, codebook.latent_limit)
+            heads.append(_GridLayer(head, units[2], ACTIVATION_LIMIT, codebook.unit, limits))
+            words = codebook.unit.units_of(codebook.words, *limits)
+            self.register_buffer(f"codebook_{mode.codebook}", 2 * words)
+            self.register_buffer(f"energy_{mode.codebook}", words.square().sum(-1))
+        self.heads = nn.ModuleList(heads)
+
+    def content(self, features: Tensor) -> Tensor:
+        """(batch, *input_shape) -> (batch, hidden), in units."""
+        inputs = (features.flatten(1) * self.input_scale).round().clamp(*INPUT_LIMITS)
+        content: Tensor = self.second(self.first(inputs))
+        return content
+
+    def routed_content(self, content: Tensor) -> Tensor:
+        """What a router sees of the content, on the scale of its training."""
+        return content * self.content_unit
+
+    def indices(self, content: Tensor, mode: Mode) -> Tensor:
+        """argmax_k 2 z . c_k - |c_k|^2, ties to the lowest index: (batch, hidden) -> (batch, N)."""
+        latents = self.heads[mode.codebook](content).reshape(-1, mode.tokens, self.dim)
+        energy = self.get_buffer(f"energy_{mode.codebook}")
+        return F.linear(latents, self.get_buffer(f"codebook_{mode.codebook}"), -energy).argmax(-1)
+
+
 class HardTransmitter(nn.Module):
     """The deployed transmitter, in the form that is exported; integers out."""
 
     def __init__(self, model: LinkModel, routing: Routing) -> None:
         super().__init__()
         self.model = model
+        self.search = GridSearch(model) if model.on_grid else FloatSearch(model)
         self.choice = ModeChoice(model, routing)
         self.register_buffer("bit_counts", torch.tensor([mode.channel_bits for mode in model.modes]))
         self.register_buffer("symbol_counts", torch.tensor([mode.symbols for mode in model.modes]))
@@ -61,14 +169,13 @@ class HardTransmitter(nn.Module):
     ) -> tuple[Tensor, ...]:
         """(mode, indices, bits, symbols, bit_count, symbol_count), padded to the largest mode."""
         model, modes = self.model, self.model.modes
-        content = model.content(features)
-        chosen = self.choice(content, snr_db, mode_request)
+        content = self.search.content(features)
+        chosen = self.choice(self.search.routed_content(content), snr_db, mode_request)
         # The modes of one codebook share its search.
         searched: dict[int, Tensor] = {}
         for mode in modes:
             if mode.codebook not in searched:
-                codebook = model.codebook(mode)
-                found = codebook.hard_indices(codebook.scores(model.latents(content, mode)))
+                found = self.search.indices(content, mode)
                 searched[mode.codebook] = widen(found, modes.max_tokens, -1)
         indices = _select([searched[mode.codebook] for mode in modes], chosen)
 

@@ -9,7 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["commitment_loss", "consistency_loss", "entropy", "latent_loss", "task_loss", "usage_entropy_loss"]
+__all__ = [
+    "commitment_loss",
+    "consistency_loss",
+    "entropy",
+    "latent_loss",
+    "margin_loss",
+    "task_loss",
+    "usage_entropy_loss",
+]
+
+CLEAR_MARGIN = 0.2
+"""Share of the way from the boundary between two codewords to the nearer one from which a choice is clear."""
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -68,3 +79,23 @@ def latent_loss(latents: Tensor) -> Tensor:
         (batch, N, C).
     """
     return (latents.square().mean(-1) - 1).square().mean()
+
+
+def margin_loss(scores: Tensor, codewords: Tensor) -> Tensor:
+    """Push latents away from the boundary between their two nearest codewords.
+
+    With scores s_k = z . e_k - |e_k|^2 / 2 of the nearest codeword i and the second j, the share
+    r = 2 (s_i - s_j) / |e_i - e_j|^2 is 0 on the boundary and 1 on the codeword; the loss is the mean of
+    max(0, CLEAR_MARGIN - r)^2.
+
+    Parameters
+    ----------
+    scores
+        (..., K).
+    codewords
+        (K, C).
+    """
+    top, indices = scores.topk(2, dim=-1)
+    apart = F.embedding(indices, codewords).diff(dim=-2).square().sum((-1, -2)).clamp_min(1e-12)
+    share = 2 * (top[..., 0] - top[..., 1]) / apart.detach()
+    return (CLEAR_MARGIN - share).clamp_min(0).square().mean()

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twophase.link.config import LinkConfig
+from twophase.link.grid import CODEWORD_LIMIT
 from twophase.link.modes import Mode
+from twophase.training.grid import ACTIVATION_LIMIT, INPUT_LIMITS, GridLinear, Unit
 from twophase.training.quantizer import Codebook
 from twophase.training.router import Router
 from twophase.training.soft_link import (
@@ -26,6 +28,7 @@ from twophase.training.soft_link import (
 )
 
 __all__ = [
+    "Encoder",
     "HardSignal",
     "LinkModel",
     "Received",
@@ -73,6 +76,47 @@ class Received:
     """(batch, information_bits): tanh(LLR / 2) = E[2b - 1 | LLR]."""
 
 
+class Encoder(nn.Module):
+    """Two layers from features to what codebooks and router see of a sample.
+
+    Parameters
+    ----------
+    features
+        Number of features.
+    hidden
+        Width of both layers.
+    activation
+        Rectifier where the layers come to lie on a grid, whose activations are whole numbers from 0 up.
+    """
+
+    def __init__(self, features: int, hidden: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = GridLinear(features, hidden), GridLinear(hidden, hidden)
+        self.activation = activation
+        self.input_unit, self.first_unit, self.second_unit = Unit(), Unit(), Unit()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, *input_shape) -> (batch, hidden)."""
+        inputs = self.input_unit.snap(features.flatten(1), *INPUT_LIMITS)
+        first = self.activation(self.first.on(inputs, self.input_unit))
+        first = self.first_unit.snap(first, 0, ACTIVATION_LIMIT)
+        second = self.activation(self.second.on(first, self.first_unit))
+        return self.second_unit.snap(second, 0, ACTIVATION_LIMIT)
+
+    @torch.no_grad()
+    def cover(self, features: Tensor) -> None:
+        """Choose units that cover the values that ``features`` lead to."""
+        flat = features.flatten(1)
+        self.input_unit.cover(float(flat.abs().max()), INPUT_LIMITS[1])
+        self.first.cover(self.input_unit, -INPUT_LIMITS[0])
+        first = self.activation(self.first.on(self.input_unit.snap(flat, *INPUT_LIMITS), self.input_unit))
+        self.first_unit.cover(float(first.max()), ACTIVATION_LIMIT)
+        self.second.cover(self.first_unit, ACTIVATION_LIMIT)
+        first = self.first_unit.snap(first, 0, ACTIVATION_LIMIT)
+        second = self.activation(self.second.on(first, self.first_unit))
+        self.second_unit.cover(float(second.max()), ACTIVATION_LIMIT)
+
+
 class LinkModel(nn.Module):
     """Encoder, codebooks, constellation tables and classifier of a link.
 
@@ -92,6 +136,8 @@ class LinkModel(nn.Module):
         Whether the router reads the content beside the SNR.  A link of one mode has no router.
     snr_range_db
         Lowest and highest Es/N0 of training, for the router.
+    on_grid
+        Whether the transmitter will compute on an integer grid, which ``cover_grid`` lays down.
     """
 
     def __init__(
@@ -104,6 +150,7 @@ class LinkModel(nn.Module):
         *,
         content_router: bool = False,
         snr_range_db: tuple[float, float] = (-15.0, 33.0),
+        on_grid: bool = False,
     ) -> None:
         super().__init__()
         self.link = link
@@ -112,11 +159,9 @@ class LinkModel(nn.Module):
         features = torch.Size(input_shape).numel()
         self.codebooks = nn.ModuleList(Codebook(size, link.embedding_dim) for size in link.codebook_sizes)
         self.constellations = nn.ModuleDict({str(order): QamTables(order) for order in link.qam_orders})
-        self.encoder = nn.Sequential(
-            nn.Flatten(1), nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()
-        )
+        self.encoder = Encoder(features, hidden, nn.ReLU() if on_grid else nn.GELU())
         self.latent_heads = nn.ModuleList(
-            nn.Linear(hidden, count * link.embedding_dim) for count in link.tokens
+            GridLinear(hidden, count * link.embedding_dim) for count in link.tokens
         )
         self.mode_inputs = nn.ModuleList(
             nn.Linear(mode.tokens * link.embedding_dim + mode.information_bits, hidden) for mode in self.modes
@@ -146,8 +191,35 @@ class LinkModel(nn.Module):
 
     def latents(self, content: Tensor, mode: Mode) -> Tensor:
         """(batch, hidden) -> (batch, N, C)."""
-        flat: Tensor = self.latent_heads[mode.codebook](content)
-        return flat.reshape(-1, mode.tokens, self.link.embedding_dim)
+        flat = self.latent_head(mode).on(content, self.encoder.second_unit)
+        return self.codebook(mode).snap_latents(flat.reshape(-1, mode.tokens, self.link.embedding_dim))
+
+    def latent_head(self, mode: Mode) -> GridLinear:
+        """The layer that makes a mode's latents."""
+        module = self.latent_heads[mode.codebook]
+        assert isinstance(module, GridLinear)
+        return module
+
+    @torch.no_grad()
+    def cover_grid(self, features: Tensor) -> None:
+        """Lay the transmitter on an integer grid whose units cover the values that ``features`` lead to.
+
+        Units that are laid down already only grow, so that they settle as the training goes on.
+        """
+        self.encoder.cover(features)
+        for mode in self.one_mode_per_codebook():
+            codebook = self.codebook(mode)
+            codebook.unit.cover(float(codebook.codewords.abs().max()), CODEWORD_LIMIT)
+            self.latent_head(mode).cover(self.encoder.second_unit, ACTIVATION_LIMIT)
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether the transmitter computes on an integer grid."""
+        return self.encoder.input_unit.exponent is not None
+
+    def one_mode_per_codebook(self) -> list[Mode]:
+        """The first mode of each codebook, in their order."""
+        return list({mode.codebook: mode for mode in reversed(list(self.modes))}.values())[::-1]
 
     def hard_transmit(self, scores: Tensor, mode: Mode) -> HardSignal:
         """Digital transmitter: nearest codewords, label bits, points; no softmax, no temperature."""
@@ -205,7 +277,7 @@ class LinkModel(nn.Module):
             per_token, codebook.label_bits.to(llr.dtype), codebook.log_prior
         )
         posterior = log_posterior.exp()
-        return Received(posterior, posterior @ codebook.codewords, torch.tanh(information / 2))
+        return Received(posterior, posterior @ codebook.words, torch.tanh(information / 2))
 
     def features(self, embedding: Tensor, soft_bits: Tensor, mode: Mode) -> Tensor:
         """First layer of the classifier: (batch, N, C), (batch, information_bits) -> (batch, hidden)."""

@@ -23,6 +23,7 @@ from twophase.training.losses import (
     consistency_loss,
     entropy,
     latent_loss,
+    margin_loss,
     task_loss,
     usage_entropy_loss,
 )
@@ -123,7 +124,7 @@ def _soft_pass(model: LinkModel, content: Tensor, mode: Mode, batch: Batch, plan
     seen = model.receive(llr, mode)
     logits = model.classify(model.features(seen.embedding, seen.soft_bits, mode))
 
-    terms = _signal_terms(model, mode, latents, soft, hard)
+    terms = _signal_terms(model, mode, latents, scores, soft, hard)
     correct = logits.argmax(1) == batch.labels
     return Pass(mode, task_loss(logits, batch.labels), terms, correct, llr, hard, latents)
 
@@ -136,7 +137,7 @@ def _hard_pass(
     scores = codebook.scores(latents)
     soft = model.soft_transmit(scores, mode, plan.temperature)
     hard = model.hard_transmit(scores, mode)
-    soft_codewords = soft.assignment @ codebook.codewords
+    soft_codewords = soft.assignment @ codebook.words
 
     forward = torch.lerp(soft.symbols, hard.symbols, plan.hardness)
     sent = straight_through(forward, soft.symbols)
@@ -159,7 +160,7 @@ def _hard_pass(
         "auxiliary": consistency_loss(soft_codewords, codebook.lookup(hard.indices))
         + consistency_loss(soft.symbols, hard.symbols)
         + consistency_loss(soft_features, features),
-    } | _signal_terms(model, mode, latents, soft, hard)
+    } | _signal_terms(model, mode, latents, scores, soft, hard)
     correct = logits.argmax(1) == batch.labels
     return Pass(mode, task_loss(logits, batch.labels), terms, correct, llr, hard, latents)
 
@@ -222,13 +223,15 @@ def training_snr(batch: int, config: TrainConfig, generator: torch.Generator) ->
 
 
 def _signal_terms(
-    model: LinkModel, mode: Mode, latents: Tensor, soft: SoftSignal, hard: HardSignal
+    model: LinkModel, mode: Mode, latents: Tensor, scores: Tensor, soft: SoftSignal, hard: HardSignal
 ) -> dict[str, Tensor]:
+    codebook = model.codebook(mode)
     points = point_probabilities(soft.bit_probs, model.tables(mode))
     return {
-        "commitment": commitment_loss(latents, model.codebook(mode).lookup(hard.indices)),
+        "commitment": commitment_loss(latents, codebook.lookup(hard.indices)),
         "entropy": usage_entropy_loss(soft.assignment) + usage_entropy_loss(points),
         "latent": latent_loss(latents),
+        "margin": margin_loss(scores, codebook.words),
     }
 
 
@@ -238,6 +241,7 @@ def _weighted(terms: dict[str, Tensor], config: TrainConfig, plan: EpochPlan) ->
         "commitment": config.lambda_commitment,
         "entropy": plan.lambda_entropy,
         "latent": config.lambda_latent,
+        "margin": config.lambda_margin,
         "consistency": config.lambda_consistency,
         "auxiliary": config.lambda_auxiliary,
         "routing": 1.0,

@@ -17,7 +17,8 @@ from torch import nn
 
 from twophase.link.demap import LLR_CLIP
 from twophase.link.files import atomic_path
-from twophase.link.manifest import Manifest, Reference, write_manifest
+from twophase.link.grid import Grid
+from twophase.link.manifest import CALIBRATION_FILE, EVAL_FILE, Manifest, Reference, write_manifest
 from twophase.link.routing import Routing
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
@@ -53,8 +54,9 @@ def save_programs(
         What the manifest says of the training.
     """
     model, temperature = deployed
-    files = ["eval.npz"]
-    _save_split(folder / "eval.npz", task.test)
+    files = [EVAL_FILE, CALIBRATION_FILE]
+    _save_split(folder / EVAL_FILE, task.test)
+    _save_split(folder / CALIBRATION_FILE, task.train)
     programs: dict[str, nn.Module] = {
         "tx": HardTransmitter(model, routing),
         "rx": Receiver(model),
@@ -86,14 +88,15 @@ def save_programs(
         example = _llr_example(model) if name.startswith("rx") else _feature_example(model, task)
         _save_program(folder / "programs" / f"{name}.pt2", module, example)
         files.append(f"programs/{name}.pt2")
-    books = [model.codebook(mode) for mode in model.modes if mode.order == model.link.qam_orders[0]]
+    books = [model.codebook(mode) for mode in model.one_mode_per_codebook()]
     manifest = Manifest(
         kind="run",
         task=task.name,
         classes=task.classes,
         input_shape=task.input_shape,
         link=model.link,
-        codebooks=tuple(tuple(map(tuple, book.codewords.detach().cpu().double().tolist())) for book in books),
+        codebooks=tuple(tuple(map(tuple, book.words.detach().cpu().double().tolist())) for book in books),
+        grid=_grid_of(model),
         labels=tuple(tuple(book.labels.cpu().tolist()) for book in books),
         usage=tuple(
             tuple((book.usage.cpu().double() / book.usage.cpu().double().sum()).tolist()) for book in books
@@ -109,6 +112,14 @@ def save_programs(
         },
     )
     write_manifest(folder, manifest, tuple(files))
+
+
+def _grid_of(model: LinkModel) -> Grid | None:
+    """Units of the codebook searches; None for a transmitter in float32."""
+    if not model.on_grid:
+        return None
+    books = [model.codebook(mode) for mode in model.one_mode_per_codebook()]
+    return Grid(tuple(book.unit.known for book in books), books[0].latent_limit)
 
 
 def _feature_example(model: LinkModel, task: Task) -> tuple[torch.Tensor, ...]:

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twophase.link.bits import label_bits
+from twophase.link.grid import CODEWORD_LIMIT, latent_limit
 from twophase.link.labelling import make_labels
+from twophase.training.grid import Unit
 
 __all__ = ["Codebook"]
 
@@ -19,6 +21,8 @@ USAGE_DECAY = 0.99
 
 class Codebook(nn.Module):
     """K codewords of C components, their bit labels and how often each is used.
+
+    Once ``unit`` is set, codewords and latents lie on its grid.
 
     Parameters
     ----------
@@ -42,10 +46,22 @@ class Codebook(nn.Module):
         self.register_buffer("labels", torch.arange(size))
         self.register_buffer("label_bits", torch.from_numpy(label_bits(np.arange(size))), persistent=False)
         self.register_buffer("usage", torch.full((size,), 1 / size))
+        self.unit = Unit()
+        self.latent_limit = latent_limit(dim)
+
+    @property
+    def words(self) -> Tensor:
+        """The codewords as they are searched and received: (K, C)."""
+        return self.unit.snap(self.codewords, -CODEWORD_LIMIT, CODEWORD_LIMIT)
+
+    def snap_latents(self, latents: Tensor) -> Tensor:
+        """Latents as they are searched: (..., C) -> (..., C)."""
+        return self.unit.snap(latents, -self.latent_limit, self.latent_limit)
 
     def scores(self, latents: Tensor) -> Tensor:
         """Z . e_k - |e_k|^2 / 2, which orders codewords as -|z - e_k|^2 does: (..., C) -> (..., K)."""
-        return F.linear(latents, self.codewords, -0.5 * self.codewords.square().sum(-1))
+        words = self.words
+        return F.linear(latents, words, -0.5 * words.square().sum(-1))
 
     def hard_indices(self, scores: Tensor) -> Tensor:
         """Nearest codeword: (..., K) -> (...), int64."""
@@ -57,7 +73,7 @@ class Codebook(nn.Module):
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Codewords of indices: (...) -> (..., C)."""
-        return F.embedding(indices, self.codewords)
+        return F.embedding(indices, self.words)
 
     def hard_bits(self, indices: Tensor) -> Tensor:
         """Label bits of indices: (...) -> (..., log2 K), uint8."""
@@ -81,7 +97,7 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def relabel(self, method: str, seed: int) -> None:
         """Give the codewords new bit labels that fit where they lie now."""
-        codewords = self.codewords.detach().double().cpu().numpy()
+        codewords = self.words.detach().double().cpu().numpy()
         labels = make_labels(method, codewords, usage=self.usage.double().cpu().numpy(), seed=seed)
         self.set_labels(torch.from_numpy(labels))
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.modes import Mode
 from twophase.training.checkpoint import (
     load_checkpoint,
     load_weights,
@@ -103,8 +102,11 @@ class Trainer:
         config, model = self.config, self.model
         now = plan(config, number)
         generator = _epoch_generator(config.seed, number)
+        on_grid = config.grid_start_epoch is not None and number >= config.grid_start_epoch
+        if on_grid:
+            model.cover_grid(self.train.features)
         if number in (1, config.last_learning_epoch + 1):
-            for mode in _one_mode_per_codebook(model):
+            for mode in model.one_mode_per_codebook():
                 model.codebook(mode).relabel(config.labelling, config.seed)
         model.train()
         step_of = alignment_step if now.phase == "alignment" else learning_step
@@ -127,7 +129,7 @@ class Trainer:
             _accumulate(sums, step, steps)
         revived = 0
         if now.phase == "learning" and number < config.last_learning_epoch:
-            for mode in _one_mode_per_codebook(model):
+            for mode in model.one_mode_per_codebook():
                 if mode.codebook in latents:
                     found = latents[mode.codebook].flatten(0, 1)
                     revived += model.codebook(mode).revive(found, generator)
@@ -146,7 +148,10 @@ class Trainer:
         score = soft if self.config.method == "single-phase" else record.validation_accuracy_hard
         if self.model.router is not None:
             score -= self.config.lambda_rate * record.symbols_per_sample
-        deployable = self.config.method == "single-phase" or record.hard_forward == 1
+        if self.config.method == "single-phase":
+            deployable = record.epoch >= (self.config.grid_start_epoch or 1)
+        else:
+            deployable = record.hard_forward == 1
         improved = deployable and (standing.best is None or score > standing.best)
         if improved:
             standing.best = score
@@ -273,12 +278,8 @@ def _new_model(config: TrainConfig, task: Task) -> LinkModel:
             config.surrogate,
             content_router=config.router == "content",
             snr_range_db=(config.train_snr_low_db, config.train_snr_high_db),
+            on_grid=config.search == "grid",
         )
-
-
-def _one_mode_per_codebook(model: LinkModel) -> list[Mode]:
-    """The first mode of each codebook, in their order."""
-    return list({mode.codebook: mode for mode in reversed(list(model.modes))}.values())[::-1]
 
 
 def _turns(modes: int, at_once: int, steps: int, generator: torch.Generator) -> list[list[int]]:

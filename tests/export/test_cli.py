@@ -123,7 +123,7 @@ def missing(run: Path) -> None:
 
 def other_version(run: Path) -> None:
     value = json.loads((run / "link.json").read_text())
-    (run / "link.json").write_text(json.dumps(value | {"version": 3}))
+    (run / "link.json").write_text(json.dumps(value | {"version": 99}))
 
 
 def other_kind(run: Path) -> None:
@@ -144,7 +144,7 @@ def labels_twice(run: Path) -> None:
         (altered, "tx.pt2' is altered"),
         (truncated, "rx.pt2' must have"),
         (missing, "eval.npz' is missing"),
-        (other_version, "must be of version 2, not 3"),
+        (other_version, "must be of version 3, not 99"),
         (other_kind, "must describe a run, not a 'bundle'"),
         (a_header_too_few, "'header' must name a code for the router 'content'"),
         (labels_twice, "'labels[0]' must be a permutation of 0..7"),

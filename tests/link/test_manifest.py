@@ -8,13 +8,16 @@ import pytest
 
 from twophase.link import manifest
 from twophase.link.config import LinkConfig
+from twophase.link.conformance import Conformance, VectorSet
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import sha256_of
+from twophase.link.grid import Grid
 from twophase.link.header import HeaderStep
 from twophase.link.manifest import (
     CONVENTIONS,
     MANIFEST_NAME,
     VERSION,
+    Accuracy,
     Manifest,
     Reference,
     load_manifest,
@@ -190,7 +193,7 @@ def test_one_altered_byte_is_found(folder, name):
 
 def test_another_version_is_refused_with_both_numbers(folder):
     edit(folder, lambda value: value.update(version=1))
-    assert "must be of version 2, not 1" in refusal(folder)
+    assert "must be of version 3, not 1" in refusal(folder)
 
 
 def test_a_run_is_no_bundle(folder):
@@ -391,3 +394,43 @@ def test_a_bundle_without_read_permission_is_told_in_one_line(folder, monkeypatc
     message = refusal(folder)
     assert message.startswith(f"'{folder}")
     assert message.endswith("cannot be read: Permission denied")
+
+
+def on_grid(component=0.25, exponents=(-2, -3)):
+    books = tuple(tuple((k * 0.25, component) for k in range(size)) for size in (4, 8))
+    return replace(example(), codebooks=books, grid=Grid(exponents, 1023))
+
+
+def test_codebooks_on_a_grid_come_back_in_units(folder):
+    write_manifest(folder, on_grid(), tuple(FILES))
+    loaded = load_manifest(folder, "bundle")
+    assert loaded.grid == Grid((-2, -3), 1023)
+    assert loaded.grid_codebook(0).tolist() == [[k, 1] for k in range(4)]
+    assert loaded.grid_codebook(1).tolist() == [[2 * k, 2] for k in range(8)]
+    assert loaded.grid_codebook(1).dtype == np.int64
+
+
+def test_codebooks_off_their_grid_are_refused():
+    with pytest.raises(InputError, match=r"'codebooks' must hold whole numbers of the grid's units.*0\.5"):
+        on_grid(component=0.125)
+    with pytest.raises(InputError, match=r"'codebooks' must hold .* within \+-127, not 128"):
+        on_grid(component=32.0)
+    with pytest.raises(InputError, match="'grid' must hold 2 exponents, one per codebook, not 1"):
+        on_grid(exponents=(-2,))
+    with pytest.raises(InputError, match="'grid' must be there"):
+        example().grid_codebook(0)
+
+
+def test_a_grid_off_which_the_codebooks_were_moved_is_altered(folder):
+    write_manifest(folder, on_grid(), tuple(FILES))
+    resign(folder, lambda value: value["grid"].update(exponents=[-1, -3]))
+    assert "is altered: 'codebooks' must hold whole numbers" in refusal(folder)
+
+
+def test_what_the_exporter_measured_travels_along(folder):
+    accuracy = Accuracy(3, 2, 5, (-5.0, 0.5), (4, 10), (24.0, 12.5))
+    vectors = Conformance((VectorSet("test_data_set_0", "tx.onnx", "near ties"),), "ab" * 32)
+    full = replace(example(), accuracy=accuracy, conformance=vectors, precision="int8")
+    write_manifest(folder, full, tuple(FILES))
+    loaded = load_manifest(folder, "bundle")
+    assert (loaded.accuracy, loaded.conformance, loaded.precision) == (accuracy, vectors, "int8")

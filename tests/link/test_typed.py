@@ -27,6 +27,11 @@ def test_lists_and_objects_become_tuples_and_dataclasses() -> None:
     assert from_json(Literal["run", "bundle"], "run", "kind") == "run"
 
 
+def test_what_may_be_missing_is_none_or_what_it_must_be() -> None:
+    assert from_json(Point | None, None, "x") is None
+    assert from_json(Point | None, {"name": "a", "place": [1]}, "x") == Point("a", (1.0,))
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "message"),
     [
@@ -37,6 +42,8 @@ def test_lists_and_objects_become_tuples_and_dataclasses() -> None:
         (dict[str, int], {"a": 1.0}, "'x.a' must be a whole number, not 1.0"),
         (Point, {"name": "a", "place": [], "time": 1}, "'x' has no time"),
         (Point, {"place": []}, "'x' lacks name"),
+        (Point | None, {"place": []}, "'x' lacks name"),
+        (int | None, "7", "'x' must be a whole number, not '7'"),
         (Point, "n" * 99, f"'x' must be an object, not '{'n' * 56}..."),
     ],
 )

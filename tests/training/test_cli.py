@@ -33,7 +33,7 @@ def weights_hash(run: Path) -> str:
 def test_a_run_leaves_everything_the_contract_names(digits_run: Path) -> None:
     manifest = load_manifest(digits_run, "run")
     programs = {f"programs/{name}.pt2" for name in ("tx", "rx", "soft", "soft_learning", "rx_learning")}
-    assert set(manifest.files) == programs | {"eval.npz"}
+    assert set(manifest.files) == programs | {"eval.npz", "calibration.npz"}
     assert [reference.name for reference in manifest.references] == ["learning", "aligned"]
     assert sum(manifest.usage[0]) == pytest.approx(1)
     for name in ("config.json", "metrics.jsonl", "plots/training.png", "checkpoints/best.json"):

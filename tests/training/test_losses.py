@@ -12,9 +12,11 @@ from torch import Tensor
 
 from twophase.training.config import TrainConfig
 from twophase.training.losses import (
+    CLEAR_MARGIN,
     commitment_loss,
     consistency_loss,
     latent_loss,
+    margin_loss,
     task_loss,
     usage_entropy_loss,
 )
@@ -60,6 +62,7 @@ def gradient(config: TrainConfig, epoch: int, surrogate: str = "product") -> Ten
         ("lambda_commitment", (1, 2)),
         ("lambda_entropy", (1, 2)),
         ("lambda_latent", (1, 2)),
+        ("lambda_margin", (1, 2)),
         ("lambda_consistency", (2,)),
         ("lambda_auxiliary", (2,)),
     ],
@@ -145,3 +148,25 @@ def test_entropy_of_a_certain_assignment_is_finite(rounding: float) -> None:
 def test_latent_loss_is_zero_at_unit_mean_square() -> None:
     assert latent_loss(torch.tensor([[[1.0, -1.0]]])).item() == 0.0
     assert latent_loss(torch.tensor([[[2.0, 0.0]]])).item() == 1.0
+
+
+def test_margin_loss_is_highest_on_the_boundary_and_gone_where_the_choice_is_clear() -> None:
+    """Codewords at 0 and 4 (and one far off): 2 is the boundary, 4 - 2 * 0.2 ... the clear side."""
+    codewords = torch.tensor([[0.0], [4.0], [100.0]])
+
+    def loss(latent: float) -> Tensor:
+        z = torch.tensor([[[latent]]])
+        return margin_loss(z @ codewords.T - codewords.square().sum(-1) / 2, codewords)
+
+    assert loss(2.0).item() == pytest.approx(CLEAR_MARGIN**2)
+    assert loss(2.0 + 2 * CLEAR_MARGIN).item() == pytest.approx(0.0, abs=1e-12)
+    assert loss(2.0 + CLEAR_MARGIN).item() == pytest.approx((CLEAR_MARGIN / 2) ** 2, rel=1e-5)
+    assert loss(0.0).item() == loss(4.0).item() == loss(-3.0).item() == 0.0
+
+
+def test_margin_loss_pushes_latents_away_from_the_boundary() -> None:
+    codewords = torch.tensor([[0.0], [4.0]])
+    latents = torch.tensor([[[1.9]], [[2.1]]], requires_grad=True)
+    margin_loss(latents @ codewords.T - codewords.square().sum(-1) / 2, codewords).backward()
+    assert latents.grad is not None
+    assert latents.grad[0].item() > 0 > latents.grad[1].item()

@@ -114,7 +114,7 @@ def test_learning_sends_the_soft_symbols() -> None:
     step, expected = take(CONFIG, 1)
     torch.testing.assert_close(step.passes[0].llr, expected.llr(expected.soft_symbols), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(step.terms["task"], expected.task(expected.soft_symbols))
-    assert set(step.terms) == {"task", "commitment", "entropy", "latent"}
+    assert set(step.terms) == {"task", "commitment", "entropy", "latent", "margin"}
 
 
 @pytest.mark.parametrize("hardness", [0.0, 0.25, 0.5, 1.0])
@@ -198,7 +198,7 @@ def test_the_auxiliary_term_is_the_sum_over_codebook_symbols_and_receiver_featur
 
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_the_loss_is_the_weighted_sum_of_its_terms(epoch: int) -> None:
-    weights = {"commitment": 0.3, "consistency": 0.7, "auxiliary": 0.11, "latent": 0.13}
+    weights = {"commitment": 0.3, "consistency": 0.7, "auxiliary": 0.11, "latent": 0.13, "margin": 5.0}
     values: dict[str, Any] = {f"lambda_{name}": weight for name, weight in weights.items()}
     config = replace(CONFIG, lambda_entropy=0.02, entropy_warmup_epochs=4, **values)
     step, _ = take(config, epoch)

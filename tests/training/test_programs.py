@@ -193,13 +193,16 @@ def test_the_manifest_lists_every_file(saved: Saved, manifest: Manifest) -> None
     there = {path.relative_to(saved.folder).as_posix() for path in saved.folder.rglob("*") if path.is_file()}
     assert there == {*manifest.files, "link.json"}
     programs = {f"programs/{name}.pt2" for name in ("tx", "rx", "soft", "soft_learning", "rx_learning")}
-    assert set(manifest.files) == {"eval.npz", *programs}
+    assert set(manifest.files) == {"eval.npz", "calibration.npz", *programs}
 
 
 def test_without_a_learning_phase_there_is_one_reference(tmp_path: Path) -> None:
     manifest = load_manifest(save(tmp_path, with_learning=False).folder, "run")
     assert [entry.name for entry in manifest.references] == ["aligned"]
-    assert set(manifest.files) == {"eval.npz", "programs/tx.pt2", "programs/rx.pt2", "programs/soft.pt2"}
+    assert set(manifest.files) == {
+        *("eval.npz", "calibration.npz"),
+        *("programs/tx.pt2", "programs/rx.pt2", "programs/soft.pt2"),
+    }
 
 
 # --- several modes ----------------------------------------------------------------------------------------

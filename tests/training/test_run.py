@@ -131,7 +131,8 @@ def test_the_single_phase_baseline_deploys_its_best_soft_epoch(
     tmp_path: Path, left: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validation_accuracies(monkeypatch, [0.5, 0.8, 0.6], [0.5, 0.3, 0.9])
-    training = train(make_config(tmp_path / "run", method="single-phase", epochs=3), quiet())
+    config = make_config(tmp_path / "run", method="single-phase", epochs=3, search="float")
+    training = train(config, quiet())
     assert training["deployed"]["epoch"] == 2
     assert training["alignment_start_epoch"] is None
     assert left["deployed"][1] == pytest.approx(math.sqrt(0.1))

@@ -192,7 +192,7 @@ def test_rate_balance_and_entropy_are_those_of_all_modes_without_the_noise(epoch
 def test_other_terms_are_averages_over_the_modes_of_the_step(epoch: int) -> None:
     model = make_model()
     step = take(model, [model.modes[0], model.modes[3]], epoch)
-    names = {"commitment", "entropy", "latent"} | (
+    names = {"commitment", "entropy", "latent", "margin"} | (
         set() if epoch == LEARNING else {"consistency", "auxiliary"}
     )
     assert step.terms.keys() == {"task"} | names | OWN_TERMS
@@ -209,6 +209,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(epoch: int) -> None:
         "consistency": 0.7,
         "auxiliary": 0.11,
         "latent": 0.13,
+        "margin": 5.0,
         "entropy": 0.02,
         "rate": 0.017,
         "balance": 0.19,

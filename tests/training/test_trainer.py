@@ -420,7 +420,7 @@ def test_the_price_of_symbols_means_nothing_to_a_link_of_one_mode(
 
 
 def test_the_single_phase_baseline_is_chosen_by_soft_accuracy(tmp_path: Path, template: EpochRecord) -> None:
-    trainer = make_trainer(tmp_path, method="single-phase", epochs=8)
+    trainer = make_trainer(tmp_path, method="single-phase", epochs=8, alignment_start_epoch=2)
     pretend(
         trainer,
         template,
