@@ -6,12 +6,13 @@ and ``output_M.pb``, and one hash of all symbols that the transmitter's sets sen
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from twophase.link.digest import sha256
 
 __all__ = ["Conformance", "VectorSet", "stream_hash", "symbol_stream"]
 
@@ -58,7 +59,7 @@ def symbol_stream(mode: ArrayLike, symbols: ArrayLike, symbol_count: ArrayLike) 
 
 def stream_hash(streams: Iterable[bytes]) -> str:
     """SHA-256 of streams one behind the other, in hexadecimal digits."""
-    digest = hashlib.sha256()
+    digest = sha256()
     for stream in streams:
         digest.update(stream)
     return digest.hexdigest()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from twophase.link.digest import sha256
 from twophase.link.errors import ArtifactError, InputError
 
 __all__ = [
@@ -28,6 +26,8 @@ __all__ = [
 
 _STORAGE_ERRORS = frozenset({errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS})
 """What a write may fail with; such an error need not name its file."""
+
+_PIECE = 1 << 18
 
 
 @contextlib.contextmanager
@@ -51,8 +51,11 @@ def sha256_of(path: Path) -> str:
     ArtifactError
         If it is missing or unreadable.
     """
+    digest = sha256()
     with reading(path), path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -94,6 +97,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     InputError
         If the folder cannot be written (no permission, disk full) or ``path`` is a file.
     """
+    import shutil  # with what an edge process, which writes nothing, does not need
+    import tempfile
+
     target = _resolved(path)
     _make_parent(target, path)
     try:
@@ -168,6 +174,8 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 def _clear_leftovers(target: Path) -> None:
     """Remove what killed processes left of ``target``; what a living one works on is locked and stays."""
+    import shutil
+
     pattern = re.compile(rf"\.{re.escape(target.name)}\.\w{{8}}\.tmp(\.old)?")
     found = {path.name: path for path in target.parent.iterdir() if pattern.fullmatch(path.name)}
     for name in sorted({name.removesuffix(".old") for name in found}):

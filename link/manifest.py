@@ -6,7 +6,6 @@ ONNX graphs.  Both carry the whole definition of the link, so that a reader need
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from twophase.link.config import LinkConfig
 from twophase.link.conformance import Conformance
+from twophase.link.digest import sha256
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import read_json, reading, sha256_of, write_json
 from twophase.link.grid import Grid, grid_codebook
@@ -263,7 +263,7 @@ def _load(folder: Path, kind: Literal["run", "bundle"]) -> Manifest:
 def _digest(content: dict[str, Any]) -> str:
     """SHA-256 of all entries but the digest itself."""
     rest = {name: entry for name, entry in content.items() if name != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _manifest_from(value: dict[str, Any], path: Path) -> Manifest:

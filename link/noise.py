@@ -9,7 +9,6 @@ the complex noise: N0/2 in each real dimension.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,7 +32,6 @@ MAX_SNR_POINTS = 10_000
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})(?:[eE][+-]?[0-9]{1,2})?")
 _GRID_RULE = "be START:STOP or START:STEP:STOP with START <= STOP and STEP > 0"
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_ROUNDING = Fraction(1, 10**9)
 
 
 def esn0_db_to_noise_var(esn0_db: ArrayLike, symbol_energy: ArrayLike = 1.0) -> NDArray[np.float64]:
@@ -162,6 +160,8 @@ def snr_grid(text: str) -> NDArray[np.float64]:
     >>> len(snr_grid("0:20"))
     21
     """
+    from fractions import Fraction  # not for an edge process
+
     parts = text.strip().split(":")
     if len(parts) > 3 or not all(_NUMBER.fullmatch(part.strip()) for part in parts):
         raise InputError("snr", _GRID_RULE, text)
@@ -170,7 +170,7 @@ def snr_grid(text: str) -> NDArray[np.float64]:
     step = numbers[1] if len(numbers) == 3 else Fraction(1)
     if start > stop or step <= 0:
         raise InputError("snr", _GRID_RULE, text)
-    steps = int((stop - start) / step + _ROUNDING)
+    steps = int((stop - start) / step + Fraction(1, 10**9))
     if steps == 0 and start < stop:
         raise InputError("snr", "be START:STEP:STOP with STEP <= STOP - START", text)
     if steps >= MAX_SNR_POINTS:

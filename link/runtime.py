@@ -2,6 +2,12 @@
 
 >>> from twophase.link.runtime import Receiver, Transmitter   # doctest: +SKIP
 >>> sent = Transmitter("runs/digits/bundle").send(features, snr_db=10.0)   # doctest: +SKIP
+>>> receiver = Receiver("runs/digits/bundle")   # doctest: +SKIP
+>>> decided = receiver.receive(llr, receiver.mode_of(snr_db=10.0)).classes   # doctest: +SKIP
+
+Each takes one sample or a batch, and a sample gives the same in any batch.  Each may be used by several
+threads at once: a call leaves nothing behind.  (A :class:`~twophase.link.routing.Hysteresis` remembers: one
+for each end of each link.)  ``examples/edge_tx.py`` and ``edge_rx.py`` run the two ends as two processes.
 """
 
 from __future__ import annotations
@@ -15,14 +21,26 @@ from numpy.typing import ArrayLike, NDArray
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.modes import checked_modes
-from twophase.link.noise import esn0_float32
-from twophase.link.session import Graph, Shapes
+from twophase.link.session import (
+    MODE_REQUEST,
+    FeatureGraph,
+    Graph,
+    GraphOptions,
+    Shapes,
+    as_float32,
+    graph_path,
+    modes_of,
+)
 
-__all__ = ["MODE_REQUEST", "Receiver", "Reception", "SoftTransmitter", "Transmission", "Transmitter"]
-
-MODE_REQUEST = "mode_request"
-"""Optional input of the transmitters of a link with several modes: int64, one number or one per sample; -1,
-its default, leaves the mode to the router."""
+__all__ = [
+    "MODE_REQUEST",
+    "GraphOptions",
+    "Receiver",
+    "Reception",
+    "SoftTransmitter",
+    "Transmission",
+    "Transmitter",
+]
 
 
 @dataclass(frozen=True)
@@ -67,49 +85,6 @@ class Reception:
         return np.asarray(np.argmax(self.logits, axis=-1), dtype=np.int64)
 
 
-class _FeatureGraph(Graph):
-    """A graph that takes ``input`` and ``snr_db``, and a request for a mode if there are several."""
-
-    def __init__(self, path: Path, manifest: Manifest, threads: int, outputs: Shapes) -> None:
-        optional = (MODE_REQUEST,) if len(manifest.modes) > 1 else ()
-        super().__init__(path, threads, ("input", "snr_db"), outputs, optional)
-        self.manifest = manifest
-        self._optional = optional
-
-    def inputs(
-        self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None
-    ) -> dict[str, NDArray[np.generic]]:
-        shape = self.manifest.input_shape
-        batch = np.asarray(features, dtype=np.float32)
-        if batch.shape == shape:
-            batch = batch[np.newaxis]
-        if batch.shape[1:] != shape:
-            raise InputError("features", f"have shape {shape} or (batch, *{shape})", np.shape(features))
-        if not np.isfinite(batch).all():
-            raise InputError("features", "be finite", "an array with NaN or infinity")
-        snr = esn0_float32(snr_db)
-        if snr.ndim > 1 or (snr.ndim == 1 and snr.shape != batch.shape[:1]):
-            raise InputError(
-                "snr_db", f"be one number or {batch.shape[0]} numbers, one per sample", snr.shape
-            )
-        inputs: dict[str, NDArray[np.generic]] = {
-            "input": batch,
-            "snr_db": np.broadcast_to(snr, batch.shape[:1]),
-        }
-        if mode is not None:
-            request = _modes_of(mode, batch.shape[0], self.manifest)
-            inputs |= {name: request for name in self._optional}
-        return inputs
-
-
-def _modes_of(mode: ArrayLike, batch: int, manifest: Manifest) -> NDArray[np.int64]:
-    """Checked mode numbers, shape (batch,)."""
-    modes = checked_modes(mode, len(manifest.modes))
-    if modes.ndim > 1 or (modes.ndim == 1 and modes.shape != (batch,)):
-        raise InputError("mode", f"be one number or {batch} numbers, one per sample", modes.shape)
-    return np.broadcast_to(modes, (batch,))
-
-
 class Transmitter:
     """The hard transmitter of a bundle: features to codeword indices, bits and symbols.
 
@@ -118,10 +93,12 @@ class Transmitter:
     bundle
         Folder of the bundle; every file's hash is checked.
     threads
-        Threads of ONNX Runtime.
+        Threads that share the work of one call; programs that call from several threads need no more.
     manifest
         The bundle's manifest, if :func:`~twophase.link.manifest.load_manifest` has read it already; the
         hashes are not checked again then.
+    options
+        How ONNX Runtime holds and runs the graph.
 
     Raises
     ------
@@ -129,7 +106,14 @@ class Transmitter:
         If the bundle is incomplete, altered or of another version, or its graph is no transmitter.
     """
 
-    def __init__(self, bundle: str | Path, threads: int = 1, *, manifest: Manifest | None = None) -> None:
+    def __init__(
+        self,
+        bundle: str | Path,
+        threads: int = 1,
+        *,
+        manifest: Manifest | None = None,
+        options: GraphOptions | None = None,
+    ) -> None:
         folder = Path(bundle)
         self.manifest = manifest or load_manifest(folder, "bundle")
         modes = self.manifest.modes
@@ -141,7 +125,7 @@ class Transmitter:
             "bit_count": (),
             "symbol_count": (),
         }
-        self._graph = _FeatureGraph(folder / "tx.onnx", self.manifest, threads, outputs)
+        self._graph = FeatureGraph(folder, "tx.onnx", self.manifest, threads, outputs, options)
         self._header = self.manifest.header
 
     def send(self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
@@ -168,10 +152,19 @@ class Transmitter:
         inputs = self._graph.inputs(features, snr_db, mode)
         outputs = self._graph.run(inputs)
         try:
-            header, header_count = self._header.encode(outputs[0], inputs["snr_db"])
+            header, header_count = self._told(outputs[0], inputs["snr_db"])
         except InputError as error:
             raise ArtifactError(f"'tx.onnx' gives a mode that the link does not have: {error}") from error
         return Transmission(*(*outputs, header, header_count))  # type: ignore[arg-type]
+
+    def _told(
+        self, mode: NDArray[np.generic], snr_db: NDArray[np.generic]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Headers and their lengths; without a look at the SNR where the link sends none."""
+        if self._header.steps:
+            return self._header.encode(mode, snr_db)
+        batch = len(checked_modes(mode, self._header.modes_count))
+        return np.empty((batch, 0), dtype=np.int64), np.zeros(batch, dtype=np.int64)
 
 
 class SoftTransmitter:
@@ -185,9 +178,7 @@ class SoftTransmitter:
         Folder of the bundle.
     file
         Its graph, as the manifest's reference names it.
-    threads
-        Threads of ONNX Runtime.
-    manifest
+    threads, manifest, options
         As for :class:`Transmitter`.
 
     Raises
@@ -197,12 +188,18 @@ class SoftTransmitter:
     """
 
     def __init__(
-        self, bundle: str | Path, file: str, threads: int = 1, *, manifest: Manifest | None = None
+        self,
+        bundle: str | Path,
+        file: str,
+        threads: int = 1,
+        *,
+        manifest: Manifest | None = None,
+        options: GraphOptions | None = None,
     ) -> None:
         folder = Path(bundle)
         self.manifest = manifest or load_manifest(folder, "bundle")
         outputs: Shapes = {"mode": (), "symbols_iq": (self.manifest.modes.max_symbols, 2)}
-        self._graph = _FeatureGraph(folder / file, self.manifest, threads, outputs)
+        self._graph = FeatureGraph(folder, file, self.manifest, threads, outputs, options)
 
     def send(
         self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None
@@ -225,10 +222,10 @@ class Receiver:
     bundle
         Folder of the bundle; every file's hash is checked.
     threads
-        Threads of ONNX Runtime.
+        As for :class:`Transmitter`.
     file
         Its graph; a soft reference has one of its own.
-    manifest
+    manifest, options
         As for :class:`Transmitter`.
 
     Raises
@@ -244,14 +241,15 @@ class Receiver:
         file: str = "rx.onnx",
         *,
         manifest: Manifest | None = None,
+        options: GraphOptions | None = None,
     ) -> None:
         folder = Path(bundle)
         self.manifest = manifest or load_manifest(folder, "bundle")
-        outputs: Shapes = {
-            "logits": (len(self.manifest.classes),),
-            "indices": (self.manifest.modes.max_tokens,),
-        }
-        self._graph = Graph(folder / file, threads, ("llr", "mode"), outputs)
+        modes = self.manifest.modes
+        self._width, self._modes_count = modes.max_bits, len(modes)
+        outputs: Shapes = {"logits": (len(self.manifest.classes),), "indices": (modes.max_tokens,)}
+        path = graph_path(folder, file, self.manifest, options)
+        self._graph = Graph(path, threads, ("llr", "mode"), outputs, options=options)
 
     def mode_of(self, snr_db: ArrayLike, header_llr: ArrayLike | None = None) -> NDArray[np.int64]:
         """What to take the mode for: the header's word, or the routing's table at the receiver's own SNR.
@@ -275,7 +273,7 @@ class Receiver:
         InputError
             If ``header_llr`` is missing or not expected, or a shape or value is wrong.
         """
-        return self.manifest.routing.received_mode(snr_db, header_llr, len(self.manifest.modes))
+        return self.manifest.routing.received_mode(snr_db, header_llr, self._modes_count)
 
     def receive(self, llr: ArrayLike, mode: ArrayLike) -> Reception:
         """Classify one sample or a batch.
@@ -294,15 +292,15 @@ class Receiver:
         ArtifactError
             If the graph fails or gives arrays of other shapes.
         """
-        width = self.manifest.modes.max_bits
-        values = np.atleast_2d(np.asarray(llr, dtype=np.float32))
+        width = self._width
+        values = as_float32("llr", llr)
+        if values.ndim < 2:
+            values = np.atleast_2d(values)
         if values.ndim != 2 or values.shape[1] != width:
             raise InputError("llr", f"have shape ({width},) or (batch, {width})", np.shape(llr))
-        if not np.isfinite(values).all():
-            raise InputError("llr", "be finite", "an array with NaN or infinity")
         inputs: dict[str, NDArray[np.generic]] = {
             "llr": values,
-            "mode": _modes_of(mode, values.shape[0], self.manifest),
+            "mode": modes_of(mode, values.shape[0], self._modes_count),
         }
         logits, indices = self._graph.run(inputs)
         return Reception(np.asarray(logits, dtype=np.float32), np.asarray(indices, dtype=np.int64))

@@ -2,35 +2,82 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import ArtifactError, InputError, first_line
+from twophase.link.manifest import Manifest
+from twophase.link.modes import checked_modes
+from twophase.link.noise import esn0_float32
 
-__all__ = ["Graph", "Shapes"]
+__all__ = [
+    "MODE_REQUEST",
+    "FeatureGraph",
+    "Graph",
+    "GraphFormat",
+    "GraphOptions",
+    "Shapes",
+    "as_float32",
+    "graph_path",
+    "modes_of",
+]
+
+GraphFormat = Literal["onnx", "ort"]
+"""``onnx``, or ONNX Runtime's own format, which builds without the ONNX parser load."""
+
+Number = TypeVar("Number", bound=np.generic)
+
+MODE_REQUEST = "mode_request"
+"""Optional input of the transmitters of a link with several modes: int64, one number or one per sample; -1,
+its default, leaves the mode to the router."""
 
 Shapes = dict[str, tuple[int, ...]]
 """Outputs that are needed, by name, with their shape behind the batch axis."""
 
 
+@dataclass(frozen=True)
+class GraphOptions:
+    """How ONNX Runtime holds and runs a graph.  What a transmitter on a grid sends does not depend on it."""
+
+    optimise: bool = True
+    """Whether ONNX Runtime may fuse and fold nodes when it loads an ``onnx`` graph.  False runs the nodes as
+    they stand in the file, to compare; an ``ort`` graph was optimised when it was made."""
+    arena: bool = True
+    """Whether memory of a call is kept for the next one.  False gives it back: for devices that now and then
+    process a large batch.  At batch 1 it saves nothing."""
+    format: GraphFormat = "onnx"
+    """Which file of the bundle to load: ``tx.onnx``, or ``ort/tx.ort`` if it was exported with that."""
+
+    def __post_init__(self) -> None:
+        if self.format not in get_args(GraphFormat):
+            raise InputError("format", f"be one of {', '.join(get_args(GraphFormat))}", self.format)
+
+
 class Graph:
     """One ONNX Runtime session on the CPU, with the names and shapes that its graph must have.
+
+    Several threads may run it at once.
 
     Parameters
     ----------
     path
-        The ONNX file.
+        The graph's file.
     threads
-        Threads of ONNX Runtime.
+        Threads that share the work of one call.  Callers in several threads do not need more: each call runs
+        on its caller's.
     inputs
         Names of the inputs that it must take.
     outputs
         Outputs that it must give; others are not computed.
     optional
         Inputs that have a default ("overridable initializers" of ONNX).
+    options
+        How to hold and run it.
 
     Raises
     ------
@@ -47,23 +94,23 @@ class Graph:
         inputs: tuple[str, ...],
         outputs: Shapes,
         optional: tuple[str, ...] = (),
+        options: GraphOptions | None = None,
     ) -> None:
         if threads < 1:
             raise InputError("threads", "be at least 1", threads)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path),
+                _session_options(threads, options or GraphOptions()),
+                providers=["CPUExecutionProvider"],
             )
         except Exception as error:
             raise ArtifactError(
                 f"'{path}' is no graph that ONNX Runtime can load: {first_line(error)}"
             ) from error
         self._path = path
-        self._outputs = outputs
+        self._names = list(outputs)
+        self._outputs = list(outputs.items())
         taken = [entry.name for entry in self._session.get_inputs()]
         given = [entry.name for entry in self._session.get_outputs()]
         if sorted(taken) != sorted(inputs):
@@ -91,15 +138,131 @@ class Graph:
             If the graph fails or gives arrays of other shapes.
         """
         try:
-            result: list[NDArray[np.generic]] = self._session.run(list(self._outputs), inputs)
+            result: list[NDArray[np.generic]] = self._session.run(self._names, inputs)
         except Exception as error:
             raise ArtifactError(
                 f"'{self._path}' fails on inputs as the manifest has them: {first_line(error)}"
             ) from error
         batch = len(next(iter(inputs.values())))
-        for (name, shape), array in zip(self._outputs.items(), result, strict=True):
+        for (name, shape), array in zip(self._outputs, result, strict=True):
             if np.shape(array) != (batch, *shape):
                 raise ArtifactError(
                     f"'{self._path}' must give '{name}' the shape {(batch, *shape)}, not {np.shape(array)}"
                 )
         return result
+
+
+class FeatureGraph(Graph):
+    """A graph that takes ``input`` and ``snr_db``, and a request for a mode if there are several."""
+
+    def __init__(
+        self,
+        folder: Path,
+        file: str,
+        manifest: Manifest,
+        threads: int,
+        outputs: Shapes,
+        options: GraphOptions | None,
+    ) -> None:
+        self._shape = manifest.input_shape
+        self._modes_count = len(manifest.modes)
+        optional = (MODE_REQUEST,) if self._modes_count > 1 else ()
+        path = graph_path(folder, file, manifest, options)
+        super().__init__(path, threads, ("input", "snr_db"), outputs, optional, options)
+        self._optional = optional
+
+    def inputs(
+        self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None
+    ) -> dict[str, NDArray[np.generic]]:
+        """Checked inputs for :meth:`run`; one sample becomes a batch of one.
+
+        Raises
+        ------
+        InputError
+            If a shape is wrong, a value is not finite or a mode does not exist.
+        """
+        batch = as_float32("features", features)
+        if batch.shape == self._shape:
+            batch = batch[np.newaxis]
+        if batch.shape[1:] != self._shape:
+            raise InputError(
+                "features", f"have shape {self._shape} or (batch, *{self._shape})", np.shape(features)
+            )
+        snr = esn0_float32(snr_db)
+        inputs: dict[str, NDArray[np.generic]] = {
+            "input": batch,
+            "snr_db": _per_sample("snr_db", snr, batch.shape[0]),
+        }
+        if mode is not None:
+            request = modes_of(mode, batch.shape[0], self._modes_count)
+            inputs |= {name: request for name in self._optional}
+        return inputs
+
+
+def graph_path(folder: Path, file: str, manifest: Manifest, options: GraphOptions | None) -> Path:
+    """The file of a graph in the format that is asked for.
+
+    Raises
+    ------
+    ArtifactError
+        If the manifest does not list it.
+    """
+    if options is None or options.format == "onnx":
+        return folder / file
+    twin = f"ort/{file.removesuffix('.onnx')}.ort"
+    if twin not in manifest.files:
+        raise ArtifactError(f"'{folder}' has no '{twin}': export it with --ort")
+    return folder / twin
+
+
+def as_float32(name: str, values: ArrayLike) -> NDArray[np.float32]:
+    """Real numbers as float32, same shape.
+
+    Raises
+    ------
+    InputError
+        If they are none, or not finite as float32.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InputError(name, "be an array", "rows of unequal length") from None
+    if array.dtype.kind not in "biuf":
+        raise InputError(name, "be real numbers", f"an array of {array.dtype}")
+    if array.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(name, "be finite", "an array with NaN or infinity")
+    return array
+
+
+def modes_of(mode: ArrayLike, batch: int, modes_count: int) -> NDArray[np.int64]:
+    """Checked mode numbers, shape (batch,).
+
+    Raises
+    ------
+    InputError
+        If they are of another shape or one does not exist.
+    """
+    return _per_sample("mode", checked_modes(mode, modes_count), batch)
+
+
+def _per_sample(name: str, values: NDArray[Number], batch: int) -> NDArray[Number]:
+    """One value for all samples, or one for each: shape (batch,)."""
+    if values.ndim == 0:
+        return np.full(batch, values)
+    if values.shape != (batch,):
+        raise InputError(name, f"be one number or {batch} numbers, one per sample", values.shape)
+    return values
+
+
+def _session_options(threads: int, options: GraphOptions) -> onnxruntime.SessionOptions:
+    level = onnxruntime.GraphOptimizationLevel
+    session = onnxruntime.SessionOptions()
+    session.intra_op_num_threads = threads
+    session.inter_op_num_threads = 1
+    session.log_severity_level = 3
+    session.enable_cpu_mem_arena = options.arena
+    session.graph_optimization_level = level.ORT_ENABLE_ALL if options.optimise else level.ORT_DISABLE_ALL
+    return session
