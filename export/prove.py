@@ -1,6 +1,6 @@
 """Proof that a transmitter graph is hard: what it sends is a function of codeword indices alone.
 
-Five proofs on the graph, each of which can fail with a reason of its own:
+Six proofs on the graph, each of which can fail with a reason of its own:
 
 operators   no node draws random numbers, anywhere, subgraphs and functions included
 mode        ``mode`` is a requested one or the one of the manifest's routing (see ``mode``)
@@ -8,6 +8,7 @@ search      ``indices`` are nearest-codeword decisions over the manifest's codeb
 cut         bits, symbols and counts follow from ``indices`` and ``mode`` alone, through integers only
 table       that part, run on every codeword of every mode, gives the manifest's labels as bits, and
             symbols that are those bits, packed
+exact       on an integer grid: every sum between input and indices is exact in any order (see ``exactness``)
 """
 
 from __future__ import annotations
@@ -19,40 +20,29 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, ValueInfoProto, numpy_helper
+from onnx import ModelProto, TensorProto
 from onnx.shape_inference import InferenceError
 
+from twophase.export.exactness.proof import ExactProof, prove_exact
 from twophase.export.graph import INTEGER_TYPES, GraphView, all_nodes, problem_of_cut
 from twophase.export.mode import ModeProof, prove_mode
+from twophase.export.operators import check_operators
 from twophase.export.rule import ModeSearch
 from twophase.export.search import prove_search
 from twophase.export.session import GraphRunError, Session
-from twophase.export.signature import Port, Signature
 from twophase.link.bits import bits_to_symbols, label_bits, pad_bits
 from twophase.link.manifest import Manifest
 from twophase.link.modes import Mode
 
 __all__ = [
-    "RANDOM_OPERATORS",
+    "SENT",
     "HardProof",
-    "check_interface",
-    "check_operators",
     "expected_bits",
+    "prove_cut",
     "prove_hard",
+    "prove_integers",
+    "prove_table",
 ]
-
-RANDOM_OPERATORS = frozenset(
-    {
-        "Bernoulli",
-        "Dropout",
-        "Multinomial",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-    }
-)
-"""Operators of ONNX that draw random numbers."""
 
 SENT = ["bits", "symbols", "bit_count", "symbol_count"]
 """Outputs that must follow from ``indices`` and ``mode`` alone."""
@@ -77,6 +67,8 @@ class HardProof:
     """The codebook search of each mode."""
     mode: ModeProof
     """How the mode is chosen."""
+    exact: ExactProof | None
+    """Why the indices are the same on every runtime; None for a link that is searched in float32."""
 
 
 def prove_hard(model: ModelProto, manifest: Manifest) -> tuple[HardProof | None, list[str]]:
@@ -98,69 +90,21 @@ def prove_hard(model: ModelProto, manifest: Manifest) -> tuple[HardProof | None,
     problems = check_operators(model) + problems
     searches, found = prove_search(view, manifest)
     problems += found
-    integer_nodes, found = _prove_cut(view)
-    problems += found
-    rows = 0
+    found = prove_cut(view)
+    integer_nodes = rows = 0
     if not found:
-        rows, found = _prove_table(view, manifest)
+        integer_nodes, found = prove_integers(view)
+    problems += found
+    if not found:
+        rows, found = prove_table(view, manifest)
         problems += found
+    exact, found = (None, []) if manifest.grid is None else prove_exact(view, manifest)
+    problems += found
     if problems or mode is None:
         return None, problems
     nodes = sum(1 for _ in all_nodes(model))
     codewords = sum(mode.codebook_size for mode in manifest.modes)
-    return HardProof(nodes, integer_nodes, codewords, rows, searches, mode), []
-
-
-def check_operators(model: ModelProto) -> list[str]:
-    """Problems of a graph's operators: random ones and ones outside the ONNX standard."""
-    functions = {(function.domain, function.name) for function in model.functions}
-    problems = []
-    for node in all_nodes(model):
-        if node.op_type in RANDOM_OPERATORS:
-            problems.append(f"{node.op_type} ('{node.name}') draws random numbers")
-        elif node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions:
-            problems.append(f"{node.op_type} ('{node.name}') of '{node.domain}' is no standard operator")
-    return problems
-
-
-def check_interface(model: ModelProto, signature: Signature) -> list[str]:
-    """Problems of the names, types and shapes of a graph's inputs and outputs."""
-    return [
-        *_check_ports("input", list(model.graph.input), signature.inputs),
-        *_check_ports("output", list(model.graph.output), signature.outputs),
-        *_check_defaults(model, signature),
-    ]
-
-
-def _check_defaults(model: ModelProto, signature: Signature) -> list[str]:
-    """Inputs that may be left out have the default of the signature, the others have none."""
-    stored = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in model.graph.initializer}
-    problems = []
-    for port in signature.inputs:
-        wanted = None if port.default is None else [port.default]
-        if (default := stored.get(port.name)) != wanted:
-            rule = "no default" if wanted is None else f"the default {wanted}"
-            problems.append(f"input '{port.name}' must have {rule}, not {default or 'none'}")
-    return problems
-
-
-def _check_ports(side: str, values: list[ValueInfoProto], ports: tuple[Port, ...]) -> list[str]:
-    names, wanted = [value.name for value in values], [port.name for port in ports]
-    if names != wanted:
-        return [f"the {side}s must be {wanted}, not {names}"]
-    problems = []
-    for value, port in zip(values, ports, strict=True):
-        tensor = value.type.tensor_type
-        dtype = (
-            onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name if tensor.elem_type else "undefined"
-        )
-        if dtype != port.dtype:
-            problems.append(f"{side} '{port.name}' must be {port.dtype}, not {dtype}")
-        axes = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
-        shape = [port.axis, *port.shape]
-        if axes != shape:
-            problems.append(f"{side} '{port.name}' must have shape {shape}, not {axes}")
-    return problems
+    return HardProof(nodes, integer_nodes, codewords, rows, searches, mode, exact), []
 
 
 def expected_bits(
@@ -186,11 +130,14 @@ def expected_bits(
     return bits, bits_to_symbols(bits, mode.bits_per_symbol)
 
 
-def _prove_cut(view: GraphView) -> tuple[int, list[str]]:
-    """Cut off what is sent behind ``indices`` and ``mode``; every tensor in between must be an integer."""
+def prove_cut(view: GraphView) -> list[str]:
+    """Why what is sent cannot be cut off behind ``indices`` and ``mode``; empty if it can."""
     problem = problem_of_cut(view, ["indices", "mode"], SENT)
-    if problem is not None:
-        return 0, [problem]
+    return [] if problem is None else [problem]
+
+
+def prove_integers(view: GraphView) -> tuple[int, list[str]]:
+    """Every tensor of a cut that ``prove_cut`` has proved must be an integer; its nodes, and the problems."""
     nodes = view.cut(["indices", "mode"], SENT).graph.node
     problems = []
     for node in nodes:
@@ -203,8 +150,14 @@ def _prove_cut(view: GraphView) -> tuple[int, list[str]]:
     return len(nodes), list(dict.fromkeys(problems))
 
 
-def _prove_table(view: GraphView, manifest: Manifest) -> tuple[int, list[str]]:
-    """Run every codeword of every mode, at every token, through the cut and compare with the manifest."""
+def prove_table(view: GraphView, manifest: Manifest) -> tuple[int, list[str]]:
+    """Run every codeword of every mode, at every token, through the cut and compare with the manifest.
+
+    Returns
+    -------
+    tuple
+        Rows of indices that were run, and one sentence for each problem.
+    """
     session = Session(view.cut(["indices", "mode"], SENT).SerializeToString())
     rows = 0
     problems: list[str] = []

@@ -14,13 +14,9 @@ from onnx import ModelProto, TensorProto, helper
 from tools.mutate import constant, insert_before, insert_behind, node, only, producer, scalar, store
 from tools.tiny_run import ONE_MODE, TinyTransmitter, export_program, feature_inputs, run_manifest
 from twophase.export.freeze import freeze
-from twophase.export.prove import (
-    RANDOM_OPERATORS,
-    check_interface,
-    check_operators,
-    expected_bits,
-    prove_hard,
-)
+from twophase.export.interface import check_interface
+from twophase.export.operators import RANDOM_OPERATORS, check_operators
+from twophase.export.prove import expected_bits, prove_hard
 from twophase.export.signature import signature_of
 from twophase.link.modes import Mode
 

@@ -1,0 +1,1 @@
+"""Proof that a transmitter gives the same indices on every runtime."""

@@ -1,0 +1,185 @@
+"""Proof that a transmitter on an integer grid chooses the same codewords on every runtime.
+
+Every tensor between the inputs and the indices is followed through the graph with a grid that its values lie
+on and bounds on them (``lattice``).  Where every sum, with the magnitudes of all its terms added up, stays
+below 2^24 units of its grid, float32 computes it without an error: in any order of summation, with or without
+fused multiply-add, alone or in a batch.  What is the same before a rounding, a comparison or an ArgMax is the
+same behind it.  So all runtimes that follow IEEE 754 and the ONNX standard give the same indices for the same
+finite input, and no two runs need to be compared to know it.  A runtime that multiplies float32 with fewer
+bits on request (TF32, bfloat16 "fast math") does not follow the standard then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from twophase.export.exactness.lattice import Exact, NotExactError, given, limit_of, of_array
+from twophase.export.exactness.rules import apply_rule
+from twophase.export.exactness.sums import PRODUCTS, Step
+from twophase.export.graph import GraphView, node_inputs, subgraphs
+from twophase.export.session import GraphRunError, Session
+from twophase.link.manifest import Manifest
+
+__all__ = ["ExactProof", "ExactSum", "prove_exact"]
+
+_SUMS = frozenset({*PRODUCTS, "Add", "ReduceSum", "Sub", "Sum"})
+
+
+@dataclass(frozen=True)
+class ExactSum:
+    """A sum of the graph that is exact in any order."""
+
+    node: str
+    unit: int
+    """It counts in units of 2 to this power."""
+    largest: float
+    """What its partial sums may reach, in units."""
+    limit: int
+    """Below which they are exact."""
+
+
+@dataclass(frozen=True)
+class ExactProof:
+    """What was proved."""
+
+    nodes: int
+    """Nodes between the inputs and the outputs; all give the same values on every runtime."""
+    sums: tuple[ExactSum, ...]
+    mode: str | None
+    """Why the mode may differ between runtimes: the proof then holds given the mode.  None: it cannot."""
+
+    @property
+    def tightest(self) -> ExactSum | None:
+        """The sum that comes closest to its limit."""
+        return max(self.sums, key=lambda entry: entry.largest / entry.limit, default=None)
+
+
+def prove_exact(
+    view: GraphView, manifest: Manifest, outputs: Sequence[str] = ("indices",)
+) -> tuple[ExactProof | None, list[str]]:
+    """Prove that outputs of a graph are the same on every runtime, for any finite input.
+
+    Parameters
+    ----------
+    view
+        The graph of a transmitter.
+    manifest
+        The link: a mode that is chosen by content, by real scores, is taken as given.
+    outputs
+        What to prove it of.
+
+    Returns
+    -------
+    tuple
+        The proof, None if it failed, and one sentence for each problem found.
+    """
+    missing = [name for name in outputs if name not in view.outputs]
+    if missing:
+        return None, [f"output '{name}' is missing" for name in missing]
+    chosen = _Walk(view, ["mode"] if "mode" in view.outputs and "mode" not in outputs else [], ())
+    by_content = chosen.problems and manifest.routing.tells_mode
+    walk = _Walk(view, outputs, ["mode"] if by_content else ())
+    if walk.problems:
+        return None, walk.problems
+    return ExactProof(walk.nodes, tuple(walk.sums), chosen.problems[0] if by_content else None), []
+
+
+class _Walk:
+    """Follows the nodes that ``outputs`` need, from the inputs and ``stop`` on; notes what is not exact."""
+
+    def __init__(self, view: GraphView, outputs: Sequence[str], stop: Collection[str]) -> None:
+        self._view = view
+        self.problems: list[str] = []
+        self.sums: list[ExactSum] = []
+        self.nodes = 0
+        self._known: dict[str, Exact | None] = {"": None}
+        needed = self._needed(outputs, stop)
+        for name in needed:
+            self._begin(name, stop)
+        for node in view.model.graph.node:
+            if any(name in needed and name not in stop for name in node.output):
+                self.nodes += 1
+                self._follow(node)
+
+    def _needed(self, outputs: Sequence[str], stop: Collection[str]) -> dict[str, None]:
+        """Tensors that the outputs depend on, in a fixed order."""
+        found: dict[str, None] = {}
+        stack = list(outputs)
+        while stack:
+            name = stack.pop()
+            if name not in found:
+                found[name] = None
+                node = self._view.producer(name)
+                if node is not None and name not in stop:
+                    stack.extend(sorted(node_inputs(node)))
+        return found
+
+    def _begin(self, name: str, stop: Collection[str]) -> None:
+        """Note what is known of an input or a stored tensor."""
+        if self._view.producer(name) is not None and name not in stop:
+            return
+        stored = self._view.stored(name)
+        try:
+            self._known[name] = given(self._view.element_type(name)) if stored is None else of_array(stored)
+        except NotExactError as error:
+            self._fail(name, f"'{name}'", error)
+
+    def _follow(self, node: NodeProto) -> None:
+        if any(name and self._known.get(name) is None for name in node_inputs(node)):
+            return  # what makes it inexact stands before it
+        label = f"{node.op_type} ('{node.name or node.output[0]}')"
+        try:
+            for name in node.output:
+                if name:
+                    self._known[name] = self._result(node, name)
+        except NotExactError as error:
+            self._fail(node.output[0], label, error)
+            return
+        kind = self._view.element_type(node.output[0])
+        made = self._known[node.output[0]]
+        if node.op_type in _SUMS and kind in (TensorProto.FLOAT, TensorProto.DOUBLE) and made is not None:
+            self.sums.append(ExactSum(label, made.unit, made.peak, limit_of(kind)))
+
+    def _result(self, node: NodeProto, output: str) -> Exact:
+        if any(True for _ in subgraphs(node)):
+            raise NotExactError("what it computes depends on branches or loops")
+        if node.op_type == "Constant":
+            return of_array(self._fold(node, output))
+        inputs = [self._known[name] for name in node.input]
+        kinds = [self._view.element_type(name) if name else TensorProto.UNDEFINED for name in node.input]
+        shapes = [
+            value.array.shape if value is not None and value.array is not None else self._view.shape(name)
+            for name, value in zip(node.input, inputs, strict=True)
+        ]
+        result = apply_rule(Step(node, inputs, shapes, kinds, self._view.element_type(output)))
+        if inputs and all(value is None or value.array is not None for value in inputs):
+            return replace(of_array(self._fold(node, output)), raw=result.raw)
+        return result
+
+    def _fold(self, node: NodeProto, output: str) -> NDArray[np.generic]:
+        """The values of a node all of whose inputs are stored; its rule has said that they are exact."""
+        stored = {name: value.array for name in node.input if (value := self._known[name]) is not None}
+        graph = helper.make_graph(
+            [node],
+            "stored",
+            [],
+            [helper.make_tensor_value_info(output, self._view.element_type(output), None)],
+            [numpy_helper.from_array(np.asarray(array), name) for name, array in stored.items()],
+        )
+        model = helper.make_model(
+            graph, opset_imports=self._view.model.opset_import, ir_version=self._view.model.ir_version
+        )
+        try:
+            (result,) = Session(model.SerializeToString()).run([output], {})
+        except GraphRunError as error:
+            raise NotExactError(f"it cannot be run on stored tensors: {error}") from error
+        return np.asarray(result)
+
+    def _fail(self, name: str, label: str, error: NotExactError) -> None:
+        self._known[name] = None
+        self.problems.append(f"{label} is not exact: {error}")
