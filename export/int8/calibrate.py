@@ -1,0 +1,162 @@
+"""What the INT8 form of a graph is calibrated on: training samples, and what a receiver makes of them.
+
+The samples are sent by the transmitter in every mode, over AWGN at Es/N0 from -5 to 20 dB, and demapped with
+the true noise variance.  Ranges are the least and the largest value seen: with steps that are powers of two,
+narrower ranges (percentiles, least squared error) lead to the same steps or lose more than they gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, helper
+
+from twophase.export.freeze import serialize
+from twophase.export.inputs import load_split
+from twophase.export.session import GraphRunError, Session, Values
+from twophase.link.constellation import qam
+from twophase.link.demap import llr_exact
+from twophase.link.errors import ArtifactError
+from twophase.link.manifest import Manifest
+from twophase.link.modes import Mode
+from twophase.link.noise import esn0_db_to_noise_var
+from twophase.link.runtime import MODE_REQUEST
+
+__all__ = ["CALIBRATION_FILE", "SNRS_DB", "load_calibration", "observe", "receptions"]
+
+CALIBRATION_FILE = "calibration.npz"
+"""Training samples in a run folder: ``input`` and ``label``."""
+
+SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
+"""Es/N0 of the calibration; the samples take them in turn."""
+
+_CHUNK = 2048
+
+
+def load_calibration(run: Path, manifest: Manifest) -> Values:
+    """Inputs of the transmitter: the training samples that a run keeps, and an Es/N0 for each.
+
+    Returns
+    -------
+    Values
+        ``input``, (samples, *input_shape), and ``snr_db``, (samples,).
+
+    Raises
+    ------
+    ArtifactError
+        If the run keeps none, or they do not fit its manifest.
+    """
+    path = run / CALIBRATION_FILE
+    if not path.is_file():
+        raise ArtifactError(f"'{path}' is missing: INT8 is calibrated on training samples; train again")
+    features = load_split(path, manifest)
+    snr_db = np.resize(np.array(SNRS_DB, dtype=np.float32), len(features))
+    return {"input": features, "snr_db": snr_db}
+
+
+def receptions(transmitter: ModelProto, manifest: Manifest, calibration: Values, seed: int) -> Values:
+    """Inputs of the receiver: LLRs of every sample in every mode.
+
+    Parameters
+    ----------
+    transmitter
+        The transmitter of the bundle.
+    manifest
+        The link.
+    calibration
+        Inputs of the transmitter; each sample is received at its own ``snr_db``.
+    seed
+        Of the noise.
+
+    Returns
+    -------
+    Values
+        ``llr``, (samples * modes, max_bits), and ``mode``, (samples * modes,).
+
+    Raises
+    ------
+    ArtifactError
+        If the transmitter does not run.
+    """
+    session = Session(serialize(transmitter))
+    noise_var = esn0_db_to_noise_var(calibration["snr_db"])
+    llrs, modes = [], []
+    for number, mode in enumerate(manifest.modes):
+        request = {MODE_REQUEST: np.array([number])} if len(manifest.modes) > 1 else {}
+        try:
+            (symbols,) = session.run(["symbols"], {**calibration, **request})
+        except GraphRunError as error:
+            raise ArtifactError(f"the transmitter does not run on the calibration data: {error}") from error
+        rng = np.random.default_rng([seed, number])
+        llr = _received(symbols[:, : mode.symbols], mode, noise_var, manifest.llr_clip, rng)
+        llrs.append(np.pad(llr, ((0, 0), (0, manifest.modes.max_bits - mode.channel_bits))))
+        modes.append(np.full(len(llr), number, dtype=np.int64))
+    return {"llr": np.concatenate(llrs).astype(np.float32), "mode": np.concatenate(modes)}
+
+
+def observe(model: ModelProto, names: tuple[str, ...], feed: Values) -> dict[str, tuple[float, float]]:
+    """Least and largest value of tensors of a graph, zero included, by name.
+
+    Parameters
+    ----------
+    model
+        The graph.
+    names
+        Tensors of float32: inputs of the graph or inner ones.
+    feed
+        Inputs by name, each with the batch axis first.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no sample, the graph does not run, or a value is not finite.
+    """
+    if min((len(values) for values in feed.values()), default=0) == 0:
+        raise ArtifactError("the calibration data hold no sample")
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    given = {value.name for value in (*probe.graph.input, *probe.graph.output)}
+    probe.graph.output.extend(
+        helper.make_empty_tensor_value_info(name) for name in names if name not in given
+    )
+    session = Session(serialize(probe))
+    inner = [name for name in names if name not in feed]
+    ranges = dict.fromkeys(names, (0.0, 0.0))
+    for part in _chunks(feed):
+        try:
+            values = dict(zip(inner, session.run(inner, part) if inner else [], strict=True))
+        except GraphRunError as error:
+            raise ArtifactError(f"the graph does not run on the calibration data: {error}") from error
+        for name in names:
+            seen = values[name] if name in values else part[name]
+            if not np.isfinite(seen).all():
+                raise ArtifactError(f"'{name}' is not finite on the calibration data")
+            low, high = ranges[name]
+            ranges[name] = (min(low, float(seen.min())), max(high, float(seen.max())))
+    return ranges
+
+
+def _received(
+    symbols: NDArray[np.int64],
+    mode: Mode,
+    noise_var: NDArray[np.float64],
+    clip: float,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """LLRs of a mode's symbols, (samples, symbols) -> (samples, channel_bits)."""
+    constellation = qam(mode.order)
+    points = constellation.modulate(symbols)
+    energy = float(np.mean(np.abs(points) ** 2))
+    noise = rng.standard_normal((2, *points.shape))
+    total = energy * noise_var[:, np.newaxis]
+    heard = points + np.sqrt(total / 2) * (noise[0] + 1j * noise[1])
+    return llr_exact(heard, constellation, total, clip=clip)
+
+
+def _chunks(feed: Values) -> Iterator[Values]:
+    samples = max(len(values) for values in feed.values())
+    for start in range(0, samples, _CHUNK):
+        yield {name: values[start : start + _CHUNK] for name, values in feed.items()}

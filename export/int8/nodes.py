@@ -1,0 +1,206 @@
+"""Building blocks of INT8 graphs in QDQ form, and the step from opset 18 to 21.
+
+A product in QDQ form multiplies what two DequantizeLinear give, one behind a QuantizeLinear of the activation
+and one of stored uint8 weights; a runtime computes it with integers.  All types are uint8: with uint8
+activations and int8 weights, AVX2 saturates its 16-bit sums.  All scales are powers of two, stored, and one
+for a whole tensor, so that the scaling is exact on every machine, fused into an integer product or not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from twophase.export.graph import all_nodes, node_inputs
+from twophase.link.errors import ArtifactError
+
+__all__ = ["INT8_IR_VERSION", "INT8_OPSET", "WEIGHT_ZERO_POINT", "NodeWriter", "power_of_two_scale"]
+
+INT8_OPSET = 21
+"""Operator set of INT8 graphs."""
+
+INT8_IR_VERSION = 10
+"""Version of the file format: the one that belongs to opset 21."""
+
+WEIGHT_ZERO_POINT = 128
+"""What stands for a weight of zero; weights are -127..127 steps."""
+
+_WIDENED = frozenset(
+    {"Cast", "ConstantOfShape", "Equal", "Flatten", "Identity", "Pad", "Reshape", "Shape", "Size", "Squeeze"}
+    | {"Transpose", "Unsqueeze"}
+)
+"""Operators whose definition changed between opsets 18 and 21 by additions only: types, and a mode of Pad."""
+
+
+def power_of_two_scale(largest: float, steps: int) -> float:
+    """The smallest power of two of which ``steps`` reach ``largest``; 1 for 0.
+
+    Examples
+    --------
+    >>> power_of_two_scale(1.0, 127), power_of_two_scale(127.0, 127)
+    (0.015625, 1.0)
+    """
+    if largest == 0.0:
+        return 1.0
+    mantissa, exponent = np.frexp(largest / steps)
+    return float(np.ldexp(1.0, int(exponent) - (mantissa == 0.5)))
+
+
+class NodeWriter:
+    """Nodes and stored tensors that are added to a graph, under names that it does not use yet.
+
+    Parameters
+    ----------
+    model
+        The graph; it is not changed.
+    """
+
+    def __init__(self, model: ModelProto) -> None:
+        self._model = model
+        self._taken = {name for node in model.graph.node for name in (*node.input, *node.output, node.name)}
+        self._taken |= {tensor.name for tensor in model.graph.initializer}
+        self._taken |= {value.name for value in model.graph.input}
+        self._stored: dict[str, NDArray[np.generic]] = {}
+        self._nodes: dict[str, NodeProto] = {}
+
+    def store(self, name: str, values: NDArray[np.generic]) -> str:
+        """Store a tensor; the same name with the same values is stored once."""
+        own = self._free(name)
+        if own in self._stored and not np.array_equal(self._stored[own], values):
+            raise ArtifactError(f"two tensors of the INT8 graph are called '{own}'")
+        self._stored[own] = values
+        return own
+
+    def node(self, operator: str, inputs: list[str], output: str) -> str:
+        """Add a node that makes ``output``, in the place of one that was added for it before."""
+        self._nodes[output] = helper.make_node(operator, inputs, [output], name=self._free(f"node_{output}"))
+        return output
+
+    def quantize(self, source: str, scale: float, zero_point: int, name: str) -> str:
+        """uint8 of a tensor."""
+        output = self._free(name)
+        return self.node("QuantizeLinear", [source, *self._step(scale, zero_point)], output)
+
+    def dequantize(self, source: str, scale: float, zero_point: int, output: str) -> str:
+        """float32 of a uint8 tensor; ``output`` may be the name of a tensor that it takes the place of."""
+        return self.node("DequantizeLinear", [source, *self._step(scale, zero_point)], output)
+
+    def weights(self, name: str, values: NDArray[np.float32], scale: float) -> str:
+        """Weights as uint8 around ``WEIGHT_ZERO_POINT`` behind a DequantizeLinear."""
+        steps = np.rint(values.astype(np.float64) / scale)
+        if np.abs(steps).max() > 127:
+            raise ArtifactError(f"the weights '{name}' reach {np.abs(steps).max():.0f} steps, not 127")
+        stored = self.store(f"{name}_uint8", (steps + WEIGHT_ZERO_POINT).astype(np.uint8))
+        return self.dequantize(stored, scale, WEIGHT_ZERO_POINT, self._free(f"{name}_dequantized"))
+
+    def bias(self, name: str, values: NDArray[np.float32], scale: float) -> str:
+        """A bias as int32 behind a DequantizeLinear; its scale is that of the products it is added to."""
+        steps = np.rint(values.astype(np.float64) / scale)
+        if np.abs(steps).max() >= 1 << 31:
+            raise ArtifactError(f"the bias '{name}' does not fit int32 in steps of {scale:g}")
+        # one bias may be added to products of several scales
+        own = f"{name}_{_spelled(scale)}"
+        stored = self.store(f"{own}_int32", steps.astype(np.int32))
+        inputs = [stored, self.store(f"scale_{_spelled(scale)}", np.array(scale, dtype=np.float32))]
+        return self.node("DequantizeLinear", inputs, self._free(f"{own}_dequantized"))
+
+    def number(self, name: str, value: float) -> str:
+        """A stored float32."""
+        return self.store(name, np.array(value, dtype=np.float32))
+
+    def model(self, replaced: dict[str, NodeProto], dropped: set[str]) -> ModelProto:
+        """The graph with the nodes added, at opset 21, checked.
+
+        Parameters
+        ----------
+        replaced
+            Nodes that take the place of others, by the first output of those.
+        dropped
+            First outputs of nodes that go.
+
+        Raises
+        ------
+        ArtifactError
+            If the graph has an operator whose meaning may change between the opsets.
+        """
+        _check_opset(self._model)
+        result = ModelProto()
+        result.CopyFrom(self._model)
+        graph = result.graph
+        rest = [node for node in self._model.graph.node if node.output[0] not in dropped]
+        pending = [*(replaced.get(node.output[0], node) for node in rest), *self._nodes.values()]
+        tensors = {tensor.name: tensor for tensor in self._model.graph.initializer}
+        tensors |= {name: numpy_helper.from_array(values, name) for name, values in self._stored.items()}
+        ordered = _sorted(pending, {*tensors, *(value.name for value in graph.input)})
+        needed = {name for node in ordered for name in node_inputs(node)}
+        needed |= {value.name for value in (*graph.input, *graph.output)}
+        copies = [TensorProto.FromString(t.SerializeToString()) for n, t in tensors.items() if n in needed]
+        nodes = [NodeProto.FromString(node.SerializeToString()) for node in ordered]
+        del graph.node[:], graph.initializer[:], graph.value_info[:], result.opset_import[:]
+        graph.node.extend(nodes)
+        graph.initializer.extend(copies)
+        result.opset_import.append(helper.make_opsetid("", INT8_OPSET))
+        result.ir_version = INT8_IR_VERSION
+        onnx.checker.check_model(result, full_check=True)
+        return result
+
+    def _step(self, scale: float, zero_point: int) -> list[str]:
+        return [
+            self.store(f"scale_{_spelled(scale)}", np.array(scale, dtype=np.float32)),
+            self.store(f"zero_point_{zero_point}", np.array(zero_point, dtype=np.uint8)),
+        ]
+
+    def _free(self, name: str) -> str:
+        """The name, longer if the graph has it already."""
+        while name in self._taken:
+            name += "_int8"
+        return name
+
+
+def _spelled(scale: float) -> str:
+    """A power of two as a part of a name: ``2e-3`` for 1/8."""
+    return f"2e{int(np.log2(scale))}"
+
+
+def _sorted(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
+    """Nodes in an order in which each finds its inputs; otherwise as they stand."""
+    ordered: list[NodeProto] = []
+    makers = {name: node for node in nodes for name in node.output}
+    done = set(known) | {""}
+
+    def place(node: NodeProto) -> None:
+        stack = [node]
+        while stack:
+            missing = [name for name in sorted(node_inputs(stack[-1])) if name not in done]
+            if missing:
+                stack.append(makers[missing[0]])
+                continue
+            ready = stack.pop()
+            if not set(ready.output) <= done:
+                ordered.append(ready)
+                done.update(ready.output)
+
+    for node in nodes:
+        place(node)
+    return ordered
+
+
+def _check_opset(model: ModelProto) -> None:
+    (given,) = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if given > INT8_OPSET:
+        raise ArtifactError(f"the graph is of opset {given}: INT8 graphs are of {INT8_OPSET}")
+    changed = sorted(
+        {
+            node.op_type
+            for node in all_nodes(model)
+            if not node.domain
+            and node.op_type not in _WIDENED
+            and onnx.defs.get_schema(node.op_type, INT8_OPSET, "").since_version > given
+        }
+    )
+    if changed:
+        raise ArtifactError(
+            f"the definition of {', '.join(changed)} changed between opsets {given} and {INT8_OPSET}"
+        )

@@ -1,0 +1,162 @@
+"""What INT8 is calibrated on: samples of the run, heard in every mode over the channel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from tools.mutate import node, store
+from tools.tiny_run import FOUR_MODES, INPUT_SHAPE, eval_split, run_manifest
+from twophase.export.freeze import serialize
+from twophase.export.int8.calibrate import CALIBRATION_FILE, SNRS_DB, load_calibration, observe, receptions
+from twophase.export.session import Session, Values
+from twophase.link.errors import ArtifactError
+from twophase.link.runtime import MODE_REQUEST
+
+MANIFEST = run_manifest(FOUR_MODES, ("aligned",))
+
+
+def samples(count: int, snr_db: float | None = None) -> Values:
+    levels = SNRS_DB if snr_db is None else (snr_db,)
+    features = eval_split(FOUR_MODES, count)["input"]
+    return {"input": features, "snr_db": np.resize(np.array(levels, dtype=np.float32), count)}
+
+
+def adder(operator: str = "Add") -> ModelProto:
+    """``inner``: the input and 2, by ``operator``; ``turned``: its negative."""
+    graph = helper.make_graph(
+        [node(operator, ["input", "two"], "inner"), node("Neg", ["inner"], "turned")],
+        "small",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 2])],
+        [helper.make_tensor_value_info("turned", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(np.float32(2.0), "two")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+# --- the samples that a run keeps
+
+
+def test_the_samples_are_those_of_the_file_and_take_all_snrs_in_turn(tmp_path: Path) -> None:
+    split = eval_split(FOUR_MODES, 20)
+    np.savez(tmp_path / CALIBRATION_FILE, **split)
+    loaded = load_calibration(tmp_path, MANIFEST)
+    np.testing.assert_array_equal(loaded["input"], split["input"])
+    assert loaded["snr_db"].dtype == np.float32
+    assert loaded["snr_db"][:7].tolist() == [*SNRS_DB, SNRS_DB[0]]
+    assert len(loaded["snr_db"]) == 20
+
+
+def test_a_run_without_samples_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"calibration.npz' is missing: INT8 is calibrated on training"):
+        load_calibration(tmp_path, MANIFEST)
+
+
+def test_samples_of_another_shape_are_refused(tmp_path: Path) -> None:
+    split = eval_split(FOUR_MODES, 5)
+    np.savez(tmp_path / CALIBRATION_FILE, input=split["input"][:, :1], label=split["label"])
+    with pytest.raises(ArtifactError, match=r"'input' of '.*' must be float32 of shape"):
+        load_calibration(tmp_path, MANIFEST)
+
+
+# --- what a receiver hears of them
+
+
+def test_every_sample_is_heard_in_every_mode(four_tx) -> None:
+    heard = receptions(four_tx.model, MANIFEST, samples(30), 0)
+    assert heard["llr"].shape == (4 * 30, MANIFEST.modes.max_bits)
+    assert heard["llr"].dtype == np.float32
+    assert heard["mode"].tolist() == np.repeat(range(4), 30).tolist()
+    assert np.abs(heard["llr"]).max() <= MANIFEST.llr_clip
+    for number, mode in enumerate(MANIFEST.modes):
+        rows = heard["llr"][heard["mode"] == number]
+        assert (rows[:, mode.channel_bits :] == 0).all()
+        assert (rows[:, : mode.channel_bits] != 0).all()
+
+
+def test_without_noise_worth_mentioning_the_signs_are_the_bits_that_were_sent(four_tx) -> None:
+    feed = samples(50, snr_db=40.0)
+    heard = receptions(four_tx.model, MANIFEST, feed, 0)
+    for number, mode in enumerate(MANIFEST.modes):
+        request = {MODE_REQUEST: np.array([number])}
+        (bits,) = Session(serialize(four_tx.model)).run(["bits"], {**feed, **request})
+        llr = heard["llr"][heard["mode"] == number, : mode.channel_bits]
+        np.testing.assert_array_equal(llr > 0, bits[:, : mode.channel_bits] == 1)
+
+
+def test_llrs_of_a_gaussian_channel_are_as_wrong_as_theory_says(four_tx) -> None:
+    """4-QAM at 0 dB: a bit is wrong with Q(1) = 0.1587; 6 sigma, a false alarm in 5e8 runs."""
+    feed = samples(2000, snr_db=0.0)
+    request = {MODE_REQUEST: np.array([0])}
+    (bits,) = Session(serialize(four_tx.model)).run(["bits"], {**feed, **request})
+    heard = receptions(four_tx.model, MANIFEST, feed, 0)
+    sent = MANIFEST.modes[0].information_bits
+    wrong = (heard["llr"][heard["mode"] == 0, :sent] > 0) != (bits[:, :sent] == 1)
+    assert MANIFEST.modes[0].order == 4
+    assert abs(wrong.mean() - 0.15866) < 6 * np.sqrt(0.15866 * 0.84134 / wrong.size)
+
+
+def test_the_seed_decides_the_noise(four_tx) -> None:
+    first, again, other = (
+        receptions(four_tx.model, MANIFEST, samples(10), seed)["llr"] for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_a_link_of_one_mode_needs_no_request(one_tx) -> None:
+    heard = receptions(one_tx.model, one_tx.manifest, samples(6), 0)
+    assert heard["mode"].tolist() == [0] * 6
+
+
+def test_a_transmitter_that_fails_is_reported(four_tx) -> None:
+    wrong = replace(MANIFEST, input_shape=(3, 3))
+    feed = samples(4) | {"input": np.zeros((4, 3, 3), dtype=np.float32)}
+    with pytest.raises(ArtifactError, match="the transmitter does not run on the calibration data"):
+        receptions(four_tx.model, wrong, feed, 0)
+
+
+# --- ranges
+
+
+def test_ranges_are_the_extremes_over_all_samples_with_zero() -> None:
+    values = np.random.default_rng(0).uniform(-1, 5, (5000, 2)).astype(np.float32)
+    seen = observe(adder(), ("input", "inner", "turned"), {"input": values})
+    assert seen["input"] == (float(values.min()), float(values.max()))
+    assert seen["inner"] == (0.0, float((values + np.float32(2)).max()))
+    assert seen["turned"] == (-seen["inner"][1], 0.0)
+
+
+def test_ranges_of_a_real_graph_hold_for_each_half_of_the_samples(four_tx) -> None:
+    feed = samples(40)
+    whole = observe(four_tx.model, ("cat", "relu"), feed)
+    halves = [
+        observe(four_tx.model, ("cat", "relu"), {name: value[rows] for name, value in feed.items()})
+        for rows in (slice(20), slice(20, None))
+    ]
+    for name in whole:
+        assert whole[name] == (min(h[name][0] for h in halves), max(h[name][1] for h in halves))
+    assert whole["relu"][0] == 0.0 < whole["relu"][1]
+
+
+def test_what_is_not_finite_is_no_range() -> None:
+    model = adder("Div")
+    store(model, "two", np.float32(0.0))
+    with pytest.raises(ArtifactError, match="'inner' is not finite on the calibration data"):
+        observe(model, ("inner",), {"input": np.ones((3, 2), dtype=np.float32)})
+
+
+@pytest.mark.parametrize("feed", [{}, {"input": np.zeros((0, 2), dtype=np.float32)}])
+def test_no_sample_is_no_calibration(feed: Values) -> None:
+    with pytest.raises(ArtifactError, match="hold no sample"):
+        observe(adder(), ("inner",), feed)
+
+
+def test_inputs_of_another_shape_are_reported() -> None:
+    feed = {"input": np.zeros((3, *INPUT_SHAPE), dtype=np.float32)}
+    with pytest.raises(ArtifactError, match="the graph does not run on the calibration data"):
+        observe(adder(), ("inner",), feed)
