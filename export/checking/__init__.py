@@ -1,0 +1,1 @@
+"""``tp-verify``: every check of a finished bundle, without torch."""

@@ -1,0 +1,174 @@
+"""``tp-verify``: prove again, on the machine at hand, that a bundle is what it says, without torch."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from twophase.link.command import run_command
+from twophase.link.errors import ArtifactError, PackageError
+
+if TYPE_CHECKING:
+    from twophase.export.checking.audit import Audit
+    from twophase.export.checking.checks import Check
+
+__all__ = ["VerifyArguments", "main"]
+
+_DESCRIPTION = """Check a bundle: hashes, ONNX standard, proofs that its transmitter is hard, every codeword
+of every mode, conformance vectors on several runtimes, batches, threads, accuracy. Nothing is written.
+Exit status: 0 every check passes, 1 one fails, 2 bad input.
+
+Examples:
+  tp-verify                        the newest bundle under runs/
+  tp-verify runs/digits/bundle     a named one
+  tp-verify --quick                without onnx.reference, accuracy and latency
+  tp-verify --audit                and how clearly codewords are chosen
+  tp-verify --json > verified.json for a program to read"""
+
+_WORDS = {"pass": "PASS", "fail": "FAIL", "note": "note", "left out": "-"}
+
+
+@dataclass(frozen=True)
+class VerifyArguments:
+    """What to check, and how."""
+
+    bundle: Annotated[
+        tyro.conf.Positional[Path | None],
+        tyro.conf.arg(metavar="BUNDLE", help_behavior_hint="(default: the newest under runs/)"),
+    ] = None
+    """Folder of the bundle."""
+    json: bool = False
+    """Print the result as JSON instead of a table."""
+    quick: bool = False
+    """Leave out onnx.reference, accuracy and latency; the table says so."""
+    audit: bool = False
+    """Measure margins between codewords on the test split, and what other arithmetics would change."""
+    int8: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
+    """INT8 bundle of the same run, for --audit to compare with."""
+    seed: int = 0
+    """Seed of the audit's noise."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``tp-verify``; returns the exit status."""
+    return run_command("tp-verify", VerifyArguments, _verify, _DESCRIPTION, argv)
+
+
+def _verify(arguments: VerifyArguments) -> int:
+    from twophase.link.errors import InputError
+
+    if arguments.seed < 0:
+        raise InputError("seed", "be at least 0", arguments.seed)
+    if arguments.int8 is not None and not arguments.audit:
+        raise InputError("int8", "go with --audit, which compares with it", str(arguments.int8))
+    bundle = arguments.bundle if arguments.bundle is not None else _newest_bundle()
+    for package in ("onnx", "onnxruntime"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise PackageError(
+                f"tp-verify needs '{package}', which cannot be imported ({error}): "
+                "pip install 'twophase-link[verify]'"
+            ) from error
+    from twophase.export.checking.checks import SLOW, run_checks
+
+    with _progress() as progress:
+        checks = list(run_checks(bundle, SLOW if arguments.quick else (), progress))
+        audit: Audit | None = None
+        if arguments.audit:
+            progress("audit")
+            audit = _audit(bundle, arguments.int8, arguments.seed, checks)
+    passed = all(check.passed for check in checks)
+    if arguments.json:
+        sys.stdout.write(_as_json(bundle, checks, audit, passed))
+    else:
+        sys.stdout.write(_as_text(arguments, bundle, checks, audit, passed))
+    return 0 if passed else 1
+
+
+def _newest_bundle() -> Path:
+    from twophase.link.files import reading
+    from twophase.link.manifest import MANIFEST_NAME
+
+    pattern = f"runs/*/bundle/{MANIFEST_NAME}"
+    # a name with a dot in front is a run set aside or being written; glob matches it all the same
+    with reading(Path("runs")):
+        found = [path for path in Path().glob(pattern) if not path.parts[1].startswith(".")]
+        if found:
+            return max(found, key=lambda path: (path.stat().st_mtime, str(path))).parent
+    raise ArtifactError(
+        f"no bundle here: '{pattern}' must match a file; name the folder of one, or make one with tp-export"
+    )
+
+
+def _audit(bundle: Path, int8: Path | None, seed: int, checks: list[Check]) -> Audit | None:
+    """None if the checks that the audit stands on failed."""
+    from twophase.export.checking.audit import audit_margins
+    from twophase.export.checking.subject import Subject
+
+    needed = ("ONNX checker", "mode", "codebook search")
+    if not all(check.passed for check in checks if check.name in needed):
+        return None
+    subject = Subject(bundle)
+    other = None if int8 is None else Subject(int8).model("tx.onnx")
+    return audit_margins(
+        subject.model("tx.onnx"), subject.searches, subject.manifest, subject.features, seed=seed, int8=other
+    )
+
+
+def _as_json(bundle: Path, checks: list[Check], audit: Audit | None, passed: bool) -> str:
+    content: dict[str, Any] = {
+        "bundle": str(bundle),
+        "verdict": "PASS" if passed else "FAIL",
+        "checks": [asdict(check) for check in checks],
+    }
+    if audit is not None:
+        content["audit"] = audit.as_json()
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _as_text(
+    arguments: VerifyArguments, bundle: Path, checks: list[Check], audit: Audit | None, passed: bool
+) -> str:
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        detail = check.problems[0] if check.problems else check.detail
+        lines.append(f"{_WORDS[check.state]:<5} {check.name:<{width}}  {detail}")
+        lines += [f"{'':<{width + 8}}{problem}" for problem in check.problems[1:]]
+    if audit is not None:
+        lines += ["", *audit.lines()]
+    elif arguments.audit:
+        lines += ["", "audit: left out, because the codebook search is not proved"]
+    failed = sum(check.state == "fail" for check in checks)
+    made = sum(check.state in ("pass", "fail") for check in checks)
+    left_out = [check.name for check in checks if check.state == "left out"]
+    told = f"{made - failed} of {made} checks pass"
+    told += f"; left out: {', '.join(left_out)}" if left_out else ""
+    lines += ["", f"bundle: {bundle}", f"verdict: {'PASS' if passed else 'FAIL'} ({told})"]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """The current check on stderr if that is a terminal; nothing otherwise."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda name: None
+        return
+    with console.status("starting") as status:
+        yield status.update
+
+
+if __name__ == "__main__":
+    sys.exit(main())

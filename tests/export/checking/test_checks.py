@@ -1,0 +1,216 @@
+"""``tp-verify``'s checks pass a bundle as it was exported, and reject each altered one for its own reason."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tools.mutants import MUTANTS, Mutant, contradicting_types, in_graph, make_mutant
+from tools.tiny_bundle import write_tiny_bundle
+from tools.tiny_grid import FOUR_GRID, grid_manifest, write_complete_bundle, write_grid_bundle
+from tools.tiny_run import FOUR_MODES, run_manifest
+from twophase.export.checking import graph_checks, runtime_checks
+from twophase.export.checking.checks import NAMES, Check, run_checks
+from twophase.export.checking.codebooks import codebook_hash
+from twophase.export.checking.graph_checks import FLOAT_FORMAT
+from twophase.export.checking.subject import Subject
+from twophase.export.compare import TOLERANCE
+from twophase.export.freeze import IR_VERSION, OPSET
+from twophase.export.runtimes import OnnxRuntime, Reference
+from twophase.export.session import GraphRunError
+from twophase.link.constellation import qam
+from twophase.link.errors import ArtifactError
+from twophase.link.manifest import load_manifest, write_manifest
+
+FIRST = NAMES[0]
+
+
+@pytest.fixture(scope="module")
+def bundle(make_shared: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A complete bundle on an integer grid.  Read only."""
+    return make_shared("grid-bundle", write_grid_bundle)
+
+
+@pytest.fixture
+def spoilt(bundle: Path, tmp_path: Path) -> Path:
+    """A copy to be spoilt."""
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+
+
+def made(folder: Path, *names: str) -> dict[str, Check]:
+    """Some checks, or all."""
+    leave_out = set(NAMES) - set(names) if names else set()
+    return {check.name: check for check in run_checks(folder, leave_out) if check.state != "left out"}
+
+
+def test_a_bundle_as_it_was_exported_passes_every_check(bundle: Path) -> None:
+    told: list[str] = []
+    checks = list(run_checks(bundle, progress=told.append))
+    assert [check.name for check in checks] == list(NAMES)
+    assert {check.name: check.problems for check in checks if check.problems} == {}
+    assert [check.name for check in checks if check.state != "pass"] == ["latency"]
+    assert checks[-1].state == "note"
+    assert told == [FIRST, *NAMES]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_is_rejected_for_its_reason(bundle: Path, tmp_path: Path, mutant: Mutant) -> None:
+    found = made(make_mutant(bundle, tmp_path / "bundle", mutant), FIRST, mutant.check)
+    check = found[mutant.check]
+    assert check.state == "fail"
+    assert not check.passed
+    assert any(mutant.reason in problem for problem in check.problems), check.problems
+    assert check.detail.startswith(check.problems[0])
+    # the hashes know nothing: they were made again
+    assert found[FIRST].state == "pass"
+
+
+def test_every_check_is_made_and_listed_whatever_the_others_find(spoilt: Path) -> None:
+    manifest = in_graph(contradicting_types)(spoilt, load_manifest(spoilt, "bundle"))
+    write_manifest(spoilt, manifest, tuple(manifest.files))
+    (spoilt / "rx.onnx").write_bytes(b"no graph")
+    found = made(spoilt)
+    assert list(found) == list(NAMES)
+    assert [name for name, check in found.items() if check.passed] == ["constellation"]
+    for name in ("ONNX checker", "mode", "cut", "exactness"):
+        assert "'tx.onnx' does not type-check" in found[name].detail
+    assert any("'rx.onnx' is no ONNX graph" in problem for problem in found["ONNX checker"].problems)
+
+
+def test_altered_and_missing_files_are_all_told(spoilt: Path) -> None:
+    (spoilt / "test_data_set_0" / "input_0.pb").unlink()
+    with (spoilt / "eval.npz").open("ab") as stream:
+        stream.write(b"more")
+    found = made(spoilt, FIRST, "codebook search")
+    assert found[FIRST].state == "fail"
+    told = " ".join(found[FIRST].problems)
+    assert "eval.npz" in told
+    assert "input_0.pb" in told
+    # what the damage leaves alone is checked all the same
+    assert found["codebook search"].state == "pass"
+
+
+def test_an_altered_manifest_is_told(spoilt: Path) -> None:
+    path = spoilt / "link.json"
+    path.write_text(path.read_text().replace('"made_by": "tests"', '"made_by": "others"'))
+    found = made(spoilt, FIRST, "cut")
+    assert "its digest is not that of its content" in found[FIRST].detail
+    assert found["cut"].state == "pass"
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"format": "twophase-link", "kind": "run"}'])
+def test_what_is_no_bundle_is_refused(spoilt: Path, content: str | None) -> None:
+    (spoilt / "link.json").unlink()
+    if content is not None:
+        (spoilt / "link.json").write_text(content)
+    with pytest.raises(ArtifactError):
+        list(run_checks(spoilt))
+
+
+def test_a_float_link_passes_and_is_told_to_be_inexact(four_tx, four_rx, tmp_path: Path) -> None:
+    models = {"tx.onnx": four_tx.model, "rx.onnx": four_rx.model}
+    manifest = run_manifest(FOUR_MODES, ())
+    found = made(write_complete_bundle(tmp_path / "float", FOUR_MODES, manifest, models))
+    assert {name: check.problems for name, check in found.items() if check.problems} == {}
+    assert {name for name, check in found.items() if check.state == "note"} == {"exactness", "latency"}
+    assert found["exactness"].detail.startswith("not exact by construction: float search (")
+
+
+def test_a_check_that_breaks_off_fails_alone(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(subject: Subject) -> object:
+        raise KeyError("a name that no library expects")
+
+    monkeypatch.setattr(
+        "twophase.export.checking.checks._CHECKS",
+        (("broken", broken), ("constellation", graph_checks.constellation)),
+    )
+    first, second = run_checks(bundle)
+    assert first.problems == ("the check broke off: KeyError: 'a name that no library expects'",)
+    assert second.state == "pass"
+
+
+def test_a_bundle_of_another_make_fails_and_breaks_nothing(tmp_path: Path) -> None:
+    """Look-up tables for a model: hard to prove anything about, and no vectors."""
+    found = made(write_tiny_bundle(tmp_path / "bundle"))
+    assert list(found) == list(NAMES)
+    assert not found["codebook search"].passed
+    assert not found["vectors: ONNX Runtime"].passed
+    assert not any("broke off" in check.detail for check in found.values()), found
+
+
+def test_a_runtime_that_depends_on_its_threads_is_told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Racing(OnnxRuntime):
+        def __init__(self, model: onnx.ModelProto, *, optimised: bool = True, threads: int = 1) -> None:
+            super().__init__(model, optimised=optimised, threads=threads)
+            self.shift = threads - 1
+
+        def run(self, outputs, feed):
+            values = super().run(outputs, feed)
+            return [
+                value + self.shift * (name == "logits") for name, value in zip(outputs, values, strict=True)
+            ]
+
+    monkeypatch.setattr(runtime_checks, "OnnxRuntime", Racing)
+    check = made(bundle, "threads")["threads"]
+    (problem,) = check.problems
+    assert problem.startswith("1 and 2 threads of the receiver differ in 'logits'")
+
+
+def test_a_constellation_of_another_energy_is_told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_checks, "qam", lambda order: replace(qam(order), points=2 * qam(order).points))
+    assert made(bundle, "constellation")["constellation"].problems == (
+        f"4-QAM has an average energy of {np.mean(np.abs(2 * qam(4).points) ** 2)}, not 1",
+        f"16-QAM has an average energy of {np.mean(np.abs(2 * qam(16).points) ** 2)}, not 1",
+    )
+
+
+@pytest.mark.parametrize(("extra", "passes"), [(1, True), (2, False), (-2, False)])
+def test_accuracy_may_differ_by_a_tie_and_no_more(spoilt: Path, extra: int, passes: bool) -> None:
+    # 160 decisions: one of them may differ
+    manifest = load_manifest(spoilt, "bundle")
+    assert manifest.accuracy is not None
+    first, *rest = manifest.accuracy.correct
+    stated = replace(manifest.accuracy, correct=(first + extra, *rest))
+    write_manifest(spoilt, replace(manifest, accuracy=stated), tuple(manifest.files))
+    assert made(spoilt, "accuracy")["accuracy"].passed is passes
+
+
+def test_thresholds_of_the_checks() -> None:
+    assert (OPSET, IR_VERSION) == FLOAT_FORMAT
+    assert runtime_checks.ACCURACY_TOLERANCE == 2 * TOLERANCE
+
+
+def test_external_tensors_are_refused(spoilt: Path) -> None:
+    model = onnx.load(spoilt / "rx.onnx")
+    (tensor,) = [entry for entry in model.graph.initializer if entry.name == "head.weight"]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    (spoilt / "rx.onnx").write_bytes(model.SerializeToString())
+    assert (
+        "'rx.onnx' keeps tensors in other files"
+        in made(spoilt, "opset, IR, domains")["opset, IR, domains"].problems
+    )
+
+
+def test_the_hash_of_codebooks_is_that_of_their_float32_bytes(bundle: Path) -> None:
+    codebooks = [grid_manifest(FOUR_GRID).codebook(index) for index in range(2)]
+    digest = codebook_hash(codebooks)
+    assert digest != codebook_hash(codebooks[::-1])
+    assert digest == codebook_hash([codebook.astype(np.float32) for codebook in codebooks])
+    assert digest in made(bundle, "codebook hash")["codebook hash"].detail
+
+
+@pytest.mark.parametrize("make", [OnnxRuntime, Reference])
+def test_a_graph_that_does_not_run_is_told(bundle: Path, make: Callable[..., OnnxRuntime]) -> None:
+    model = onnx.load(bundle / "tx.onnx")
+    runner = make(model)
+    with pytest.raises(GraphRunError):
+        runner.run(["indices"], {"input": np.zeros((1, 5, 5), np.float32), "snr_db": np.zeros(1, np.float32)})
+    next(entry for entry in model.graph.node if entry.op_type == "Round").op_type = "Square"
+    with pytest.raises(GraphRunError):
+        make(model).run(["indices"], {})
