@@ -18,6 +18,8 @@ from twophase.link.errors import InputError, PackageError
 __all__ = ["ExportArguments", "main"]
 
 _RUNS = Path("runs")
+_FOLDERS = {"float32": "bundle", "int8": "bundle-int8"}
+"""Where in the run the bundle of a precision goes; tp-sim takes the newest of those in float32 by itself."""
 
 _DESCRIPTION = """Freeze a trained run to ONNX, prove that its transmitter is hard, and write the bundle.
 
@@ -25,7 +27,9 @@ Examples:
   tp-export                                    the newest run under runs/, to its folder bundle/
   tp-export --run runs/digits --out link-v1    a named run, to another folder
   tp-export --router table --hysteresis-db 1.5 a table that anybody can read in the router's place
-  tp-export --header rm14                      another code for the header of a content router"""
+  tp-export --header rm14                      another code for the header of a content router
+  tp-export --precision int8                   transmitter and receiver in INT8, to the folder bundle-int8/
+  tp-export --ort --web                        besides: ONNX Runtime's own format, and a page for browsers"""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class ExportArguments:
     ] = None
     """Folder of a finished tp-train run."""
     out: Annotated[
-        Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: bundle/ in the run)")
+        Path | None,
+        tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: bundle/ or bundle-int8/ in the run)"),
     ] = None
     """Folder of the bundle; an older bundle there is replaced, anything else is refused."""
     random_inputs: int = 100_000
@@ -50,6 +55,13 @@ class ExportArguments:
         float | None, tyro.conf.arg(metavar="DB", help_behavior_hint="(default: 1 for --router table)")
     ] = None
     """How far an SNR estimate may leave a step of a table before the mode changes."""
+    precision: Literal["float32", "int8"] = "float32"
+    """What the weights of transmitter and receiver are stored and multiplied in; int8 is proved and compared
+    with float32, which is proved first."""
+    ort: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also write transmitter and receiver in ONNX Runtime's own format, to the folder ort/ of the bundle."""
+    web: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also write a page that runs the link in a browser, to the folder web/; needs npm, once."""
     header: Annotated[str, tyro.conf.arg(metavar="CODE")] = "auto"
     """Code that tells a mode chosen by content: plain, repeat2 to repeat16, rm12, hamming84, rm14, rm15 or
     rm16; auto: as the run planned it for each SNR."""
@@ -70,7 +82,7 @@ def _export(arguments: ExportArguments) -> int:
     from twophase.link.manifest import load_manifest
 
     run = arguments.run if arguments.run is not None else newest_run(_RUNS)
-    out = arguments.out if arguments.out is not None else run / "bundle"
+    out = arguments.out if arguments.out is not None else run / _FOLDERS[arguments.precision]
     manifest = load_manifest(run, "run")
     exported_routing(manifest, arguments.router, arguments.hysteresis_db, arguments.header)
     check_target(out)
@@ -83,8 +95,14 @@ def _export(arguments: ExportArguments) -> int:
                 "pip install 'twophase-link[train]'"
             ) from error
     from twophase.export.bundle import build_bundle
+    from twophase.export.contents.write import Extras
     from twophase.export.report import report
 
+    runtime = None
+    if arguments.web:
+        from twophase.export.contents.web import fetch_runtime
+
+        runtime = fetch_runtime()
     with _progress() as progress:
         summary = build_bundle(
             run,
@@ -95,6 +113,8 @@ def _export(arguments: ExportArguments) -> int:
             router=arguments.router,
             hysteresis_db=arguments.hysteresis_db,
             header=arguments.header,
+            precision=arguments.precision,
+            extras=Extras(ort=arguments.ort, web=runtime),
         )
     sys.stdout.write(report(summary))
     return 0

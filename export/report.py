@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from twophase.export.bundle import BundleSummary
 from twophase.export.compare import BY_PROGRAM, BY_SEARCH, Count, Tally
+from twophase.export.exactness.proof import ExactProof
 from twophase.export.listing import listing_lines
 from twophase.export.mode import ModeProof
+from twophase.link.manifest import Manifest
 
 __all__ = ["report"]
 
@@ -45,10 +47,65 @@ def report(summary: BundleSummary) -> str:
         f"nodes: {proof.nodes:,} scanned, none random; "
         f"{proof.integer_nodes:,} behind the indices, all integers",
         f"mode: {_told(proof.mode)}",
+        f"search: {_told_exact(proof.exact)}",
         f"modes met in the comparison: {len(seen)} of {len(manifest.modes)}",
+        "",
+        *_accuracy_lines(manifest),
+        *_int8_lines(manifest),
+        "",
+        *_vector_lines(manifest),
         f"bundle: {summary.folder}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _accuracy_lines(manifest: Manifest) -> Iterator[str]:
+    """What the manifest says of the accuracy."""
+    accuracy = manifest.accuracy
+    if accuracy is None:
+        return
+    total = accuracy.samples * accuracy.trials
+    yield f"accuracy over AWGN, {accuracy.samples} test samples sent {accuracy.trials} times each"
+    for esn0_db, correct, symbols in zip(accuracy.esn0_db, accuracy.correct, accuracy.symbols, strict=True):
+        yield f"{esn0_db:>6g} dB   {100 * correct / total:6.2f} %   {symbols:6.2f} symbols per sample"
+
+
+def _int8_lines(manifest: Manifest) -> Iterator[str]:
+    """INT8 beside the float32 graphs that it was made from."""
+    record = manifest.provenance["export"].get("int8")
+    if record is None:
+        return
+    yield ""
+    yield f"{'INT8 beside float32':<20} {'float32 kB':>12} {'int8 kB':>10} {'share':>8}"
+    for name, size in record["bytes"].items():
+        kilobytes = f"{size['float32'] / 1000:>12.1f} {size['int8'] / 1000:>10.1f}"
+        yield f"{name:<20} {kilobytes} {100 * size['int8'] / size['float32']:>6.1f} %"
+    for what, count in (
+        ("indices sent, test split", record["indices"]["test_split"]),
+        ("indices sent, random inputs", record["indices"]["random"]),
+        ("indices received", record["received"]),
+        ("classes decided from the same LLRs", record["decisions"]),
+    ):
+        if count["compared"]:
+            equal = count["compared"] - count["different"]
+            share = 100 * equal / count["compared"]
+            yield f"{what:<36} {equal:>12,} of {count['compared']:>12,} equal   {share:7.3f} %"
+    measured = record["accuracy"]
+    total = measured["samples"] * measured["trials"]
+    for esn0_db, before, after in zip(
+        measured["esn0_db"], measured["float32"], measured["int8"], strict=True
+    ):
+        shares = f"float32 {100 * before / total:6.2f} %   int8 {100 * after / total:6.2f} %"
+        yield f"{esn0_db:>6g} dB   {shares}   {100 * (after - before) / total:+.2f} points"
+
+
+def _vector_lines(manifest: Manifest) -> Iterator[str]:
+    """The conformance vectors."""
+    if manifest.conformance is None:
+        return
+    size = sum(entry["bytes"] for name, entry in manifest.files.items() if name.startswith("test_data_set_"))
+    yield f"conformance vectors: {len(manifest.conformance.sets)} sets, {size / 1000:.0f} kB"
+    yield f"golden hash of the symbols: {manifest.conformance.symbols_sha256}"
 
 
 def _rows(tally: Tally, several: bool) -> Iterator[tuple[str, Count]]:
@@ -69,6 +126,16 @@ def _total(counts: list[Count]) -> Count:
         sum(count.different for count in counts),
         sum(count.excused for count in counts),
     )
+
+
+def _told_exact(proof: ExactProof | None) -> str:
+    """Whether the indices are the same on every runtime."""
+    if proof is None:
+        return "in float32; near ties may fall either way on another runtime (--search float)"
+    tightest = proof.tightest
+    reach = "" if tightest is None else f", the largest {tightest.largest:,.0f} of {tightest.limit:,} units"
+    given = "" if proof.mode is None else f"; given the mode: {proof.mode}"
+    return f"on an integer grid, the same on every runtime: {len(proof.sums)} sums exact{reach}{given}"
 
 
 def _told(proof: ModeProof) -> str:

@@ -76,11 +76,11 @@ class SimArguments:
     seed: int = 0
     """Seed of gains, noise and estimates; the same seed gives the same report."""
     bundle: Path | None = None
-    """Folder of the bundle. Default: the newest under runs/."""
+    """Folder of the bundle. Default: the newest bundle/ in runs/; one in INT8 (bundle-int8/) by name."""
     data: Path | None = None
     """An .npz with arrays 'input' and 'label' in place of the bundle's test split."""
     out: Path | None = None
-    """Folder for the report. Default: 'sim' beside the bundle."""
+    """Folder for the report. Default: 'sim' beside the bundle, 'sim-int8' beside one called bundle-int8."""
     tolerance: float = 0.02
     """How far the deployed accuracy may lie below a soft one and still pass: 0.02 is two points."""
 
@@ -99,7 +99,7 @@ def _simulate(arguments: SimArguments) -> int:
     grid = [float(point) for point in snr_grid(arguments.snr)]
     require_scikit_commpy()
     bundle = arguments.bundle or _newest_bundle()
-    out = arguments.out or bundle.parent / "sim"
+    out = arguments.out or _beside(bundle)
     data = arguments.data or bundle / "eval.npz"
 
     from twophase.link.files import sha256_of
@@ -156,7 +156,13 @@ def _settings(arguments: SimArguments) -> Settings:
     )
 
 
+def _beside(bundle: Path) -> Path:
+    """Where the report on a bundle goes: one in INT8 does not replace that of the run's other bundle."""
+    return bundle.parent / ("sim-int8" if bundle.name == "bundle-int8" else "sim")
+
+
 def _newest_bundle() -> Path:
+    """The newest that tp-export wrote by default.  An INT8 one stands beside it and is taken by name only."""
     from twophase.link.errors import ArtifactError
     from twophase.link.manifest import MANIFEST_NAME
 

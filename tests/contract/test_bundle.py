@@ -186,6 +186,12 @@ def test_the_commands_find_what_the_one_before_left(digits_run: Path, tmp_path: 
         "tp-sim", "--snr", "0:10:20", "--trials", "2", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}
     )
     assert simulated.returncode in (0, 1), simulated.stderr
+    (tmp_path / "sitecustomize.py").write_text(NO_TORCH.replace('"onnx", ', ""))
+    verified = run_command("tp-verify", "--json", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert verified.returncode == 0, verified.stdout
+    states = {check["name"]: check["state"] for check in json.loads(verified.stdout)["checks"]}
+    assert states["exactness"] == "pass"
+    assert set(states.values()) == {"pass", "note"}
     report = json.loads((tmp_path / "runs" / "digits" / "sim" / "report.json").read_text())
     assert report["verdict"] == ("PASS" if simulated.returncode == 0 else "FAIL")
     assert [point["esn0_db"] for point in report["points"]] == [0, 10, 20]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -25,14 +27,19 @@ from tools.tiny_run import (
     build_run,
 )
 from twophase.export.bundle import build_bundle
+from twophase.export.contents.accuracy import measure_accuracy
+from twophase.export.contents.card import link_card
+from twophase.export.contents.conformance import replay
+from twophase.export.contents.write import Extras
 from twophase.export.graph import GraphView
 from twophase.export.inputs import SPLIT_SNRS_DB
+from twophase.export.session import Session
 from twophase.link.bits import symbols_to_bits
 from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.header import HeaderStep
-from twophase.link.manifest import load_manifest, write_manifest
+from twophase.link.manifest import CALIBRATION_FILE, load_manifest, write_manifest
 from twophase.link.routing import Routing, SnrTable
-from twophase.link.runtime import Receiver, SoftTransmitter, Transmitter
+from twophase.link.runtime import GraphOptions, Receiver, SoftTransmitter, Transmitter
 
 RANDOM_INPUTS = 600
 GRAPHS = ("tx.onnx", "rx.onnx", "soft.onnx")
@@ -61,15 +68,15 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_everything_is_in_the_bundle_and_listed(bundle: Path, four_run: Path) -> None:
     manifest = load_manifest(bundle, "bundle")
-    tests = {f"test_data_set_0/input_{number}.pb" for number in range(3)}
-    tests |= {f"test_data_set_0/output_{number}.pb" for number in range(6)}
-    tests |= {f"test_data_set_1/input_{number}.pb" for number in range(2)}
-    tests |= {f"test_data_set_1/output_{number}.pb" for number in range(3)}
-    assert set(manifest.files) == {*GRAPHS, "eval.npz", *tests}
+    tests = set()
+    for number, (inputs, outputs) in enumerate([(3, 6)] * 4 + [(2, 3)] * 3):
+        tests |= {f"test_data_set_{number}/input_{place}.pb" for place in range(inputs)}
+        tests |= {f"test_data_set_{number}/output_{place}.pb" for place in range(outputs)}
+    assert set(manifest.files) == {*GRAPHS, "eval.npz", "LINK_CARD.md", *tests}
     assert set(content(bundle)) == {*manifest.files, "link.json"}
     assert (bundle / "eval.npz").read_bytes() == (four_run / "eval.npz").read_bytes()
     run = load_manifest(four_run, "run")
-    told_anew = {"kind", "files", "provenance"}
+    told_anew = {"kind", "files", "provenance", "conformance", "accuracy"}
     for entry in fields(manifest):
         if entry.name not in told_anew:
             assert getattr(manifest, entry.name) == getattr(run, entry.name)
@@ -129,30 +136,79 @@ def test_the_runtime_sends_and_receives_with_it(bundle: Path, four_run: Path) ->
         Receiver(bundle, file=reference.rx).receive(llr, mode)
 
 
-@pytest.mark.parametrize(("number", "graph"), [(0, "tx.onnx"), (1, "rx.onnx")])
-def test_the_test_data_replays(bundle: Path, number: int, graph: str) -> None:
-    folder = bundle / f"test_data_set_{number}"
+def test_the_vectors_are_onnx_test_data_of_either_graph(bundle: Path) -> None:
+    manifest = load_manifest(bundle, "bundle")
+    assert manifest.conformance is not None
+    for entry in manifest.conformance.sets:
+        folder = bundle / entry.folder
 
-    def read(side: str) -> dict[str, np.ndarray]:
-        paths = sorted(folder.glob(f"{side}_*.pb"))
-        tensors = [onnx.TensorProto.FromString(path.read_bytes()) for path in paths]
-        return {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
+        def read(side: str, folder: Path = folder) -> dict[str, np.ndarray]:
+            paths = sorted(folder.glob(f"{side}_*.pb"))
+            tensors = [onnx.TensorProto.FromString(path.read_bytes()) for path in paths]
+            return {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(bundle / graph, options, providers=["CPUExecutionProvider"])
-    inputs, outputs = read("input"), read("output")
-    taken = [*session.get_inputs(), *session.get_overridable_initializers()]
-    assert list(inputs) == [value.name for value in taken]
-    assert list(outputs) == [value.name for value in session.get_outputs()]
-    for name, value in zip(outputs, session.run(list(outputs), inputs), strict=True):
-        np.testing.assert_array_equal(value, outputs[name])
-    record = load_manifest(bundle, "bundle").provenance["export"]
-    assert record["test_data"][folder.name] == graph
-    if graph == "tx.onnx":
-        # one sample is left to the router, and each mode is asked for
-        assert inputs["mode_request"].tolist() == [-1, 0, 1, 2, 3, -1, 0, 1]
-        assert outputs["mode"].tolist() == [0, 0, 1, 2, 3, 2, 0, 1]
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            bundle / entry.graph, options, providers=["CPUExecutionProvider"]
+        )
+        inputs, outputs = read("input"), read("output")
+        taken = [*session.get_inputs(), *session.get_overridable_initializers()]
+        assert list(inputs) == [value.name for value in taken]
+        assert list(outputs) == [value.name for value in session.get_outputs()]
+        for name, value in zip(outputs, session.run(list(outputs), inputs), strict=True):
+            np.testing.assert_array_equal(value, outputs[name])
+    assert [entry.graph for entry in manifest.conformance.sets] == ["tx.onnx"] * 4 + ["rx.onnx"] * 3
+
+
+def test_the_accuracy_is_measured_on_what_is_in_the_bundle(bundle: Path) -> None:
+    accuracy = load_manifest(bundle, "bundle").accuracy
+    assert accuracy is not None
+    with np.load(bundle / "eval.npz") as split:
+        features, label = split["input"], split["label"]
+    again = measure_accuracy(
+        Transmitter(bundle),
+        Receiver(bundle),
+        features,
+        label,
+        trials=accuracy.trials,
+        seed=accuracy.seed,
+        esn0_db=accuracy.esn0_db,
+    )
+    assert again == accuracy
+    assert accuracy.samples == len(label)
+
+
+def test_the_card_is_made_of_the_manifest(bundle: Path) -> None:
+    card = (bundle / "LINK_CARD.md").read_text()
+    assert card == link_card(load_manifest(bundle, "bundle"))
+    assert "tp-verify" in card
+
+
+def test_a_bundle_in_the_runtimes_own_format_and_with_a_page(
+    bare_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_web(folder: Path, runtime: object) -> tuple[str, ...]:
+        assert load_manifest(folder, "bundle").conformance is not None
+        assert runtime == "runtime"
+        (folder / "web").mkdir()
+        (folder / "web" / "index.html").write_text("page")
+        return ("web/index.html",)
+
+    monkeypatch.setitem(sys.modules, "twophase.export.contents.web", SimpleNamespace(write_web=write_web))
+    build_bundle(bare_run, tmp_path / "bundle", 0, extras=Extras(ort=True, web="runtime"))  # type: ignore[arg-type]
+    manifest = load_manifest(tmp_path / "bundle", "bundle")
+    assert {"ort/tx.ort", "ort/rx.ort", "ort/required_operators.config", "web/index.html"} <= set(
+        manifest.files
+    )
+    with np.load(bare_run / "eval.npz") as split:
+        features = split["input"]
+    one, other = (
+        Transmitter(tmp_path / "bundle", options=GraphOptions(format=kind)).send(features, 5.0)
+        for kind in ("onnx", "ort")
+    )
+    np.testing.assert_array_equal(one.symbols, other.symbols)
+    assert "`ort/tx.ort`" in (tmp_path / "bundle" / "LINK_CARD.md").read_text()
 
 
 def test_another_process_in_another_folder_makes_the_same_bytes(
@@ -169,6 +225,9 @@ def test_another_process_in_another_folder_makes_the_same_bytes(
         (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{name} ")]
         assert manifest.files[name]["sha256"][:12] in line
     assert "codewords run through the cut: all 48 of 4 mode(s)" in done.stdout
+    assert "accuracy over AWGN, 40 test samples sent 20 times each" in done.stdout
+    assert manifest.conformance is not None
+    assert f"golden hash of the symbols: {manifest.conformance.symbols_sha256}" in done.stdout
     assert "tx.onnx: torch and ONNX Runtime" in done.stdout
     mine, theirs = content(bundle), content(run / "bundle")
     assert mine.keys() == theirs.keys()
@@ -177,6 +236,55 @@ def test_another_process_in_another_folder_makes_the_same_bytes(
         assert str(tmp_path).encode() not in value
         assert str(four_run).encode() not in value
         assert b"tiny_run" not in value
+
+
+def test_an_int8_bundle_has_vectors_of_its_own_and_the_same_bytes_each_time(
+    bare_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "tiny"
+    shutil.copytree(bare_run, run)
+    shutil.copyfile(run / "eval.npz", run / CALIBRATION_FILE)
+    manifest = load_manifest(run, "run")
+    write_manifest(run, manifest, (*manifest.files, CALIBRATION_FILE))
+    done = run_command("tp-export", "--precision", "int8", "--ort", "--random-inputs", "100", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "bundle: runs/tiny/bundle-int8"
+    folder = run / "bundle-int8"
+    build_bundle(run, tmp_path / "again", 100, precision="int8", extras=Extras(ort=True))
+    mine, theirs = content(folder), content(tmp_path / "again")
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        assert theirs[name] == value, name
+    bundled = load_manifest(folder, "bundle")
+    assert bundled.precision == "int8"
+    for name in ("tx.onnx", "rx.onnx"):
+        model = onnx.load(folder / name)
+        assert (model.opset_import[0].version, model.ir_version) == (21, 10)
+        assert any(entry.op_type == "QuantizeLinear" for entry in model.graph.node)
+    record = bundled.provenance["export"]
+    assert (record["opset"], record["ir_version"]) == (21, 10)
+    assert bundled.accuracy is not None
+    assert record["int8"]["accuracy"]["int8"] == list(bundled.accuracy.correct)
+    runners = {name: Session((folder / name).read_bytes()) for name in ("tx.onnx", "rx.onnx")}
+    assert replay(lambda graph, names, feed: runners[graph].run(names, feed), folder, bundled) == []
+    assert "INT8 beside float32" in done.stdout
+    for name in ("tx.onnx", "rx.onnx"):
+        size = record["int8"]["bytes"][name]
+        assert size["int8"] == bundled.files[name]["bytes"]
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(name) and line.endswith(" %")]
+        assert f"{100 * size['int8'] / size['float32']:.1f} %" in line
+    assert "## INT8 beside float32" in (folder / "LINK_CARD.md").read_text()
+
+
+def test_int8_without_calibration_data_is_refused_before_any_work(bare_run: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
+    with pytest.raises(ArtifactError, match=r"calibration.npz' is missing"):
+        build_bundle(bare_run, tmp_path / "bundle", 0, 0, steps.append, precision="int8")
+    assert steps == []
+    with pytest.raises(InputError, match="'precision' must be one of float32, int8, not 'float8'"):
+        build_bundle(bare_run, tmp_path / "bundle", 0, precision="float8")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_with_a_content_router_tells_its_modes(content_run: Path, tmp_path: Path) -> None:
@@ -317,8 +425,8 @@ def test_an_older_bundle_is_replaced_and_steps_are_told(bare_run: Path, tmp_path
     steps: list[str] = []
     summary = build_bundle(bare_run, out, 100, 3, steps.append)
     assert steps[0] == "tx.onnx: converting"
-    assert steps[-1] == "writing the bundle"
-    assert len(steps) == len(set(steps)) == 6
+    assert steps[-3:] == ["choosing conformance vectors", "measuring accuracy", "writing the card"]
+    assert len(steps) == len(set(steps)) == 8
     assert summary.folder == out
     assert not (out / "left-over.onnx").exists()
     manifest = load_manifest(out, "bundle")

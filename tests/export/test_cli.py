@@ -35,6 +35,7 @@ def test_help_answers_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
     options = ("--run", "--out", "--random-inputs", "--seed", "--router", "--hysteresis-db", "--header")
+    options += ("--precision", "--ort", "--web", "bundle-int8/")
     for word in (*options, "tp-export --run runs/digits --out link-v1"):
         assert word in done.stdout
 
@@ -50,6 +51,7 @@ def test_without_a_run_it_says_what_to_do(tmp_path: Path) -> None:
 def test_unknown_options_and_wrong_values_are_refused(run: Path) -> None:
     assert_refused(run_command("tp-export", "--fast"), "--fast")
     assert_refused(run_command("tp-export", "--random-inputs", "many"), "--random-inputs", "many")
+    assert_refused(run_command("tp-export", "--precision", "int4"), "--precision", "float32", "int8", "int4")
     negative = run_command("tp-export", "--run", run, "--random-inputs", "-1")
     assert_refused(negative, "'random-inputs' must be at least 0, not -1")
     assert_refused(
@@ -93,6 +95,19 @@ def test_a_routing_that_the_link_cannot_have_is_refused(
     env = {"PYTHONPATH": str(tmp_path)}
     assert_refused(run_command("tp-export", "--run", run, "--out", out, *options, env=env), *parts)
     assert not out.exists()
+
+
+def test_int8_without_calibration_data_is_refused(run: Path) -> None:
+    done = run_command("tp-export", "--run", run, "--precision", "int8")
+    assert_refused(done, "calibration.npz' is missing", "train again")
+    assert not (run / "bundle-int8").exists()
+
+
+def test_a_page_without_npm_is_refused_before_any_work(run: Path, tmp_path: Path) -> None:
+    env = {"PATH": str(tmp_path / "nothing"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = run_command("tp-export", "--run", run, "--web", env=env)
+    assert_refused(done, "--web needs npm")
+    assert not (run / "bundle").exists()
 
 
 def a_header_too_few(run: Path) -> None:

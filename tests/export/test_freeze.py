@@ -22,7 +22,7 @@ from tools.tiny_run import (
     run_manifest,
 )
 from twophase.export.freeze import IR_VERSION, OPSET, canonical, freeze, serialize
-from twophase.export.prove import check_interface
+from twophase.export.interface import check_interface
 from twophase.export.signature import signature_of
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import program_file

@@ -12,8 +12,9 @@ from tools.mutate import insert_before, node, producer, store
 from tools.tiny_run import CONTENT, INPUT_SHAPE, eval_split
 from twophase.export.freeze import IR_VERSION, OPSET, serialize
 from twophase.export.graph import GraphView
+from twophase.export.interface import check_interface
 from twophase.export.mode import check_mode, find_switch
-from twophase.export.prove import check_interface, prove_hard
+from twophase.export.prove import prove_hard
 from twophase.export.router import exported_routing
 from twophase.export.session import Session
 from twophase.export.signature import signature_of

@@ -18,7 +18,7 @@ import pytest
 from tools.tiny_bundle import ONE_MODE, write_tiny_bundle
 from twophase.link.errors import ArtifactError
 from twophase.link.files import sha256_of
-from twophase.sim.cli import _newest_bundle, main
+from twophase.sim.cli import _beside, _newest_bundle, main
 
 QUICK = ("--snr", "12:4:20", "--trials", "2")
 
@@ -83,6 +83,22 @@ def test_runs_that_are_set_aside_are_not_taken(tmp_path: Path, monkeypatch) -> N
     monkeypatch.chdir(tmp_path)
     assert _newest_bundle() == Path("runs/digits/bundle")
     shutil.rmtree(tmp_path / "runs" / "digits")
+    with pytest.raises(ArtifactError, match="no bundle here"):
+        _newest_bundle()
+
+
+def test_an_int8_bundle_is_taken_by_name_only_and_has_a_report_of_its_own(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("bundle", "bundle-int8"):
+        (tmp_path / "runs" / "digits" / name).mkdir(parents=True)
+        (tmp_path / "runs" / "digits" / name / "link.json").touch()
+    assert _newest_bundle() == Path("runs/digits/bundle")
+    assert _beside(Path("runs/digits/bundle")) == Path("runs/digits/sim")
+    assert _beside(Path("runs/digits/bundle-int8")) == Path("runs/digits/sim-int8")
+    assert _beside(Path("link-v1")) == Path("sim")
+    (tmp_path / "runs" / "digits" / "bundle" / "link.json").unlink()
     with pytest.raises(ArtifactError, match="no bundle here"):
         _newest_bundle()
 

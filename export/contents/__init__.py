@@ -1,0 +1,1 @@
+"""What stands in a bundle besides the graphs: vectors, accuracy, card, other formats, the page."""

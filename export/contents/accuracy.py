@@ -1,0 +1,175 @@
+"""Accuracy of the deployed pair of graphs over AWGN, for the manifest and the card.
+
+The data path is that of the package's simulator with both ends knowing the SNR, written once more with
+``twophase.link`` alone: the routing chooses the mode at the true Es/N0, a link that tells it sends its header
+through the same noise, the payload is scaled to unit average energy by the energy E of what is transmitted,
+and the receiver knows 1/sqrt(E) and N0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twophase.link.constellation import qam
+from twophase.link.demap import llr_exact
+from twophase.link.errors import InputError, VerificationError
+from twophase.link.manifest import Accuracy, Manifest
+from twophase.link.noise import esn0_db_to_noise_var
+from twophase.link.runtime import Receiver, Transmission, Transmitter
+
+__all__ = ["ESN0_DB", "SEED", "measure_accuracy", "trials_for"]
+
+ESN0_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
+"""Where the exporter measures."""
+
+SEED = 0
+"""Seed of its noise."""
+
+_MOST_TRIALS, _TRANSMISSIONS = 20, 20_000
+
+_BLOCK = 2048
+"""Samples handled at once.  The noise depends on it, so it is no option."""
+
+_HEADER_ORDER = 4
+"""The header's constellation: QPSK."""
+
+
+def trials_for(samples: int) -> int:
+    """How often the exporter sends each sample at each SNR: fewer times where there are many samples."""
+    return max(1, min(_MOST_TRIALS, _TRANSMISSIONS // samples))
+
+
+def measure_accuracy(
+    transmitter: Transmitter,
+    receiver: Receiver,
+    features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    trials: int,
+    seed: int,
+    esn0_db: Sequence[float],
+) -> Accuracy:
+    """Send every sample ``trials`` times at each Es/N0 and count right decisions.
+
+    Parameters
+    ----------
+    transmitter, receiver
+        The deployed pair.
+    features
+        Shape (n, *input_shape).
+    labels
+        True class of each sample, shape (n,).
+    trials
+        At least 1.
+    seed
+        Of the noise, which is drawn afresh for each SNR, by its value, and each trial.
+    esn0_db
+        Es/N0 in dB.
+
+    Returns
+    -------
+    Accuracy
+        Counts, and channel uses per sample with headers.
+
+    Raises
+    ------
+    InputError
+        If ``trials`` is below 1, the seed negative, there is no sample, or a shape is wrong.
+    VerificationError
+        If the transmitter sends points that its mode's constellation does not have.
+    """
+    samples, truth = np.asarray(features, dtype=np.float32), np.asarray(labels, dtype=np.int64)
+    if trials < 1:
+        raise InputError("trials", "be at least 1", trials)
+    if seed < 0:
+        raise InputError("seed", "be at least 0", seed)
+    if len(samples) == 0 or truth.shape != samples.shape[:1]:
+        raise InputError("labels", f"have shape ({len(samples)},) and name at least one", truth.shape)
+    correct: list[int] = []
+    symbols: list[float] = []
+    for point in esn0_db:
+        sent = [transmitter.send(samples[rows], point) for rows in _blocks(len(samples))]
+        uses = sum(int((part.symbol_count + part.header_count).sum()) for part in sent)
+        symbols.append(uses / len(samples))
+        payloads = _payloads(sent, transmitter.manifest)
+        right = 0
+        for trial in range(trials):
+            for block, rows in enumerate(_blocks(len(samples))):
+                rng = _generator(seed, point, trial, block)
+                decided = _heard(receiver, sent[block], payloads[0][block], payloads[1], point, rng)
+                right += int(np.count_nonzero(decided == truth[rows]))
+        correct.append(right)
+    return Accuracy(
+        seed=seed,
+        trials=trials,
+        samples=len(samples),
+        esn0_db=tuple(float(point) for point in esn0_db),
+        correct=tuple(correct),
+        symbols=tuple(symbols),
+    )
+
+
+def _payloads(sent: list[Transmission], manifest: Manifest) -> tuple[list[NDArray[np.complex128]], float]:
+    """Points of unit average energy, (batch, max_symbols) in each block, and 1/sqrt(E)."""
+    modes = manifest.modes
+    blocks = []
+    for part in sent:
+        points = np.zeros(part.symbols.shape, dtype=np.complex128)
+        for number in np.unique(part.mode):
+            mode, rows = modes[int(number)], np.flatnonzero(part.mode == number)
+            try:
+                points[rows, : mode.symbols] = qam(mode.order).modulate(part.symbols[rows, : mode.symbols])
+            except InputError as error:
+                raise VerificationError("'tx.onnx'", [f"in mode {mode.name}: {error}"]) from error
+        blocks.append(points)
+    energy = sum(float((np.abs(points) ** 2).sum()) for points in blocks)
+    gain = 1.0 / math.sqrt(energy / sum(int(part.symbol_count.sum()) for part in sent))
+    return [gain * points for points in blocks], gain
+
+
+def _heard(
+    receiver: Receiver,
+    sent: Transmission,
+    payload: NDArray[np.complex128],
+    gain: float,
+    esn0_db: float,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Decided classes of one transmission of a block through fresh noise, shape (batch,)."""
+    modes, clip = receiver.manifest.modes, receiver.manifest.llr_clip
+    noise_var = float(esn0_db_to_noise_var(esn0_db))
+    width = sent.header.shape[1]
+    pairs = rng.standard_normal((len(payload), width + payload.shape[1], 2))
+    noise = math.sqrt(noise_var / 2.0) * (pairs[..., 0] + 1j * pairs[..., 1])
+    header_llr = None
+    if width:
+        # the routing goes by the SNR, which is one for all: so is the header's length
+        length = int(sent.header_count[0])
+        arrived = qam(_HEADER_ORDER).modulate(sent.header[:, :length]) + noise[:, :length]
+        header_llr = np.zeros((len(payload), 2 * width))
+        header_llr[:, : 2 * length] = llr_exact(arrived, qam(_HEADER_ORDER), noise_var, 1.0, clip)
+    believed = np.broadcast_to(
+        receiver.mode_of(np.full(len(payload), esn0_db, dtype=np.float32), header_llr), len(payload)
+    )
+    received = payload + noise[:, width:]
+    llr = np.zeros((len(payload), modes.max_bits))
+    for number in np.unique(believed):
+        mode, rows = modes[int(number)], np.flatnonzero(believed == number)
+        llr[rows, : mode.channel_bits] = llr_exact(
+            received[rows, : mode.symbols], qam(mode.order), noise_var, gain, clip
+        )
+    return receiver.receive(llr, believed).classes
+
+
+def _blocks(count: int) -> list[slice]:
+    return [slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
+
+
+def _generator(seed: int, esn0_db: float, trial: int, block: int) -> np.random.Generator:
+    """A generator of its own for each SNR, known by its value in steps of 1e-6 dB, trial and block."""
+    point = round(esn0_db * 1e6) + 2**40  # keys are not negative
+    return np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(point, trial, block)))

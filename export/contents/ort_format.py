@@ -1,0 +1,124 @@
+"""The deployed graphs in ONNX Runtime's own format, which builds without the ONNX parser load.
+
+The wheel's converter saves what is left of a graph after optimisation, in one of two styles: ``Runtime``
+adds notes on what may be optimised when the graph is loaded, ``Fixed`` saves it as it is.  Its default
+level, ``all``, fuses nodes into such as suit the machine that converts.  Here it is ``Fixed`` at ``basic``:
+constants are folded and nodes that do nothing go, alike for all machines, and what remains are operators of
+ONNX.  ``required_operators.config`` lists those that a reduced build of ONNX Runtime must have
+(``--include_ops_by_config``).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from numpy.typing import NDArray
+
+from twophase.export.contents.ort_bytes import canonical_ort
+from twophase.export.session import Session, Values
+from twophase.link.errors import ArtifactError, first_line
+from twophase.link.files import reading
+
+__all__ = ["CONFIG_FILE", "ORT_FOLDER", "ort_runner", "write_ort"]
+
+ORT_FOLDER = "ort"
+"""Where they stand in a bundle."""
+
+CONFIG_FILE = "required_operators.config"
+
+_GRAPHS = ("tx", "rx")
+
+
+def write_ort(bundle: Path, folder: Path) -> tuple[str, ...]:
+    """Convert ``tx.onnx`` and ``rx.onnx`` of a bundle, and list the operators that they need.
+
+    Parameters
+    ----------
+    bundle
+        Folder of the bundle.
+    folder
+        Where the files go; it is made if it is missing.
+
+    Returns
+    -------
+    tuple
+        Names of the files in ``folder``: ``tx.ort``, ``rx.ort``, ``required_operators.config``.
+
+    Raises
+    ------
+    ArtifactError
+        If a graph is missing or cannot be converted.
+    """
+    # the converter's own function takes its level from the environment, prints, and names its files by it
+    from onnxruntime.tools.ort_format_model import create_config_from_models
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.ort" for name in _GRAPHS]
+    for path in files:
+        _convert(bundle / f"{path.stem}.onnx", path)
+        path.write_bytes(canonical_ort(path.read_bytes()))
+    config = folder / CONFIG_FILE
+    with _quiet():
+        create_config_from_models(files, config, enable_type_reduction=False)
+    # its comments hold the paths of the machine
+    told = re.sub(r"^# - .*?([^/\\]+)$", r"# - \1", config.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    config.write_text(told, encoding="utf-8")
+    return (*(path.name for path in files), CONFIG_FILE)
+
+
+def ort_runner(folder: Path) -> Callable[[str, list[str], Values], list[NDArray[Any]]]:
+    """Run converted graphs by the names of the original ones, as ``conformance.replay`` asks for.
+
+    Parameters
+    ----------
+    folder
+        Where ``write_ort`` wrote them.
+
+    Raises
+    ------
+    ArtifactError
+        If a file is missing.
+    GraphRunError
+        If ONNX Runtime cannot load one.
+    """
+    sessions = {}
+    for name in _GRAPHS:
+        with reading(folder / f"{name}.ort"):
+            sessions[f"{name}.onnx"] = Session((folder / f"{name}.ort").read_bytes())
+    return lambda graph, names, feed: sessions[graph].run(names, feed)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the wheel's tools say of themselves off the terminal, and that they leave files open."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _convert(source: Path, target: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    # as the converter sets it for every target but ARM
+    options.add_session_config_entry("session.qdqisint8allowed", "0")
+    try:
+        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ArtifactError(
+            f"'{source}' cannot be converted to ONNX Runtime's format: {first_line(error)}"
+        ) from error
