@@ -1,0 +1,209 @@
+"""Fetching ONNX Runtime for the page, and writing the page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twophase.export.contents import web
+from twophase.export.contents.web import MAX_SAMPLES, WebRuntime, fetch_runtime, write_web
+from twophase.link.errors import ArtifactError, PackageError
+
+CONTENT = {"ort.wasm.bundle.min.mjs": b"loader", "ort-wasm-simd-threaded.wasm": b"\0asm"}
+
+
+def _archive(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"package/dist/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An npm that brings a small package, which is the one expected; gives the archive that it brings."""
+    archive = tmp_path / "package.tgz"
+    archive.write_bytes(_archive(CONTENT))
+    _expect(archive, CONTENT, monkeypatch)
+    _install(
+        tmp_path,
+        f'for last; do :; done\ncp "{archive}" "$last/onnxruntime-web.tgz"\necho "$@" > "{tmp_path}/words"',
+        monkeypatch,
+    )
+    return archive
+
+
+def _expect(archive: Path, content: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    monkeypatch.setattr(web, "_INTEGRITY", f"sha512-{digest}")
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    monkeypatch.setattr(web, "_FILES", files)
+
+
+def _install(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "bin" / "npm"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_what_npm_brings_is_kept_in_the_users_cache(
+    npm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    runtime = fetch_runtime()
+    assert runtime.folder == tmp_path / "cache" / "twophase-link" / f"onnxruntime-web-{web.RUNTIME_VERSION}"
+    assert {path.name: path.read_bytes() for path in runtime.folder.iterdir()} == CONTENT
+    words = (tmp_path / "words").read_text().split()
+    assert words[:2] == ["pack", f"onnxruntime-web@{web.RUNTIME_VERSION}"]
+    assert "--ignore-scripts" in words
+    npm.unlink()
+    assert fetch_runtime() == runtime  # npm is not asked again
+
+
+def test_a_relative_cache_folder_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")  # the XDG specification says that it is to be ignored
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert web._default_cache().is_relative_to(tmp_path / ".cache")
+
+
+def test_a_damaged_cache_is_fetched_again(
+    npm: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = tmp_path / "cache"
+    fetch_runtime(cache)
+    (cache / "ort-wasm-simd-threaded.wasm").write_bytes(b"other")
+    with caplog.at_level(logging.WARNING):
+        runtime = fetch_runtime(cache)
+    assert "ort-wasm-simd-threaded.wasm' is not the file of onnxruntime-web@" in caplog.text
+    assert runtime.problems() == []
+
+
+def test_another_package_is_refused(npm: Path, tmp_path: Path) -> None:
+    npm.write_bytes(_archive({**CONTENT, "ort.wasm.bundle.min.mjs": b"something else"}))
+    with pytest.raises(ArtifactError, match="is not the one expected: its SHA-512 is"):
+        fetch_runtime(tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_package_without_a_file_is_refused(
+    npm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm.write_bytes(_archive({"ort.wasm.bundle.min.mjs": b"loader"}))
+    _expect(npm, CONTENT, monkeypatch)
+    with pytest.raises(ArtifactError, match=r"lacks 'package/dist/ort-wasm-simd-threaded.wasm'"):
+        fetch_runtime(tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_without_npm_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PackageError, match="--web needs npm to fetch onnxruntime-web") as caught:
+        fetch_runtime(tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_npm_says_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "echo 'npm error code ENOTFOUND\nnpm error network request failed\nnpm error more' >&2\nexit 1"
+    _install(tmp_path, body, monkeypatch)
+    with pytest.raises(PackageError) as caught:
+        fetch_runtime(tmp_path / "cache")
+    expected = f"npm cannot fetch onnxruntime-web@{web.RUNTIME_VERSION}: network request failed"
+    assert str(caught.value) == expected
+
+
+@pytest.fixture
+def runtime(npm: Path, tmp_path: Path) -> WebRuntime:
+    return fetch_runtime(tmp_path / "runtime")
+
+
+def _eval(bundle: Path, samples: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((samples, 2, 3)).astype(np.float32)
+    label = rng.integers(0, 4, samples)
+    bundle.mkdir(exist_ok=True)
+    np.savez(bundle / "eval.npz", input=features, label=label)
+    return features, label
+
+
+def test_the_page_is_written_whole(runtime: WebRuntime, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    features, label = _eval(bundle)
+    files = write_web(bundle, runtime)
+    assert list(files) == sorted(
+        path.relative_to(bundle).as_posix() for path in (bundle / "web").rglob("*") if path.is_file()
+    )
+    assert {"web/index.html", "web/style.css", "web/link/index.js", "web/samples.json"} < set(files)
+    assert (bundle / "web/ort/ort.wasm.bundle.min.js").read_bytes() == b"loader"
+    assert (bundle / "web/ort/ort-wasm-simd-threaded.wasm").read_bytes() == b"\0asm"
+    assert "Microsoft" in (bundle / "web/ort/LICENSE").read_text()
+    samples = json.loads((bundle / "web/samples.json").read_text())
+    assert np.array_equal(np.array(samples["input"], dtype=np.float32), features.reshape(5, 6))
+    assert samples["label"] == label.tolist()
+    again = {name: (bundle / name).read_bytes() for name in files}
+    assert write_web(bundle, runtime) == files
+    assert {name: (bundle / name).read_bytes() for name in files} == again
+
+
+def test_every_module_that_is_imported_is_there(runtime: WebRuntime, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    _eval(bundle)
+    files = {bundle / name for name in write_web(bundle, runtime)}
+    scripts = [path for path in files if path.suffix == ".js" and path.parent.name != "ort"]
+    imported = 0
+    for path in scripts:
+        for target in re.findall(r"""(?:from|import) ["'](\.[^"']+)["']""", path.read_text()):
+            assert (path.parent / target).resolve() in files, f"{path.name}: {target}"
+            imported += 1
+    assert imported > 20
+    page = (bundle / "web/index.html").read_text()
+    for target in re.findall(r'(?:href|src)="([^"]+)"', page):
+        assert bundle / "web" / target in files
+
+
+def test_the_page_names_no_other_host(runtime: WebRuntime, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    _eval(bundle)
+    for name in write_web(bundle, runtime):
+        if not name.startswith("web/ort/"):
+            text = (
+                (bundle / name).read_text().replace("http://www.w3.org/2000/svg", "")
+            )  # a name, not an address
+            assert not re.search(r"https?:|//[a-z]+\.", text), name
+
+
+def test_a_large_test_split_is_cut(runtime: WebRuntime, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    _eval(bundle, MAX_SAMPLES + 7)
+    write_web(bundle, runtime)
+    samples = json.loads((bundle / "web/samples.json").read_text())
+    assert len(samples["input"]) == len(samples["label"]) == MAX_SAMPLES
+    assert samples["of"] == MAX_SAMPLES + 7
+
+
+def test_a_bundle_without_samples_is_refused(runtime: WebRuntime, tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(ArtifactError, match="is no test split"):
+        write_web(tmp_path / "bundle", runtime)
+
+
+def test_a_runtime_that_is_gone_is_told(runtime: WebRuntime, tmp_path: Path) -> None:
+    _eval(tmp_path / "bundle")
+    (runtime.folder / "ort-wasm-simd-threaded.wasm").unlink()
+    assert len(runtime.problems()) == 1
+    with pytest.raises(ArtifactError, match=r"ort-wasm-simd-threaded.wasm' is missing"):
+        write_web(tmp_path / "bundle", runtime)
