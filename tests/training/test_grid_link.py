@@ -211,3 +211,20 @@ def test_the_accuracy_that_is_recorded_is_that_of_the_grid(tmp_path: Path) -> No
     assert torch.equal(search.indices(search.content(features), mode), scores.argmax(-1))
     measured = evaluate_hard(trainer.model, trainer.validation, trainer.config, 8)
     assert record.validation_accuracy_hard == measured.accuracy
+
+
+def test_labels_fit_the_codewords_on_the_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(tmp_path)
+    for epoch in (1, 2):
+        trainer.epoch(epoch)
+    seen = []
+
+    def note(method: str, codewords: NDArray[np.float64], **options: Any) -> NDArray[np.int64]:
+        seen.append(codewords)
+        return np.arange(len(codewords))
+
+    monkeypatch.setattr("twophase.training.quantizer.make_labels", note)
+    trainer.epoch(3)
+    (codewords,) = seen
+    unit = trainer.model.codebook(trainer.model.modes[0]).unit.known
+    np.testing.assert_array_equal(codewords * 2.0**-unit, np.rint(codewords * 2.0**-unit))

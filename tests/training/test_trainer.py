@@ -291,7 +291,7 @@ def test_no_codeword_is_revived_at_the_end_of_learning_or_later(tmp_path: Path) 
 def test_labels_are_made_at_the_start_and_at_alignment_and_fixed_between(
     method: str, expected: tuple[int, ...], tmp_path: Path
 ) -> None:
-    trainer = make_trainer(tmp_path, method=method)
+    trainer = make_trainer(tmp_path, method=method, search="float")
     codebook = codebook_of(trainer)
     for number in (1, 2, 3, 4):
         before = torch.arange(8).roll(number)

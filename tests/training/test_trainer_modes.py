@@ -218,7 +218,7 @@ def test_each_codebook_counts_the_decisions_of_its_own_modes(
 
 
 def test_every_codebook_is_labelled_at_the_start_and_at_alignment_and_fixed_between(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path)
+    trainer = make_trainer(tmp_path, search="float")
     for epoch in (1, 2, 3, 4):
         wanted = []
         for book in books_of(trainer):

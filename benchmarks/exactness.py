@@ -1,0 +1,341 @@
+"""Count where two runtimes send something different: torch, ONNX Runtime, onnx.reference, Node, WebAssembly.
+
+    python benchmarks/exactness.py runs/digits                       one run, a million of everything
+    python benchmarks/exactness.py runs/a runs/b --inputs 200000     several runs
+    python benchmarks/exactness.py runs/digits --bundle bundle-int8  its bundle in 8 bits
+
+For each run with a bundle it compares, against ONNX Runtime with its optimisations on:
+
+inputs    random inputs through the whole transmitter, in random and in requested modes: torch (the run's
+          saved program), ONNX Runtime without optimisations, each sample alone (a part of them), and
+          onnx.reference (a part);
+latents   random latents through the codebook search alone, cut out of the graph, on the grid of a grid
+          link: torch, NumPy's definition of the search, ONNX Runtime without optimisations, onnx.reference;
+ties      latents that lie exactly between two codewords, and one unit beside that;
+vectors   the bundle's conformance vectors, near ties among them, in each of these runtimes;
+scripts   with --javascript: onnxruntime-node and onnxruntime-web (WebAssembly) through examples/node, on
+          the vectors and on that many inputs of the transmitter and LLRs of the receiver.
+
+It prints a table for each run and ends with status 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from twophase.export.contents.conformance import replay
+from twophase.export.freeze import load_program
+from twophase.export.graph import GraphView
+from twophase.export.inputs import feature_batches, llr_batches, load_split
+from twophase.export.prove import prove_hard
+from twophase.export.rule import ModeSearch
+from twophase.export.runners import ProgramRunner
+from twophase.export.runtimes import OnnxRuntime, Reference, Runner
+from twophase.export.session import Values
+from twophase.export.signature import signature_of
+from twophase.link.grid import grid_search
+from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
+from twophase.link.runtime import MODE_REQUEST
+
+INTEGERS = ["mode", "indices", "bits", "symbols", "bit_count", "symbol_count"]
+ALONE = 2000
+"""Samples that are also sent by themselves."""
+JAVASCRIPT = Path("examples/node")
+
+
+class Table:
+    """Differences by what was compared, printed as one table."""
+
+    def __init__(self) -> None:
+        self.compared: Counter[str] = Counter()
+        self.samples: Counter[str] = Counter()
+        self.different: Counter[str] = Counter()
+
+    def add(self, what: str, theirs: Values, ours: Values) -> None:
+        """Compare arrays of the same names."""
+        self.samples[what] += len(next(iter(ours.values())))
+        for name, value in ours.items():
+            self.compared[what] += value.size
+            self.different[what] += int((theirs[name] != value).sum())
+
+    def show(self) -> None:
+        """Print it."""
+        print("| compared with ONNX Runtime | samples | integers | different |")
+        print("|---" * 4 + "|")
+        for what, count in self.compared.items():
+            print(f"| {what} | {self.samples[what]:,} | {count:,} | {self.different[what]:,} |")
+
+
+def main() -> None:
+    """Compare every run that was named."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--bundle", default="bundle", help="folder of the bundle in each run")
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--latents", type=int, default=1_000_000)
+    parser.add_argument("--reference", type=int, default=100_000, help="how many of them in onnx.reference")
+    parser.add_argument("--javascript", type=int, default=0, metavar="INPUTS")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    failed = False
+    for run in arguments.runs:
+        failed |= _compare(run, arguments)
+    raise SystemExit(int(failed))
+
+
+def _compare(run: Path, arguments: argparse.Namespace) -> bool:
+    folder = run / arguments.bundle
+    manifest = load_manifest(folder, "bundle")
+    model = onnx.load(folder / "tx.onnx")
+    searched = "integer grid" if manifest.grid is not None else "float32"
+    print(f"\n### {run.name}/{arguments.bundle}: {manifest.precision}, search on {searched}\n", flush=True)
+    table = Table()
+    _compare_inputs(run, manifest, model, table, arguments)
+    proof, problems = prove_hard(model, manifest)
+    if proof is None:
+        raise SystemExit(f"'{folder}' is not proved hard: {problems[0]}")
+    for index, search in _searches(manifest, proof.searches).items():
+        _compare_latents(manifest, model, index, search, table, arguments)
+    table.show()
+    wrong = sum(table.different.values())
+    print()
+    for name, make in _runtimes().items():
+        found = replay(_player(folder, make), folder, manifest)
+        print(f"conformance vectors in {name}: {'; '.join(found) or 'all reproduced'}")
+        wrong += len(found)
+    if arguments.javascript:
+        wrong += _run_scripts(folder, manifest, model, arguments)
+    print(f"\n{'nothing differs' if not wrong else f'{wrong} DIFFERENCES'}", flush=True)
+    return bool(wrong)
+
+
+def _runtimes() -> dict[str, Callable[[ModelProto], Runner]]:
+    return {
+        "ONNX Runtime": OnnxRuntime,
+        "ONNX Runtime without optimisations": partial(OnnxRuntime, optimised=False),
+        "onnx.reference": Reference,
+    }
+
+
+def _player(
+    folder: Path, make: Callable[[ModelProto], Runner]
+) -> Callable[[str, list[str], Values], list[NDArray[Any]]]:
+    graphs: dict[str, Runner] = {}
+
+    def run(graph: str, outputs: list[str], feed: Values) -> list[NDArray[Any]]:
+        if graph not in graphs:
+            graphs[graph] = make(onnx.load(folder / graph))
+        return graphs[graph].run(outputs, feed)
+
+    return run
+
+
+def _compare_inputs(
+    run: Path, manifest: Manifest, model: ModelProto, table: Table, arguments: argparse.Namespace
+) -> None:
+    """Random inputs through the whole transmitter."""
+    features = load_split(run / EVAL_FILE, manifest)
+    trained = load_manifest(run, "run").routing.router
+    program = ProgramRunner(
+        load_program(run / program_file("tx.onnx")),
+        signature_of("tx.onnx", manifest),
+        None if manifest.routing.router == trained else manifest.routing.table,
+    )
+    shipped, plain, reference = (make(model) for make in _runtimes().values())
+    done = 0
+    for batch in feature_batches(features, len(manifest.modes), arguments.inputs, arguments.seed):
+        if batch.source != "random":
+            continue
+        feed = batch.feed
+        ours = _named(shipped, feed)
+        table.add("inputs: torch", {name: program.run(feed)[name] for name in INTEGERS}, ours)
+        table.add("inputs: ONNX Runtime without optimisations", _named(plain, feed), ours)
+        if done < arguments.reference:
+            table.add("inputs: onnx.reference", _named(reference, feed), ours)
+        if done < ALONE:
+            rows = [_named(shipped, _row(feed, row)) for row in range(len(batch.features))]
+            joined = {name: np.concatenate([row[name] for row in rows]) for name in INTEGERS}
+            table.add("inputs: each sample alone", joined, ours)
+        done += len(batch.features)
+
+
+def _searches(manifest: Manifest, searches: tuple[ModeSearch, ...]) -> dict[int, ModeSearch]:
+    """The search of each codebook."""
+    found: dict[int, ModeSearch] = {}
+    for mode, search in zip(manifest.modes, searches, strict=True):
+        found.setdefault(mode.codebook, search)
+    return found
+
+
+def _compare_latents(
+    manifest: Manifest,
+    model: ModelProto,
+    index: int,
+    search: ModeSearch,
+    table: Table,
+    arguments: argparse.Namespace,
+) -> None:
+    """Random latents and ties through the search of one codebook."""
+    view = GraphView(model)
+    chosen = next(
+        node.output[0]
+        for node in view.model.graph.node
+        if node.op_type == "ArgMax" and _reads(view, node.input[0], search.latents)
+    )
+    part = view.cut([search.latents], [chosen])
+    shipped, plain, reference = (make(part) for make in _runtimes().values())
+    weights = torch.from_numpy(search.weights.astype(np.float32).T.copy())
+    offsets = torch.from_numpy(search.offsets.astype(np.float32))
+    dim, count = manifest.link.embedding_dim, arguments.latents // len(manifest.codebooks)
+    done = 0
+    for kind, latents in _latents(manifest, index, search.tokens, dim, count, arguments.seed):
+        ours = {"indices": shipped.run([chosen], {search.latents: latents})[0]}
+
+        def compare(what: str, theirs: NDArray[Any], ours: Values = ours, kind: str = kind) -> None:
+            table.add(f"{kind}: {what}", {"indices": theirs}, ours)
+
+        scores = torch.nn.functional.linear(torch.from_numpy(latents), weights, offsets)
+        compare("torch", scores.argmax(-1).numpy())
+        compare("ONNX Runtime without optimisations", plain.run([chosen], {search.latents: latents})[0])
+        if manifest.grid is not None:
+            units = manifest.grid_codebook(index)
+            compare("NumPy's whole numbers", grid_search(latents.astype(np.int64), units))
+        if done < arguments.reference // len(manifest.codebooks) or kind == "ties":
+            compare("onnx.reference", reference.run([chosen], {search.latents: latents})[0])
+        done += len(latents) * search.tokens
+
+
+def _latents(
+    manifest: Manifest, index: int, tokens: int, dim: int, count: int, seed: int
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Latents in the unit of the graph, shape (batch, tokens, C): around codewords, anywhere, and ties."""
+    rng = np.random.default_rng([seed, index])
+    codebook = manifest.codebook(index)
+    if manifest.grid is not None:
+        codebook, limit = manifest.grid_codebook(index).astype(np.float64), manifest.grid.latent_limit
+    for start in range(0, count, 2048 * tokens):
+        batch = -(-min(2048 * tokens, count - start) // tokens)
+        words = codebook[rng.integers(0, len(codebook), (batch, tokens))]
+        spread = np.abs(codebook).max() * np.exp(rng.uniform(-3.0, 1.5, (batch, tokens, 1)))
+        values = words * rng.integers(0, 2, (batch, tokens, 1)) + spread * rng.standard_normal(words.shape)
+        if manifest.grid is not None:
+            values = np.clip(np.rint(values), -limit, limit)
+        yield "latents", values.astype(np.float32)
+    if manifest.grid is not None:
+        yield "ties", _ties(codebook.astype(np.int64), tokens, dim, limit)
+
+
+def _ties(codebook: NDArray[np.int64], tokens: int, dim: int, limit: int) -> NDArray[np.float32]:
+    """Around every midpoint of two codewords: the whole numbers beside it, ties wherever parity allows."""
+    first, second = np.triu_indices(len(codebook), 1)
+    middle = (codebook[first] + codebook[second]) / 2
+    steps = np.concatenate([np.zeros((1, dim)), np.eye(dim), -np.eye(dim)])
+    around = np.concatenate([np.floor(middle) + step for step in steps] + [np.ceil(middle)])
+    missing = -len(around) % tokens
+    padded = np.concatenate([around, np.zeros((missing, dim))])
+    return np.clip(padded, -limit, limit).reshape(-1, tokens, dim).astype(np.float32)
+
+
+def _reads(view: GraphView, scores: str, latents: str) -> bool:
+    """Whether scores depend on a tensor."""
+    stack, seen = [scores], set()
+    while stack:
+        name = stack.pop()
+        if name == latents:
+            return True
+        node = view.producer(name)
+        if node is not None and name not in seen:
+            seen.add(name)
+            stack.extend(node.input)
+    return False
+
+
+def _named(runner: Runner, feed: Values) -> Values:
+    return dict(zip(INTEGERS, runner.run(INTEGERS, feed), strict=True))
+
+
+def _row(feed: Values, row: int) -> Values:
+    """One sample; a request for all samples stays."""
+    return {
+        name: value if name == MODE_REQUEST and len(value) == 1 else value[row : row + 1]
+        for name, value in feed.items()
+    }
+
+
+def _run_scripts(folder: Path, manifest: Manifest, model: ModelProto, arguments: argparse.Namespace) -> int:
+    """The vectors, and inputs with what ONNX Runtime makes of them, in both JavaScript runtimes."""
+    wrong = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {"tx": Path(scratch) / "tx.npz", "rx": Path(scratch) / "rx.npz"}
+        np.savez(files["tx"], **_sent(folder, manifest, model, arguments))
+        np.savez(files["rx"], **_received(folder, manifest, arguments))
+        for runtime in ("node", "wasm"):
+            done = _node("conformance.mjs", folder, "--runtime", runtime)
+            told = "all reproduced" if done.returncode == 0 else done.stdout + done.stderr
+            print(f"conformance vectors in {runtime}: {told}")
+            wrong += done.returncode != 0
+            for side, file in files.items():
+                done = _node("compare.mjs", folder, file, "--runtime", runtime, "--json")
+                if done.returncode not in (0, 1):
+                    raise SystemExit(done.stderr)
+                result = json.loads(done.stdout)
+                print(f"{runtime}, {side}.onnx, {result['samples']:,} samples: {result['differing']}", end="")
+                print(f", largest error of a real output {result['error']:.1e}" if side == "rx" else "")
+                wrong += sum(result["differing"].values())
+    return wrong
+
+
+def _node(*words: object) -> subprocess.CompletedProcess[str]:
+    script, *rest = map(str, words)
+    return subprocess.run(
+        ["node", str(JAVASCRIPT / script), *rest], capture_output=True, text=True, check=False
+    )
+
+
+def _sent(
+    folder: Path, manifest: Manifest, model: ModelProto, arguments: argparse.Namespace
+) -> dict[str, NDArray[Any]]:
+    """Inputs of the transmitter with a request each, and what ONNX Runtime sends."""
+    features = load_split(folder / EVAL_FILE, manifest)
+    shipped = OnnxRuntime(model)
+    parts: list[Values] = []
+    modes = len(manifest.modes)
+    for batch in feature_batches(features, modes, arguments.javascript, arguments.seed + 1):
+        if batch.source == "random":
+            feed = {"input": batch.features, "snr_db": batch.snr_db}
+            if modes > 1:
+                request = -1 if batch.request is None else batch.request
+                feed[MODE_REQUEST] = np.full(len(batch.features), request)
+            parts.append(feed | _named(shipped, feed))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _received(folder: Path, manifest: Manifest, arguments: argparse.Namespace) -> dict[str, NDArray[Any]]:
+    """LLRs and modes, and what ONNX Runtime makes of them."""
+    shipped, outputs = OnnxRuntime(onnx.load(folder / "rx.onnx")), ["logits", "indices"]
+    parts: list[Values] = []
+    for llr, mode in llr_batches(manifest, arguments.javascript, arguments.seed + 1):
+        feed = {"llr": llr, "mode": mode}
+        parts.append(feed | dict(zip(outputs, shipped.run(outputs, feed), strict=True)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+if __name__ == "__main__":
+    main()
