@@ -2,6 +2,7 @@
 
     python benchmarks/adaptive.py --seeds 5 --jobs 2                    trains, exports, simulates
     python benchmarks/adaptive.py --part ablation --seeds 2 --jobs 2    one term off at a time
+    python benchmarks/adaptive.py --search float --out runs/float       the transmitter in float32
     python benchmarks/adaptive.py --part bound                          what 14 symbols can do in block fading
 
 The main part trains the digits link once with a router over the SNR and once with one over the content, for
@@ -88,6 +89,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", choices=("main", "ablation", "bound"), default="main")
+    parser.add_argument("--search", choices=("grid", "float"), default="grid")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--trials", type=int, default=10)
@@ -100,10 +102,11 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.jobs) as pool:
         if arguments.part == "ablation":
             cells = [(name, seed) for name in ABLATED for seed in seeds]
-            made = list(pool.map(lambda cell: _ablate(*cell, arguments.out), cells))
+            made = list(pool.map(lambda cell: _ablate(*cell, arguments.search, arguments.out), cells))
             _print_ablation(dict(zip(cells, made, strict=True)))
             return
-        found = list(pool.map(lambda seed: _measure(seed, arguments.out, arguments.trials), seeds))
+        search = ("--search", arguments.search)
+        found = list(pool.map(lambda seed: _measure(seed, search, arguments.out, arguments.trials), seeds))
     for channel in CHANNELS:
         _print_targets(channel, [reports[channel, "targets"] for reports in found])
     for channel in CHANNELS:
@@ -111,9 +114,10 @@ def main() -> None:
     _print_wrong(found[:ROUTER_SEEDS])
 
 
-def _measure(seed: int, out: Path, trials: int) -> dict[tuple[str, str], Report]:
+def _measure(seed: int, search: tuple[str, str], out: Path, trials: int) -> dict[tuple[str, str], Report]:
     """All reports of a seed by channel and link; wrong SNRs under their names over AWGN."""
-    runs = {"table": Path("runs/digits-adaptive") if seed == 0 else out / f"table-{seed}"}
+    shown = seed == 0 and "grid" in search
+    runs = {"table": Path("runs/digits-adaptive") if shown else out / f"table-{seed}"}
     if seed < ROUTER_SEEDS:
         runs |= {"snr": out / f"snr-{seed}", "content": out / f"content-{seed}"}
     for router, run in runs.items():
@@ -123,9 +127,9 @@ def _measure(seed: int, out: Path, trials: int) -> dict[tuple[str, str], Report]
                 shutil.copytree(
                     runs["table"], run, ignore=shutil.ignore_patterns("bundle", "sim*"), dirs_exist_ok=True
                 )
-                call("training", "--out", run, "--resume", "--router", "snr")
+                call("training", "--out", run, "--resume", "--router", "snr", *search)
             else:
-                call("training", "--seed", seed, "--out", run, "--router", router)
+                call("training", "--seed", seed, "--out", run, "--router", router, *search)
         if not (run / "bundle" / "link.json").is_file():
             call("export", "--run", run, "--random-inputs", 100_000 if seed == 0 else 20_000)
     reports = {}
@@ -270,8 +274,8 @@ def _print_bound(esn0_db: float, clean: float, symbols: float) -> None:
     print(f"accuracy {label_accuracy(clean, reached, 10):.4f} for a classifier of {clean:g}")
 
 
-def _ablate(name: str, seed: int, out: Path) -> Path:
-    return train_once(out / "ablation", name, seed, [*SHORT, *ABLATED[name]])
+def _ablate(name: str, seed: int, search: str, out: Path) -> Path:
+    return train_once(out / "ablation", name, seed, [*SHORT, "--search", search, *ABLATED[name]])
 
 
 def _print_ablation(runs: dict[tuple[str, int], Path]) -> None:

@@ -11,6 +11,8 @@ inputs    random inputs through the whole transmitter, in random and in requeste
           onnx.reference (a part);
 latents   random latents through the codebook search alone, cut out of the graph, on the grid of a grid
           link: torch, NumPy's definition of the search, ONNX Runtime without optimisations, onnx.reference;
+borders   inputs found by halving the way between two test samples until two neighbours in float32 are left,
+          of which one gets another codeword than the other: the hardest inputs that there are;
 ties      latents that lie exactly between two codewords, and one unit beside that;
 vectors   the bundle's conformance vectors, near ties among them, in each of these runtimes;
 scripts   with --javascript: onnxruntime-node and onnxruntime-web (WebAssembly) through examples/node, on
@@ -53,6 +55,9 @@ from twophase.link.runtime import MODE_REQUEST
 
 INTEGERS = ["mode", "indices", "bits", "symbols", "bit_count", "symbol_count"]
 ALONE = 2000
+BORDERS = 2000
+"""Pairs of test samples, in random modes, between which a border is looked for."""
+HALVINGS = 70
 """Samples that are also sent by themselves."""
 JAVASCRIPT = Path("examples/node")
 
@@ -107,7 +112,9 @@ def _compare(run: Path, arguments: argparse.Namespace) -> bool:
     searched = "integer grid" if manifest.grid is not None else "float32"
     print(f"\n### {run.name}/{arguments.bundle}: {manifest.precision}, search on {searched}\n", flush=True)
     table = Table()
-    _compare_inputs(run, manifest, model, table, arguments)
+    program = _program(run, manifest)
+    _compare_inputs(run, manifest, program, model, table, arguments)
+    _compare_borders(run, manifest, program, model, table, arguments.seed)
     proof, problems = prove_hard(model, manifest)
     if proof is None:
         raise SystemExit(f"'{folder}' is not proved hard: {problems[0]}")
@@ -147,17 +154,26 @@ def _player(
     return run
 
 
-def _compare_inputs(
-    run: Path, manifest: Manifest, model: ModelProto, table: Table, arguments: argparse.Namespace
-) -> None:
-    """Random inputs through the whole transmitter."""
-    features = load_split(run / EVAL_FILE, manifest)
+def _program(run: Path, manifest: Manifest) -> ProgramRunner:
+    """The run's transmitter under torch."""
     trained = load_manifest(run, "run").routing.router
-    program = ProgramRunner(
+    return ProgramRunner(
         load_program(run / program_file("tx.onnx")),
         signature_of("tx.onnx", manifest),
         None if manifest.routing.router == trained else manifest.routing.table,
     )
+
+
+def _compare_inputs(
+    run: Path,
+    manifest: Manifest,
+    program: ProgramRunner,
+    model: ModelProto,
+    table: Table,
+    arguments: argparse.Namespace,
+) -> None:
+    """Random inputs through the whole transmitter."""
+    features = load_split(run / EVAL_FILE, manifest)
     shipped, plain, reference = (make(model) for make in _runtimes().values())
     done = 0
     for batch in feature_batches(features, len(manifest.modes), arguments.inputs, arguments.seed):
@@ -174,6 +190,60 @@ def _compare_inputs(
             joined = {name: np.concatenate([row[name] for row in rows]) for name in INTEGERS}
             table.add("inputs: each sample alone", joined, ours)
         done += len(batch.features)
+
+
+def _compare_borders(
+    run: Path, manifest: Manifest, program: ProgramRunner, model: ModelProto, table: Table, seed: int
+) -> None:
+    """Neighbouring inputs on either side of a border between codewords."""
+    features = load_split(run / EVAL_FILE, manifest)
+    shipped, plain, reference = (make(model) for make in _runtimes().values())
+    rng = np.random.default_rng(seed)
+    requests = rng.integers(0, len(manifest.modes), BORDERS)
+    low, high = features[rng.integers(0, len(features), (2, BORDERS))]
+
+    def feed_of(inputs: NDArray[np.float32], rows: NDArray[np.int64]) -> Values:
+        feed: Values = {"input": inputs, "snr_db": np.zeros(len(inputs), dtype=np.float32)}
+        return feed | ({MODE_REQUEST: requests[rows]} if len(manifest.modes) > 1 else {})
+
+    every = np.arange(BORDERS)
+    first = _named(shipped, feed_of(low, every))["indices"]
+    crossed = (first != _named(shipped, feed_of(high, every))["indices"]).any(axis=1)
+    rows = np.flatnonzero(crossed)
+    low, high, first = low[rows], high[rows], first[rows]
+    for _ in range(HALVINGS):
+        middle = ((low.astype(np.float64) + high) / 2).astype(np.float32)
+        same = (_named(shipped, feed_of(middle, rows))["indices"] == first).all(axis=1)[:, np.newaxis]
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    both = np.concatenate([rows, rows])
+    ends = np.concatenate([low, high])
+    feed = feed_of(ends, both)
+    ours = _named(shipped, feed)
+    alone = [_named(shipped, feed_of(ends[row : row + 1], both[row : row + 1])) for row in range(len(ends))]
+    joined = {name: np.concatenate([part[name] for part in alone]) for name in INTEGERS}
+    by_torch = [_torch_in_mode(program, feed, ours, mode) for mode in range(len(manifest.modes))]
+    for what, theirs in (
+        ("ONNX Runtime without optimisations", _named(plain, feed)),
+        ("onnx.reference", _named(reference, feed)),
+        ("each sample alone", joined),
+    ):
+        table.add(f"borders: {what}", theirs, ours)
+    for theirs, mine in by_torch:
+        if len(mine["mode"]):
+            table.add("borders: torch", theirs, mine)
+
+
+def _torch_in_mode(program: ProgramRunner, feed: Values, ours: Values, mode: int) -> tuple[Values, Values]:
+    """The samples of one mode under torch, whose program takes one request for all; and ours."""
+    rows = np.flatnonzero(ours["mode"] == mode)
+    mine = {name: ours[name][rows] for name in INTEGERS}
+    if not len(rows):
+        return mine, mine
+    part = {name: value[rows] for name, value in feed.items()}
+    if MODE_REQUEST in part:
+        part[MODE_REQUEST] = part[MODE_REQUEST][:1]
+    theirs = program.run(part)
+    return {name: theirs[name] for name in INTEGERS}, mine
 
 
 def _searches(manifest: Manifest, searches: tuple[ModeSearch, ...]) -> dict[int, ModeSearch]:

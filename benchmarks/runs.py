@@ -13,6 +13,7 @@ SINGLE_MODE = (
     *("--codebook-sizes", "4", "--tokens", "12", "--qam-orders", "16"),
     *("--epochs", "150", "--alignment-start-epoch", "60"),
     *("--train-snr-low-db", "-5", "--train-snr-high-db", "12"),
+    *("--search", "float"),
 )
 """The link of one mode, 24 bits in six 16-QAM symbols, that the method was first measured on."""
 
