@@ -134,7 +134,15 @@ def given(kind: int) -> Exact:
 
 
 def type_range(kind: int) -> tuple[int, int]:
-    """Least and largest number of an integer type, truth values included."""
+    """Least and largest number of an integer type, truth values included.
+
+    Raises
+    ------
+    NotExactError
+        If it is none of the types that the proof follows: integers of 4 bits are not.
+    """
+    if kind not in INTEGER_TYPES:
+        raise NotExactError(f"{TensorProto.DataType.Name(kind)} is no integer type that the proof follows")
     if kind == TensorProto.BOOL:
         return 0, 1
     info = np.iinfo(helper.tensor_dtype_to_np_dtype(kind))

@@ -5,8 +5,9 @@ on and bounds on them (``lattice``).  Where every sum, with the magnitudes of al
 below 2^24 units of its grid, float32 computes it without an error: in any order of summation, with or without
 fused multiply-add, alone or in a batch.  What is the same before a rounding, a comparison or an ArgMax is the
 same behind it.  So all runtimes that follow IEEE 754 and the ONNX standard give the same indices for the same
-finite input, and no two runs need to be compared to know it.  A runtime that multiplies float32 with fewer
-bits on request (TF32, bfloat16 "fast math") does not follow the standard then.
+finite input, and no two runs need to be compared to know it.  The exception is a runtime that multiplies
+float32 with fewer bits, on request (bfloat16 "fast math") or by default (TF32 in some GPU libraries): it does
+not follow the standard then, and nothing is proved of it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from twophase.export.exactness.rules import apply_rule
 from twophase.export.exactness.sums import PRODUCTS, Step
 from twophase.export.graph import GraphView, node_inputs, subgraphs
 from twophase.export.session import GraphRunError, Session
+from twophase.export.signature import UNFORCED
 from twophase.link.manifest import Manifest
+from twophase.link.runtime import MODE_REQUEST
 
 __all__ = ["ExactProof", "ExactSum", "prove_exact"]
 
@@ -64,12 +67,15 @@ def prove_exact(
 ) -> tuple[ExactProof | None, list[str]]:
     """Prove that outputs of a graph are the same on every runtime, for any finite input.
 
+    What a caller must keep to: ``mode_request`` is -1 or the number of one of the link's modes.  Any other is
+    an index out of range, and each runtime has its own way with those.
+
     Parameters
     ----------
     view
         The graph of a transmitter.
     manifest
-        The link: a mode that is chosen by content, by real scores, is taken as given.
+        The link: a mode that is chosen by content, by real scores, is taken as given, one of the link's.
     outputs
         What to prove it of.
 
@@ -81,9 +87,16 @@ def prove_exact(
     missing = [name for name in outputs if name not in view.outputs]
     if missing:
         return None, [f"output '{name}' is missing" for name in missing]
-    chosen = _Walk(view, ["mode"] if "mode" in view.outputs and "mode" not in outputs else [], ())
+    if view.model.functions:
+        return None, [
+            f"'{function.domain}.{function.name}' is a function of the model's own; the proof follows "
+            "operators of the ONNX standard"
+            for function in view.model.functions
+        ]
+    modes = len(manifest.modes)
+    chosen = _Walk(view, modes, ["mode"] if "mode" in view.outputs and "mode" not in outputs else [], ())
     by_content = chosen.problems and manifest.routing.tells_mode
-    walk = _Walk(view, outputs, ["mode"] if by_content else ())
+    walk = _Walk(view, modes, outputs, ["mode"] if by_content else ())
     if walk.problems:
         return None, walk.problems
     return ExactProof(walk.nodes, tuple(walk.sums), chosen.problems[0] if by_content else None), []
@@ -92,8 +105,9 @@ def prove_exact(
 class _Walk:
     """Follows the nodes that ``outputs`` need, from the inputs and ``stop`` on; notes what is not exact."""
 
-    def __init__(self, view: GraphView, outputs: Sequence[str], stop: Collection[str]) -> None:
+    def __init__(self, view: GraphView, modes: int, outputs: Sequence[str], stop: Collection[str]) -> None:
         self._view = view
+        self._modes = modes
         self.problems: list[str] = []
         self.sums: list[ExactSum] = []
         self.nodes = 0
@@ -125,9 +139,16 @@ class _Walk:
             return
         stored = self._view.stored(name)
         try:
-            self._known[name] = given(self._view.element_type(name)) if stored is None else of_array(stored)
+            self._known[name] = self._given(name) if stored is None else of_array(stored)
         except NotExactError as error:
             self._fail(name, f"'{name}'", error)
+
+    def _given(self, name: str) -> Exact:
+        """An input, or the mode where that is taken as given."""
+        kind = self._view.element_type(name)
+        if kind == TensorProto.INT64 and name in (MODE_REQUEST, "mode"):
+            return Exact(0, float(UNFORCED) if name == MODE_REQUEST else 0.0, self._modes - 1.0)
+        return given(kind)
 
     def _follow(self, node: NodeProto) -> None:
         if any(name and self._known.get(name) is None for name in node_inputs(node)):

@@ -1,8 +1,8 @@
 """Which ONNX operators give the same values on every runtime, and what is then known of their results.
 
 A rule gets one node with what is known of its inputs.  It says what is known of its outputs or raises
-``NotExactError``; operators without a rule are not exact.  Of what has integers for all inputs and
-outputs only a few need one.
+``NotExactError``; operators without a rule are not exact, those that take and give integers alone included:
+the order of a sort, ties, overflows and indices out of range are where their results differ.
 """
 
 from __future__ import annotations
@@ -15,6 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from twophase.export.exactness.axes import decide, gather, reduce_extreme, shape_of
+from twophase.export.exactness.integers import (
+    absolute_integers,
+    add_integers,
+    cast_integers,
+    divide_integers,
+    multiply_integers,
+    negate_integers,
+    remainder,
+    subtract_integers,
+    sum_integers,
+    truth,
+)
 from twophase.export.exactness.lattice import (
     Exact,
     NotExactError,
@@ -37,7 +50,7 @@ from twophase.export.exactness.sums import (
     product,
     reduce_sum,
 )
-from twophase.export.graph import INTEGER_TYPES, attribute
+from twophase.export.graph import INTEGER_TYPES
 from twophase.export.operators import RANDOM_OPERATORS
 
 __all__ = ["apply_rule"]
@@ -68,14 +81,14 @@ def apply_rule(step: Step) -> Exact:
         raise NotExactError("it draws random numbers")
     rules = _RULES if step.real else _INTEGER_RULES
     if operator in rules:
+        if operator != "Split" and sum(map(bool, step.node.output)) > 1:
+            raise NotExactError("it has several outputs, and the proof follows the first one alone")
         return rules[operator](step)
-    if not step.real:
-        return of_type(step.kind)
-    if operator in _ROUNDED:
+    if step.real and operator in _ROUNDED:
         raise NotExactError("its results are rounded, and each runtime has its own way to compute them")
     if operator.startswith("Dynamic"):
         raise NotExactError("it scales by what else is in the batch")
-    raise NotExactError("nothing is known of how runtimes compute it")
+    raise NotExactError("it is not an operator that the proof follows")
 
 
 def _move(step: Step) -> Exact:
@@ -83,6 +96,7 @@ def _move(step: Step) -> Exact:
 
 
 def _pad(step: Step) -> Exact:
+    _refuse_attributes(step, "value")
     filler = step.optional(2)
     return hull([step.given(0), filler if filler is not None else Exact(0, 0.0, 0.0)])
 
@@ -95,10 +109,11 @@ def _where(step: Step) -> Exact:
     return hull([step.given(1), step.given(2)])
 
 
-def _decide(step: Step) -> Exact:
-    if attribute(step.node, "select_last_index", 0):
-        raise NotExactError("of equal entries it takes the last one; ties must go to the lowest index")
-    return of_type(step.kind)
+def _refuse_attributes(step: Step, *names: str) -> None:
+    """Old versions of an operator have numbers in attributes that are inputs now."""
+    for item in step.node.attribute:
+        if item.name in names:
+            raise NotExactError(f"its '{item.name}' is an attribute, as in opsets before 11")
 
 
 def _negate(step: Step) -> Exact:
@@ -129,6 +144,7 @@ def _whole(value: Exact) -> tuple[float, float]:
 
 
 def _clip(step: Step) -> Exact:
+    _refuse_attributes(step, "min", "max")
     return _between(step.given(0), step.optional(1), step.optional(2))
 
 
@@ -172,6 +188,8 @@ def _extreme(values: list[Exact], pick: Callable[..., float]) -> Exact:
 def _cast(step: Step) -> Exact:
     value = step.given(0)
     if step.kind == TensorProto.BOOL:
+        if value.exponent is None:
+            raise NotExactError("it asks whether real numbers are zero; runtimes may flush small ones")
         return of_type(step.kind)
     if step.kind in INTEGER_TYPES:
         return _to_integers(value, step)
@@ -193,9 +211,7 @@ def _to_integers(value: Exact, step: Step) -> Exact:
     low, high = (value.as_real(end) for end in (value.low, value.high))
     if least - 1 < low and high < most + 1:
         return Exact(0, float(math.trunc(low)), float(math.trunc(high)))
-    if step.real:
-        raise NotExactError(f"it makes integers of {low:.4g} to {high:.4g} that cannot hold them")
-    return of_type(step.kind)
+    raise NotExactError(f"it makes integers of {low:.4g} to {high:.4g} that cannot hold them")
 
 
 def _quantize(step: Step) -> Exact:
@@ -237,48 +253,60 @@ def _refuse_kernels(step: Step) -> Exact:
     )
 
 
-def _any_integers(step: Step) -> Exact:
-    return of_type(step.kind)
+_COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
-
-_MOVING = dict.fromkeys(
-    (
-        *("DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "MaxPool"),
-        *("ReduceMax", "ReduceMin", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile"),
-        *("Transpose", "Unsqueeze"),
+_MOVING: dict[str, Callable[[Step], Exact]] = {
+    **dict.fromkeys(
+        (
+            *("DepthToSpace", "Expand", "Flatten", "Identity", "Reshape", "Slice", "SpaceToDepth", "Split"),
+            *("Squeeze", "Tile", "Transpose", "Unsqueeze"),
+        ),
+        _move,
     ),
-    _move,
-)
-
-_INTEGER_RULES: dict[str, Callable[[Step], Exact]] = {
-    **_MOVING,
-    **dict.fromkeys(("ArgMax", "ArgMin"), _decide),
-    **dict.fromkeys(("ConvInteger", "MatMulInteger"), _refuse_kernels),
-    "Cast": _cast,
+    **dict.fromkeys(("ArgMax", "ArgMin"), decide),
+    **dict.fromkeys(("Gather", "GatherElements", "GatherND"), gather),
+    **dict.fromkeys(("ReduceMax", "ReduceMin"), reduce_extreme),
+    **dict.fromkeys(("Shape", "Size"), shape_of),
+    **dict.fromkeys(_COMPARISONS, truth),
+    "Clip": _clip,
     "Concat": _join,
+    "ConstantOfShape": _fill,
+    "Max": _largest,
+    "Min": _smallest,
     "Pad": _pad,
     "Where": _where,
 }
-"""For operators whose inputs and outputs are all integers: those that keep bounds, or must not be taken
-for granted."""
+"""For operators that compare entries or move them, of whatever type."""
+
+_INTEGER_RULES: dict[str, Callable[[Step], Exact]] = {
+    **_MOVING,
+    **dict.fromkeys(("And", "Not", "Or", "Xor"), truth),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), _refuse_kernels),
+    "Abs": absolute_integers,
+    "Add": add_integers,
+    "Cast": cast_integers,
+    "Div": divide_integers,
+    "Mod": remainder,
+    "Mul": multiply_integers,
+    "Neg": negate_integers,
+    "ReduceSum": sum_integers,
+    "Sub": subtract_integers,
+}
+"""For operators whose inputs and outputs are all integers; there is no rule for what is not listed."""
 
 _RULES: dict[str, Callable[[Step], Exact]] = {
-    **_INTEGER_RULES,
-    **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), _any_integers),
-    **dict.fromkeys(("NonZero", "Shape", "Size"), _any_integers),
+    **_MOVING,
     **dict.fromkeys(("Ceil", "Floor", "Round"), _round),
     **dict.fromkeys(("Add", "Sub", "Sum"), add),
     **dict.fromkeys(PRODUCTS, product),
     "Abs": _absolute,
-    "Clip": _clip,
-    "ConstantOfShape": _fill,
+    "Cast": _cast,
     "DequantizeLinear": _dequantize,
     "Div": divide,
-    "Max": _largest,
-    "Min": _smallest,
     "Mul": multiply,
     "Neg": _negate,
     "QuantizeLinear": _quantize,
     "ReduceSum": reduce_sum,
     "Relu": _rectify,
 }
+"""For those that have a floating-point number among them."""

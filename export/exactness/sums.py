@@ -23,6 +23,7 @@ __all__ = [
     "powers_of_two",
     "product",
     "reduce_sum",
+    "reduced_sizes",
 ]
 
 Powers = tuple[int, int, tuple[bool, bool]]
@@ -123,18 +124,36 @@ def add(step: Step) -> Exact:
 
 def reduce_sum(step: Step) -> Exact:
     """Rule of ReduceSum."""
-    value, shape = step.given(0), step.shapes[0]
-    axes = step.optional(1)
-    if axes is not None and axes.array is None:
-        raise NotExactError("it sums over axes that are not stored")
-    chosen = [] if axes is None or axes.array is None else [int(axis) for axis in axes.array]
-    if not chosen and attribute(step.node, "noop_with_empty_axes", 0):
-        return value.moved()
-    sizes = None if shape is None else [shape[axis] for axis in chosen or range(len(shape))]
-    if sizes is None or None in sizes:
+    value, sizes = step.given(0), reduced_sizes(step)
+    if None in sizes:
         raise NotExactError("it sums a number of entries that is not known")
     count = math.prod(size for size in sizes if size is not None)
     return summed(step.kind, value.unit, count * value.peak)
+
+
+def reduced_sizes(step: Step) -> list[int | None]:
+    """Sizes of the axes that a reduction takes, None for a free one; no axes if it changes nothing.
+
+    Raises
+    ------
+    NotExactError
+        If the axes are not stored, not within the tensor's, or one is named twice.
+    """
+    shape, axes = step.shapes[0], step.optional(1)
+    if axes is not None and axes.array is None:
+        raise NotExactError("it reduces axes that are not stored")
+    if shape is None:
+        raise NotExactError("it reduces a tensor whose number of axes is not known")
+    chosen = next((list(item.ints) for item in step.node.attribute if item.name == "axes"), [])
+    if axes is not None and axes.array is not None:
+        chosen = [int(axis) for axis in axes.array.ravel()]
+    if not chosen:
+        return [] if attribute(step.node, "noop_with_empty_axes", 0) else list(shape)
+    if not all(-len(shape) <= axis < len(shape) for axis in chosen):
+        raise NotExactError(f"it reduces axes {chosen} of a tensor with {len(shape)}")
+    if len({axis % len(shape) for axis in chosen}) < len(chosen):
+        raise NotExactError(f"its axes {chosen} name one twice")
+    return [shape[axis] for axis in chosen]
 
 
 def product(step: Step) -> Exact:
