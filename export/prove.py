@@ -5,9 +5,10 @@ Six proofs on the graph, each of which can fail with a reason of its own:
 operators   no node draws random numbers, anywhere, subgraphs and functions included
 mode        ``mode`` is a requested one or the one of the manifest's routing (see ``mode``)
 search      ``indices`` are nearest-codeword decisions over the manifest's codebook (see ``search``)
-cut         bits, symbols and counts follow from ``indices`` and ``mode`` alone, through integers only
-table       that part, run on every codeword of every mode, gives the manifest's labels as bits, and
-            symbols that are those bits, packed
+cut         bits, symbols and counts follow from ``indices`` and ``mode`` alone, through integers only, and
+            nothing there depends on how the indices of several tokens combine (see ``cut``)
+table       that part, run on every codeword of every mode at every token, gives the manifest's labels as
+            bits, and symbols that are those bits, packed
 exact       on an integer grid: every sum between input and indices is exact in any order (see ``exactness``)
 """
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 from onnx.shape_inference import InferenceError
 
+from twophase.export.cut import Kind, problems_of_combining
 from twophase.export.exactness.proof import ExactProof, prove_exact
 from twophase.export.graph import INTEGER_TYPES, GraphView, all_nodes, problem_of_cut
 from twophase.export.mode import ModeProof, prove_mode
@@ -137,7 +139,14 @@ def prove_cut(view: GraphView) -> list[str]:
 
 
 def prove_integers(view: GraphView) -> tuple[int, list[str]]:
-    """Every tensor of a cut that ``prove_cut`` has proved must be an integer; its nodes, and the problems."""
+    """Prove that a cut that ``prove_cut`` has proved computes with integers, and keeps tokens apart.
+
+    Returns
+    -------
+    tuple
+        Nodes of the cut, and one sentence for each problem: a tensor that is no integer; if there is none, a
+        node behind which what is sent may depend on how the indices of several tokens combine.
+    """
     nodes = view.cut(["indices", "mode"], SENT).graph.node
     problems = []
     for node in nodes:
@@ -147,11 +156,19 @@ def prove_integers(view: GraphView) -> tuple[int, list[str]]:
                 problems.append(
                     f"'{name}' at {node.op_type} ('{node.name}') is {kind}: integers only behind 'indices'"
                 )
+    if not problems:
+        given = {"indices": Kind.INDEX, "mode": Kind.MODE}
+        problems = problems_of_combining(view, given, SENT, Kind.SUM)
     return len(nodes), list(dict.fromkeys(problems))
 
 
 def prove_table(view: GraphView, manifest: Manifest) -> tuple[int, list[str]]:
     """Run every codeword of every mode, at every token, through the cut and compare with the manifest.
+
+    Behind ``prove_integers`` each entry of what is sent is a sum over tokens of functions of one index each,
+    given the mode; so are the bits and symbols that the manifest asks for.  Two such sums that agree wherever
+    all tokens but one are at 0 agree everywhere, and so the run is exhaustive: for indices that are codewords
+    of the mode at its tokens and -1 behind them, as ``indices`` are defined.
 
     Returns
     -------

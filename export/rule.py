@@ -9,6 +9,12 @@ manifest,
 for then argmax_k (z W_k + b_k) = argmin_k |z - s (c_k - m)|^2: the nearest codeword of the manifest's
 codebook in coordinates that may be shifted (m) and scaled (s).  A constant temperature is part of a and
 cannot change the decision.
+
+On an integer grid nothing is tolerated: with c in whole numbers of units,
+
+    W_k = a c_k,   b_k = -(a / 2) |c_k|^2 + const,   a a positive power of two, const a multiple of a / 2
+
+must hold exactly, for an offset that is wrong by one unit moves the border between two codewords.
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ from twophase.export.graph import GraphView, problem_of_cut
 from twophase.export.session import GraphRunError, Session, Values
 from twophase.link.manifest import Manifest
 
-__all__ = ["BARRED", "ModeSearch", "Rule", "Search", "misfit", "read_rule"]
+__all__ = ["BARRED", "ModeSearch", "Rule", "Search", "grid_misfit", "misfit", "misfit_of_link", "read_rule"]
 
 Rule = tuple[NDArray[np.float64], NDArray[np.float64]]
 """W, shape (C, K), and b, shape (K,): the codeword with the largest ``z @ W + b`` wins."""
@@ -34,7 +40,8 @@ FIT_TOLERANCE = 1e-5
 """Largest relative deviation of the rule in the graph from the manifest's codebook (float32 rounding)."""
 
 _PROBE = 1024.0
-"""Length of the unit vectors that W is read with: a power of two, so long that b does not blur W."""
+"""Length of the unit vectors that W is read with: a power of two, so long that b does not blur W.  On a
+grid, where every score is exact up to 2^24 units, it is 1."""
 
 _BLOCK = 1 << 22
 """Scores held in memory at once."""
@@ -129,8 +136,9 @@ def read_rule(view: GraphView, search: Search, manifest: Manifest, mode: int | N
     tokens = shape[1] if len(shape) == 3 else math.lcm(*manifest.link.tokens)
     if tokens is None:
         return f"the latents '{search.latents}' must have a fixed number of tokens"
+    probe, tolerance = (_PROBE, FIT_TOLERANCE) if manifest.grid is None else (1.0, 0.0)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(view.element_type(search.latents))
-    probes = np.concatenate([np.zeros((1, width)), _PROBE * np.eye(width)]).astype(dtype)
+    probes = np.concatenate([np.zeros((1, width)), probe * np.eye(width)]).astype(dtype)
     feed: Values = {
         search.latents: np.repeat(probes[:, np.newaxis], tokens, axis=1).reshape(
             (-1, width) if len(shape) == 2 else (-1, tokens, width)
@@ -149,11 +157,11 @@ def read_rule(view: GraphView, search: Search, manifest: Manifest, mode: int | N
     kept = ~(scores <= BARRED).all(axis=(0, 1))
     finite = scores[..., kept]
     scale = np.abs(finite).max(initial=0.0)
-    if not np.isfinite(scale) or np.abs(finite - finite[:, :1]).max(initial=0.0) > FIT_TOLERANCE * scale:
+    if not np.isfinite(scale) or np.abs(finite - finite[:, :1]).max(initial=0.0) > tolerance * scale:
         return "the tokens of a sample are not all searched by the same finite rule"
     offsets = scores[0, 0]
     weights = np.zeros((width, offsets.size))
-    weights[:, kept] = (scores[1:, 0, kept] - offsets[kept]) / _PROBE
+    weights[:, kept] = (scores[1:, 0, kept] - offsets[kept]) / probe
     return weights, offsets
 
 
@@ -170,9 +178,9 @@ def misfit(
         Codewords, shape (K, C).
     """
     size = len(codebook)
-    barred = offsets <= BARRED
-    if len(offsets) < size or barred[:size].any() or not barred[size:].all():
-        return f"it chooses among {int((~barred).sum())} codewords, not {size}"
+    problem = _problem_of_choice(offsets, size)
+    if problem is not None:
+        return problem
     used = weights.T[:size]
     spread, wanted = used - used.mean(axis=0), codebook - codebook.mean(axis=0)
     gain = float((spread * wanted).sum() / max((wanted * wanted).sum(), np.finfo(np.float64).tiny))
@@ -191,4 +199,62 @@ def misfit(
     if scale < 0.0 or error.max() > FIT_TOLERANCE * max(np.abs(offsets[:size]).max(), gain * energy.max()):
         word = int(error.argmax())
         return f"its offsets are not those of a nearest-codeword search: off by {error[word]:.3g} at {word}"
+    return None
+
+
+def grid_misfit(
+    weights: NDArray[np.float64], offsets: NDArray[np.float64], units: NDArray[np.int64]
+) -> str | None:
+    """Why a rule is not exactly the nearest-codeword search of an integer grid; None if it is.
+
+    Parameters
+    ----------
+    weights, offsets
+        The rule.
+    units
+        Codewords in whole numbers of units, shape (K, C).
+    """
+    size = len(units)
+    problem = _problem_of_choice(offsets, size)
+    if problem is not None:
+        return problem
+    used, wanted = weights.T[:size], units.astype(np.float64)
+    gain = float((used * wanted).sum() / max((wanted * wanted).sum(), 1.0))
+    if not gain > 0.0:
+        return "its scores do not grow towards the codewords of the manifest"
+    step = 2.0 ** round(math.log2(gain))
+    error = np.abs(used / step - wanted).max(axis=1)
+    if error.any():
+        word = int(error.argmax())
+        return (
+            f"codeword {word} is not exactly the manifest's, times a power of two: "
+            f"it differs by {error[word]:.9g} units"
+        )
+    # in halves of ``step``, everything is a whole number; most offsets agree on the constant, if any does
+    constants = offsets[:size] / (step / 2) + np.square(wanted).sum(axis=1)
+    values, counts = np.unique(constants, return_counts=True)
+    constant = values[counts.argmax()]
+    error = np.abs(constants - constant)
+    if error.any():
+        word = int(error.argmax())
+        return (
+            "its offsets are not exactly those of a nearest-codeword search: "
+            f"off by {error[word] / 2:.9g} units at {word}"
+        )
+    if constant != np.rint(constant):
+        return f"its offsets hold {constant / 2:.9g}, no whole number or half of units"
+    return None
+
+
+def misfit_of_link(rule: Rule, manifest: Manifest, index: int) -> str | None:
+    """Why a rule is no nearest-codeword search over a codebook of a link; exact where that is on a grid."""
+    if manifest.grid is None:
+        return misfit(*rule, manifest.codebook(index))
+    return grid_misfit(*rule, manifest.grid_codebook(index))
+
+
+def _problem_of_choice(offsets: NDArray[np.float64], size: int) -> str | None:
+    barred = offsets <= BARRED
+    if len(offsets) < size or barred[:size].any() or not barred[size:].all():
+        return f"it chooses among {int((~barred).sum())} codewords, not {size}"
     return None

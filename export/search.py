@@ -3,7 +3,8 @@
 On the graph: every way from ``indices`` back to the features leads through an ArgMax or ArgMin, with integers
 only behind it, and before it through affine operations only, back to a product of the latents with stored
 numbers.  So no Softmax, no noise and no temperature that depends on the input can stand between the latents
-and the decision.  (``mode`` ends the walk: which codebook is searched may depend on it.)
+and the decision.  Behind the decisions, indices are moved and selected by the mode, but not computed with
+(see ``cut``).  (``mode`` ends the walk: which codebook is searched may depend on it.)
 
 In numbers: that affine part must be the nearest-codeword rule over the manifest's codebook, see ``rule``.
 """
@@ -14,8 +15,9 @@ from collections.abc import Collection
 
 from onnx import NodeProto, TensorProto
 
+from twophase.export.cut import Kind, problems_of_combining
 from twophase.export.graph import INTEGER_TYPES, GraphView, attribute
-from twophase.export.rule import ModeSearch, Rule, Search, misfit, read_rule
+from twophase.export.rule import ModeSearch, Rule, Search, misfit_of_link, read_rule
 from twophase.link.manifest import Manifest
 
 __all__ = ["prove_search"]
@@ -54,7 +56,7 @@ def _prove_selected(
     problems: list[str] = []
     for number, mode in enumerate(manifest.modes):
         rule = read_rule(view, search, manifest, number)
-        reason = rule if isinstance(rule, str) else misfit(*rule, manifest.codebook(mode.codebook))
+        reason = rule if isinstance(rule, str) else misfit_of_link(rule, manifest, mode.codebook)
         if isinstance(rule, str) or reason is not None:
             problems.append(f"the search '{search.node}' in mode {number}: {reason}")
         else:
@@ -81,7 +83,7 @@ def _prove_separate(
     owned: set[Search] = set()
     for search, rule in rules.items():
         for index in reasons:
-            reason = misfit(*rule, manifest.codebook(index))
+            reason = misfit_of_link(rule, manifest, index)
             if reason is None:
                 users[index][search.latents] = search
                 owned.add(search)
@@ -114,6 +116,7 @@ def _find_searches(view: GraphView) -> tuple[list[Search], list[str]]:
     """Walk from ``indices`` back to every ArgMax and ArgMin; only integers may stand on the way."""
     searches: list[Search] = []
     problems: list[str] = []
+    decisions: dict[str, Kind] = {}
     seen = {"mode"}
     stack = ["indices"]
     while stack:
@@ -130,6 +133,7 @@ def _find_searches(view: GraphView) -> tuple[list[Search], list[str]]:
         elif node is None:
             problems.append(f"'indices' are computed from the input '{name}' without an ArgMax")
         elif node.op_type in ("ArgMax", "ArgMin"):
+            decisions[name] = Kind.INDEX
             found = _search_at(view, node)
             if isinstance(found, str):
                 problems.append(found)
@@ -143,6 +147,10 @@ def _find_searches(view: GraphView) -> tuple[list[Search], list[str]]:
             stack.extend(source for source in node.input if source)
     if not searches and not problems:
         problems.append("no ArgMax or ArgMin stands before 'indices': they do not depend on the features")
+    if not problems:
+        given = {"mode": Kind.MODE, **decisions}
+        found_behind = problems_of_combining(view, given, ["indices"], Kind.INDEX)
+        problems.extend(f"between the decisions and 'indices': {problem}" for problem in found_behind)
     return sorted(searches, key=lambda search: search.node), problems
 
 

@@ -372,7 +372,7 @@ def wrong_count(model: ModelProto) -> None:
         (wrong_bit_weight, "'symbols' of indices"),
         (too_large_symbol, "outside the 16 constellation points"),
         (wrong_stride, "'symbols' of indices"),
-        (wrong_bits_of_a_mixture, "'bits' of indices [7, 6, "),
+        (wrong_bits_of_a_mixture, "Where ('node_bits') branches on indices: only the mode may decide"),
         (wrong_count, "'bit_count' is [9], not 12"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import node
+from tools.tiny_grid import FOUR_GRID, grid_manifest
 from tools.tiny_run import FOUR_MODES, ONE_MODE, run_manifest
 from twophase.export import rule
 from twophase.export.graph import GraphView
-from twophase.export.rule import ModeSearch, misfit
+from twophase.export.rule import ModeSearch, grid_misfit, misfit
 from twophase.export.search import prove_search
 
 
@@ -131,6 +132,64 @@ def selected_graph(stack: np.ndarray, offsets: np.ndarray) -> ModelProto:
     ]
     shape = {"shape": np.array([-1, 3, 4]), "one": np.array(1)}
     return search_graph(nodes, {**LIMIT, **shape, "stack": stack, "offsets": offsets}, 12, 3)
+
+
+def stacked_grid() -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers: W = 2 c and b = -|c|^2, in units."""
+    manifest = grid_manifest(FOUR_GRID)
+    stack, offsets = np.zeros((4, 4, 16), np.float32), np.full((4, 1, 16), -np.inf, np.float32)
+    for number, mode in enumerate(FOUR_GRID.modes):
+        units = manifest.grid_codebook(mode.codebook)
+        stack[number, :, : len(units)] = 2 * units.T
+        offsets[number, 0, : len(units)] = -np.square(units).sum(axis=1)
+    return stack, offsets
+
+
+def test_on_a_grid_the_selected_codebooks_are_read_exactly() -> None:
+    manifest = grid_manifest(FOUR_GRID)
+    stack, offsets = stacked_grid()
+    searches, problems = prove_search(GraphView(selected_graph(stack, offsets)), manifest)
+    assert problems == []
+    np.testing.assert_array_equal(searches[3].weights, 2 * manifest.grid_codebook(1).T)
+    stack[3, 1, 9] += 1
+    offsets[1, 0, 5] += 1
+    offsets[2, 0, :] += 3
+    _, problems = prove_search(GraphView(selected_graph(stack, offsets)), manifest)
+    assert problems == [
+        "the search 'node_indices' in mode 1: its offsets are not exactly those of a nearest-codeword "
+        "search: off by 0.5 units at 5",
+        "the search 'node_indices' in mode 3: codeword 9 is not exactly the manifest's, times a power "
+        "of two: it differs by 0.5 units",
+    ]
+
+
+UNITS = np.random.default_rng(5).integers(-127, 128, (16, 8))
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.0, 2.0, 64.0])
+def test_a_grid_allows_a_power_of_two_and_a_constant(gain: float) -> None:
+    weights, offsets = rule_of(UNITS.astype(float), gain, 1.0, np.zeros(8))
+    assert grid_misfit(weights, offsets + 7 * gain / 2, UNITS) is None
+    assert "no whole number or half" in str(grid_misfit(weights, offsets + gain / 8, UNITS))
+    assert "not grow towards" in str(grid_misfit(-weights, offsets, UNITS))
+    assert "among 16 codewords, not 15" in str(grid_misfit(weights, offsets, UNITS[:15]))
+
+
+@pytest.mark.parametrize("word", range(16))
+def test_a_grid_allows_nothing_else(word: int) -> None:
+    for wrong in (1, -1):
+        weights, offsets = rule_of(UNITS.astype(float), 2.0, 1.0, np.zeros(8))
+        offsets[word] += wrong
+        assert misfit(weights, offsets, UNITS.astype(float)) is None, (
+            "far below the tolerance of a float link"
+        )
+        assert f"off by 0.5 units at {word}" in str(grid_misfit(weights, offsets, UNITS))
+        weights, offsets = rule_of(UNITS.astype(float), 2.0, 1.0, np.zeros(8))
+        weights[word % 8, word] += wrong
+        assert f"codeword {word} is not exactly" in str(grid_misfit(weights, offsets, UNITS))
+    assert "codeword" in str(grid_misfit(*rule_of(UNITS.astype(float), 3.0, 1.0, np.zeros(8)), UNITS))
+    assert "codeword" in str(grid_misfit(*rule_of(UNITS.astype(float), 2.0, 1.0, np.ones(8)), UNITS))
+    assert "offsets" in str(grid_misfit(*rule_of(UNITS.astype(float), 2.0, 2.0, np.zeros(8)), UNITS))
 
 
 def stacked() -> tuple[np.ndarray, np.ndarray]:
