@@ -12,6 +12,10 @@ A datagram is a header, samples and a check, all little-endian:
     check      uint32    CRC-32 of all before
 
 Nothing in it tells the mode: the receiver finds that out as it would on the air.
+
+The first samples decide which stream is heard; what another sender says, and the end of a stream that was not
+heard, is foreign.  So is a number more than ``WINDOW`` beyond the newest: one of the first ``WINDOW`` frames
+must come first.  The check finds damage, not forgery: whoever knows a stream can still speak in its name.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ MAGIC = b"2PL\0"
 VERSION = 1
 SAMPLES, END = 0, 1
 WINDOW = 4096
-"""How far behind the newest frame one may come and still be told from a repetition."""
+"""How far behind the newest frame one may come and still be told from a repetition, and how far ahead."""
 
 _HEADER = struct.Struct("<4sBBHIQ")
 _CHECK = struct.Struct("<I")
@@ -77,7 +81,10 @@ def _unpack(datagram: bytes) -> Frame | str:
 
 @dataclass
 class Inbox:
-    """Takes datagrams of one stream, in whatever order they come, and counts those that it throws away."""
+    """Takes datagrams of one stream, in whatever order they come, and counts those that it throws away.
+
+    The stream is that of the first samples; numbers beyond the newest by more than ``WINDOW`` are foreign.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     """``accepted``, of these ``reordered``; thrown away: ``foreign``, ``short``, ``damaged``, ``unknown``
@@ -97,6 +104,7 @@ class Inbox:
         if frame.kind == END:
             self._sent = frame.sequence
             return frame
+        self._stream = frame.stream
         self.counts["accepted"] += 1
         self.counts["reordered"] += frame.sequence < self._newest
         self._seen.add(frame.sequence)
@@ -106,9 +114,13 @@ class Inbox:
         return frame
 
     def _problem(self, frame: Frame) -> str | None:
-        if self._stream is None:
-            self._stream = frame.stream
-        if frame.stream != self._stream:
+        if frame.stream != self._stream and (self._stream is not None or frame.kind == END):
+            return "foreign"
+        if frame.sequence > self._newest + WINDOW:
+            return "foreign"
+        if frame.kind == END and frame.sequence <= self._newest:
+            return "foreign"
+        if self._sent is not None and frame.kind == SAMPLES and frame.sequence >= self._sent:
             return "foreign"
         if frame.kind == SAMPLES and frame.sequence <= self._newest - WINDOW:
             return "late"

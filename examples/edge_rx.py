@@ -11,7 +11,8 @@ noisy I/Q and its own estimate of Es/N0.  It takes the mode from its table, or f
 the link has one.
 
 Writes JSON lines to stdout: first the port, then one decision for each frame, at the end what was counted.
-Ends when the sender does, or when no frame has come for --timeout seconds.
+Hears one stream: that of the first samples.  Ends when its sender does, or when no frame of it has come for
+--timeout seconds.
 
 Exit status: 0 done, 1 no frame ever came, 2 bad input, 130 Ctrl-C.
 """
@@ -106,7 +107,7 @@ def receive(options: argparse.Namespace) -> int:
                 )
         finally:
             tell(counted=dict(sorted(inbox.counts.items())), lost=inbox.lost, ended=inbox.has_ended)
-    if not inbox.counts["accepted"] and not inbox.has_ended:
+    if not inbox.counts["accepted"]:
         raise GoneError(f"no frame came for {options.timeout:g} s")
     if not inbox.has_ended:
         sys.stderr.write(f"edge_rx: no more frames for {options.timeout:g} s: the sender is gone\n")

@@ -115,3 +115,38 @@ def test_memory_of_a_long_stream_is_bounded(frames: ModuleType) -> None:
     assert inbox.take(frames.pack(frames.SAMPLES, 7, count - frames.WINDOW, empty)) is None
     assert (inbox.counts["late"], inbox.counts["repeated"]) == (1, 1)
     assert inbox.lost == 0
+
+
+def test_the_end_of_a_stream_that_was_not_heard_is_foreign(frames: ModuleType) -> None:
+    inbox = frames.Inbox()
+    for number in (0, 3):
+        assert inbox.take(frames.pack(frames.END, 99, number, SAMPLES[:0])) is None
+    assert not inbox.has_ended
+    assert inbox.take(frames.pack(frames.SAMPLES, 7, 0, SAMPLES)) is not None
+    assert inbox.take(frames.pack(frames.END, 99, 1, SAMPLES[:0])) is None
+    assert inbox.counts == {"foreign": 3, "accepted": 1, "reordered": 0}
+    assert inbox.take(frames.pack(frames.END, 7, 1, SAMPLES[:0])) is not None
+    assert inbox.is_complete
+
+
+def test_a_leap_is_foreign_and_harms_nothing(frames: ModuleType) -> None:
+    inbox = frames.Inbox()
+    for number in (2**63, 2**64 - 1, frames.WINDOW):
+        assert inbox.take(frames.pack(frames.SAMPLES, 1, number, SAMPLES)) is None
+    assert inbox.take(frames.pack(frames.SAMPLES, 7, 0, SAMPLES)) is not None
+    for kind, body in ((frames.SAMPLES, SAMPLES), (frames.END, SAMPLES[:0])):
+        assert inbox.take(frames.pack(kind, 7, 2**63, body)) is None
+        assert inbox.take(frames.pack(kind, 7, frames.WINDOW + 1, body)) is None
+    assert inbox.counts == {"foreign": 7, "accepted": 1, "reordered": 0}
+    assert inbox.take(frames.pack(frames.SAMPLES, 7, frames.WINDOW, SAMPLES)) is not None
+    assert inbox.lost == frames.WINDOW - 1
+
+
+def test_an_end_before_what_came_and_frames_behind_the_end_are_foreign(frames: ModuleType) -> None:
+    inbox = frames.Inbox()
+    for number in (0, 2):
+        inbox.take(frames.pack(frames.SAMPLES, 7, number, SAMPLES))
+    assert inbox.take(frames.pack(frames.END, 7, 2, SAMPLES[:0])) is None
+    assert inbox.take(frames.pack(frames.END, 7, 3, SAMPLES[:0])) is not None
+    assert inbox.take(frames.pack(frames.SAMPLES, 7, 3, SAMPLES)) is None
+    assert (inbox.counts["foreign"], inbox.lost, inbox.is_complete) == (2, 1, False)

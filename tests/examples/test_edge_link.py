@@ -209,6 +209,15 @@ def test_a_receiver_that_nobody_calls_says_so(table_bundle: Path) -> None:
     assert (receiver.returncode, err) == (1, "edge_rx: no frame came for 0.2 s\n")
 
 
+def test_a_stray_end_is_no_frame(frames: ModuleType, table_bundle: Path) -> None:
+    with listening("--bundle", table_bundle, "--timeout", 1) as (receiver, port):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as radio:
+            radio.sendto(frames.pack(frames.END, 99, 0, np.zeros(0, np.complex64)), ("127.0.0.1", port))
+        out, err = receiver.communicate(timeout=60)
+    assert (receiver.returncode, err) == (1, "edge_rx: no frame came for 1 s\n")
+    assert lines(out) == [{"counted": {"foreign": 1}, "lost": 0, "ended": False}]
+
+
 @pytest.mark.parametrize(
     ("script", "words", "message"),
     [
