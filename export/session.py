@@ -1,4 +1,4 @@
-"""Running a graph with ONNX Runtime, on one CPU thread and quietly."""
+"""Running a graph with ONNX Runtime, quietly."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class Session:
     ----------
     serialized
         Bytes of the model.
+    optimised
+        Whether ONNX Runtime may rewrite it.
+    threads
+        Threads that share one call.
 
     Raises
     ------
@@ -33,9 +37,11 @@ class Session:
         If ONNX Runtime cannot load it.
     """
 
-    def __init__(self, serialized: bytes) -> None:
+    def __init__(self, serialized: bytes, *, optimised: bool = True, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        level = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # errors come as exceptions, and its warnings are about nodes that it optimises away
         options.log_severity_level = 4

@@ -6,6 +6,7 @@ and ``output_M.pb``, and one hash of all symbols that the transmitter's sets sen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.digest import sha256
+from twophase.link.errors import InputError
 
 __all__ = ["Conformance", "VectorSet", "stream_hash", "symbol_stream"]
 
@@ -28,6 +30,12 @@ class VectorSet:
     description: str
     """What the inputs are, in a few words."""
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"test_data_set_[0-9]+", self.folder):
+            raise InputError("folder", "be 'test_data_set_' and a number", self.folder)
+        if self.graph not in ("tx.onnx", "rx.onnx"):
+            raise InputError("graph", "be 'tx.onnx' or 'rx.onnx'", self.graph)
+
 
 @dataclass(frozen=True)
 class Conformance:
@@ -36,6 +44,11 @@ class Conformance:
     sets: tuple[VectorSet, ...]
     symbols_sha256: str
     """``stream_hash`` of the transmitter's sets."""
+
+    def __post_init__(self) -> None:
+        folders = [entry.folder for entry in self.sets]
+        if len(set(folders)) != len(folders):
+            raise InputError("sets", "each have a folder of its own", folders)
 
 
 def symbol_stream(mode: ArrayLike, symbols: ArrayLike, symbol_count: ArrayLike) -> bytes:

@@ -1,4 +1,11 @@
-"""All checks of a bundle, each by itself: every one is made and listed, whatever the others find."""
+"""All checks of a bundle, each by itself: every one is made and listed, whatever the others find.
+
+What they prove together is that the bundle is hard, exact and consistent: what is sent are codewords under
+their labels and nothing else, every runtime sends the same, and manifest, graphs, vectors and accuracy agree.
+They do not prove where it comes from.  Hashes lie in ``link.json``, and who alters a bundle can sign it anew,
+vectors and accuracy included: an encoder with one weight changed to another whole number is simply another
+model.  Without a trusted digest of ``link.json`` nobody can tell such a model from the original.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from twophase.export.checking import graph_checks, runtime_checks
+from twophase.export.checking import graph_checks, precision, receiver, runtime_checks
 from twophase.export.checking.subject import CheckError, Finding, Subject
 from twophase.export.session import GraphRunError
 from twophase.link.errors import LinkError, first_line
 
-__all__ = ["NAMES", "SLOW", "Check", "State", "run_checks"]
+__all__ = ["NAMES", "OPTIONAL", "SLOW", "Check", "State", "run_checks"]
 
 State = Literal["pass", "fail", "note", "left out"]
 
 _CHECKS: tuple[tuple[str, Callable[[Subject], Finding]], ...] = (
     ("manifest and hashes", graph_checks.files),
+    ("link card", graph_checks.card),
     ("ONNX checker", graph_checks.types),
     ("opset, IR, domains", graph_checks.formats),
     ("inputs and outputs", graph_checks.interfaces),
@@ -29,12 +37,15 @@ _CHECKS: tuple[tuple[str, Callable[[Subject], Finding]], ...] = (
     ("integers only", graph_checks.integers),
     ("all codewords", graph_checks.table),
     ("labels one to one", graph_checks.bijection),
+    ("precision", precision.stored_precision),
     ("constellation", graph_checks.constellation),
     ("codebook hash", graph_checks.codebooks),
     ("exactness", graph_checks.exactness),
+    ("labels of the receiver", receiver.labels),
     ("vectors: ONNX Runtime", runtime_checks.replayed_optimised),
     ("vectors: unoptimised", runtime_checks.replayed_unoptimised),
     ("vectors: onnx.reference", runtime_checks.replayed_by_reference),
+    ("ort/ files", runtime_checks.replayed_converted),
     ("search in NumPy", runtime_checks.numpy_search),
     ("batch 1 = batch n", runtime_checks.alone_and_in_batches),
     ("threads", runtime_checks.threads),
@@ -42,8 +53,17 @@ _CHECKS: tuple[tuple[str, Callable[[Subject], Finding]], ...] = (
     ("latency", runtime_checks.latency),
 )
 
+_APPLIES: dict[str, Callable[[Subject], bool]] = {
+    "link card": graph_checks.has_card,
+    "ort/ files": runtime_checks.has_ort_files,
+}
+"""Checks of what a bundle holds on request; they are not listed where it does not."""
+
 NAMES = tuple(name for name, _ in _CHECKS)
 """Names of all checks, in order."""
+
+OPTIONAL = tuple(_APPLIES)
+"""Those of what not every bundle holds."""
 
 SLOW = ("vectors: onnx.reference", "accuracy", "latency")
 """Checks that take longest and prove least about the graphs themselves."""
@@ -91,6 +111,8 @@ def run_checks(
     progress(NAMES[0])
     subject = Subject(bundle)
     for name, find in _CHECKS:
+        if name in _APPLIES and not _APPLIES[name](subject):
+            continue
         if name in leave_out:
             yield Check(name, "left out", "not asked for")
             continue

@@ -17,6 +17,8 @@ from twophase.link.command import run_command
 from twophase.link.errors import ArtifactError, PackageError
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from twophase.export.checking.audit import Audit
     from twophase.export.checking.checks import Check
 
@@ -80,12 +82,13 @@ def _verify(arguments: VerifyArguments) -> int:
             ) from error
     from twophase.export.checking.checks import SLOW, run_checks
 
+    other = None if arguments.int8 is None else _int8_transmitter(bundle, arguments.int8)
     with _progress() as progress:
         checks = list(run_checks(bundle, SLOW if arguments.quick else (), progress))
         audit: Audit | None = None
         if arguments.audit:
             progress("audit")
-            audit = _audit(bundle, arguments.int8, arguments.seed, checks)
+            audit = _audit(bundle, other, arguments.seed, checks)
     passed = all(check.passed for check in checks)
     if arguments.json:
         sys.stdout.write(_as_json(bundle, checks, audit, passed))
@@ -109,19 +112,47 @@ def _newest_bundle() -> Path:
     )
 
 
-def _audit(bundle: Path, int8: Path | None, seed: int, checks: list[Check]) -> Audit | None:
+def _int8_transmitter(bundle: Path, int8: Path) -> ModelProto:
+    """The transmitter of an INT8 bundle of the same link."""
+    from twophase.export.checking.subject import CheckError, Subject
+    from twophase.link.errors import InputError
+    from twophase.link.manifest import load_manifest
+
+    manifest, ours = load_manifest(int8, "bundle"), Subject(bundle).manifest
+    if manifest.precision != "int8":
+        raise InputError("int8", "name an INT8 bundle", str(int8))
+    if any(getattr(manifest, name) != getattr(ours, name) for name in ("link", "codebooks", "input_shape")):
+        raise InputError("int8", f"name a bundle with the codebooks of '{bundle}'", str(int8))
+    try:
+        subject = Subject(int8)
+        subject.view("tx.onnx")
+        return subject.model("tx.onnx")
+    except CheckError as error:
+        raise ArtifactError(f"'{int8}': {error}") from error
+
+
+def _audit(bundle: Path, int8: ModelProto | None, seed: int, checks: list[Check]) -> Audit | None:
     """None if the checks that the audit stands on failed."""
     from twophase.export.checking.audit import audit_margins
     from twophase.export.checking.subject import Subject
+    from twophase.export.session import GraphRunError
+    from twophase.link.errors import first_line
 
     needed = ("ONNX checker", "mode", "codebook search")
     if not all(check.passed for check in checks if check.name in needed):
         return None
     subject = Subject(bundle)
-    other = None if int8 is None else Subject(int8).model("tx.onnx")
-    return audit_margins(
-        subject.model("tx.onnx"), subject.searches, subject.manifest, subject.features, seed=seed, int8=other
-    )
+    try:
+        return audit_margins(
+            subject.model("tx.onnx"),
+            subject.searches,
+            subject.manifest,
+            subject.features,
+            seed=seed,
+            int8=int8,
+        )
+    except GraphRunError as error:
+        raise ArtifactError(f"the audit broke off: a graph does not run: {first_line(error)}") from error
 
 
 def _as_json(bundle: Path, checks: list[Check], audit: Audit | None, passed: bool) -> str:

@@ -7,6 +7,7 @@ from onnx import ModelProto, TensorProto
 
 from twophase.export.checking.codebooks import codebook_hash, compare_receiver, compare_transmitter
 from twophase.export.checking.subject import CheckError, Finding, Subject
+from twophase.export.contents.card import CARD_FILE, link_card
 from twophase.export.exactness.proof import prove_exact
 from twophase.export.graph import all_nodes
 from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
@@ -21,12 +22,14 @@ from twophase.link.constellation import qam
 __all__ = [
     "FLOAT_FORMAT",
     "bijection",
+    "card",
     "codebooks",
     "constellation",
     "cut",
     "exactness",
     "files",
     "formats",
+    "has_card",
     "integers",
     "interfaces",
     "mode",
@@ -42,14 +45,34 @@ FLOAT_FORMAT = (18, 8)
 
 _ENERGY_TOLERANCE = 1e-12
 
+_TOLD = 10
+"""So many files that the manifest does not list are named."""
+
 
 def files(subject: Subject) -> Finding:
-    """Every file of the manifest is there with its hash, and the manifest with its digest."""
+    """Every file of the manifest is there with its hash, and the manifest with its digest.
+
+    Files that it does not list are told, and no fault: nothing reads them.
+    """
     manifest = subject.manifest
     size = sum(int(entry["bytes"]) for entry in manifest.files.values())
-    return Finding(
-        subject.manifest_problems, f"{len(manifest.files)} files, {size / 1000:,.0f} kB, SHA-256 as listed"
-    )
+    told = f"{len(manifest.files)} files, {size / 1000:,.0f} kB, SHA-256 as listed"
+    if others := subject.unlisted_files():
+        more = f" and {len(others) - _TOLD} more" if len(others) > _TOLD else ""
+        told += f"; not listed: {', '.join(map(repr, others[:_TOLD]))}{more}"
+    return Finding(subject.manifest_problems, told)
+
+
+def has_card(subject: Subject) -> bool:
+    """Whether the bundle holds a card."""
+    return CARD_FILE in subject.manifest.files
+
+
+def card(subject: Subject) -> Finding:
+    """The card says what the manifest says."""
+    text = (subject.folder / CARD_FILE).read_text(encoding="utf-8")
+    problems = [] if text == link_card(subject.manifest) else [f"'{CARD_FILE}' is not made from the manifest"]
+    return Finding(problems, f"{CARD_FILE} says what the manifest says")
 
 
 def types(subject: Subject) -> Finding:

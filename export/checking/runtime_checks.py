@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
@@ -24,7 +25,7 @@ from twophase.export.compare import (
     read_margins,
 )
 from twophase.export.contents.accuracy import measure_accuracy
-from twophase.export.contents.conformance import replay
+from twophase.export.contents.conformance import Run, replay
 from twophase.export.inputs import SPLIT_SNRS_DB, llr_batches
 from twophase.export.runtimes import OnnxRuntime, Reference, Runner
 from twophase.export.session import Values
@@ -36,9 +37,11 @@ __all__ = [
     "ACCURACY_TOLERANCE",
     "accuracy",
     "alone_and_in_batches",
+    "has_ort_files",
     "latency",
     "numpy_search",
     "replayed_by_reference",
+    "replayed_converted",
     "replayed_optimised",
     "replayed_unoptimised",
     "threads",
@@ -50,6 +53,8 @@ ACCURACY_TOLERANCE = 2.0 * TOLERANCE
 Class scores are real numbers; runtimes may differ by ``TOLERANCE`` in them, so that a decision can differ
 where the two largest lie closer than twice that, relative to 1 plus their magnitude.  Of 64,800 decisions of
 either of two digits links (540 samples, 20 trials, -5 to 20 dB) none and one did."""
+
+_ORT_FILES = ("ort/tx.ort", "ort/rx.ort")
 
 _ALONE = 48
 """Samples that are run alone, and in a batch."""
@@ -68,6 +73,25 @@ def replayed_unoptimised(subject: Subject) -> Finding:
 def replayed_by_reference(subject: Subject) -> Finding:
     """The conformance vectors in the reference implementation of ONNX."""
     return _replay(subject, Reference)
+
+
+def has_ort_files(subject: Subject) -> bool:
+    """Whether the manifest lists a graph in ONNX Runtime's own format."""
+    return any(name in subject.manifest.files for name in _ORT_FILES)
+
+
+def replayed_converted(subject: Subject) -> Finding:
+    """The conformance vectors in the graphs that were converted to ONNX Runtime's own format."""
+    from twophase.export.contents.ort_format import ORT_FOLDER, ort_runner  # its converter looks for torch
+
+    missing = [name for name in _ORT_FILES if name not in subject.manifest.files]
+    if missing:
+        raise CheckError(f"the manifest does not list '{missing[0]}' beside the other converted graph")
+    found = _replayed(subject, ort_runner(subject.folder / ORT_FOLDER))
+    export = subject.manifest.provenance.get("export", {})
+    made_by = export.get("versions", {}).get("onnxruntime", "an unknown version")
+    other = f"; converted by {made_by}, run by {onnxruntime.__version__}"
+    return Finding(found.problems, found.detail + other * (made_by != onnxruntime.__version__))
 
 
 def numpy_search(subject: Subject) -> Finding:
@@ -256,9 +280,6 @@ class _Receptions:
 
 
 def _replay(subject: Subject, make: Callable[[ModelProto], Runner]) -> Finding:
-    conformance = subject.manifest.conformance
-    if conformance is None:
-        raise CheckError("the bundle holds no conformance vectors: export the run again")
     runners: dict[str, Runner] = {}
 
     def run(file: str, outputs: list[str], feed: Values) -> list[NDArray[Any]]:
@@ -266,12 +287,14 @@ def _replay(subject: Subject, make: Callable[[ModelProto], Runner]) -> Finding:
             runners[file] = make(subject.model(file))
         return runners[file].run(outputs, feed)
 
-    problems = [
-        f"no conformance vectors are there for '{file}'"
-        for file in ("tx.onnx", "rx.onnx")
-        if file not in {entry.graph for entry in conformance.sets}
-    ]
-    problems += replay(run, Path(subject.folder), subject.manifest)
+    return _replayed(subject, run)
+
+
+def _replayed(subject: Subject, run: Run) -> Finding:
+    conformance = subject.manifest.conformance
+    if conformance is None:
+        raise CheckError("the bundle holds no conformance vectors: export the run again")
+    problems = replay(run, Path(subject.folder), subject.manifest)
     return Finding(
         problems, f"{len(conformance.sets)} sets; symbol stream SHA-256 {conformance.symbols_sha256[:12]}..."
     )

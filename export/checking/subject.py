@@ -90,6 +90,13 @@ class Subject:
         except LinkError as error:
             raise CheckError(str(error)) from error
 
+    def unlisted_files(self) -> list[str]:
+        """Files in the folder that the manifest does not list, itself left out; relative, in order."""
+        names = (
+            path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if not path.is_dir()
+        )
+        return sorted(set(names) - {MANIFEST_NAME, *self.manifest.files})
+
     def _model(self, file: str) -> ModelProto:
         try:
             return onnx.load_model_from_string(self.graph_bytes(file))

@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from twophase.export.compare import TOLERANCE
 from twophase.export.prove import HardProof
 from twophase.export.session import GraphRunError, Values
+from twophase.export.signature import signature_of
 from twophase.link.conformance import Conformance, VectorSet, stream_hash, symbol_stream
 from twophase.link.errors import ArtifactError
 from twophase.link.files import reading
 from twophase.link.manifest import Manifest
 
-__all__ = ["read_set", "replay", "set_files", "write_vectors"]
+__all__ = ["Run", "read_set", "replay", "set_files", "write_vectors"]
 
 Run = Callable[[str, list[str], Values], list[NDArray[Any]]]
 """Runs a graph of the bundle: its file, the names of the outputs, the inputs by name."""
@@ -123,6 +124,9 @@ def read_set(folder: Path, entry: VectorSet) -> tuple[Values, Values]:
 def replay(run: Run, folder: Path, manifest: Manifest) -> list[str]:
     """Run all vectors and compare.
 
+    Vectors that prove little are a problem too: a set that is empty or lacks a tensor of its graph, files
+    that the manifest does not list or lists in vain, a graph without a set, a mode that no set has.
+
     Parameters
     ----------
     run
@@ -130,12 +134,12 @@ def replay(run: Run, folder: Path, manifest: Manifest) -> list[str]:
     folder
         The bundle.
     manifest
-        Its manifest.
+        Its manifest.  Its files are compared if it lists any.
 
     Returns
     -------
     list
-        One sentence for each difference; empty if everything is reproduced, the golden hash included.
+        One sentence for each problem; empty if everything is reproduced, the golden hash included.
 
     Raises
     ------
@@ -146,8 +150,15 @@ def replay(run: Run, folder: Path, manifest: Manifest) -> list[str]:
         raise ArtifactError(f"'{folder}' holds no conformance vectors: export it again")
     problems: list[str] = []
     streams: list[bytes] = []
+    met: dict[str, set[int]] = {"tx.onnx": set(), "rx.onnx": set()}
     for entry in manifest.conformance.sets:
+        if manifest.files:
+            problems += _unlisted(folder, entry, manifest)
         inputs, wanted = read_set(folder, entry)
+        if vacuous := _vacuous(entry, inputs, wanted, manifest):
+            problems += vacuous
+            continue
+        met[entry.graph].update(np.unique((wanted | inputs)["mode"]).tolist())
         try:
             got = dict(zip(wanted, run(entry.graph, list(wanted), inputs), strict=True))
         except GraphRunError as error:
@@ -162,6 +173,56 @@ def replay(run: Run, folder: Path, manifest: Manifest) -> list[str]:
         problems.append(
             f"the symbol stream has the SHA-256 {digest}, not {manifest.conformance.symbols_sha256}"
         )
+    return problems + _unmet(met, manifest)
+
+
+def _unlisted(folder: Path, entry: VectorSet, manifest: Manifest) -> list[str]:
+    """Files of a set that are there and not listed, or listed and not there."""
+    with reading(folder / entry.folder):
+        held = {f"{entry.folder}/{path.name}" for path in (folder / entry.folder).iterdir()}
+    listed = {name for name in manifest.files if name.startswith(f"{entry.folder}/")}
+    told = {"is not listed in the manifest": held - listed, "is listed and not there": listed - held}
+    return [f"'{name}' {how}" for how, names in told.items() for name in sorted(names)]
+
+
+def _vacuous(entry: VectorSet, inputs: Values, wanted: Values, manifest: Manifest) -> list[str]:
+    """Why a set cannot be compared in every tensor of its graph."""
+    signature = signature_of(entry.graph, manifest)
+    label = f"{entry.folder} ({entry.graph})"
+    problems = []
+    for side, ports, values in (("input", signature.inputs, inputs), ("output", signature.outputs, wanted)):
+        names = [port.name for port in ports]
+        if list(values) != names:
+            problems.append(f"{label} must hold the {side}s {', '.join(names)}, not {', '.join(values)}")
+            continue
+        for port in ports:
+            value = values[port.name]
+            if value.dtype != port.dtype or value.ndim == 0 or value.shape[1:] != port.shape:
+                problems.append(
+                    f"{label}: '{port.name}' must be {port.dtype} of shape (n, *{port.shape}), "
+                    f"not {value.dtype} of shape {value.shape}"
+                )
+            elif len(value) == 0:
+                problems.append(f"{label}: '{port.name}' is empty")
+            elif not np.isfinite(value).all():
+                problems.append(f"{label}: '{port.name}' holds NaN or infinity, which compares with nothing")
+    return problems
+
+
+def _unmet(met: dict[str, set[int]], manifest: Manifest) -> list[str]:
+    """Graphs without a set, and modes that no set sends or receives."""
+    assert manifest.conformance is not None
+    graphs = {entry.graph for entry in manifest.conformance.sets}
+    problems = []
+    for graph, verb in (("tx.onnx", "sends"), ("rx.onnx", "receives")):
+        if graph not in graphs:
+            problems.append(f"no conformance vectors are there for '{graph}'")
+            continue
+        problems += [
+            f"no conformance vectors are there in which '{graph}' {verb} mode {number} ({name})"
+            for number, name in enumerate(manifest.modes.names)
+            if number not in met[graph]
+        ]
     return problems
 
 

@@ -3,8 +3,10 @@
 import hashlib
 
 import numpy as np
+import pytest
 
-from twophase.link.conformance import stream_hash, symbol_stream
+from twophase.link.conformance import Conformance, VectorSet, stream_hash, symbol_stream
+from twophase.link.errors import InputError
 
 MODE = [2, 0, 255]
 SYMBOLS = [[7, 255, 9, 0], [1, 2, 3, 4], [0, 0, 0, 0]]
@@ -35,3 +37,19 @@ def test_the_hash_is_sha256_of_all_streams_in_order():
     streams = [b"ab", b"", b"c"]
     assert stream_hash(streams) == hashlib.sha256(b"abc").hexdigest()
     assert stream_hash([]) == hashlib.sha256(b"").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "folder", ["../test_data_set_0", "test_data_set_", "test_data_set_0/..", "test_data_set_1\n"]
+)
+def test_a_set_lies_in_a_folder_of_the_bundle(folder):
+    with pytest.raises(InputError, match="'folder' must be 'test_data_set_' and a number"):
+        VectorSet(folder, "tx.onnx", "samples")
+
+
+def test_a_set_is_of_a_deployed_graph_and_has_a_folder_of_its_own():
+    with pytest.raises(InputError, match=r"'graph' must be 'tx\.onnx' or 'rx\.onnx'"):
+        VectorSet("test_data_set_0", "soft.onnx", "samples")
+    entry = VectorSet("test_data_set_0", "tx.onnx", "samples")
+    with pytest.raises(InputError, match="'sets' must each have a folder of its own"):
+        Conformance((entry, entry), "")

@@ -1,7 +1,10 @@
 """Bundles that cheat or are broken, each in one way, with a manifest that is valid again.
 
-An attacker can sign anew what he alters: the hashes then only say that nothing was altered since.  Each
-mutant names the check of ``tp-verify`` that must reject it, and a part of the reason.
+An attacker can sign anew what he alters: hashes, vectors and accuracy then only say that nothing was altered
+since.  Each mutant names the check of ``tp-verify`` that must reject it, and a part of the reason.
+
+Vectors, golden hash and accuracy are made again from the altered graphs, unless it is they that must tell: an
+encoder or classifier with other weights is simply another model, which nothing else gives away.
 """
 
 from __future__ import annotations
@@ -16,7 +19,15 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import constant, insert_before, insert_behind, node, producer, scalar, store
+from twophase.export.contents.accuracy import measure_accuracy
+from twophase.export.contents.conformance import read_set
+from twophase.export.contents.ort_format import ORT_FOLDER, write_ort
+from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
+from twophase.export.session import GraphRunError, Session
+from twophase.link.conformance import stream_hash, symbol_stream
+from twophase.link.errors import ArtifactError, LinkError
 from twophase.link.manifest import Manifest, load_manifest, write_manifest
+from twophase.link.runtime import Receiver, Transmitter
 
 Change = Callable[[Path, Manifest], Manifest]
 """Alters the files of a bundle and returns the manifest that is to be signed."""
@@ -32,14 +43,61 @@ class Mutant:
     """The check that must fail."""
     reason: str
     """What one of its problems must contain."""
+    resigned: bool = True
+    """Whether vectors and accuracy are made again from its graphs, not the hashes alone."""
 
 
 def make_mutant(bundle: Path, folder: Path, mutant: Mutant) -> Path:
     """Copy ``bundle`` to ``folder``, alter it and sign it anew."""
     shutil.copytree(bundle, folder)
     manifest = mutant.change(folder, load_manifest(folder, "bundle"))
+    if mutant.resigned:
+        manifest = _with_accuracy(folder, _with_vectors(folder, manifest))
     write_manifest(folder, manifest, tuple(manifest.files))
     return folder
+
+
+def _with_vectors(folder: Path, manifest: Manifest) -> Manifest:
+    """Outputs and golden hash that the graphs give now; as they are where a graph does not run."""
+    if manifest.conformance is None:
+        return manifest
+    streams = []
+    for entry in manifest.conformance.sets:
+        try:
+            inputs, outputs = read_set(folder, entry)
+            given = Session((folder / entry.graph).read_bytes()).run(list(outputs), inputs)
+        except (ArtifactError, GraphRunError):
+            continue
+        outputs = dict(zip(outputs, map(np.ascontiguousarray, given), strict=True))
+        for position, (name, value) in enumerate(outputs.items()):
+            tensor = numpy_helper.from_array(value, name)
+            path = folder / entry.folder / f"output_{position}.pb"
+            path.write_bytes(tensor.SerializeToString(deterministic=True))
+        if entry.graph == "tx.onnx" and {"mode", "symbols", "symbol_count"} <= outputs.keys():
+            streams.append(symbol_stream(*(outputs[name] for name in ("mode", "symbols", "symbol_count"))))
+    signed = replace(manifest.conformance, symbols_sha256=stream_hash(streams))
+    return replace(manifest, conformance=signed)
+
+
+def _with_accuracy(folder: Path, manifest: Manifest) -> Manifest:
+    """What the graphs decide now; as it is where they do not run."""
+    assert manifest.accuracy is not None
+    stated = manifest.accuracy
+    with np.load(folder / "eval.npz") as split:
+        features, labels = split["input"], split["label"]
+    try:
+        measured = measure_accuracy(
+            Transmitter(folder, manifest=manifest),
+            Receiver(folder, manifest=manifest),
+            features,
+            labels,
+            trials=stated.trials,
+            seed=stated.seed,
+            esn0_db=stated.esn0_db,
+        )
+    except LinkError:
+        return manifest
+    return replace(manifest, accuracy=measured)
 
 
 def in_graph(alter: Callable[[ModelProto], None], file: str = "tx.onnx") -> Change:
@@ -314,7 +372,89 @@ def swapped_classes(model: ModelProto) -> None:
         store(model, name, value)
 
 
+def permuted_received_labels(model: ModelProto) -> None:
+    """A receiver that takes the bits of a label in another order."""
+    name = next(
+        name
+        for entry in model.graph.node
+        if entry.op_type in ("Gemm", "MatMul")
+        for name in entry.input
+        if any(item.name == name and sorted(item.dims) == [3, 8] for item in model.graph.initializer)
+    )
+    value = constant(model, name)
+    store(model, name, np.ascontiguousarray(value[::-1] if len(value) == 3 else value[:, ::-1]))
+
+
+def with_a_prior(model: ModelProto) -> None:
+    """A receiver that prefers the first codeword, at LLRs that leave it open."""
+    first = next(entry for entry in model.graph.node if entry.op_type == "Softmax")
+    prior = store(model, "prior", np.array([0.5, *[0.0] * 7], dtype=np.float32))
+    insert_before(model, first, 0, [node("Add", [first.input[0], prior], "with_prior")])
+
+
 # --- the rest of the bundle
+
+
+def declared_int8(folder: Path, manifest: Manifest) -> Manifest:
+    """Graphs in float32 that are sold as INT8."""
+    for file in ("tx.onnx", "rx.onnx"):
+        model = onnx.load(folder / file)
+        model.opset_import[0].version, model.ir_version = INT8_OPSET, INT8_IR_VERSION
+        (folder / file).write_bytes(model.SerializeToString(deterministic=True))
+    return replace(manifest, precision="int8")
+
+
+def foreign_ort(folder: Path, manifest: Manifest) -> Manifest:
+    """Converted graphs of another model."""
+    other = folder.parent / "other"
+    shutil.copytree(folder, other)
+    in_graph(altered_encoder_weight)(other, manifest)
+    names = [f"{ORT_FOLDER}/{name}" for name in write_ort(other, folder / ORT_FOLDER)]
+    return replace(manifest, files=manifest.files | {name: {} for name in names})
+
+
+def half_an_ort(folder: Path, manifest: Manifest) -> Manifest:
+    names = write_ort(folder, folder / ORT_FOLDER)
+    (folder / ORT_FOLDER / "rx.ort").unlink()
+    listed = [f"{ORT_FOLDER}/{name}" for name in names if name != "rx.ort"]
+    return replace(manifest, files=manifest.files | {name: {} for name in listed})
+
+
+def without_an_output(folder: Path, manifest: Manifest) -> Manifest:
+    """A set that does not say what the receiver decides."""
+    assert manifest.conformance is not None
+    entry = next(entry for entry in manifest.conformance.sets if entry.graph == "rx.onnx")
+    (folder / entry.folder / "output_2.pb").unlink()
+    files = {name: value for name, value in manifest.files.items() if name != f"{entry.folder}/output_2.pb"}
+    return replace(manifest, files=files)
+
+
+def shortened_sets(folder: Path, manifest: Manifest, samples: int) -> Manifest:
+    """The first samples of every set alone."""
+    for path in folder.glob("test_data_set_*/*.pb"):
+        tensor = onnx.TensorProto.FromString(path.read_bytes())
+        value = np.ascontiguousarray(numpy_helper.to_array(tensor)[:samples])
+        path.write_bytes(numpy_helper.from_array(value, tensor.name).SerializeToString(deterministic=True))
+    return manifest
+
+
+def empty_sets(folder: Path, manifest: Manifest) -> Manifest:
+    return shortened_sets(folder, manifest, 0)
+
+
+def one_sample_each(folder: Path, manifest: Manifest) -> Manifest:
+    return shortened_sets(folder, manifest, 1)
+
+
+def unlisted_vectors(folder: Path, manifest: Manifest) -> Manifest:
+    """Vectors that no hash covers."""
+    files = {name: value for name, value in manifest.files.items() if not name.startswith("test_data_set_0/")}
+    return replace(manifest, files=files)
+
+
+def no_sets(folder: Path, manifest: Manifest) -> Manifest:
+    assert manifest.conformance is not None
+    return replace(manifest, conformance=replace(manifest.conformance, sets=()))
 
 
 def altered_vector(folder: Path, manifest: Manifest) -> Manifest:
@@ -363,7 +503,7 @@ def other_codebook(folder: Path, manifest: Manifest) -> Manifest:
 
 _TX = in_graph
 SEARCH, TABLE, EXACT = "codebook search", "all codewords", "exactness"
-VECTORS = "vectors: ONNX Runtime"
+VECTORS, RECEIVED = "vectors: ONNX Runtime", "labels of the receiver"
 
 MUTANTS = (
     Mutant("soft_symbols", _TX(soft_symbols), "cut", "take values from 'input' past 'indices' and 'mode'"),
@@ -406,7 +546,13 @@ MUTANTS = (
         "codebook hash",
         "'tx.onnx': the codebook search is not proved",
     ),
-    Mutant("altered_encoder_weight", _TX(altered_encoder_weight), VECTORS, "(tx.onnx): 'indices' differs in"),
+    Mutant(
+        "altered_encoder_weight",
+        _TX(altered_encoder_weight),
+        VECTORS,
+        "(tx.onnx): 'indices' differs in",
+        resigned=False,
+    ),
     Mutant("ties_to_the_last", _TX(ties_to_the_last), EXACT, "ties must go to the lowest index"),
     Mutant("codeword_off_the_grid", _TX(codeword_off_the_grid), EXACT, "its sums may reach"),
     Mutant("weight_off_the_grid", _TX(weight_off_the_grid), EXACT, "Gemm ('node_linear_1') is not exact"),
@@ -455,18 +601,56 @@ MUTANTS = (
         "'rx.onnx' holds other codewords than codebook 0: codeword 6 differs by 0.0312",
     ),
     Mutant(
-        "swapped_classes", in_graph(swapped_classes, "rx.onnx"), VECTORS, "(rx.onnx): 'logits' differs in"
+        "swapped_classes",
+        in_graph(swapped_classes, "rx.onnx"),
+        VECTORS,
+        "(rx.onnx): 'logits' differs in",
+        resigned=False,
     ),
     Mutant(
-        "swapped_classes_accuracy", in_graph(swapped_classes, "rx.onnx"), "accuracy", "decisions are right"
+        "swapped_classes_accuracy",
+        in_graph(swapped_classes, "rx.onnx"),
+        "accuracy",
+        "decisions are right",
+        resigned=False,
     ),
-    Mutant("altered_vector", altered_vector, VECTORS, "test_data_set_0 (tx.onnx): 'bits' differs in 1 of"),
-    Mutant("other_golden_hash", other_golden_hash, VECTORS, "not 000000"),
+    Mutant(
+        "permuted_received_labels",
+        in_graph(permuted_received_labels, "rx.onnx"),
+        RECEIVED,
+        "mode 0 (8x4qam): the labels of the codewords",
+    ),
+    Mutant(
+        "with_a_prior", in_graph(with_a_prior, "rx.onnx"), RECEIVED, "from that of the manifest's labels and"
+    ),
+    Mutant(
+        "declared_int8",
+        declared_int8,
+        "precision",
+        "'tx.onnx' is no int8 graph: no product multiplies uint8 with stored uint8",
+    ),
+    Mutant("foreign_ort", foreign_ort, "ort/ files", "(tx.onnx): 'indices' differs in"),
+    Mutant("half_an_ort", half_an_ort, "ort/ files", "the manifest does not list 'ort/rx.ort'"),
+    Mutant(
+        "altered_vector",
+        altered_vector,
+        VECTORS,
+        "test_data_set_0 (tx.onnx): 'bits' differs in 1 of",
+        resigned=False,
+    ),
+    Mutant("other_golden_hash", other_golden_hash, VECTORS, "not 000000", resigned=False),
+    Mutant(
+        "without_an_output", without_an_output, VECTORS, "must hold the outputs logits, posterior, indices"
+    ),
+    Mutant("empty_sets", empty_sets, VECTORS, "test_data_set_0 (tx.onnx): 'input' is empty", resigned=False),
+    Mutant("one_sample_each", one_sample_each, VECTORS, "in which 'tx.onnx' sends mode "),
+    Mutant("unlisted_vectors", unlisted_vectors, VECTORS, "/input_0.pb' is not listed in the manifest"),
+    Mutant("no_sets", no_sets, VECTORS, "no conformance vectors are there for 'tx.onnx'"),
     Mutant(
         "vectors_of_one_side", vectors_of_one_side, VECTORS, "no conformance vectors are there for 'rx.onnx'"
     ),
     Mutant("no_vectors", no_vectors, VECTORS, "holds no conformance vectors"),
-    Mutant("better_accuracy", better_accuracy, "accuracy", "decisions are right, not"),
+    Mutant("better_accuracy", better_accuracy, "accuracy", "decisions are right, not", resigned=False),
     Mutant("other_labels", other_labels, TABLE, "but the manifest's labels give"),
     Mutant(
         "other_codebook",

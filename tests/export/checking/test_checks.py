@@ -16,11 +16,13 @@ from tools.tiny_bundle import write_tiny_bundle
 from tools.tiny_grid import FOUR_GRID, grid_manifest, write_complete_bundle, write_grid_bundle
 from tools.tiny_run import FOUR_MODES, run_manifest
 from twophase.export.checking import graph_checks, runtime_checks
-from twophase.export.checking.checks import NAMES, Check, run_checks
+from twophase.export.checking.checks import NAMES, OPTIONAL, Check, run_checks
 from twophase.export.checking.codebooks import codebook_hash
 from twophase.export.checking.graph_checks import FLOAT_FORMAT
 from twophase.export.checking.subject import Subject
 from twophase.export.compare import TOLERANCE
+from twophase.export.contents.card import CARD_FILE, link_card
+from twophase.export.contents.ort_format import write_ort
 from twophase.export.freeze import IR_VERSION, OPSET
 from twophase.export.runtimes import OnnxRuntime, Reference
 from twophase.export.session import GraphRunError
@@ -29,6 +31,7 @@ from twophase.link.errors import ArtifactError
 from twophase.link.manifest import load_manifest, write_manifest
 
 FIRST = NAMES[0]
+ALWAYS = [name for name in NAMES if name not in OPTIONAL]
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +55,11 @@ def made(folder: Path, *names: str) -> dict[str, Check]:
 def test_a_bundle_as_it_was_exported_passes_every_check(bundle: Path) -> None:
     told: list[str] = []
     checks = list(run_checks(bundle, progress=told.append))
-    assert [check.name for check in checks] == list(NAMES)
+    assert [check.name for check in checks] == ALWAYS
     assert {check.name: check.problems for check in checks if check.problems} == {}
     assert [check.name for check in checks if check.state != "pass"] == ["latency"]
     assert checks[-1].state == "note"
-    assert told == [FIRST, *NAMES]
+    assert told == [FIRST, *ALWAYS]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -76,7 +79,7 @@ def test_every_check_is_made_and_listed_whatever_the_others_find(spoilt: Path) -
     write_manifest(spoilt, manifest, tuple(manifest.files))
     (spoilt / "rx.onnx").write_bytes(b"no graph")
     found = made(spoilt)
-    assert list(found) == list(NAMES)
+    assert list(found) == ALWAYS
     assert [name for name, check in found.items() if check.passed] == ["constellation"]
     for name in ("ONNX checker", "mode", "cut", "exactness"):
         assert "'tx.onnx' does not type-check" in found[name].detail
@@ -122,6 +125,44 @@ def test_a_float_link_passes_and_is_told_to_be_inexact(four_tx, four_rx, tmp_pat
     assert found["exactness"].detail.startswith("not exact by construction: float search (")
 
 
+def test_an_int8_bundle_passes_and_its_weights_may_not_be_float(int8_bundle: Path, tmp_path: Path) -> None:
+    found = made(int8_bundle)
+    assert {name: check.problems for name, check in found.items() if check.problems} == {}
+    assert found["precision"].detail.startswith("int8: ")
+    folder = Path(shutil.copytree(int8_bundle, tmp_path / "bundle"))
+    model = onnx.load(folder / "tx.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("scale_"):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.float32(0.3), tensor.name))
+    (folder / "tx.onnx").write_bytes(model.SerializeToString())
+    problems = made(folder, "precision")["precision"].problems
+    assert any("is 0.3, not a power of two" in problem for problem in problems)
+    assert "'tx.onnx' is no int8 graph: no product multiplies uint8 with stored uint8" in problems
+    # sold as float32
+    write_manifest(
+        folder,
+        replace(load_manifest(int8_bundle, "bundle"), precision="float32"),
+        ("eval.npz", "tx.onnx", "rx.onnx"),
+    )
+    assert "is no float32 graph: QuantizeLinear" in made(folder, "precision")["precision"].detail
+
+
+def test_converted_graphs_are_replayed(spoilt: Path) -> None:
+    manifest = load_manifest(spoilt, "bundle")
+    names = [f"ort/{name}" for name in write_ort(spoilt, spoilt / "ort")]
+    write_manifest(spoilt, manifest, (*manifest.files, *names))
+    check = made(spoilt, "ort/ files")["ort/ files"]
+    assert check.state == "pass"
+    assert "converted by an unknown version" in check.detail
+
+
+def test_files_that_the_manifest_does_not_list_are_told_and_no_fault(spoilt: Path) -> None:
+    (spoilt / "notes.txt").write_text("seen")
+    check = made(spoilt, FIRST)[FIRST]
+    assert check.state == "pass"
+    assert check.detail.endswith("; not listed: 'notes.txt'")
+
+
 def test_a_check_that_breaks_off_fails_alone(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(subject: Subject) -> object:
         raise KeyError("a name that no library expects")
@@ -138,7 +179,7 @@ def test_a_check_that_breaks_off_fails_alone(bundle: Path, monkeypatch: pytest.M
 def test_a_bundle_of_another_make_fails_and_breaks_nothing(tmp_path: Path) -> None:
     """Look-up tables for a model: hard to prove anything about, and no vectors."""
     found = made(write_tiny_bundle(tmp_path / "bundle"))
-    assert list(found) == list(NAMES)
+    assert list(found) == ALWAYS
     assert not found["codebook search"].passed
     assert not found["vectors: ONNX Runtime"].passed
     assert not any("broke off" in check.detail for check in found.values()), found
@@ -214,3 +255,16 @@ def test_a_graph_that_does_not_run_is_told(bundle: Path, make: Callable[..., Onn
     next(entry for entry in model.graph.node if entry.op_type == "Round").op_type = "Square"
     with pytest.raises(GraphRunError):
         make(model).run(["indices"], {})
+
+
+def test_a_card_must_say_what_the_manifest_says(spoilt: Path) -> None:
+    assert "link card" not in made(spoilt)  # a bundle made by hand has none
+    manifest = load_manifest(spoilt, "bundle")
+    (spoilt / CARD_FILE).write_text(link_card(manifest), encoding="utf-8")
+    write_manifest(spoilt, manifest, (*manifest.files, CARD_FILE))
+    assert made(spoilt, "link card")["link card"].passed
+    better = (spoilt / CARD_FILE).read_text(encoding="utf-8").replace("%", "% at least")
+    (spoilt / CARD_FILE).write_text(better, encoding="utf-8")
+    write_manifest(spoilt, manifest, (*manifest.files, CARD_FILE))
+    check = made(spoilt, "link card")["link card"]
+    assert check.problems == (f"'{CARD_FILE}' is not made from the manifest",)

@@ -8,20 +8,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tools.mutants import MUTANTS, make_mutant
 from tools.tiny_grid import write_grid_bundle
-from twophase.export.checking.checks import NAMES, SLOW
+from twophase.export.checking.checks import NAMES, OPTIONAL, SLOW
 from twophase.export.checking.cli import main
+from twophase.link.manifest import load_manifest, write_manifest
 
 
 @pytest.fixture(scope="module")
 def bundle(make_shared: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A complete bundle on an integer grid.  Read only."""
     return make_shared("grid-bundle", write_grid_bundle)
+
+
+ALWAYS = [name for name in NAMES if name not in OPTIONAL]
 
 
 def verify(*arguments: str | Path) -> int:
@@ -41,9 +46,9 @@ def test_a_sound_bundle_passes(bundle: Path, capsys: pytest.CaptureFixture[str])
     assert verify(bundle) == 0
     out, error = capsys.readouterr()
     lines = out.splitlines()
-    assert [line.split("  ")[0].split(" ", 1)[0] for line in lines[: len(NAMES)]] == ["PASS"] * 22 + ["note"]
-    assert all(name in line for name, line in zip(NAMES, lines, strict=False))
-    assert lines[-1] == "verdict: PASS (22 of 22 checks pass)"
+    assert [line.split("  ")[0].split(" ", 1)[0] for line in lines[: len(ALWAYS)]] == ["PASS"] * 24 + ["note"]
+    assert all(name in line for name, line in zip(ALWAYS, lines, strict=False))
+    assert lines[-1] == "verdict: PASS (24 of 24 checks pass)"
     assert lines[-2] == f"bundle: {bundle}"
     assert error == ""
 
@@ -63,13 +68,15 @@ def test_a_mutant_fails_with_its_reason(
     assert f"left out: {', '.join(SLOW)})" in out
 
 
-def test_json_is_all_there_is_on_stdout(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify(bundle, "--json", "--quick", "--audit", "--int8", bundle) == 0
+def test_json_is_all_there_is_on_stdout(
+    bundle: Path, int8_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify(bundle, "--json", "--quick", "--audit", "--int8", int8_bundle) == 0
     value = json.loads(capsys.readouterr().out)
     assert list(value) == ["bundle", "verdict", "checks", "audit"]
     assert value["bundle"] == str(bundle)
     assert value["verdict"] == "PASS"
-    assert [check["name"] for check in value["checks"]] == list(NAMES)
+    assert [check["name"] for check in value["checks"]] == ALWAYS
     states = {check["name"]: check["state"] for check in value["checks"]}
     assert {name for name, state in states.items() if state == "left out"} == set(SLOW)
     assert all(set(check) == {"name", "state", "detail", "problems"} for check in value["checks"])
@@ -106,6 +113,25 @@ def test_bad_input_is_one_line_and_exit_status_2(
     (folder / "link.json").write_text('{"format": "twophase-link", "kind": "bundle", "version": 2}')
     assert verify(folder) == 2
     refused(capsys, "must be of version 3, not 2")
+
+
+def test_the_other_bundle_of_an_audit_must_be_int8_and_of_the_same_link(
+    bundle: Path, int8_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify(bundle, "--audit", "--int8", tmp_path / "nowhere") == 2
+    refused(capsys, "nowhere' is not a folder")
+    assert verify(bundle, "--audit", "--int8", bundle) == 2
+    refused(capsys, "'int8' must name an INT8 bundle")
+    folder = Path(shutil.copytree(int8_bundle, tmp_path / "int8"))
+    manifest = load_manifest(folder, "bundle")
+    (folder / "tx.onnx").write_bytes((folder / "tx.onnx").read_bytes()[:500])
+    write_manifest(folder, manifest, tuple(manifest.files))
+    assert verify(bundle, "--audit", "--int8", folder) == 2
+    refused(capsys, "'tx.onnx' is no ONNX graph")
+    first, *rest = manifest.codebooks
+    write_manifest(folder, replace(manifest, codebooks=(first[::-1], *rest)), tuple(manifest.files))
+    assert verify(bundle, "--audit", "--int8", folder) == 2
+    refused(capsys, "'int8' must name a bundle with the codebooks of")
 
 
 def test_the_newest_bundle_is_taken(
