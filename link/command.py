@@ -1,6 +1,7 @@
 """What the three commands share: parsing, one-line errors, exit status, logging.
 
-Exit status: 0 done, 1 the result is a failure (verdict FAIL, proof failed), 2 bad input, 130 interrupted.
+Exit status: 0 done, 1 the result is a failure (verdict FAIL, proof failed), 2 bad input, 130 interrupted, 143
+terminated.  ``--version`` alone tells the version.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ import contextlib
 import io
 import logging
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from typing import TypeVar
 
 from twophase.link.errors import LinkError
@@ -38,11 +42,18 @@ def run_command(
     logging.captureWarnings(True)
     try:
         words = sys.argv[1:] if argv is None else argv
-        given = None if default is None else default(words)
-        return body(_parse(program, arguments_type, description, words, given))
+        if list(words) == ["--version"]:
+            print(f"{program} {version('twophase-link')}")  # noqa: T201
+            return 0
+        with _terminable():
+            given = None if default is None else default(words)
+            return body(_parse(program, arguments_type, description, words, given))
     except LinkError as error:
         print(f"{program}: error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_status
+    except _Terminated:
+        print(f"{program}: terminated; nothing half-written is left", file=sys.stderr)  # noqa: T201
+        return 143
     except KeyboardInterrupt:
         print(f"{program}: interrupted; nothing half-written is left", file=sys.stderr)  # noqa: T201
         return 130
@@ -86,9 +97,30 @@ def _one_line(framed: str, program: str) -> str:
     """The message inside tyro's frame, without its title and its rules."""
     lines = [line.strip("│ ") for line in framed.splitlines() if not line.startswith(("╭", "╰"))]
     message = " ".join(" ".join(line for line in lines if line.strip("─")).split())
-    message = message.partition(" For full helptext")[0]
+    message = message.partition(" For full helptext")[0].partition(" Argument helptext:")[0]
     message = re.sub(r"^Error parsing [\w.]+: ", "", message)
     return f"{message} (see {program} --help)"
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; like an interrupt it passes what cleans up."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end what runs inside as an interrupt would, so that nothing is left half-written."""
+
+    def terminate(number: int, frame: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _UsageError(LinkError):

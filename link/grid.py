@@ -61,7 +61,8 @@ class Grid:
 def latent_limit(embedding_dim: int) -> int:
     """Largest limit of latents at which every sum of the search stays exact in float32.
 
-    2 C z c + C c^2 < 2^24 for the largest magnitudes, so that partial sums in any order are exact.
+    2 C z c + C c^2 < 2^24 for the largest magnitudes, so that partial sums in any order are exact; latents
+    must reach the codewords.
 
     Parameters
     ----------
@@ -71,12 +72,16 @@ def latent_limit(embedding_dim: int) -> int:
     Raises
     ------
     InputError
-        If C is so large that not even latents of +-1 fit.
+        If C is so large that latents cannot reach the codewords.
     """
     room = EXACT_LIMIT - 1 - embedding_dim * CODEWORD_LIMIT**2
     limit = min(LATENT_LIMIT, room // (2 * embedding_dim * CODEWORD_LIMIT))
-    if limit < 1:
-        raise InputError("embedding_dim", "be small enough for an integer grid: at most 1024", embedding_dim)
+    if limit < CODEWORD_LIMIT:
+        raise InputError(
+            "embedding_dim",
+            "be at most 346 on an integer grid (--search float has no such limit)",
+            embedding_dim,
+        )
     return limit
 
 

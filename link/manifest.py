@@ -7,6 +7,7 @@ ONNX graphs.  Both carry the whole definition of the link, so that a reader need
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_type_hints
@@ -88,6 +89,17 @@ class Accuracy:
     """Right decisions at each SNR, of ``samples * trials``."""
     symbols: tuple[float, ...]
     """Channel uses per sample at each SNR, headers included."""
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "samples"):
+            if getattr(self, name) < 1:
+                raise InputError(name, "be at least 1", getattr(self, name))
+        if not self.esn0_db:
+            raise InputError("esn0_db", "name at least one SNR", self.esn0_db)
+        for name in ("correct", "symbols"):
+            if len(getattr(self, name)) != len(self.esn0_db):
+                count = len(self.esn0_db)
+                raise InputError(name, f"hold {count} entries, one per SNR", len(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -223,10 +235,21 @@ def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> 
     write_json(folder / MANIFEST_NAME, content | {"digest": _digest(content)})
 
 
-def load_manifest(folder: Path, kind: Literal["run", "bundle"]) -> Manifest:
+def load_manifest(
+    folder: Path, kind: Literal["run", "bundle"], only: Collection[str] | None = None
+) -> Manifest:
     """Read ``link.json`` of ``folder`` and check every file that it lists against its hash.
 
     It must list the test split and every graph of a bundle, or every program of a run.
+
+    Parameters
+    ----------
+    folder
+        The run or bundle.
+    kind
+        Which of the two it must be.
+    only
+        Files to check, for a device that has no others; all if not given.
 
     Raises
     ------
@@ -235,10 +258,10 @@ def load_manifest(folder: Path, kind: Literal["run", "bundle"]) -> Manifest:
         unreadable, truncated or altered.
     """
     with reading(folder):
-        return _load(folder, kind)
+        return _load(folder, kind, only)
 
 
-def _load(folder: Path, kind: Literal["run", "bundle"]) -> Manifest:
+def _load(folder: Path, kind: Literal["run", "bundle"], only: Collection[str] | None) -> Manifest:
     path = folder / MANIFEST_NAME
     if not folder.is_dir():
         raise ArtifactError(f"'{folder}' is not a folder: no {kind} is there")
@@ -254,7 +277,7 @@ def _load(folder: Path, kind: Literal["run", "bundle"]) -> Manifest:
     if value.get("kind") != kind:
         raise ArtifactError(f"'{path}' must describe a {kind}, not a {value.get('kind')!r}")
     manifest = _manifest_from(value, path)
-    _check_files(folder, manifest)
+    _check_files(folder, manifest, only)
     if value.get("digest") != _digest(value):
         raise ArtifactError(f"'{path}' is altered: its digest is not that of its content")
     return manifest
@@ -278,7 +301,7 @@ def _manifest_from(value: dict[str, Any], path: Path) -> Manifest:
         raise ArtifactError(f"'{path}' is altered: {error}") from error
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
+def _check_files(folder: Path, manifest: Manifest, only: Collection[str] | None) -> None:
     graphs = manifest.graph_files
     needed = (EVAL_FILE, *(graphs if manifest.kind == "bundle" else map(program_file, graphs)))
     missing = [name for name in needed if name not in manifest.files]
@@ -292,6 +315,8 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
             raise ArtifactError(f"'{folder / MANIFEST_NAME}' is altered: '{name}' is no file of the folder")
         if not {"bytes", "sha256"} <= entry.keys():
             raise ArtifactError(f"'{folder / MANIFEST_NAME}' is altered: no hash of '{name}'")
+        if only is not None and name not in only:
+            continue
         if not path.is_file():
             raise ArtifactError(f"'{path}' is missing; the manifest lists it")
         if path.stat().st_size != entry["bytes"]:

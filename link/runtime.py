@@ -28,6 +28,7 @@ from twophase.link.session import (
     GraphOptions,
     Shapes,
     as_float32,
+    graph_file,
     graph_path,
     modes_of,
 )
@@ -91,7 +92,8 @@ class Transmitter:
     Parameters
     ----------
     bundle
-        Folder of the bundle; every file's hash is checked.
+        Folder of the bundle, or one that holds no more of it than ``link.json`` and the graph, whose hash is
+        checked.
     threads
         Threads that share the work of one call; programs that call from several threads need no more.
     manifest
@@ -115,7 +117,7 @@ class Transmitter:
         options: GraphOptions | None = None,
     ) -> None:
         folder = Path(bundle)
-        self.manifest = manifest or load_manifest(folder, "bundle")
+        self.manifest = manifest or load_manifest(folder, "bundle", (graph_file("tx.onnx", options),))
         modes = self.manifest.modes
         outputs: Shapes = {
             "mode": (),
@@ -197,7 +199,7 @@ class SoftTransmitter:
         options: GraphOptions | None = None,
     ) -> None:
         folder = Path(bundle)
-        self.manifest = manifest or load_manifest(folder, "bundle")
+        self.manifest = manifest or load_manifest(folder, "bundle", (graph_file(file, options),))
         outputs: Shapes = {"mode": (), "symbols_iq": (self.manifest.modes.max_symbols, 2)}
         self._graph = FeatureGraph(folder, file, self.manifest, threads, outputs, options)
 
@@ -220,7 +222,8 @@ class Receiver:
     Parameters
     ----------
     bundle
-        Folder of the bundle; every file's hash is checked.
+        Folder of the bundle, or one that holds no more of it than ``link.json`` and the graph, whose hash is
+        checked.
     threads
         As for :class:`Transmitter`.
     file
@@ -244,7 +247,7 @@ class Receiver:
         options: GraphOptions | None = None,
     ) -> None:
         folder = Path(bundle)
-        self.manifest = manifest or load_manifest(folder, "bundle")
+        self.manifest = manifest or load_manifest(folder, "bundle", (graph_file(file, options),))
         modes = self.manifest.modes
         self._width, self._modes_count = modes.max_bits, len(modes)
         outputs: Shapes = {"logits": (len(self.manifest.classes),), "indices": (modes.max_tokens,)}

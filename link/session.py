@@ -23,6 +23,7 @@ __all__ = [
     "GraphOptions",
     "Shapes",
     "as_float32",
+    "graph_file",
     "graph_path",
     "modes_of",
 ]
@@ -199,6 +200,13 @@ class FeatureGraph(Graph):
         return inputs
 
 
+def graph_file(file: str, options: GraphOptions | None) -> str:
+    """Name of a graph's file in the format that is asked for."""
+    if options is None or options.format == "onnx":
+        return file
+    return f"ort/{file.removesuffix('.onnx')}.ort"
+
+
 def graph_path(folder: Path, file: str, manifest: Manifest, options: GraphOptions | None) -> Path:
     """The file of a graph in the format that is asked for.
 
@@ -207,12 +215,10 @@ def graph_path(folder: Path, file: str, manifest: Manifest, options: GraphOption
     ArtifactError
         If the manifest does not list it.
     """
-    if options is None or options.format == "onnx":
-        return folder / file
-    twin = f"ort/{file.removesuffix('.onnx')}.ort"
-    if twin not in manifest.files:
-        raise ArtifactError(f"'{folder}' has no '{twin}': export it with --ort")
-    return folder / twin
+    name = graph_file(file, options)
+    if name != file and name not in manifest.files:
+        raise ArtifactError(f"'{folder}' has no '{name}': export it with --ort")
+    return folder / name
 
 
 def as_float32(name: str, values: ArrayLike) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from twophase.link.config import LinkConfig
 from twophase.link.errors import InputError
+from twophase.link.grid import latent_limit
 from twophase.link.labelling import LABELLINGS
 
 __all__ = ["PRESETS", "TrainConfig"]
@@ -129,8 +130,9 @@ class TrainConfig:
     hidden: int = 256
     """Width of encoder and classifier."""
     search: Literal["grid", "float"] = "grid"
-    """grid: encoder and codebook search compute with whole numbers of 8 bits from the alignment phase on, so
-    that every runtime sends the same symbols.  float: float32, where near ties may fall either way."""
+    """grid: from the alignment phase on encoder and codebook search compute with whole numbers, weights and
+    activations of 8 bits, so that every runtime sends the same symbols.  float: float32, where near ties may
+    fall either way."""
     lambda_margin: float = 0.0
     """Weight of the pull of latents away from the boundaries between codewords."""
     labelling: Literal["identity", "pca", "kdtree", "bsa"] = "kdtree"
@@ -153,6 +155,8 @@ class TrainConfig:
                 raise InputError(name, f"be one of {', '.join(choices)}", getattr(self, name))
         self._check_phases()
         self._check_ranges()
+        if self.search == "grid":
+            latent_limit(self.embedding_dim)
         if len(self.link.modes) > 1 and self.modes_per_step < 2:
             raise InputError(
                 "modes_per_step", "be at least 2: a router learns by comparing", self.modes_per_step

@@ -47,7 +47,11 @@ class Codebook(nn.Module):
         self.register_buffer("label_bits", torch.from_numpy(label_bits(np.arange(size))), persistent=False)
         self.register_buffer("usage", torch.full((size,), 1 / size))
         self.unit = Unit()
-        self.latent_limit = latent_limit(dim)
+
+    @property
+    def latent_limit(self) -> int:
+        """Largest magnitude of a latent's component on the grid, in units."""
+        return latent_limit(self.codewords.shape[1])
 
     @property
     def words(self) -> Tensor:
@@ -56,6 +60,8 @@ class Codebook(nn.Module):
 
     def snap_latents(self, latents: Tensor) -> Tensor:
         """Latents as they are searched: (..., C) -> (..., C)."""
+        if self.unit.exponent is None:
+            return latents
         return self.unit.snap(latents, -self.latent_limit, self.latent_limit)
 
     def scores(self, latents: Tensor) -> Tensor:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from tools.commands import assert_refused, run_command
+from tools.commands import MODULES, assert_refused, run_command
 from twophase.link.manifest import load_manifest, write_manifest
 
 
@@ -40,6 +43,34 @@ def test_help_answers_without_torch() -> None:
         assert word in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_stopped_in_the_middle_it_leaves_nothing(
+    run: Path, number: signal.Signals, status: int, word: str
+) -> None:
+    words = [sys.executable, "-m", MODULES["tp-export"], "--run", str(run), "--random-inputs", "10000000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(run.glob(".bundle.*.tmp")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (status, "")
+    assert err == f"tp-export: {word}; nothing half-written is left\n"
+    assert not (run / "bundle").exists()
+    assert not list(run.glob(".bundle.*.tmp"))
+
+
+def test_the_version_is_told() -> None:
+    for command in MODULES:
+        done = run_command(command, "--version")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"{command} {version('twophase-link')}\n"
+
+
 def test_without_a_run_it_says_what_to_do(tmp_path: Path) -> None:
     assert_refused(run_command("tp-export", cwd=tmp_path), "no finished run is under 'runs'", "tp-train")
     missing = tmp_path / "nowhere"
@@ -50,7 +81,9 @@ def test_without_a_run_it_says_what_to_do(tmp_path: Path) -> None:
 
 def test_unknown_options_and_wrong_values_are_refused(run: Path) -> None:
     assert_refused(run_command("tp-export", "--fast"), "--fast")
-    assert_refused(run_command("tp-export", "--random-inputs", "many"), "--random-inputs", "many")
+    many = run_command("tp-export", "--random-inputs", "many")
+    assert_refused(many, "--random-inputs", "many")
+    assert "helptext" not in many.stderr
     assert_refused(run_command("tp-export", "--precision", "int4"), "--precision", "float32", "int8", "int4")
     negative = run_command("tp-export", "--run", run, "--random-inputs", "-1")
     assert_refused(negative, "'random-inputs' must be at least 0, not -1")

@@ -434,3 +434,27 @@ def test_what_the_exporter_measured_travels_along(folder):
     write_manifest(folder, full, tuple(FILES))
     loaded = load_manifest(folder, "bundle")
     assert (loaded.accuracy, loaded.conformance, loaded.precision) == (accuracy, vectors, "int8")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"trials": 0}, "'trials' must be at least 1, not 0"),
+        ({"samples": 0}, "'samples' must be at least 1, not 0"),
+        ({"esn0_db": [], "correct": [], "symbols": []}, "'esn0_db' must name at least one SNR"),
+        ({"correct": [4]}, "'correct' must hold 2 entries, one per SNR, not 1"),
+        ({"symbols": [1.0, 2.0, 3.0]}, "'symbols' must hold 2 entries, one per SNR, not 3"),
+    ],
+)
+def test_an_accuracy_that_says_nothing_is_altered(folder, change, told):
+    accuracy = Accuracy(3, 2, 5, (-5.0, 0.5), (4, 10), (24.0, 12.5))
+    write_manifest(folder, replace(example(), accuracy=accuracy), tuple(FILES))
+    resign(folder, lambda value: value["accuracy"].update(change))
+    assert f"is altered: {told}" in refusal(folder)
+
+
+def test_vectors_outside_the_bundle_are_altered(folder):
+    vectors = Conformance((VectorSet("test_data_set_0", "tx.onnx", "near ties"),), "ab" * 32)
+    write_manifest(folder, replace(example(), conformance=vectors), tuple(FILES))
+    resign(folder, lambda value: value["conformance"]["sets"][0].update(folder="../test_data_set_0"))
+    assert "is altered: 'folder' must be 'test_data_set_' and a number" in refusal(folder)

@@ -403,3 +403,18 @@ def test_a_graph_that_gives_a_mode_beyond_the_link_is_refused(content):
     assert fewer.modes.max_symbols == manifest.modes.max_symbols
     with pytest.raises(ArtifactError, match="gives a mode that the link does not have"):
         Transmitter(content, manifest=fewer).send(features, 3.0)
+
+
+def test_a_device_needs_its_graph_and_the_manifest_alone(content, tmp_path):
+    for file, make in (("tx.onnx", Transmitter), ("rx.onnx", Receiver)):
+        device = tmp_path / file
+        device.mkdir()
+        for name in ("link.json", file):
+            shutil.copy(content / name, device / name)
+        assert make(device).manifest == make(content).manifest
+        (device / file).write_bytes((content / file).read_bytes()[:-1])
+        with pytest.raises(ArtifactError, match=f"{file}' must have .* bytes"):
+            make(device)
+        (device / file).unlink()
+        with pytest.raises(ArtifactError, match=f"{file}' is missing; the manifest lists it"):
+            make(device)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tools.blobs import FEATURES, blobs, unchanged
 from twophase.link.config import LinkConfig
-from twophase.link.errors import VerificationError
+from twophase.link.errors import InputError, VerificationError
 from twophase.link.grid import CODEWORD_LIMIT, grid_search
 from twophase.link.routing import Routing, SnrTable
 from twophase.training.config import TrainConfig
@@ -228,3 +228,11 @@ def test_labels_fit_the_codewords_on_the_grid(tmp_path: Path, monkeypatch: pytes
     (codewords,) = seen
     unit = trainer.model.codebook(trainer.model.modes[0]).unit.known
     np.testing.assert_array_equal(codewords * 2.0**-unit, np.rint(codewords * 2.0**-unit))
+
+
+def test_embeddings_too_wide_for_the_grid_are_refused_at_once_and_float_links_take_them() -> None:
+    with pytest.raises(InputError, match=r"'embedding_dim' must be at most 346 .*--search float"):
+        TrainConfig(embedding_dim=347)
+    config = TrainConfig(embedding_dim=1100, search="float")
+    model = LinkModel(config.link, (6,), classes=3, hidden=4, surrogate="product")
+    assert model.latents(model.content(make_features(2)), model.modes[0]).shape == (2, 4, 1100)
