@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from twophase.export.progress import progress_line
 from twophase.link.command import run_command
 from twophase.link.errors import InputError, PackageError
 
@@ -103,7 +103,7 @@ def _export(arguments: ExportArguments) -> int:
         from twophase.export.contents.web import fetch_runtime
 
         runtime = fetch_runtime()
-    with _progress() as progress:
+    with progress_line() as progress:
         summary = build_bundle(
             run,
             out,
@@ -118,19 +118,6 @@ def _export(arguments: ExportArguments) -> int:
         )
     sys.stdout.write(report(summary))
     return 0
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """The current step on stderr if that is a terminal; nothing otherwise."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda step: None
-        return
-    with console.status("starting") as status:
-        yield status.update
 
 
 if __name__ == "__main__":

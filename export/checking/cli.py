@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from twophase.export.progress import progress_line
 from twophase.link.command import run_command
 from twophase.link.errors import ArtifactError, PackageError
 
@@ -83,7 +83,7 @@ def _verify(arguments: VerifyArguments) -> int:
     from twophase.export.checking.checks import SLOW, run_checks
 
     other = None if arguments.int8 is None else _int8_transmitter(bundle, arguments.int8)
-    with _progress() as progress:
+    with progress_line() as progress:
         checks = list(run_checks(bundle, SLOW if arguments.quick else (), progress))
         audit: Audit | None = None
         if arguments.audit:
@@ -186,19 +186,6 @@ def _as_text(
     told += f"; left out: {', '.join(left_out)}" if left_out else ""
     lines += ["", f"bundle: {bundle}", f"verdict: {'PASS' if passed else 'FAIL'} ({told})"]
     return "\n".join(lines) + "\n"
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """The current check on stderr if that is a terminal; nothing otherwise."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda name: None
-        return
-    with console.status("starting") as status:
-        yield status.update
 
 
 if __name__ == "__main__":
