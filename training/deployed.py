@@ -16,7 +16,7 @@ from twophase.link.grid import EXACT_LIMIT
 from twophase.link.modes import Mode
 from twophase.link.routing import Routing
 from twophase.training.grid import ACTIVATION_LIMIT, INPUT_LIMITS, GridLinear, Unit
-from twophase.training.model import LinkModel, widen
+from twophase.training.model import LinkModel, Received, widen
 
 __all__ = ["FloatSearch", "GridSearch", "HardTransmitter", "ModeChoice", "Receiver", "SoftTransmitter"]
 
@@ -229,19 +229,29 @@ class Receiver(nn.Module):
     def __init__(self, model: LinkModel) -> None:
         super().__init__()
         self.model = model
+        # Of modes that share a codebook, in any constellation, the codewords are decoded once.
+        codebooks = list(dict.fromkeys(mode.codebook for mode in model.modes))
+        self.codebook_of = [codebooks.index(mode.codebook) for mode in model.modes]
+        self.register_buffer("codebook_numbers", torch.tensor(self.codebook_of, dtype=torch.int64))
 
     def forward(self, llr: Tensor, mode: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(logits, posterior, indices), padded to the largest mode."""
         model, modes = self.model, self.model.modes
-        features, posteriors, indices = [], [], []
-        for entry in modes:
-            seen = model.receive(llr[:, : entry.channel_bits], entry)
+        features: list[Tensor] = []
+        heard: dict[int, Received] = {}
+        for entry, codebook in zip(modes, self.codebook_of, strict=True):
+            if codebook not in heard:
+                heard[codebook] = model.receive(llr[:, : entry.information_bits], entry)
+            seen = heard[codebook]
             features.append(model.features(seen.embedding, seen.soft_bits, entry))
-            missing = modes.max_codebook_size - entry.codebook_size
+        logits = model.classify(_select(features, mode))
+        posteriors, indices = [], []
+        for seen in heard.values():
+            missing = modes.max_codebook_size - seen.posterior.shape[-1]
             posteriors.append(widen(F.pad(seen.posterior, (0, missing)), modes.max_tokens, 0))
             indices.append(widen(seen.posterior.argmax(-1), modes.max_tokens, -1))
-        logits = model.classify(_select(features, mode))
-        return logits, _select(posteriors, mode), _select(indices, mode)
+        number = F.embedding(mode, self.get_buffer("codebook_numbers")[:, None])[:, 0]
+        return logits, _select(posteriors, number), _select(indices, number)
 
 
 def _select(per_mode: list[Tensor], chosen: Tensor) -> Tensor:

@@ -141,7 +141,9 @@ def test_the_receiver_sees_no_more_than_llrs_mode_and_weights() -> None:
     changed[:, mode.information_bits :] = 50
     with torch.no_grad():
         for first, second in zip(
-            receiver(llr, torch.zeros(4)), receiver(changed, torch.zeros(4)), strict=True
+            receiver(llr, torch.zeros(4, dtype=torch.int64)),
+            receiver(changed, torch.zeros(4, dtype=torch.int64)),
+            strict=True,
         ):
             assert torch.equal(first, second)
 
@@ -151,7 +153,9 @@ def test_saturated_llrs_give_the_sent_codewords_back() -> None:
     features = torch.randn(20, 6, generator=torch.Generator().manual_seed(8))
     with torch.no_grad():
         _, indices, bits, *_ = HardTransmitter(model, fixed_routing())(features, torch.zeros(20))
-        _, posterior, decided = Receiver(model)(200.0 * bits.float() - 100.0, torch.zeros(20))
+        _, posterior, decided = Receiver(model)(
+            200.0 * bits.float() - 100.0, torch.zeros(20, dtype=torch.int64)
+        )
     assert torch.equal(decided, indices)
     torch.testing.assert_close(posterior.sum(-1), torch.ones(20, mode.tokens))
 
