@@ -39,7 +39,7 @@ import numpy as np
 from runs import call, spread, train_once
 from twophase.link.manifest import load_manifest
 from twophase.link.routing import SnrTable
-from twophase.sim.label_bound import label_accuracy, simplex_success
+from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
 CHANNELS: dict[str, tuple[str, ...]] = {
     "AWGN": ("--channel", "awgn"),

@@ -30,10 +30,10 @@ require_scikit_commpy()
 from commpy.channels import SISOFlatChannel  # noqa: E402
 from commpy.modulation import Modem  # noqa: E402
 
-__all__ = ["CommpyDemapper", "FlatChannel", "SeededFlatChannel", "modem"]
+__all__ = ["CommpyDemapper", "FlatChannel", "SeededFlatChannel", "fading", "modem", "seeded_channel"]
 
 # (mean, variance) of the gain.  The mean must be complex: (0, 1) would be a REAL fading channel.
-_FADING = {"awgn": (1 + 0j, 0), "rayleigh": (0j, 1)}
+_FADING: dict[str, tuple[complex, float]] = {"awgn": (1 + 0j, 0.0), "rayleigh": (0j, 1.0)}
 
 
 class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
@@ -42,6 +42,17 @@ class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
     The order of the draws is commpy's: noise real, noise imaginary, gain real, gain imaginary.  Under the
     same underlying generator the output is bit-identical with :class:`commpy.channels.SISOFlatChannel`, whose
     gain holds for one symbol; with ``coherence`` it holds for so many symbols in a row (block fading).
+
+    Parameters
+    ----------
+    rng
+        Where noise and gains come from.
+    noise_std
+        commpy's: its square is twice the total complex variance N0.
+    fading_param
+        (mean, variance) of the gain, as of :func:`fading`.
+    coherence
+        Symbols of :meth:`propagate` that share a gain.
     """
 
     def __init__(
@@ -56,21 +67,74 @@ class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
         self.coherence = coherence
 
     def generate_noises(self, dims: int | tuple[int, ...]) -> None:
-        """Draw the noise of ``dims`` symbols; commpy's noise_std**2 is twice the complex variance N0."""
-        normal = self._rng.standard_normal
-        self.noises = (normal(dims) + 1j * normal(dims)) * self.noise_std * 0.5
+        """Draw the noise of ``dims`` symbols into ``noises``, of total complex variance N0."""
+        self.noises = self._complex_normal(dims, self.noise_std * 0.5)
+
+    def generate_gains(self, dims: int | tuple[int, ...]) -> None:
+        """Draw ``dims`` independent gains into ``channel_gains``."""
+        mean, variance = self.fading_param
+        self.channel_gains = self._complex_normal(dims, np.sqrt(0.5 * variance))
+        self.channel_gains += mean
 
     def propagate(self, msg: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """``gains * msg + noise``, an independent gain for each coherence time; keeps gains and noises."""
-        normal = self._rng.standard_normal
-        self.generate_noises(len(msg))
-        mean, variance = self.fading_param
-        count = len(msg) // self.coherence
-        gains = mean + (normal(count) + 1j * normal(count)) * np.sqrt(0.5 * variance)
-        self.channel_gains = np.repeat(gains, self.coherence)
+        count = len(msg)
+        self.generate_noises(count)
+        self.generate_gains(-(-count // self.coherence))
+        if self.coherence > 1:
+            self.channel_gains = np.repeat(self.channel_gains, self.coherence)[:count]
         self.unnoisy_output = self.channel_gains * msg
         received: NDArray[np.complex128] = self.unnoisy_output + self.noises
         return received
+
+    def _complex_normal(self, dims: int | tuple[int, ...], scale: float) -> NDArray[np.complex128]:
+        # Writing the scaled parts into place spares commpy's temporaries and rounds as it does.
+        drawn = np.empty(dims, dtype=np.complex128)
+        np.multiply(self._rng.standard_normal(dims), scale, out=drawn.real)
+        np.multiply(self._rng.standard_normal(dims), scale, out=drawn.imag)
+        return drawn
+
+
+def fading(channel: str, rician_k_db: float = 6.0) -> tuple[complex, float]:
+    """The ``fading_param`` of commpy: mean and variance of the gain of a flat channel, E|h|^2 = 1.
+
+    Parameters
+    ----------
+    channel
+        ``"awgn"``, ``"rayleigh"`` or ``"rician"``.
+    rician_k_db
+        Power of the direct path over that of the scattered ones, in dB: K = |mean|^2 / variance.
+
+    Raises
+    ------
+    InputError
+        If the channel is none of these.
+    """
+    if channel == "rician":
+        ratio = 10.0 ** (rician_k_db / 10.0)
+        direct = complex(math.sqrt(ratio / (ratio + 1.0)))
+        # Not 1 / (K + 1): commpy compares the sum of both powers with 1 without tolerance.
+        return direct, float(1 - np.absolute(direct) ** 2)
+    if channel not in _FADING:
+        raise InputError("channel", "be 'awgn', 'rayleigh' or 'rician'", channel)
+    return _FADING[channel]
+
+
+def seeded_channel(
+    rng: np.random.Generator, esn0_db: float, fading_param: tuple[complex, float]
+) -> SeededFlatChannel:
+    """The seeded channel with the noise of symbols of unit average energy at ``esn0_db``.
+
+    Raises
+    ------
+    InputError
+        If the SNR is not finite.
+    """
+    if not math.isfinite(esn0_db):
+        raise InputError("esn0_db", "be finite", esn0_db)
+    channel = SeededFlatChannel(rng, None, fading_param)
+    channel.set_SNR_dB(esn0_db, 1, 1)
+    return channel
 
 
 class FlatChannel:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, TypeVar
 
 from twophase.link.command import run_command
 from twophase.sim.settings import (
+    BaselineName,
     ChannelName,
+    CodeName,
     CoherenceName,
+    CsiName,
     DemapperName,
     ErrorPlace,
+    EstimatorName,
     HeaderName,
+    KernelName,
     KnownSnr,
+    NoiseEstimateName,
     Settings,
+    Workers,
 )
-
-if TYPE_CHECKING:
-    from twophase.sim.counts import Tally
-    from twophase.sim.system import Samples, System
 
 __all__ = ["SimArguments", "main"]
 
@@ -30,12 +31,22 @@ _DESCRIPTION = """\
 Measure an exported link over a simulated radio channel: accuracy of the deployed ONNX graphs and of the soft
 references under the same noise, bit, codeword and header errors, which mode is used when, theory, and a
 verdict. Writes report.html, report.json, report.csv and figures. Exit status: 0 PASS, 1 FAIL, 2 bad input.
+An interrupted sweep resumes from its finished blocks when the same command is given again.
 
 Examples:
   tp-sim                                      the newest bundle under runs/, 0 to 20 dB
   tp-sim --snr -5:2.5:20 --channel rayleigh   other points, fading
+  tp-sim --channel rician --rician-k-db 3 --coherence 12   a gain for each 12 symbols of the air
   tp-sim --channel rayleigh --coherence sample   block fading: one gain for a whole frame, whose SNR is known
-  tp-sim --bundle runs/digits/bundle --trials 100 --seed 1
+  tp-sim --channel tdl-c --delay-spread-ns 300   OFDM over a tapped delay line of TR 38.901
+  tp-sim --channel rayleigh --coherence sample --csi pilot --pilots 2   gains estimated from counted pilots
+  tp-sim --code conv ldpc --baseline classify-and-send   other designs beside the link, at equal symbols
+  tp-sim --precision 0.005 --max-trials 500   as many trials as half a point asks for
+  tp-sim --trials 100 --workers 2             two processes; the report is the same
+  tp-sim --scheduler tcp://host:8786          the workers of a Dask cluster
+  tp-sim --semi-analytic                      expected accuracy of hard decisions, no noise drawn
+  tp-sim --compare runs/a/bundle runs/b/bundle   bundles side by side
+  tp-sim --replay runs/digits/sim/report.json   measure again and compare every count
   tp-sim --modes-report                       every mode by itself beside the adaptive link
   tp-sim --mode 64x16qam                      one mode for every sample
   tp-sim --router-snr-error 3                 the transmitter takes Es/N0 for 3 dB more than it is
@@ -52,35 +63,78 @@ class SimArguments:
     snr: str = "0:20"
     """Es/N0 in dB: START:STOP (step 1), START:STEP:STOP, or one number; STOP is included."""
     channel: ChannelName = "awgn"
-    """AWGN, or flat Rayleigh fading with gains that the receiver knows."""
-    coherence: CoherenceName = "symbol"
-    """How long a gain of the Rayleigh channel holds: a symbol, or all of a sample's, header included."""
+    """AWGN; flat Rayleigh or Rician fading; tdl-a, tdl-c: frequency-selective fading of TR 38.901 under
+    OFDM."""
+    coherence: CoherenceName | int = "symbol"
+    """How long a flat gain holds: a symbol, N symbols of the air, or all of a sample's, header included."""
+    rician_k_db: float = 6.0
+    """Rician channel: power of the direct path over that of the scattered ones, in dB."""
+    delay_spread_ns: float = 300.0
+    """tdl channels: root mean square delay spread in ns."""
+    csi: CsiName = "perfect"
+    """What the receiver takes the gains for: the truth, an estimate from pilots, or 1 (none)."""
+    pilots: int = 2
+    """--csi pilot: pilot symbols in each block of equal gain (tdl: in 12 subcarriers); they count as
+    symbols."""
+    estimator: EstimatorName = "mmse"
+    """--csi pilot: least squares, or minimum mean square error with the channel's statistics known."""
+    noise_estimate: NoiseEstimateName = "known"
+    """What the receiver takes the noise variance for: the truth, or the residuals at the pilots."""
+    noise_mismatch_db: float = 0.0
+    """By how much the receiver takes the noise variance too high, in dB."""
     known_snr: KnownSnr | None = None
     """Which Es/N0 both ends choose the mode by: the mean, or that of the sample's block. Default: block where
-    a gain holds for a whole sample, mean elsewhere."""
+    a gain holds for a whole sample, mean elsewhere and with --semi-analytic."""
     demapper: DemapperName = "exact"
-    """LLRs: exact, max-log, or scikit-commpy's own soft demodulator (slow; for cross-reading)."""
+    """LLRs: exact, max-log, hard decisions, or scikit-commpy's own soft demodulator (slow; for
+    cross-reading)."""
+    kernel: KernelName | Literal["auto"] = "auto"
+    """What computes LLRs and decodes: NumPy, or numba where it is installed (auto)."""
+    code: tuple[CodeName | Literal["none"], ...] = ("none",)
+    """Channel codes around the index bits, each a curve beside the link's, in as many symbols by a larger
+    constellation where there is one: conv (K = 7, soft Viterbi), ldpc (5G NR base graph 2), rate 1/2."""
+    baseline: tuple[BaselineName | Literal["none"], ...] = ("none",)
+    """Other designs as curves: classify-and-send decides at the transmitter and sends the label by the best
+    short code for the same number of symbols."""
     header: HeaderName = "coded"
     """How the receiver learns the mode: as the link does it, or told for free ('ideal', for comparison)."""
     mode: str | None = None
     """One mode for every sample, known to both ends, by name (64x16qam) or number. Default: the router's."""
     modes_report: bool = False
     """Sweep every mode by itself, too, and compare: adds modes.png."""
+    semi_analytic: bool = False
+    """Compute the expected accuracy under hard decisions from exact error laws, without drawing noise:
+    semianalytic.json, .csv and .png; no verdict."""
+    compare: tuple[Path, ...] = ()
+    """Further bundles whose curves are laid over; without --bundle the first of them is the one reported
+    on."""
     router_snr_error: tuple[float, ...] = (0.0,)
     """BIAS [JITTER] in dB: how much too high the transmitter takes Es/N0, and the standard deviation of both
     ends' estimates, independent of each other and afresh for every frame."""
     router_snr_error_at: ErrorPlace = "transmitter"
     """Whose estimate is wrong: the transmitter's, or one and the same estimate at both ends."""
     trials: int = 20
-    """Times that each sample is sent at each SNR, under independent noise."""
+    """Times that each sample is sent at each SNR, under independent noise; with --precision at first."""
+    precision: float | None = None
+    """Go on until the half-width of the 95 % interval of the gap or of the accuracy is at most this (0.005 is
+    half a point), or until --max-trials."""
+    max_trials: int = 1000
+    """Most trials of a point with --precision."""
     seed: int = 0
     """Seed of gains, noise and estimates; the same seed gives the same report."""
+    workers: int = 1
+    """Processes that share the work; the report does not depend on it."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers do the work; they must see the bundle under the same path."""
     bundle: Path | None = None
     """Folder of the bundle. Default: the newest bundle/ in runs/; one in INT8 (bundle-int8/) by name."""
     data: Path | None = None
     """An .npz with arrays 'input' and 'label' in place of the bundle's test split."""
     out: Path | None = None
     """Folder for the report. Default: 'sim' beside the bundle, 'sim-int8' beside one called bundle-int8."""
+    replay: Path | None = None
+    """A report.json: measure again what it says, and tell every count that differs. Takes no other option
+    but --workers and --scheduler. Exit status: 0 all equal, 1 not."""
     tolerance: float = 0.02
     """How far the deployed accuracy may lie below a soft one and still pass: 0.02 is two points."""
 
@@ -93,41 +147,80 @@ def main(argv: list[str] | None = None) -> int:
 def _simulate(arguments: SimArguments) -> int:
     # Imported late, cheap ones first: --help must not wait for them, nor a mistyped option for commpy.
     from twophase.link.noise import snr_grid
+    from twophase.sim.air.radio import check_radio
     from twophase.sim.packages import require_scikit_commpy
 
+    if arguments.replay is not None:
+        return _replay(arguments)
     settings = _settings(arguments)
+    check_radio(settings)
     grid = [float(point) for point in snr_grid(arguments.snr)]
     require_scikit_commpy()
-    bundle = arguments.bundle or _newest_bundle()
+    compare = list(arguments.compare)
+    bundle = arguments.bundle or (compare.pop(0) if compare else _newest_bundle())
     out = arguments.out or _beside(bundle)
-    data = arguments.data or bundle / "eval.npz"
 
-    from twophase.link.files import sha256_of
-    from twophase.link.manifest import MANIFEST_NAME
-    from twophase.sim.system import load_samples, load_system
+    from twophase.sim.job import make_job
+    from twophase.sim.reporting.report import render, require_writable, write_report
 
-    system, manifest = load_system(bundle)
-    if settings.mode is not None:
-        manifest.modes.find(settings.mode)
-    # The manifest holds the hash of every other file.
-    identity = sha256_of(bundle / MANIFEST_NAME)
-    samples = load_samples(data, manifest.input_shape, len(manifest.classes))
-
-    from twophase.sim.report import render, require_writable, write_report
-
+    job = make_job(bundle, arguments.data, settings)
+    others = [make_job(folder, arguments.data, settings) for folder in compare]
+    system, manifest, samples = job.open()
+    opened = [other.open() for other in others]
     require_writable(out)
-    adaptive, fixed = _sweep(system, samples, grid, settings, arguments.modes_report)
+    if arguments.semi_analytic:
+        from twophase.sim.expectation.semianalytic_report import run_semi_analytic
 
-    from twophase.sim.record import report_content
+        print(run_semi_analytic(system, manifest.task, samples, grid, settings, out))  # noqa: T201
+        return 0
 
-    report = report_content(arguments, settings, (bundle, identity), data, out, manifest, adaptive, fixed)
+    from twophase.sim.measure import clear_blocks, measure
+    from twophase.sim.record import command_of, compared, report_content
+
+    workers = Workers(arguments.workers, arguments.scheduler)
+    measured = measure(job, (system, manifest, samples), grid, workers, out, arguments.modes_report)
+    entries = []
+    for other, parts in zip(others, opened, strict=True):
+        theirs = measure(other, parts, grid, workers, out)
+        entries.append(compared(_label(other.bundle), report_content("", other, parts[1], theirs)))
+    report = report_content(command_of(arguments, job, out), job, manifest, measured, entries)
     write_report(out, render(report))
+    clear_blocks(out, [job, *others])
     _print_report(report, out)
     if settings.demapper == "commpy":
-        replaced = sum(tally.llrs_replaced for tally in adaptive)
-        total = sum(tally.llrs_total for tally in adaptive)
+        replaced = sum(tally.llrs_replaced for tally in measured.link)
+        total = sum(tally.llrs_total for tally in measured.link)
         print(f"commpy could not give {replaced} of {total} LLRs; the exact kernel's stood in")  # noqa: T201
     return 0 if report["verdict"] == "PASS" else 1
+
+
+def _replay(arguments: SimArguments) -> int:
+    """Measure again what a report says; tell what differs."""
+    from twophase.link.errors import InputError
+    from twophase.sim.packages import require_scikit_commpy
+
+    allowed = {"replay", "workers", "scheduler", "bundle", "data"}
+    for entry in fields(arguments):
+        if entry.name not in allowed and getattr(arguments, entry.name) != entry.default:
+            rule = "be left out with --replay, which takes it from the report"
+            raise InputError(entry.name, rule, getattr(arguments, entry.name))
+    require_scikit_commpy()
+    assert arguments.replay is not None
+
+    from twophase.sim.replay import replay
+
+    workers = Workers(arguments.workers, arguments.scheduler)
+    differences, counted = replay(arguments.replay, arguments.bundle, arguments.data, workers)
+    for line in differences:
+        print(line)  # noqa: T201
+    verdict = f"{len(differences)} differ" if differences else "all equal"
+    print(f"replay of {arguments.replay}: {counted} counts and digests compared, {verdict}")  # noqa: T201
+    return 1 if differences else 0
+
+
+def _label(bundle: Path) -> str:
+    """A bundle's name beside others: its run's, unless the folder is called otherwise."""
+    return bundle.resolve().parent.name if bundle.name == "bundle" else bundle.name
 
 
 def _settings(arguments: SimArguments) -> Settings:
@@ -140,20 +233,66 @@ def _settings(arguments: SimArguments) -> Settings:
         raise InputError("router_snr_error", "be left out with --mode, which asks no router", list(error))
     if arguments.modes_report and arguments.mode is not None:
         raise InputError("mode", "be left to the router with --modes-report", arguments.mode)
+    if arguments.semi_analytic and (arguments.modes_report or arguments.compare):
+        raise InputError("semi_analytic", "stand without --modes-report and --compare", True)
     return Settings(
         channel=arguments.channel,
         coherence=arguments.coherence,
-        known_snr=arguments.known_snr or ("block" if arguments.coherence == "sample" else "mean"),
+        rician_k_db=arguments.rician_k_db,
+        delay_spread_ns=arguments.delay_spread_ns,
+        csi=arguments.csi,
+        pilots=arguments.pilots,
+        estimator=arguments.estimator,
+        noise_estimate=arguments.noise_estimate,
+        noise_mismatch_db=arguments.noise_mismatch_db,
+        known_snr=arguments.known_snr or _known_snr(arguments),
         demapper=arguments.demapper,
+        kernel=_kernel(arguments.kernel),
+        codes=tuple(name for name in _listed("code", arguments.code) if name != "none"),
+        baselines=tuple(name for name in _listed("baseline", arguments.baseline) if name != "none"),
         header=arguments.header,
         mode=arguments.mode,
         snr_error_bias_db=error[0],
         snr_error_jitter_db=error[1] if len(error) > 1 else 0.0,
         snr_error_at=arguments.router_snr_error_at,
         trials=arguments.trials,
+        precision=arguments.precision,
+        max_trials=arguments.max_trials,
         seed=arguments.seed,
         tolerance=arguments.tolerance,
     )
+
+
+def _known_snr(arguments: SimArguments) -> KnownSnr:
+    """The default: a block's own where there is one, unless nobody could average over it."""
+    return "block" if arguments.coherence == "sample" and not arguments.semi_analytic else "mean"
+
+
+Name = TypeVar("Name", bound=str)
+
+
+def _listed(option: str, names: tuple[Name, ...]) -> tuple[Name, ...]:
+    from twophase.link.errors import InputError
+
+    if "none" in names and len(names) > 1:
+        raise InputError(option, "be 'none' or names, not both", ", ".join(names))
+    return names
+
+
+def _kernel(wanted: KernelName | Literal["auto"]) -> KernelName:
+    """The kernel to use; ``auto`` is numba where it is installed."""
+    from twophase.link.demap import available_kernels
+    from twophase.link.errors import PackageError
+
+    installed = available_kernels()
+    if wanted == "auto":
+        return "numba" if "numba" in installed else "numpy"
+    if wanted not in installed:
+        raise PackageError(
+            f"the package '{wanted}' must be installed for --kernel {wanted}: "
+            "pip install 'twophase-link[sim]'"
+        )
+    return wanted
 
 
 def _beside(bundle: Path) -> Path:
@@ -180,61 +319,36 @@ def _newest_bundle() -> Path:
     return found[-1].parent
 
 
-def _sweep(
-    system: System, samples: Samples, grid: list[float], settings: Settings, modes_report: bool
-) -> tuple[list[Tally], list[list[Tally]]]:
-    """Counts of the link at each point, and with ``modes_report`` of every mode by itself."""
-    sweeps = 1 + (len(system.modes) if modes_report else 0)
-    with _progress(sweeps * len(grid) * settings.trials) as (say, advance):
-        say("loading scikit-commpy")
-        from twophase.sim.modes_report import sweep_modes
-        from twophase.sim.sweep import simulate_point
-
-        adaptive = []
-        for esn0_db in grid:
-            say(f"{esn0_db:g} dB")
-            adaptive.append(simulate_point(system, samples, esn0_db, settings, advance))
-        if not modes_report:
-            return adaptive, []
-        say("fixed modes")
-        return adaptive, sweep_modes(system, samples, grid, settings, advance)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
-    """Progress bar on stderr if that is a terminal; nothing otherwise."""
-    if not sys.stderr.isatty():
-        yield (lambda _: None), (lambda: None)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description:>21}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield (lambda text: bar.update(task, description=text)), (lambda: bar.advance(task))
-
-
 def _print_report(report: dict[str, Any], out: Path) -> None:
-    from twophase.sim.report import REPORT_PAGE
-    from twophase.sim.tables import best_fixed_table, result_table, usage_table
+    from twophase.sim.reporting.report import REPORT_PAGE
+    from twophase.sim.reporting.tables import best_fixed_table, companions_table, result_table, usage_table
     from twophase.sim.verdict import verdict_reason
-    from twophase.sim.words import channel_text
 
     tables = [result_table(report)]
+    tables += [companions_table(report)] if report["companions"] else []
     tables += [usage_table(report)] if len(report["mode_table"]) > 1 else []
     tables += [best_fixed_table(report)] if "modes" in report else []
-    channel = channel_text(report["channel"], report["coherence"])
     lines = [
-        f"bundle: {report['bundle']}; {channel}, {report['demapper']} LLRs, {report['samples']} samples x "
-        f"{report['trials']} trials, seed {report['seed']}",
+        f"bundle: {report['bundle']}; {report['channel_text']}, {report['demapper']} LLRs, "
+        f"{report['samples']} samples x {_span(report)} trials, seed {report['seed']}",
+        f"receiver: {report['csi_text']}",
         f"signalling: {report['signalling']}; {report['estimates']}",
         f"verdict: {report['verdict']} ({verdict_reason(report['points'], report['tolerance'])})",
         *(f"remark: {remark}" for remark in report["remarks"]),
+        *(
+            f"beside it: {entry['name']}, {entry['verdict']} ({entry['bundle']})"
+            for entry in report["compare"]
+        ),
         f"report: {out / REPORT_PAGE}",
     ]
     print("\n\n".join(tables))  # noqa: T201
     print("\n".join(lines))  # noqa: T201
+
+
+def _span(report: dict[str, Any]) -> str:
+    """Trials of the points: one number, or the fewest and the most."""
+    trials = [point["trials"] for point in report["points"]]
+    return f"{trials[0]}" if len(set(trials)) == 1 else f"{min(trials)} to {max(trials)}"
 
 
 if __name__ == "__main__":

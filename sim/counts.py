@@ -1,34 +1,29 @@
-"""What is counted at one SNR point; the statistics are made of it afterwards."""
+"""What is counted at one SNR point; the statistics are made of it afterwards.
+
+A point is measured in blocks of trials, which may run anywhere; their counts add up.  Sums of real numbers
+are added in the order of the trials, so that they do not depend on where or when a block ran.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.link.bits import symbols_to_bits
-from twophase.link.constellation import qam
-from twophase.link.demap import hard_decisions
-from twophase.link.modes import ModeTable
-from twophase.link.runtime import Transmission
 from twophase.sim.frames import Frames
 from twophase.sim.reception import Heard
-from twophase.sim.streams import by_mode
 
-__all__ = [
-    "GAIN_BINS_DB",
-    "SystemCounts",
-    "Tally",
-    "count_bits",
-    "count_codewords",
-    "count_gains",
-    "count_transmission",
-]
+__all__ = ["GAIN_BINS_DB", "LLR_EDGES", "SystemCounts", "Tally"]
 
 GAIN_BINS_DB = np.arange(-600, 201) / 10
 """Power gains in dB by which frames are counted where the ends adapt to them."""
+
+_POSITIVE_EDGES = (0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 50, 100)
+LLR_EDGES = np.array([*(-edge for edge in reversed(_POSITIVE_EDGES)), 0.0, *_POSITIVE_EDGES])
+"""Edges of the bins of LLRs; what lies outside counts in the outermost."""
 
 
 @dataclass
@@ -43,13 +38,24 @@ class SystemCounts:
     """Frames classified correctly, by the mode that was sent."""
     mode_errors: int = 0
     """Frames whose mode the receiver mistook, or whose payload it sought behind another header's length."""
-    energies: list[float] = field(default_factory=list)
-    """Average energy per payload symbol before scaling, of each transmission of all samples."""
+    energy_sum: float = 0.0
+    """Sum over the transmissions of the average energy per payload symbol before scaling."""
+    transmissions: int = 0
+    """How often the transmitter was asked: once, or in every trial if what it sends varies."""
+    symbols: int = 0
+    """Companions only, whose frames fit no mode: symbols of all frames, header and pilots included."""
+    sent: int = 0
+    """Companions only: frames sent."""
 
     @property
     def energy(self) -> float:
         """Mean over the transmissions."""
-        return float(np.mean(self.energies))
+        return self.energy_sum / self.transmissions
+
+    def transmitted(self, energy: float) -> None:
+        """Count one transmission of all samples, of average energy ``energy`` per payload symbol."""
+        self.energy_sum += energy
+        self.transmissions += 1
 
     def count(self, frames: Frames, rows: slice, heard: Heard, labels: NDArray[np.int64]) -> None:
         """Count a block of frames that was received."""
@@ -82,6 +88,22 @@ class Tally:
     transmissions: int = 0
     """How often the transmitters were asked: once, or in every trial if estimates of the SNR vary."""
     trials: int = 0
+    companions: dict[str, SystemCounts] = field(default_factory=dict)
+    """Other systems that are shown beside the link."""
+    confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    """Decisions of the deployed link, true class by row and decided class by column."""
+    llr_zeros: NDArray[np.int64] = field(default_factory=lambda: np.zeros(LLR_EDGES.size - 1, np.int64))
+    """Payload LLRs of frames whose mode was not mistaken, where a 0 was sent; by bin of ``LLR_EDGES``."""
+    llr_ones: NDArray[np.int64] = field(default_factory=lambda: np.zeros(LLR_EDGES.size - 1, np.int64))
+    """The same where a 1 was sent."""
+    llr_expected: NDArray[np.float64] = field(default_factory=lambda: np.zeros(LLR_EDGES.size - 1))
+    """How many ones those LLRs promise: the sum of 1 / (1 + exp(-LLR)) by bin."""
+    noise_power: float = 0.0
+    """Sum of |n|^2 over the noise that was drawn for the deployed link."""
+    noise_count: int = 0
+    """How many values that was."""
+    pilots: int = 0
+    """Pilot symbols sent with the deployed frames."""
     bit_errors: int = 0
     """Channel bits of the payload, decided by the nearest point of the mode that was sent, that are wrong."""
     bits_sent: int = 0
@@ -96,61 +118,26 @@ class Tally:
     """LLRs that commpy's demapper could not give (``--demapper commpy`` only)."""
     llrs_total: int = 0
 
-
-def count_transmission(
-    tally: Tally, sent: Transmission, deployed: Frames, soft: dict[str, Frames], modes: ModeTable
-) -> None:
-    """Energies of what all systems send, and how often the deployed one uses each point of each mode."""
-    tally.transmissions += 1
-    tally.deployed.energies.append(deployed.energy)
-    for name, frames in soft.items():
-        tally.references[name].energies.append(frames.energy)
-    for mode, rows in by_mode(sent.mode, modes):
-        used = np.bincount(sent.symbols[rows, : mode.symbols].ravel(), minlength=mode.order)
-        number = int(sent.mode[rows[0]])
-        tally.histograms[number] = tally.histograms.get(number, np.zeros_like(used)) + used
+    def merge(self, later: Tally) -> None:
+        """Add the counts of ``later`` trials of the same point."""
+        _add(self, later)
 
 
-def count_gains(tally: Tally, deployed: Frames, gain_db: NDArray[np.float64]) -> None:
-    """Power gains in dB, shape (samples,), that the frames of each kind met."""
-    place = np.rint((gain_db - GAIN_BINS_DB[0]) * 10).astype(np.int64).clip(0, GAIN_BINS_DB.size - 1)
-    kinds = np.stack([deployed.mode, deployed.header_count], axis=1)
-    for kind in np.unique(kinds, axis=0):
-        counted = np.bincount(place[(kinds == kind).all(axis=1)], minlength=GAIN_BINS_DB.size)
-        key = (int(kind[0]), int(kind[1]))
-        tally.gains[key] = tally.gains.get(key, np.zeros_like(counted)) + counted
-
-
-def count_bits(
-    tally: Tally,
-    sent: Transmission,
-    block: slice,
-    received: NDArray[np.complex128],
-    gains: NDArray[np.complex128],
-    modes: ModeTable,
-) -> None:
-    """Channel bits, decided by the nearest point, against those sent; padding inside a symbol included.
-
-    ``received`` and ``gains`` are those of the payload where it truly stands, shape (block, max_symbols).
-    """
-    symbols = sent.symbols[block]
-    for mode, rows in by_mode(sent.mode[block], modes):
-        width = mode.symbols
-        decided = hard_decisions(received[rows, :width], qam(mode.order), gains[rows, :width])
-        sent_bits = symbols_to_bits(symbols[rows, :width], mode.bits_per_symbol)
-        wrong = symbols_to_bits(decided, mode.bits_per_symbol) != sent_bits
-        tally.bit_errors += int(np.count_nonzero(wrong))
-        tally.bits_sent += wrong.size
-
-
-def count_codewords(tally: Tally, sent: Transmission, block: slice, heard: Heard, modes: ModeTable) -> None:
-    """Codewords that the receiver decides, and |LLR| that it decides by."""
-    bits_of = np.array([mode.channel_bits for mode in modes])
-    tally.abs_llr += float(np.abs(heard.llr).sum())
-    tally.llrs += int(bits_of[heard.mode].sum())
-    mistaken = heard.mode != sent.mode[block]
-    for mode, rows in by_mode(sent.mode[block], modes):
-        wrong = heard.indices[rows, : mode.tokens] != sent.indices[block][rows, : mode.tokens]
-        wrong |= mistaken[rows, np.newaxis]
-        tally.codeword_errors += int(np.count_nonzero(wrong))
-        tally.codewords_sent += wrong.size
+def _add(total: Any, later: Any) -> None:
+    """Add all counts of a dataclass, field by field; only what names the point stays as it is."""
+    for entry in fields(total):
+        if entry.name == "esn0_db":
+            continue
+        own, other = getattr(total, entry.name), getattr(later, entry.name)
+        if isinstance(own, Counter):
+            own.update(other)
+        elif isinstance(own, dict):
+            for key, value in other.items():
+                if isinstance(value, SystemCounts):
+                    _add(own[key], value)
+                else:
+                    own[key] = own[key] + value if key in own else value
+        elif isinstance(own, SystemCounts):
+            _add(own, other)
+        else:
+            setattr(total, entry.name, own + other)

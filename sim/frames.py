@@ -8,18 +8,22 @@ Every row is as wide as the longest frame, so that gains and noise are drawn ali
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.constellation import qam
 from twophase.link.header import Header
+from twophase.sim.air.radio import Arrival
 from twophase.sim.streams import Stream
 
-__all__ = ["HEADER_ORDER", "Frames", "behind", "framed"]
+__all__ = ["HEADER_ORDER", "Frames", "arrival_behind", "behind", "framed", "shifted", "widened"]
 
 HEADER_ORDER = 4
 """The header's constellation: QPSK."""
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,36 @@ def framed(stream: Stream, header: Header, snr_db: NDArray[np.float32]) -> Frame
     return Frames(stream.mode, count, points, stream.energy)
 
 
-def behind(
-    row: NDArray[np.complex128], header_count: NDArray[np.int64], width: int
-) -> NDArray[np.complex128]:
+def behind(row: NDArray[Number], header_count: NDArray[np.int64], width: int) -> NDArray[Number]:
     """The ``width`` entries of each row behind its header, (samples, n) to (samples, width).
 
     Whose header is counted is the caller's: the transmitter's, or the one that the receiver believes in.
     """
+    if not header_count.any():
+        return row[:, :width]
     return np.take_along_axis(row, header_count[:, np.newaxis] + np.arange(width), axis=1)
+
+
+def arrival_behind(arrival: Arrival, header_count: NDArray[np.int64], width: int) -> Arrival:
+    """What arrived behind the header, with what the receiver knows of it; arguments of :func:`behind`."""
+    return Arrival(
+        behind(arrival.received, header_count, width),
+        behind(arrival.gains, header_count, width),
+        behind(arrival.noise_var, header_count, width),
+        behind(arrival.true_gains, header_count, width),
+    )
+
+
+def widened(points: NDArray[np.complex128], width: int) -> NDArray[np.complex128]:
+    """Rows of zeros behind, (samples, n) to (samples, width) with n <= width."""
+    return points if points.shape[1] == width else np.pad(points, [(0, 0), (0, width - points.shape[1])])
+
+
+def shifted(
+    points: NDArray[np.complex128], header_count: NDArray[np.int64], width: int
+) -> NDArray[np.complex128]:
+    """Each row behind so many zeros as its header has symbols, (samples, n) to (samples, width)."""
+    row = np.zeros((len(points), width), dtype=np.complex128)
+    place = header_count[:, np.newaxis] + np.arange(points.shape[1])
+    np.put_along_axis(row, place, points, axis=1)
+    return row

@@ -7,19 +7,17 @@ either, its frames are as wide, and the comparison is in pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
-from twophase.link.modes import ModeTable
+from twophase.link.modes import Mode, ModeTable
+from twophase.sim.air.radio import pilot_symbols
 from twophase.sim.counts import Tally
 from twophase.sim.results import link_figures
 from twophase.sim.settings import Settings
 from twophase.sim.statistics import paired_gap
-from twophase.sim.sweep import simulate_point
-from twophase.sim.system import Samples, System
 
-__all__ = ["add_best_fixed", "mode_entries", "sweep_modes"]
+__all__ = ["add_best_fixed", "mode_entries"]
 
 _SHOWN = (
     "esn0_db",
@@ -33,24 +31,6 @@ _SHOWN = (
 )
 
 
-def sweep_modes(
-    system: System,
-    samples: Samples,
-    grid: Sequence[float],
-    settings: Settings,
-    after_trial: Callable[[], None] = lambda: None,
-) -> list[list[Tally]]:
-    """Counts of every mode at every SNR point, [mode][point]; soft references are left out."""
-    deployed = replace(system, references=())
-    return [
-        [
-            simulate_point(deployed, samples, esn0_db, replace(settings, mode=name), after_trial)
-            for esn0_db in grid
-        ]
-        for name in system.modes.names
-    ]
-
-
 def mode_entries(
     tallies: Sequence[Sequence[Tally]], modes: ModeTable, classes: int, settings: Settings
 ) -> list[dict[str, Any]]:
@@ -59,7 +39,7 @@ def mode_entries(
     Parameters
     ----------
     tallies
-        As :func:`sweep_modes` gives them.
+        Counts of every mode at every SNR point, [mode][point], soft references left out.
     modes, classes, settings
         As for :func:`~twophase.sim.results.point_results`.
     """
@@ -69,7 +49,7 @@ def mode_entries(
         entries.append(
             {
                 "mode": name,
-                "symbols": mode.symbols,
+                "symbols": _symbols(mode, settings),
                 "bits": mode.information_bits,
                 "points": [{key: entry[key] for key in _SHOWN} for entry in figures],
             }
@@ -82,6 +62,7 @@ def add_best_fixed(
     adaptive: Sequence[Tally],
     fixed: Sequence[Sequence[Tally]],
     modes: ModeTable,
+    settings: Settings,
 ) -> None:
     """Put ``best_fixed`` into each point: the best mode of at least as many symbols as the adaptive link.
 
@@ -98,21 +79,29 @@ def add_best_fixed(
         Those of every mode, [mode][point].
     modes
         All modes of the link.
+    settings
+        How the sweep was run: pilots count as symbols.
     """
+    lengths = [_symbols(mode, settings) for mode in modes]
     for place, (point, own) in enumerate(zip(points, adaptive, strict=True)):
         # A mean over many frames of one length need not come out as that whole number.
         least = point["symbols_per_sample"] - 1e-9
-        long_enough = [number for number, mode in enumerate(modes) if mode.symbols >= least]
+        long_enough = [number for number, length in enumerate(lengths) if length >= least]
         best = max(
             long_enough or range(len(modes)),
-            key=lambda number: (int(fixed[number][place].deployed.correct.sum()), -modes[number].symbols),
+            key=lambda number: (int(fixed[number][place].deployed.correct.sum()), -lengths[number]),
         )
         other = fixed[best][place]
         gap = paired_gap(own.deployed.correct / own.trials - other.deployed.correct / other.trials)
         point["best_fixed"] = {
             "mode": modes.names[best],
-            "symbols": modes[best].symbols,
+            "symbols": lengths[best],
             "accuracy": float(other.deployed.correct.mean() / other.trials),
             "difference": gap.gap,
             "difference_ci": gap.interval,
         }
+
+
+def _symbols(mode: Mode, settings: Settings) -> int:
+    """Symbols of a frame of this mode without a header, pilots included."""
+    return mode.symbols + int(pilot_symbols(settings, mode.symbols))

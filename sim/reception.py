@@ -20,11 +20,15 @@ from numpy.typing import ArrayLike, NDArray
 from twophase.link.constellation import Constellation, qam
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Routing
-from twophase.sim.frames import HEADER_ORDER, behind
+from twophase.sim.air.radio import Arrival
+from twophase.sim.frames import HEADER_ORDER, arrival_behind
 from twophase.sim.streams import by_mode
 from twophase.sim.system import Listener
 
 __all__ = ["Demap", "Heard", "ReceivingEnd", "demap_stream", "listen"]
+
+_RECEIVED = 128
+"""Samples that the receiver's graph is given at once: what it holds for them then stays in the cache."""
 
 
 class Demap(Protocol):
@@ -65,29 +69,20 @@ class ReceivingEnd:
     routing: Routing
     modes: ModeTable
     demap: Demap
-    noise_var: float
-    """N0, total complex variance."""
     clip: float
     """Bound on |LLR|."""
 
-    def hear(
-        self,
-        listener: Listener,
-        received: NDArray[np.complex128],
-        gains: NDArray[np.complex128],
-        energy: float,
-        snr_db: NDArray[np.float32],
-    ) -> Heard:
+    def hear(self, listener: Listener, arrival: Arrival, energy: float, snr_db: NDArray[np.float32]) -> Heard:
         """Receive frames whose mode nobody tells.
 
         Parameters
         ----------
         listener
             The receiving graph.
-        received, gains
-            Shape (samples, frame width).
+        arrival
+            What came in, with what the receiver takes gains and noise variance for; (samples, frame width).
         energy
-            E that the payload was scaled by; the receiver knows the total gain h / sqrt(E).
+            E that the payload was scaled by; the receiver takes the total gain h / sqrt(E).
         snr_db
             Es/N0 in dB that the receiver acts on, shape (samples,).
         """
@@ -96,24 +91,25 @@ class ReceivingEnd:
         header_llr = None
         if width:
             header_llr = self.demap(
-                received[:, :width], qam(HEADER_ORDER), self.noise_var, gains[:, :width], self.clip
+                arrival.received[:, :width],
+                qam(HEADER_ORDER),
+                arrival.noise_var[:, :width],
+                arrival.gains[:, :width],
+                self.clip,
             )
         mode = self.routing.received_mode(snr_db, header_llr, len(self.modes))
         believed = header.symbol_count(snr_db)
-        payload, gain = (behind(row, believed, self.modes.max_symbols) for row in (received, gains))
-        return replace(self.hear_payload(listener, payload, gain, energy, mode), header_count=believed)
+        payload = arrival_behind(arrival, believed, self.modes.max_symbols)
+        return replace(self.hear_payload(listener, payload, energy, mode), header_count=believed)
 
     def hear_payload(
-        self,
-        listener: Listener,
-        received: NDArray[np.complex128],
-        gains: NDArray[np.complex128],
-        energy: float,
-        mode: NDArray[np.int64],
+        self, listener: Listener, payload: Arrival, energy: float, mode: NDArray[np.int64]
     ) -> Heard:
         """Receive payloads as those of ``mode``, cut out at their place; arrays (samples, max_symbols)."""
-        total_gain = gains / math.sqrt(energy)
-        llr = demap_stream(self.demap, received, mode, total_gain, self.noise_var, self.modes, self.clip)
+        total_gain = payload.gains / math.sqrt(energy)
+        llr = demap_stream(
+            self.demap, payload.received, mode, total_gain, payload.noise_var, self.modes, self.clip
+        )
         classes, indices = listen(listener, llr, mode)
         return Heard(mode, llr, classes, indices, None)
 
@@ -123,17 +119,21 @@ def demap_stream(
     received: ArrayLike,
     mode: NDArray[np.int64],
     gains: ArrayLike,
-    noise_var: float,
+    noise_var: ArrayLike,
     modes: ModeTable,
     clip: float,
 ) -> NDArray[np.float64]:
-    """LLRs of samples of any modes, (samples, max_symbols) to (samples, max_bits); zero behind the bits."""
+    """LLRs of samples of any modes, (samples, max_symbols) to (samples, max_bits); zero behind the bits.
+
+    ``noise_var`` broadcasts to ``received``.
+    """
     heard, gain = np.asarray(received), np.asarray(gains)
+    variance = np.broadcast_to(noise_var, heard.shape)
     llr = np.zeros((len(heard), modes.max_bits))
     for entry, rows in by_mode(mode, modes):
         width = entry.symbols
         llr[rows, : entry.channel_bits] = demap(
-            heard[rows, :width], qam(entry.order), noise_var, gain[rows, :width], clip
+            heard[rows, :width], qam(entry.order), variance[rows, :width], gain[rows, :width], clip
         )
     return llr
 
@@ -145,10 +145,12 @@ def listen(
     classes = np.empty(len(mode), dtype=np.int64)
     indices: NDArray[np.int64] | None = None
     for number in np.unique(mode):
-        rows = np.flatnonzero(mode == number)
-        reception = listener.receive(llr[rows], mode[rows])
-        if indices is None:
-            indices = np.full((len(mode), reception.indices.shape[1]), -1, dtype=np.int64)
-        classes[rows] = reception.classes
-        indices[rows] = reception.indices
+        members = np.flatnonzero(mode == number)
+        for start in range(0, len(members), _RECEIVED):
+            rows = members[start : start + _RECEIVED]
+            reception = listener.receive(llr[rows], mode[rows])
+            if indices is None:
+                indices = np.full((len(mode), reception.indices.shape[1]), -1, dtype=np.int64)
+            classes[rows] = reception.classes
+            indices[rows] = reception.indices
     return classes, np.empty((0, 0), dtype=np.int64) if indices is None else indices

@@ -4,56 +4,53 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twophase.link.manifest import Manifest
-from twophase.sim.counts import Tally
+from twophase.sim.counts import LLR_EDGES
+from twophase.sim.job import Job
+from twophase.sim.measure import Measured
 from twophase.sim.modes_report import add_best_fixed, mode_entries
 from twophase.sim.packages import versions
 from twophase.sim.results import point_results
-from twophase.sim.settings import Settings
 from twophase.sim.verdict import remarks_on, verdict_of
-from twophase.sim.words import estimates_text, signalling_text
+from twophase.sim.words import channel_text, csi_text, estimates_text, signalling_text
 
 if TYPE_CHECKING:
     from twophase.sim.cli import SimArguments
 
-__all__ = ["report_content"]
+__all__ = ["command_of", "compared", "report_content"]
 
 
 def report_content(
-    arguments: SimArguments,
-    settings: Settings,
-    bundle: tuple[Path, str],
-    data: Path,
-    out: Path,
+    command: str,
+    job: Job,
     manifest: Manifest,
-    adaptive: Sequence[Tally],
-    fixed: Sequence[Sequence[Tally]],
+    measured: Measured,
+    others: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Everything that a report shows.
 
     Parameters
     ----------
-    arguments, settings
-        What was asked for.
-    bundle
-        Its folder and the SHA-256 of its manifest.
-    data, out
-        Samples and folder of the report.
+    command
+        The command that repeats it.
+    job
+        What was measured, and how.
     manifest
         The bundle's.
-    adaptive
-        Counts of the link at each SNR.
-    fixed
-        Counts of every mode by itself, [mode][point]; empty without ``--modes-report``.
+    measured
+        Its counts.
+    others
+        Entries of ``compare``: other bundles beside this one, see :func:`compared`.
     """
+    settings, adaptive, fixed = job.settings, measured.link, measured.modes
     modes, classes = manifest.modes, len(manifest.classes)
-    points = point_results(adaptive, modes, classes, settings)
+    points = point_results(adaptive, modes, classes, settings, measured.reasons)
     if fixed:
-        add_best_fixed(points, adaptive, fixed, modes)
+        add_best_fixed(points, adaptive, fixed, modes, settings)
     remarks = remarks_on(points, settings.tolerance)
     if settings.header == "ideal" and settings.mode is None and len(modes) > 1:
         remarks.append("the receiver was told the mode free of charge (--header ideal), as no real one is")
@@ -63,18 +60,22 @@ def report_content(
             "the ends hold their steps by hysteresis, each by itself: the samples of a trial hang together, "
             "and the intervals, made for independent samples, are too short"
         )
-    folder, identity = bundle
     content = {
         "verdict": verdict_of(points),
         "remarks": remarks,
         "task": manifest.task,
-        "command": _command(arguments, folder, out),
+        "command": command,
         "versions": versions(),
         "seed": settings.seed,
-        "bundle": str(folder),
-        "bundle_sha256": identity,
-        "data": str(data),
+        "bundle": str(job.bundle),
+        "bundle_sha256": job.bundle_sha256,
+        "data": str(job.data),
+        "data_sha256": job.data_sha256,
+        "settings": asdict(settings),
         "channel": settings.channel,
+        "channel_text": channel_text(settings.channel, settings.coherence, settings.rician_k_db),
+        "csi_text": csi_text(settings),
+        "kernel": settings.kernel,
         "coherence": settings.coherence,
         "known_snr": settings.known_snr,
         "demapper": settings.demapper,
@@ -88,7 +89,7 @@ def report_content(
             "at": settings.snr_error_at,
         },
         "estimates": estimates_text(settings),
-        "trials": settings.trials,
+        "trials": max(point["trials"] for point in points),
         "samples": points[0]["samples"],
         "tolerance": settings.tolerance,
         "classes": list(manifest.classes),
@@ -105,23 +106,50 @@ def report_content(
             for name, mode in zip(modes.names, modes, strict=True)
         ],
         "references": [asdict(reference) for reference in manifest.references],
+        "companions": [{"name": name, "description": text} for name, text in measured.companions.items()],
+        "llr_edges": LLR_EDGES.tolist(),
+        "scatter": measured.scatter,
+        "compare": list(others),
         "training": manifest.training,
         "points": points,
     }
     return content | ({"modes": mode_entries(fixed, modes, classes, settings)} if fixed else {})
 
 
-def _command(arguments: SimArguments, bundle: Path, out: Path) -> str:
-    """The command that repeats this report, every option spelled out."""
-    words = ["tp-sim", "--bundle", str(bundle), "--snr", arguments.snr, "--channel", arguments.channel]
-    words += ["--coherence", arguments.coherence, "--demapper", arguments.demapper]
-    words += ["--known-snr", arguments.known_snr] if arguments.known_snr is not None else []
-    words += ["--header", arguments.header]
-    words += ["--mode", arguments.mode] if arguments.mode is not None else []
-    words += ["--router-snr-error", *map(str, arguments.router_snr_error)]
-    words += ["--router-snr-error-at", arguments.router_snr_error_at]
-    words += ["--modes-report"] if arguments.modes_report else []
-    words += ["--trials", str(arguments.trials), "--seed", str(arguments.seed)]
-    words += ["--tolerance", str(arguments.tolerance)]
-    words += ["--data", str(arguments.data)] if arguments.data else []
-    return shlex.join([*words, "--out", str(out)])
+def compared(name: str, report: dict[str, Any]) -> dict[str, Any]:
+    """A whole report as an entry of ``compare`` in another."""
+    shown = ("esn0_db", "symbols_per_sample")
+    return {
+        "name": name,
+        "bundle": report["bundle"],
+        "bundle_sha256": report["bundle_sha256"],
+        "verdict": report["verdict"],
+        "points": [
+            {key: point[key] for key in shown}
+            | {"accuracy": point["accuracy_hard"], "accuracy_ci": point["accuracy_hard_ci"]}
+            for point in report["points"]
+        ],
+    }
+
+
+def command_of(arguments: SimArguments, job: Job, out: Path) -> str:
+    """The command that repeats a report, every option spelled out that is not its default.
+
+    Bundle, grid, channel, trials and seed are always spelled out; how the work was shared is not: the report
+    does not depend on it.
+    """
+    always = {"snr", "channel", "trials", "seed"}
+    left_out = {"bundle", "out", "workers", "scheduler", "replay", "kernel"}
+    words = ["tp-sim", "--bundle", str(job.bundle)]
+    for entry in fields(arguments):
+        value = getattr(arguments, entry.name)
+        if entry.name in left_out or (value == entry.default and entry.name not in always):
+            continue
+        option = f"--{entry.name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif isinstance(value, tuple):
+            words += [option, *map(str, value)]
+        else:
+            words += [option, str(value)]
+    return shlex.join([*words, "--kernel", job.settings.kernel, "--out", str(out)])

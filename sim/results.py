@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,13 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twophase.link.errors import VerificationError
 from twophase.link.modes import ModeTable
-from twophase.link.noise import esn0_db_to_ebn0_db, noise_var_to_esn0_db
+from twophase.link.noise import esn0_db_to_ebn0_db, esn0_db_to_noise_var, noise_var_to_esn0_db
+from twophase.sim.air.radio import pilot_symbols
 from twophase.sim.counts import GAIN_BINS_DB, SystemCounts, Tally
-from twophase.sim.label_bound import label_accuracy, simplex_success
-from twophase.sim.settings import ChannelName, Settings
+from twophase.sim.settings import Settings
 from twophase.sim.statistics import clopper_pearson, paired_gap, wilson_by_sample
-from twophase.sim.theory import ber_for_usage, qam_ber
+from twophase.sim.tally_arrays import tally_digest
+from twophase.sim.theory.ber import ber_for_usage, qam_ber
+from twophase.sim.theory.information import bicm_mutual_information, capacity, cm_mutual_information
+from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
 __all__ = ["link_figures", "point_results"]
 
@@ -24,7 +29,11 @@ Point = dict[str, Any]
 
 
 def point_results(
-    tallies: Sequence[Tally], modes: ModeTable, classes: int, settings: Settings
+    tallies: Sequence[Tally],
+    modes: ModeTable,
+    classes: int,
+    settings: Settings,
+    reasons: Sequence[str] | None = None,
 ) -> list[Point]:
     """Entries of ``points`` in ``report.json``, one for each tally.
 
@@ -38,8 +47,19 @@ def point_results(
         Number of classes of the task.
     settings
         How the sweep was run: its channel chooses the closed forms, its tolerance is the verdict's.
+    reasons
+        Why each point ended; without them: all trials were made that were asked for.
+
+    Raises
+    ------
+    VerificationError
+        If the noise that was drawn has not the variance that the axis says.
     """
-    return [_point(tally, modes, classes, settings) for tally in tallies]
+    why = ["trials asked for"] * len(tallies) if reasons is None else reasons
+    return [
+        _point(tally, modes, classes, settings) | {"stop_reason": reason}
+        for tally, reason in zip(tallies, why, strict=True)
+    ]
 
 
 def _point(tally: Tally, modes: ModeTable, classes: int, settings: Settings) -> Point:
@@ -62,9 +82,16 @@ def _point(tally: Tally, modes: ModeTable, classes: int, settings: Settings) -> 
         "gap": references[lowest]["gap"],
         "gap_ci": references[lowest]["gap_ci"],
         "references": references,
+        "companions": {name: _companion(counts, tally, hard) for name, counts in tally.companions.items()},
         **figures,
         "samples": len(hard),
         "trials": tally.trials,
+        "llr_zeros": tally.llr_zeros.tolist(),
+        "llr_ones": tally.llr_ones.tolist(),
+        "llr_expected_ones": tally.llr_expected.tolist(),
+        "confusion": tally.confusion.tolist(),
+        "counts": _integers(tally),
+        "counts_sha256": tally_digest(tally),
     }
 
 
@@ -75,12 +102,13 @@ def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Setting
     sent = deployed.frames.total()
     payload = sum(count * modes[mode].symbols for (mode, _), count in deployed.frames.items()) / sent
     header = _mean_header(deployed)
+    pilots = tally.pilots / sent
     information = sum(count * modes[mode].information_bits for (mode, _), count in deployed.frames.items())
     noiseless = int(tally.noiseless_correct.sum()) / (len(hard) * tally.transmissions)
     mode_errors = deployed.mode_errors / sent
     return {
         "esn0_db": tally.esn0_db,
-        "ebn0_db": float(esn0_db_to_ebn0_db(tally.esn0_db, information / sent / (payload + header))),
+        "ebn0_db": float(esn0_db_to_ebn0_db(tally.esn0_db, information / sent / (payload + header + pilots))),
         "accuracy": float(hard.mean()),
         "accuracy_ci": wilson_by_sample(hard),
         "accuracy_by_mode": _accuracy_by_mode(deployed, modes),
@@ -88,8 +116,8 @@ def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Setting
         "label_bound": label_accuracy(noiseless, _delivered(tally, modes, classes, settings), classes),
         "ber": tally.bit_errors / tally.bits_sent,
         "ber_ci": clopper_pearson(tally.bit_errors, tally.bits_sent),
-        "ber_theory": _theory_uniform(tally, modes, settings.channel),
-        "ber_theory_usage": _theory_usage(tally, modes, settings.channel),
+        "ber_theory": _theory_uniform(tally, modes, settings),
+        "ber_theory_usage": _theory_usage(tally, modes, settings),
         "bit_errors": tally.bit_errors,
         "bits_sent": tally.bits_sent,
         "codeword_error_rate": tally.codeword_errors / tally.codewords_sent,
@@ -101,9 +129,12 @@ def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Setting
         "llrs_replaced": tally.llrs_replaced,
         "bits_per_sample": information / sent,
         "header_bits_per_sample": (len(modes) - 1).bit_length() if header else 0,
-        "symbols_per_sample": payload + header,
+        "symbols_per_sample": payload + header + pilots,
         "payload_symbols_per_sample": payload,
         "header_symbols_per_sample": header,
+        "pilot_symbols_per_sample": pilots,
+        "measured_esn0_db": _measured_esn0_db(tally),
+        **_information_rates(tally, modes, settings),
         "symbol_energy": deployed.energy,
         "mode_usage": _usage(deployed, modes),
     }
@@ -125,6 +156,51 @@ def _reference(
         "symbols_per_sample": symbols / sent,
         "symbol_energy": counts.energy,
         "pass": gap.lower_bound >= -tolerance,
+    }
+
+
+def _companion(counts: SystemCounts, tally: Tally, hard: NDArray[np.float64]) -> dict[str, Any]:
+    accuracy = counts.correct / tally.trials
+    gap = paired_gap(accuracy - hard)
+    return {
+        "accuracy": float(accuracy.mean()),
+        "accuracy_ci": wilson_by_sample(accuracy),
+        "difference": gap.gap,
+        "difference_ci": gap.interval,
+        "symbols_per_sample": counts.symbols / counts.sent,
+        "symbol_energy": counts.energy,
+    }
+
+
+def _measured_esn0_db(tally: Tally) -> float:
+    """Es/N0 of the noise that was drawn, for symbols of unit average energy.
+
+    The mean of n values |noise|^2 is N0 with a relative standard deviation of 1 / sqrt(n); beyond seven of
+    them, which happens once in 10^11, something is wrong with the noise.
+    """
+    measured = tally.noise_power / tally.noise_count
+    expected = float(esn0_db_to_noise_var(tally.esn0_db))
+    if abs(measured / expected - 1) > 7 / math.sqrt(tally.noise_count):
+        raise VerificationError(
+            f"noise at {tally.esn0_db:g} dB",
+            [f"its variance is {measured:.6g}, not {expected:.6g}, over {tally.noise_count} values"],
+        )
+    return float(noise_var_to_esn0_db(measured))
+
+
+def _integers(tally: Tally) -> dict[str, int]:
+    """The counts that a report can be held against by eye; the digest stands for all of them."""
+    return {
+        "trials": tally.trials,
+        "correct": int(tally.deployed.correct.sum()),
+        **{f"correct_{name}": int(counts.correct.sum()) for name, counts in tally.references.items()},
+        **{f"correct_{name}": int(counts.correct.sum()) for name, counts in tally.companions.items()},
+        "mode_errors": tally.deployed.mode_errors,
+        "bit_errors": tally.bit_errors,
+        "bits_sent": tally.bits_sent,
+        "codeword_errors": tally.codeword_errors,
+        "codewords_sent": tally.codewords_sent,
+        "noiseless_correct": int(tally.noiseless_correct.sum()),
     }
 
 
@@ -153,39 +229,69 @@ def _accuracy_by_mode(counts: SystemCounts, modes: ModeTable) -> dict[str, float
 
 def _delivered(tally: Tally, modes: ModeTable, classes: int, settings: Settings) -> float:
     """Probability that an ideal sender delivers the label in frames as long as those that were sent."""
+
+    def length_of(mode: int, header: int) -> int:
+        data = modes[mode].symbols + header
+        return data + int(pilot_symbols(settings, data))
+
     if tally.gains:
         met = sum(
-            float(
-                counts @ simplex_success(classes, modes[mode].symbols + header, tally.esn0_db + GAIN_BINS_DB)
-            )
-            for (mode, header), counts in tally.gains.items()
+            float(counts @ simplex_success(classes, length_of(*kind), tally.esn0_db + GAIN_BINS_DB))
+            for kind, counts in tally.gains.items()
         )
         return min(1.0, met / tally.deployed.frames.total())
     lengths: Counter[int] = Counter()
-    for (mode, header), count in tally.deployed.frames.items():
-        lengths[modes[mode].symbols + header] += count
+    for kind, count in tally.deployed.frames.items():
+        lengths[length_of(*kind)] += count
+    success = partial(
+        simplex_success,
+        channel=settings.channel,
+        coherence=settings.coherence,
+        rician_k_db=settings.rician_k_db,
+        delay_spread_ns=settings.delay_spread_ns,
+    )
     delivered = sum(
-        count * float(simplex_success(classes, length, tally.esn0_db, settings.channel, settings.coherence))
-        for length, count in lengths.items()
+        count * float(success(classes, length, tally.esn0_db)) for length, count in lengths.items()
     )
     return min(1.0, delivered / lengths.total())
 
 
-def _theory_uniform(tally: Tally, modes: ModeTable, channel: ChannelName) -> float:
+def _information_rates(tally: Tally, modes: ModeTable, settings: Settings) -> dict[str, float]:
+    """Bits per payload symbol: capacity, and mutual information of the constellations as the modes mix them.
+
+    For points that are sent equally often, and gains that the receiver knows.
+    """
+    forms: dict[str, Callable[[int], Callable[..., NDArray[np.float64]]]] = {
+        "capacity": lambda order: capacity,
+        "cm_mi": lambda order: partial(cm_mutual_information, order),
+        "bicm_mi": lambda order: partial(bicm_mutual_information, order),
+    }
+    symbols = {number: int(histogram.sum()) for number, histogram in tally.histograms.items()}
+    total = sum(symbols.values())
+    return {
+        name: sum(
+            count / total * _rate(tally, number, settings, form(modes[number].order), tally.esn0_db)
+            for number, count in symbols.items()
+        )
+        for name, form in forms.items()
+    }
+
+
+def _theory_uniform(tally: Tally, modes: ModeTable, settings: Settings) -> float:
     """Closed form as if every point were sent equally often, averaged over the bits of all modes."""
     rates = {
-        number: _rate(tally, number, channel, partial(qam_ber, modes[number].order), tally.esn0_db)
+        number: _rate(tally, number, settings, partial(qam_ber, modes[number].order), tally.esn0_db)
         for number in tally.histograms
     }
     return _bit_average(tally, modes, rates)
 
 
-def _theory_usage(tally: Tally, modes: ModeTable, channel: ChannelName) -> float:
+def _theory_usage(tally: Tally, modes: ModeTable, settings: Settings) -> float:
     """Closed form for the points as they were sent, from a constellation shrunk by sqrt(E)."""
     effective_db = tally.esn0_db + float(noise_var_to_esn0_db(tally.deployed.energy))
     rates = {
         number: _rate(
-            tally, number, channel, partial(ber_for_usage, histogram, modes[number].order), effective_db
+            tally, number, settings, partial(ber_for_usage, histogram, modes[number].order), effective_db
         )
         for number, histogram in tally.histograms.items()
     }
@@ -195,13 +301,13 @@ def _theory_usage(tally: Tally, modes: ModeTable, channel: ChannelName) -> float
 def _rate(
     tally: Tally,
     number: int,
-    channel: ChannelName,
+    settings: Settings,
     closed_form: Callable[..., NDArray[np.float64]],
     esn0_db: float,
 ) -> float:
     """A closed form on the channel, or averaged over the gains that the mode met if it was chosen by them."""
     if not tally.gains:
-        return float(closed_form(esn0_db, channel))
+        return float(closed_form(esn0_db, settings.channel, settings.rician_k_db))
     met = sum(counts for (mode, _), counts in tally.gains.items() if mode == number)
     return float(met @ closed_form(esn0_db + GAIN_BINS_DB, "awgn") / np.sum(met))
 

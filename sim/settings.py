@@ -8,11 +8,32 @@ from typing import Any, Literal, get_args
 
 from twophase.link.errors import InputError
 
-__all__ = ["ChannelName", "CoherenceName", "DemapperName", "ErrorPlace", "HeaderName", "KnownSnr", "Settings"]
+__all__ = [
+    "BaselineName",
+    "ChannelName",
+    "CodeName",
+    "CoherenceName",
+    "CsiName",
+    "DemapperName",
+    "ErrorPlace",
+    "EstimatorName",
+    "HeaderName",
+    "KernelName",
+    "KnownSnr",
+    "NoiseEstimateName",
+    "Settings",
+    "Workers",
+]
 
-ChannelName = Literal["awgn", "rayleigh"]
+ChannelName = Literal["awgn", "rayleigh", "rician", "tdl-a", "tdl-c"]
 CoherenceName = Literal["symbol", "sample"]
-DemapperName = Literal["exact", "maxlog", "commpy"]
+CsiName = Literal["perfect", "pilot", "none"]
+EstimatorName = Literal["ls", "mmse"]
+NoiseEstimateName = Literal["known", "pilot"]
+DemapperName = Literal["exact", "maxlog", "hard", "commpy"]
+KernelName = Literal["numpy", "numba"]
+CodeName = Literal["conv", "ldpc"]
+BaselineName = Literal["classify-and-send"]
 HeaderName = Literal["coded", "ideal"]
 ErrorPlace = Literal["transmitter", "both"]
 KnownSnr = Literal["mean", "block"]
@@ -30,14 +51,35 @@ class Settings:
     """
 
     channel: ChannelName = "awgn"
-    """AWGN or flat Rayleigh fading; the receiver knows the gains."""
-    coherence: CoherenceName = "symbol"
-    """How long a gain holds: one symbol, or all symbols of a sample, its header included (block fading)."""
+    """AWGN, flat Rayleigh or Rician fading, or a tapped delay line of TR 38.901 under OFDM."""
+    coherence: CoherenceName | int = "symbol"
+    """How long a flat gain holds: one symbol, so many symbols of the air, or all symbols of a sample, its
+    header included (block fading)."""
+    rician_k_db: float = 6.0
+    """Power of the direct path over that of the scattered ones, in dB (Rician channel)."""
+    delay_spread_ns: float = 300.0
+    """Root mean square delay spread of a tapped delay line, in ns."""
+    csi: CsiName = "perfect"
+    """What the receiver takes the gains for: the truth, an estimate from pilots, or one."""
+    pilots: int = 2
+    """Pilot symbols in each block of symbols whose gain is estimated (``csi="pilot"``)."""
+    estimator: EstimatorName = "mmse"
+    """How pilots become gains: least squares, or minimum mean square error."""
+    noise_estimate: NoiseEstimateName = "known"
+    """What the receiver takes N0 for: the truth, or an estimate from the pilots' residuals."""
+    noise_mismatch_db: float = 0.0
+    """By how much the receiver takes N0, known or estimated, too high, in dB."""
     known_snr: KnownSnr = "mean"
     """Which Es/N0 both ends go by when they choose a mode or read a header: the mean of the point, or under
     block fading that of the sample's own block, as a receiver measures it and feeds it back."""
     demapper: DemapperName = "exact"
-    """How received symbols become LLRs."""
+    """How received symbols become LLRs; ``hard``: the clip with the sign of the nearest point's bit."""
+    kernel: KernelName = "numpy"
+    """Which implementation computes them; they agree to rounding, so a replay needs the same."""
+    codes: tuple[CodeName, ...] = ()
+    """Channel codes whose curves are drawn beside the link's."""
+    baselines: tuple[BaselineName, ...] = ()
+    """Other ways to send the label whose curves are drawn beside the link's."""
     header: HeaderName = "coded"
     """How the receiver learns the mode: as the link has it, or told free of charge for comparison."""
     mode: str | None = None
@@ -50,7 +92,11 @@ class Settings:
     """Whether the bias is the transmitter's alone and the jitter each end's own, or both ends share one wrong
     estimate."""
     trials: int = 20
-    """Times that each sample is sent at each SNR, under independent noise."""
+    """Times that each sample is sent at each SNR, under independent noise; with ``precision`` at first."""
+    precision: float | None = None
+    """Half-width of the interval of gap or accuracy at which a point ends; None: after ``trials``."""
+    max_trials: int = 1000
+    """Most trials of a point with ``precision``."""
     seed: int = 0
     """Seed of gains, noise and errors of the estimates."""
     tolerance: float = 0.02
@@ -59,15 +105,25 @@ class Settings:
     def __post_init__(self) -> None:
         for name, choices in (
             ("channel", ChannelName),
-            ("coherence", CoherenceName),
             ("known_snr", KnownSnr),
+            ("csi", CsiName),
+            ("estimator", EstimatorName),
+            ("noise_estimate", NoiseEstimateName),
+            ("kernel", KernelName),
             ("demapper", DemapperName),
             ("header", HeaderName),
             ("snr_error_at", ErrorPlace),
         ):
             _check_choice(name, choices, getattr(self, name))
-        if self.coherence == "sample" and self.channel == "awgn":
-            raise InputError("coherence", "be 'symbol' on AWGN, which does not fade", self.coherence)
+        for name, choices, chosen in (
+            ("codes", CodeName, self.codes),
+            ("baselines", BaselineName, self.baselines),
+        ):
+            for value in chosen:
+                _check_choice(name, choices, value)
+            if len(set(chosen)) < len(chosen):
+                raise InputError(name, "name each only once", ", ".join(chosen))
+        self._check_coherence()
         if self.known_snr == "block" and self.coherence != "sample":
             raise InputError("known_snr", "be 'mean' unless a gain holds for a whole sample", self.known_snr)
         if not abs(self.snr_error_bias_db) <= LARGEST_ERROR_DB:
@@ -76,12 +132,39 @@ class Settings:
         if not 0 <= self.snr_error_jitter_db <= LARGEST_ERROR_DB:
             rule = f"have a jitter from 0 to {LARGEST_ERROR_DB:g} dB"
             raise InputError("router_snr_error", rule, self.snr_error_jitter_db)
+        for name in ("rician_k_db", "noise_mismatch_db"):
+            if not abs(getattr(self, name)) <= LARGEST_ERROR_DB:
+                rule = f"lie within {LARGEST_ERROR_DB:g} dB of 0"
+                raise InputError(name, rule, getattr(self, name))
+        if not 0 < self.delay_spread_ns < math.inf:
+            raise InputError("delay_spread_ns", "be positive and finite", self.delay_spread_ns)
+        if self.pilots < 1:
+            raise InputError("pilots", "be at least 1", self.pilots)
         if self.trials < 1:
             raise InputError("trials", "be at least 1", self.trials)
+        if self.precision is not None and not 0 < self.precision < 1:
+            raise InputError("precision", "lie between 0 and 1 (0.005 is half a point)", self.precision)
+        if self.precision is not None and self.max_trials < self.trials:
+            raise InputError(
+                "max_trials", f"be at least the {self.trials} trials of a start", self.max_trials
+            )
         if self.seed < 0:
             raise InputError("seed", "be at least 0", self.seed)
         if not (math.isfinite(self.tolerance) and 0 <= self.tolerance < 1):
             raise InputError("tolerance", "lie in 0..1 (0.02 is two points)", self.tolerance)
+
+    def _check_coherence(self) -> None:
+        flat_fading = self.channel in ("rayleigh", "rician")
+        if isinstance(self.coherence, bool) or not isinstance(self.coherence, (int, str)):
+            raise InputError("coherence", "be 'symbol', 'sample' or a number of symbols", self.coherence)
+        if isinstance(self.coherence, int):
+            if self.coherence < 2:
+                raise InputError("coherence", "be 'symbol', 'sample' or at least 2 symbols", self.coherence)
+        else:
+            _check_choice("coherence", CoherenceName, self.coherence)
+        if self.coherence != "symbol" and not flat_fading:
+            why = "AWGN, which does not fade" if self.channel == "awgn" else "a tapped delay line"
+            raise InputError("coherence", f"be 'symbol' on {why}", self.coherence)
 
 
 def _check_choice(name: str, choices: Any, value: str) -> None:
@@ -89,3 +172,13 @@ def _check_choice(name: str, choices: Any, value: str) -> None:
     if value not in allowed:
         listed = ", ".join(repr(choice) for choice in allowed[:-1])
         raise InputError(name, f"be {listed} or {allowed[-1]!r}", value)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work; a result does not depend on it."""
+
+    processes: int = 1
+    """Processes on this machine; one is the program's own."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers take their place."""

@@ -6,14 +6,43 @@ from twophase.link.modes import ModeTable
 from twophase.link.routing import Routing
 from twophase.sim.settings import ChannelName, CoherenceName, Settings
 
-__all__ = ["channel_text", "estimates_text", "signalling_text"]
+__all__ = ["channel_text", "csi_text", "estimates_text", "signalling_text"]
 
 
-def channel_text(channel: ChannelName, coherence: CoherenceName) -> str:
+def channel_text(channel: ChannelName, coherence: CoherenceName | int, rician_k_db: float = 6.0) -> str:
     """The channel's name."""
     if channel == "awgn":
         return "AWGN"
-    return "flat Rayleigh fading" if coherence == "symbol" else "Rayleigh block fading"
+    if channel in ("tdl-a", "tdl-c"):
+        return f"{channel.upper()} under OFDM"
+    name = "Rayleigh" if channel == "rayleigh" else f"Rician ({rician_k_db:g} dB)"
+    if coherence == "symbol":
+        return f"flat {name} fading"
+    if coherence == "sample":
+        return f"{name} block fading"
+    return f"{name} fading in blocks of {coherence} symbols"
+
+
+def csi_text(settings: Settings) -> str:
+    """What the receiver knows of the channel; one sentence without a full stop."""
+    mismatch = settings.noise_mismatch_db
+    noise = "the noise variance"
+    if settings.noise_estimate == "pilot":
+        noise = "a noise variance estimated from the pilots"
+    if mismatch:
+        noise += f", taken {abs(mismatch):g} dB too {'high' if mismatch > 0 else 'low'}"
+    if settings.csi == "none":
+        return f"the receiver takes every gain for 1 and knows {noise}"
+    if settings.csi == "perfect":
+        return f"the receiver knows every gain and {noise}"
+    method = "least squares" if settings.estimator == "ls" else "minimum mean square error"
+    of = "12 subcarriers" if settings.channel.startswith("tdl") else "equal gain"
+    if settings.channel == "awgn" or settings.coherence == "sample":
+        of = "a frame"
+    return (
+        f"the receiver estimates gains by {method} from {settings.pilots} pilot symbols in each block of "
+        f"{of}, counted as symbols, and knows {noise}"
+    ).replace("block of a frame", "frame")
 
 
 def signalling_text(routing: Routing, modes: ModeTable, settings: Settings) -> str:

@@ -10,13 +10,13 @@ import pytest
 
 from tools.tiny_bundle import CLASSES
 from twophase.link.errors import InputError
-from twophase.sim.channels import FlatChannel
+from twophase.sim.air.radio import Radio
 from twophase.sim.counts import GAIN_BINS_DB
-from twophase.sim.label_bound import label_accuracy, simplex_success
 from twophase.sim.results import point_results
 from twophase.sim.settings import Settings
 from twophase.sim.sweep import noise_generator, simulate_point
 from twophase.sim.system import Samples, System, load_samples, load_system
+from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
 BLOCK = {"channel": "rayleigh", "coherence": "sample", "known_snr": "block"}
 TRIALS = 40
@@ -30,9 +30,9 @@ def by_snr(bundle: Path) -> tuple[System, Samples]:
 
 def _gains_db(system: System, samples: Samples, esn0_db: float, trial: int) -> np.ndarray:
     """The power gains of a trial, drawn once more."""
-    air = FlatChannel("rayleigh", esn0_db, noise_generator(0, esn0_db, trial, 0), "sample")
-    air.draw((len(samples.labels), system.modes.max_symbols))
-    return 20 * np.log10(np.abs(air.gains[:, 0]))
+    radio = Radio(Settings(**BLOCK), esn0_db, noise_generator(0, esn0_db, trial, 0))
+    radio.draw(len(samples.labels), system.modes.max_symbols)
+    return 20 * np.log10(np.abs(radio.true_gains[:, 0]))
 
 
 def test_the_mode_follows_the_gain_of_the_block(by_snr) -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from tools.tiny_bundle import CLASSES, LINK, TABLE
 from twophase.sim.counts import SystemCounts, Tally
-from twophase.sim.modes_report import add_best_fixed, mode_entries, sweep_modes
+from twophase.sim.job import make_job
+from twophase.sim.measure import measure
+from twophase.sim.modes_report import add_best_fixed, mode_entries
 from twophase.sim.results import point_results
-from twophase.sim.settings import Settings
+from twophase.sim.settings import Settings, Workers
 from twophase.sim.statistics import paired_gap
 from twophase.sim.sweep import simulate_point
 from twophase.sim.system import Samples, System, load_samples, load_system
@@ -29,8 +31,12 @@ def opened(bundle: Path) -> tuple[System, Samples]:
 
 
 @pytest.fixture(scope="module")
-def fixed(opened) -> list[list[Tally]]:
-    return sweep_modes(*opened, GRID, SETTINGS)
+def fixed(bundle: Path, opened) -> list[list[Tally]]:
+    measured = measure(
+        make_job(bundle, None, SETTINGS), (opened[0], None, opened[1]), GRID, Workers(), modes_report=True
+    )
+    assert all(tally.references == {} for points in measured.modes for tally in points)
+    return measured.modes
 
 
 def test_every_mode_is_what_a_run_of_that_mode_gives(opened, fixed) -> None:
@@ -52,7 +58,7 @@ def test_every_mode_is_what_a_run_of_that_mode_gives(opened, fixed) -> None:
 def test_where_the_router_takes_one_mode_it_is_that_mode(opened, fixed) -> None:
     adaptive = [simulate_point(*opened, esn0_db, SETTINGS) for esn0_db in GRID]
     points = point_results(adaptive, MODES, CLASSES, SETTINGS)
-    add_best_fixed(points, adaptive, fixed, MODES)
+    add_best_fixed(points, adaptive, fixed, MODES, SETTINGS)
     for place, esn0_db in enumerate(GRID):
         # The same gains and noise: not only as good, but right and wrong on the same frames.
         own = fixed[int(TABLE.choose(esn0_db))][place]
@@ -65,7 +71,10 @@ def test_where_the_router_takes_one_mode_it_is_that_mode(opened, fixed) -> None:
 
 def _tally(mode: int, header: int, right: int, samples: int = 40) -> Tally:
     counts = SystemCounts(
-        np.full(samples, right), frames=Counter({(mode, header): 10 * samples}), energies=[1.0]
+        np.full(samples, right),
+        frames=Counter({(mode, header): 10 * samples}),
+        energy_sum=1.0,
+        transmissions=1,
     )
     return Tally(0.0, counts, {}, np.zeros(samples, dtype=np.int64), trials=10)
 
@@ -85,7 +94,7 @@ def test_the_best_fixed_mode_has_as_many_symbols(symbols, best) -> None:
     fixed = [[_tally(number, 0, right)] for number, right in enumerate((7, 8, 9, 5))]
     own = _tally(3, 0, 6)
     points = [{"symbols_per_sample": symbols}]
-    add_best_fixed(points, [own], fixed, MODES)
+    add_best_fixed(points, [own], fixed, MODES, SETTINGS)
     entry = points[0]["best_fixed"]
     assert entry["mode"] == MODES.names[best]
     assert entry["symbols"] == MODES[best].symbols
@@ -98,5 +107,5 @@ def test_the_best_fixed_mode_has_as_many_symbols(symbols, best) -> None:
 def test_of_equally_good_modes_the_shorter_is_named() -> None:
     fixed = [[_tally(number, 0, 8)] for number in range(4)]
     points = [{"symbols_per_sample": 1.5}]
-    add_best_fixed(points, [_tally(3, 0, 8)], fixed, MODES)
+    add_best_fixed(points, [_tally(3, 0, 8)], fixed, MODES, SETTINGS)
     assert points[0]["best_fixed"]["symbols"] == 2

@@ -9,11 +9,11 @@ import pytest
 
 from tools.tiny_bundle import LINK
 from twophase.sim.counts import SystemCounts, Tally
-from twophase.sim.label_bound import label_accuracy, simplex_success
 from twophase.sim.results import point_results
 from twophase.sim.settings import Settings
 from twophase.sim.statistics import paired_gap
-from twophase.sim.theory import qam_ber
+from twophase.sim.theory.ber import qam_ber
+from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 from twophase.sim.verdict import remarks_on, verdict_of, verdict_reason
 
 MODES = LINK.modes
@@ -27,7 +27,8 @@ def _counts(right: int, samples: int, energy: float) -> SystemCounts:
         correct=np.full(samples, right),
         frames=Counter({(1, 0): 10 * half, (2, 0): 10 * half}),
         correct_by_mode=Counter({1: right * half, 2: right * half}),
-        energies=[energy],
+        energy_sum=energy,
+        transmissions=1,
     )
 
 
@@ -49,6 +50,8 @@ def _tally(esn0_db: float = 6.0, hard: int = 9, samples: int = 400, **soft: int)
         codewords_sent=50,
         abs_llr=2500.0,
         llrs=1000,
+        noise_power=1000 * 10 ** (-esn0_db / 10),
+        noise_count=1000,
     )
 
 
@@ -80,7 +83,7 @@ def test_every_promised_figure_is_there() -> None:
 def test_uniform_use_at_unit_energy_gives_the_textbook_curve() -> None:
     tally = _tally(aligned=9)
     tally.histograms = {2: np.full(4, 7)}
-    tally.deployed.energies = [1.0]
+    tally.deployed.energy_sum = 1.0
     point = point_results([tally], MODES, 4, SETTINGS)[0]
     assert point["ber_theory_usage"] == pytest.approx(point["ber_theory"])
 

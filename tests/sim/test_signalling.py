@@ -17,17 +17,17 @@ from twophase.link.errors import ArtifactError, InputError
 from twophase.link.header_code import header_code
 from twophase.link.routing import HeaderStep, Routing, SnrTable
 from twophase.link.runtime import Reception, Transmission
-from twophase.sim.channels import FlatChannel
+from twophase.sim.air.radio import Arrival, Radio
 from twophase.sim.counts import SystemCounts
 from twophase.sim.estimates import SnrEstimates
 from twophase.sim.frames import Frames, framed
-from twophase.sim.label_bound import label_accuracy, simplex_success
 from twophase.sim.reception import Heard, ReceivingEnd
 from twophase.sim.results import point_results
 from twophase.sim.settings import Settings
 from twophase.sim.streams import modulate, transmit
 from twophase.sim.sweep import simulate_point
 from twophase.sim.system import Samples, SoftReference, System, load_samples, load_system
+from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
 MODES = LINK.modes
 
@@ -293,9 +293,11 @@ def test_a_mistaken_mode_does_not_leak() -> None:
     assert biased.deployed.correct.sum() == 800 // 4
     assert biased.codeword_errors == biased.codewords_sent == 800
     # It is what a receiver gets that is told the wrong mode outright.
-    end = ReceivingEnd(routing, keyed.link.modes, llr_exact, 1e-3, 100.0)
+    end = ReceivingEnd(routing, keyed.link.modes, llr_exact, 100.0)
     points = modulate(transmit(keyed, samples.features, 4.0, keyed.link.modes), keyed.link.modes).points
-    heard = end.hear_payload(keyed, points, np.ones_like(points), 1.0, np.ones(400, dtype=np.int64))
+    one = np.ones_like(points)
+    arrival = Arrival(points, one, np.full(points.shape, 1e-3), one)
+    heard = end.hear_payload(keyed, arrival, 1.0, np.ones(400, dtype=np.int64))
     assert np.count_nonzero(heard.classes == labels) == 100
 
 
@@ -308,12 +310,14 @@ def test_what_is_heard_does_not_depend_on_order_or_batch(content, batch) -> None
     snr_sent, snr_heard = (5 + rng.standard_normal((2, count))).astype(np.float32)
     payload = modulate(transmit(system.sender, samples.features, snr_sent, MODES), MODES)
     frames = framed(payload, system.routing.header_of(len(MODES)), snr_sent)
-    air = FlatChannel("rayleigh", 5.0, rng, "sample")
-    received = air.propagate(frames.points)
-    end = ReceivingEnd(system.routing, MODES, llr_exact, 10**-0.5, 100.0)
+    radio = Radio(Settings(channel="rayleigh", coherence="sample"), 5.0, rng)
+    radio.draw(*frames.points.shape)
+    arrival = radio.send(frames.points)
+    end = ReceivingEnd(system.routing, MODES, llr_exact, 100.0)
 
     def hear(rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        heard = end.hear(system.listener, received[rows], air.gains[rows], frames.energy, snr_heard[rows])
+        part = Arrival(*(getattr(arrival, entry.name)[rows] for entry in dataclasses.fields(arrival)))
+        heard = end.hear(system.listener, part, frames.energy, snr_heard[rows])
         return heard.mode, heard.llr, heard.classes, heard.indices
 
     everything = hear(np.arange(count))

@@ -15,14 +15,14 @@ from twophase.link.demap import llr_bruteforce, llr_exact
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.runtime import SoftTransmitter, Transmission
 from twophase.sim import streams
-from twophase.sim.channels import FlatChannel
+from twophase.sim.air.radio import Radio
 from twophase.sim.reception import demap_stream, listen
 from twophase.sim.results import point_results
 from twophase.sim.settings import Settings
 from twophase.sim.streams import by_mode, modulate, soft_stream, transmit
 from twophase.sim.sweep import _NOISELESS_DB, noise_generator, simulate_point
 from twophase.sim.system import Samples, SoftReference, System, load_samples, load_system
-from twophase.sim.theory import ber_for_usage
+from twophase.sim.theory.ber import ber_for_usage
 
 MODES = LINK.modes
 
@@ -66,9 +66,10 @@ def test_the_stream_has_unit_energy_and_the_receiver_knows_the_gain(system, samp
 def test_mixed_modes_equal_sample_by_sample(system, samples, channel) -> None:
     sent = transmit(system.sender, samples.features, 4.0, MODES)
     stream = modulate(sent, MODES)
-    air = FlatChannel(channel, 4.0, np.random.default_rng(0))
-    received = air.propagate(stream.points)
-    gains = air.gains / math.sqrt(stream.energy)
+    radio = Radio(Settings(channel=channel), 4.0, np.random.default_rng(0))
+    radio.draw(*stream.points.shape)
+    received = radio.send(stream.points).received
+    gains = radio.true_gains / math.sqrt(stream.energy)
     llr = demap_stream(llr_exact, received, sent.mode, gains, 0.4, MODES, 100.0)
     classes, indices = listen(system.listener, llr, sent.mode)
     for row in range(0, len(sent.mode), 7):
@@ -88,12 +89,13 @@ def test_mixed_modes_equal_sample_by_sample(system, samples, channel) -> None:
 def test_results_do_not_depend_on_order_or_batch(system, samples, batch) -> None:
     sent = transmit(system.sender, samples.features, 2.0, MODES)
     stream = modulate(sent, MODES)
-    air = FlatChannel("rayleigh", 2.0, np.random.default_rng(1))
-    received = air.propagate(stream.points)
+    radio = Radio(Settings(channel="rayleigh"), 2.0, np.random.default_rng(1))
+    radio.draw(*stream.points.shape)
+    received = radio.send(stream.points).received
 
     def hear(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mode = sent.mode[rows]
-        llr = demap_stream(llr_exact, received[rows], mode, air.gains[rows], 0.6, MODES, 100.0)
+        llr = demap_stream(llr_exact, received[rows], mode, radio.true_gains[rows], 0.6, MODES, 100.0)
         return (llr, *listen(system.listener, llr, mode))
 
     everything = hear(np.arange(len(sent.mode)))
@@ -233,18 +235,21 @@ def test_each_receiver_hears_its_own_stream_at_its_true_scale(system, samples, c
     assert tally.deployed.energy == pytest.approx(0.2)
     assert tally.references["twin"].energy == pytest.approx(0.05)
     # Undisturbed first, then one trial; the twin's own receiver hears the trial only.
-    assert (len(deployed.heard), len(own.heard)) == (2, 1)
-    air = FlatChannel(channel, esn0_db, noise_generator(8, esn0_db, 0, 0))
+    undisturbed, disturbed = np.split(np.concatenate(deployed.heard), 2)
+    twin = np.concatenate(own.heard)
+    assert len(undisturbed) == len(disturbed) == len(twin) == len(samples.labels)
+    radio = Radio(Settings(channel=channel), esn0_db, noise_generator(8, esn0_db, 0, 0))
+    radio.draw(len(samples.labels), MODES.max_symbols)
     sent = np.zeros((len(samples.labels), MODES.max_symbols), dtype=complex)
     sent[:, :2] = qam(16).points[0] / math.sqrt(0.2)
-    received = air.propagate(sent)[:, :2]
+    received = radio.send(sent).received[:, :2]
     # The same model put another way: not the gain but the constellation carries the scale.
-    for heard, energy in ((deployed.heard[1], 0.2), (own.heard[0], 0.05)):
+    for heard, energy in ((disturbed, 0.2), (twin, 0.05)):
         points = qam(16).points / math.sqrt(energy)
-        expected = llr_bruteforce(received, points, noise_var, air.gains[:, :2])
+        expected = llr_bruteforce(received, points, noise_var, radio.true_gains[:, :2])
         np.testing.assert_allclose(heard[:, :8], expected, rtol=1e-9, atol=1e-9)
     # Undisturbed, the receiver is sure of every bit, whatever the SNR of the point.
-    assert np.array_equal(deployed.heard[0][:, :8], np.full((len(samples.labels), 8), -100.0))
+    assert np.array_equal(undisturbed[:, :8], np.full((len(samples.labels), 8), -100.0))
 
 
 @pytest.mark.parametrize("trials", [1, 3])

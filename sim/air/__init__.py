@@ -1,0 +1,1 @@
+"""The air between both ends, and what the receiver knows of it."""

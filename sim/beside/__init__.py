@@ -1,0 +1,1 @@
+"""Other designs beside the link: channel codes, classify-and-send."""

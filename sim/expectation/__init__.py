@@ -1,0 +1,1 @@
+"""Expected accuracy under hard decisions, without drawing noise."""

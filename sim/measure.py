@@ -1,0 +1,121 @@
+"""One bundle measured over a grid: the link, and with ``--modes-report`` every mode by itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twophase.link.manifest import Manifest
+from twophase.sim.beside.companions import make_companions
+from twophase.sim.counts import Tally
+from twophase.sim.job import Job
+from twophase.sim.scatter import scatter_entries
+from twophase.sim.settings import Workers
+from twophase.sim.system import Samples, System
+from twophase.sim.tally_arrays import tally_arrays, tally_from_arrays
+from twophase.sim.work.executors import open_executor
+from twophase.sim.work.progress import sweep_progress
+from twophase.sim.work.schedule import run_sweep
+from twophase.sim.work.stopping import StopRule
+from twophase.sim.work.store import BlockStore
+
+__all__ = ["Measured", "Opened", "clear_blocks", "measure"]
+
+Opened = tuple[System, Manifest, Samples]
+
+_log = logging.getLogger(__name__)
+
+_BLOCKS = ".blocks"
+"""Folder of finished blocks in that of the report; removed when the report is written."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Counts of a whole sweep."""
+
+    link: list[Tally]
+    """Of the link, by point of the grid."""
+    reasons: list[str]
+    """Why each of these points ended."""
+    modes: list[list[Tally]]
+    """Of every mode by itself, [mode][point]; empty unless asked for."""
+    scatter: list[dict[str, Any]]
+    """Received symbols, see :mod:`twophase.sim.scatter`."""
+    companions: dict[str, str]
+    """Names and descriptions of the systems beside the link."""
+
+
+def measure(
+    job: Job,
+    opened: Opened,
+    grid: Sequence[float],
+    workers: Workers,
+    out: Path | None = None,
+    modes_report: bool = False,
+) -> Measured:
+    """Measure a bundle at every point of a grid.
+
+    Parameters
+    ----------
+    job
+        What is measured, and how.
+    opened
+        What :meth:`Job.open` gave.
+    grid
+        Es/N0 of each point in dB.
+    workers
+        Who does the work.
+    out
+        Folder of the report, where finished blocks are kept until :func:`clear_blocks`; None keeps none.
+    modes_report
+        Whether every mode is measured by itself, too.
+
+    Raises
+    ------
+    LinkError
+        Whatever bundle, samples or a worker give reason to.
+    """
+    system, _, samples = opened
+    settings = job.settings
+    names = ["", *(system.modes.names if modes_report else ())]
+    # A point that the grid names twice is measured once.
+    points = list(dict.fromkeys((name, esn0_db) for name in names for esn0_db in grid))
+    rule = StopRule(settings.trials, settings.precision, settings.max_trials)
+    store = None if out is None else _store(out, job)
+    if store is not None and (kept := _kept(store)):
+        _log.warning("taking up an interrupted run: %d finished blocks are there already", kept)
+    try:
+        with (
+            sweep_progress() as progress,
+            open_executor(job, workers.processes, workers.scheduler) as executor,
+        ):
+            results = run_sweep(points, rule, executor, store, progress)
+    except BaseException:
+        if store is not None and (kept := _kept(store)):
+            _log.warning("%d finished blocks are kept; the same command goes on from there", kept)
+        raise
+    companions = make_companions(settings, system.modes, system.listener, system.classes, system.llr_clip)
+    return Measured(
+        link=[results["", esn0_db][0] for esn0_db in grid],
+        reasons=[results["", esn0_db][1] for esn0_db in grid],
+        modes=[[results[name, esn0_db][0] for esn0_db in grid] for name in names[1:]],
+        scatter=scatter_entries(system, samples, grid, settings),
+        companions={item.name: item.description for item in companions},
+    )
+
+
+def _kept(store: BlockStore[Tally]) -> int:
+    return sum(1 for _ in store.folder.glob("*.npz"))
+
+
+def clear_blocks(out: Path, jobs: Iterable[Job]) -> None:
+    """Remove the finished blocks beside a report that holds them all now; those of other sweeps stay."""
+    for job in jobs:
+        _store(out, job).clear()
+
+
+def _store(out: Path, job: Job) -> BlockStore[Tally]:
+    return BlockStore(out / _BLOCKS, job.key(), tally_arrays, tally_from_arrays)

@@ -1,0 +1,171 @@
+"""Figures of the LLRs: how they are distributed, and whether they say what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from twophase.sim.reporting.drawing import COLOURS, WIDTH, legend_above, svg
+
+__all__ = ["calibration_svg", "llr_svg", "log_odds"]
+
+Report = dict[str, Any]
+_Float = NDArray[np.float64]
+
+_SERIES = (
+    (COLOURS["learning"], "s"),
+    (COLOURS["deployed"], "o"),
+    (COLOURS["aligned"], "^"),
+)
+_MOST_DECADES = 3
+"""Ticks of a density's axis, which is not high."""
+_NEAR = 14.0
+"""LLR up to which what a bin promises is averaged over its LLRs, and not taken for its middle."""
+
+
+def llr_svg(report: Report) -> str:
+    """Densities of the LLR where a 0 and where a 1 was sent, a panel for each of three SNRs."""
+    edges = np.asarray(report["llr_edges"], dtype=np.float64)
+    points = _spread(report["points"])
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(len(points), 1, squeeze=False).ravel()
+        for axes, point in zip(panels, points, strict=True):
+            zeros, ones = (np.asarray(point[key], dtype=np.float64) for key in ("llr_zeros", "llr_ones"))
+            _draw_densities(axes, edges, zeros, ones)
+            axes.set_title(f"{point['esn0_db']:g} dB", fontsize=10.5, loc="left")
+        panels[len(points) // 2].set_ylabel("density of bits")
+        panels[-1].set_xlabel("LLR = log P(b=1) / P(b=0)")
+        legend_above(figure, panels[0])
+
+    return svg(
+        draw, (WIDTH, 0.7 + 1.45 * len(points)), "llr", "Histogram of the LLRs by the bit that was sent"
+    )
+
+
+def _draw_densities(axes: Axes, edges: _Float, zeros: _Float, ones: _Float) -> None:
+    total = max(1.0, float(zeros.sum() + ones.sum()))
+    bits = (
+        (zeros, "deployed", "-", "0 sent"),
+        (ones, "learning", (0, (4, 1.5)), "1 sent"),
+    )
+    used = np.flatnonzero(zeros + ones)
+    widest = float(np.diff(edges)[used].max(initial=1.0))
+    floor = 0.5 / total / widest
+    for counts, colour, dash, label in bits:
+        density = np.maximum(counts / total / np.diff(edges), floor)
+        axes.stairs(
+            density, edges, baseline=floor, color=COLOURS[colour], linestyle=dash, linewidth=1.5, label=label
+        )
+        axes.stairs(density, edges, baseline=floor, color=COLOURS[colour], fill=True, alpha=0.13, linewidth=0)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=floor)
+    low, high = np.ceil(np.log10(floor)), np.floor(np.log10(axes.get_ylim()[1]))
+    decades = np.arange(high, low - 1, -max(1.0, np.ceil((high - low + 1) / _MOST_DECADES)))
+    axes.yaxis.set_major_locator(FixedLocator((10.0**decades).tolist()))
+    axes.yaxis.set_minor_locator(NullLocator())
+    if len(used):
+        axes.set_xlim(edges[used[0]], edges[used[-1] + 1])
+    axes.axvline(0, color=COLOURS["limit"], linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def calibration_svg(report: Report) -> str:
+    """Log odds of the bit that was sent against the LLR; a calibrated receiver lies on the diagonal."""
+    edges = np.asarray(report["llr_edges"], dtype=np.float64)
+    points = _spread(report["points"])
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        across, up = 2.0, 2.0
+        for point, (colour, marker) in zip(points, _SERIES, strict=False):
+            promised, seen = _draw_log_odds(axes, edges, point, colour, marker)
+            across, up = max(across, 1.08 * promised), max(up, 1.2 * seen)
+        ends = [-across, across]
+        axes.plot(ends, ends, color=COLOURS["ink"], linewidth=1.0, zorder=1, label="calibrated")
+        axes.set(xlim=(-across, across), ylim=(-up, up))
+        _probability_ticks(axes, up)
+        axes.set_xlabel("LLR, mean of the bin")
+        axes.set_ylabel("share of ones among bits of that LLR")
+        axes.set_axisbelow(True)
+        legend_above(figure, axes)
+
+    return svg(draw, (WIDTH, 5.05), "calibration", "Share of ones among the bits of an LLR")
+
+
+def _draw_log_odds(
+    axes: Axes, edges: _Float, point: dict[str, Any], colour: str, marker: str
+) -> tuple[float, float]:
+    """What the bits were against what their LLRs promise; gives the largest of either."""
+    promised, seen, low, high = log_odds(edges, point)
+    axes.errorbar(
+        promised,
+        seen,
+        yerr=(seen - low, high - seen),
+        fmt=marker,
+        color=colour,
+        markersize=5.0,
+        elinewidth=0.9,
+        capsize=1.5,
+        markerfacecolor="none",
+        label=f"{point['esn0_db']:g} dB",
+    )
+    return float(np.max(np.abs(promised), initial=0.0)), float(np.max(np.abs(seen), initial=0.0))
+
+
+def log_odds(edges: NDArray[np.float64], point: dict[str, Any]) -> tuple[_Float, _Float, _Float, _Float]:
+    """Log odds of a one in each bin of LLRs: as the LLRs promise, as it was, and its 95 % interval.
+
+    Parameters
+    ----------
+    edges
+        Of the bins, shape (bins + 1,).
+    point
+        Its ``llr_zeros`` and ``llr_ones``, counts of the bits that were sent, and ``llr_expected_ones``, the
+        sum of 1 / (1 + exp(-LLR)); shape (bins,) each.
+
+    Returns
+    -------
+    tuple
+        Four arrays of equal length; bins without a zero or without a one, whose log odds are infinite, are
+        left out.  The interval is that of Clopper and Pearson for independent bits.
+    """
+    zeros, ones, expected = (
+        np.asarray(point[key], dtype=np.float64) for key in ("llr_zeros", "llr_ones", "llr_expected_ones")
+    )
+    both = (zeros > 0) & (ones > 0)
+    zeros, ones, share = zeros[both], ones[both], expected[both] / (zeros + ones)[both]
+    middle = ((edges[1:] + edges[:-1]) / 2)[both]
+    # Far out the sum of probabilities rounds to the count.
+    near = np.abs(middle) <= _NEAR
+    promised = np.where(near, _logit(np.where(near, share, 0.5)), middle)
+    low = np.asarray(beta.ppf(0.025, ones, zeros + 1))
+    high = np.asarray(beta.ppf(0.975, ones + 1, zeros))
+    return promised, np.log(ones / zeros), _logit(low), _logit(high)
+
+
+def _logit(probability: _Float) -> _Float:
+    return np.asarray(np.log(probability) - np.log1p(-probability))
+
+
+def _probability_ticks(axes: Axes, limit: float) -> None:
+    """Names of probabilities on the axis of log odds."""
+    shares = [0.5]
+    for rare in (0.1, 0.01, 1e-3, 1e-4, 1e-5):
+        shares = [rare, *shares, 1 - rare]
+    ticks = [(float(_logit(np.asarray(share))), share) for share in shares]
+    shown = [(place, share) for place, share in ticks if abs(place) < limit]
+    axes.yaxis.set_major_locator(FixedLocator([place for place, _ in shown]))
+    axes.set_yticklabels([f"{share:.5f}".rstrip("0") for _, share in shown])
+
+
+def _spread(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first, the middle and the last point, as many as there are."""
+    return [points[place] for place in sorted({0, len(points) // 2, len(points) - 1})]

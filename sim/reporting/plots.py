@@ -1,0 +1,215 @@
+"""Figures over SNR: accuracy, gap, bit errors and information rates; SVG for the page, PNG for elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from twophase.sim.reporting.drawing import (
+    COLOURS,
+    WIDTH,
+    Look,
+    companion_looks,
+    curve,
+    legend_above,
+    png,
+    snr_axis,
+    svg,
+)
+from twophase.sim.reporting.tables import air_text
+
+__all__ = ["accuracy_png", "accuracy_svg", "ber_svg", "gap_svg", "has_rates", "rates_svg"]
+
+Report = dict[str, Any]
+
+_DEPLOYED = Look(COLOURS["deployed"], "o", width=2.4, size=5.5, hollow=False, alpha=0.16)
+_SOFT = {
+    "learning": Look(COLOURS["learning"], "s", (0, (4, 2)), size=6.0),
+    "aligned": Look(COLOURS["aligned"], "^", (0, (1.4, 1.4)), size=7.5),
+}
+_SPARE = (Look("#cc79a7", "D", (0, (4, 1, 1, 1))), Look("#b8860b", "h", (0, (3, 1))))
+"""References of other names."""
+_BOUND = Look(COLOURS["limit"], dash="--", width=1.4)
+_RATES = (
+    ("capacity", "capacity", Look(COLOURS["limit"], dash="--")),
+    ("cm_mi", "coded modulation", Look(COLOURS["aligned"], "^", size=6.0)),
+    ("bicm_mi", "bit-interleaved", Look(COLOURS["learning"], "s", (0, (4, 2)), size=5.5)),
+)
+
+
+_THEORY: dict[str, tuple[str, dict[str, Any]]] = {
+    "ber_theory": ("theory, uniform use", {"color": COLOURS["limit"], "linestyle": "--"}),
+    "ber_theory_usage": ("theory, points as sent", {"color": COLOURS["learning"]}),
+}
+
+
+def accuracy_png(report: Report) -> bytes:
+    """Accuracy over SNR with the paired gap below it, as a PNG on white."""
+
+    def draw(figure: Figure) -> None:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 3))
+        _draw_accuracy(above, report)
+        _draw_gap(below, report)
+        above.set_xlabel("")
+        handles, names = above.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=3)
+
+    trials = [point["trials"] for point in report["points"]]
+    often = str(trials[0]) if len(set(trials)) == 1 else f"{min(trials)} to {max(trials)}"
+    samples = f"{report['samples']} samples x {often} trials"
+    title = f"{report['task']} over {air_text(report)}: {report['verdict']} ({samples})"
+    return png(draw, (7.2, 7.2), title)
+
+
+def accuracy_svg(report: Report) -> str:
+    """Deployed, soft and companions' accuracy over SNR with 95 % bands, and the send-the-label bound."""
+    return _svg(_draw_accuracy, report, "accuracy", "Accuracy over Es/N0", 3.4)
+
+
+def gap_svg(report: Report) -> str:
+    """Paired difference deployed minus soft over SNR with 95 % bands, and the limit of the verdict."""
+    return _svg(_draw_gap, report, "gap", "Deployed minus soft accuracy over Es/N0", 3.4)
+
+
+def ber_svg(report: Report) -> str:
+    """Bit error rate over SNR with 95 % intervals, and both closed forms where there are any."""
+    return _svg(_draw_ber, report, "ber", "Bit error rate over Es/N0", 3.4)
+
+
+def rates_svg(report: Report) -> str:
+    """Capacity, mutual information of the modes in use, and information bits per symbol sent."""
+    return _svg(_draw_rates, report, "rates", "Bits per symbol over Es/N0", 3.4)
+
+
+def has_rates(report: Report) -> bool:
+    """Whether a closed form of the rates is known at some point."""
+    return any(point.get(name) is not None for point in report["points"] for name, _, _ in _RATES)
+
+
+def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title: str, height: float) -> str:
+    def whole(figure: Figure) -> None:
+        axes = figure.subplots()
+        draw(axes, report)
+        legend_above(figure, axes)
+
+    # A row of the legend needs its share of the height.
+    rows = 2 + len(report["references"]) + len(report.get("companions", []))
+    return svg(whole, (WIDTH, height + (0.1 * rows if name in ("accuracy", "gap") else 0.2)), name, title)
+
+
+def _draw_accuracy(axes: Axes, report: Report) -> None:
+    snr, points = _snr(report), report["points"]
+    for name, look in _references(report):
+        entries = [point["references"][name] for point in points]
+        _percent(axes, snr, entries, "accuracy", look, f"soft: {name}")
+    for name, look in companion_looks([entry["name"] for entry in report.get("companions", [])]).items():
+        entries = [point["companions"][name] for point in points]
+        _percent(axes, snr, entries, "accuracy", look, name)
+    _percent(axes, snr, points, "accuracy_hard", _DEPLOYED, "deployed")
+    bound = [point["label_bound"] for point in points]
+    if any(value is not None for value in bound):
+        curve(axes, snr, bound, None, _BOUND, "send-the-label bound", 100)
+    low = max(axes.get_ylim()[0], _lowest_shown(points))
+    axes.set_ylim(low, min(axes.get_ylim()[1], 100 + 0.03 * (100 - low)))
+    axes.set_ylabel("accuracy, %")
+    snr_axis(axes)
+
+
+def _lowest_shown(points: list[dict[str, Any]]) -> float:
+    """Where the axis of accuracy ends at the latest: a companion that fails must not flatten the others."""
+    own = [100 * point["accuracy_hard"] for point in points]
+    own += [100 * entry["accuracy"] for point in points for entry in point["references"].values()]
+    return float(min(own) - max(_ROOM, 2 * (max(own) - min(own))))
+
+
+_ROOM = 10.0
+"""Points below the lowest accuracy of the link and its references that are shown at least."""
+
+
+def _draw_gap(axes: Axes, report: Report) -> None:
+    snr = _snr(report)
+    limit = 0 - 100 * report["tolerance"]
+    axes.axhline(0, color=COLOURS["ink"], linewidth=0.8)
+    for name, look in _references(report):
+        entries = [point["references"][name] for point in report["points"]]
+        _percent(axes, snr, entries, "gap", look, f"deployed - soft: {name}")
+    axes.axhline(limit, color=COLOURS["limit"], linestyle="--", label=f"limit {limit:g} points")
+    axes.set_ylabel("gap, points")
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 1.6 * limit), high)
+    snr_axis(axes)
+
+
+def _draw_ber(axes: Axes, report: Report) -> None:
+    snr, points = _snr(report), report["points"]
+    rate = _column(report, "ber")
+    low, high = np.array([point["ber_ci"] for point in points]).T
+    seen = rate > 0
+    axes.errorbar(
+        snr[seen],
+        rate[seen],
+        yerr=(rate[seen] - low[seen], high[seen] - rate[seen]),
+        fmt="o",
+        color=COLOURS["deployed"],
+        capsize=2,
+        label="measured, 95 %",
+    )
+    for name, (label, style) in _THEORY.items():
+        if any(point[name] is not None for point in points):
+            axes.plot(snr, _column(report, name), label=label, **style)
+    # Below one expected error there is nothing to see; the theory would stretch the axis without end.
+    floor = 0.3 / max(point["bits_sent"] for point in points)
+    # A closed form may be absent, or so small that it is zero.
+    drawn = [*rate[seen], *(point[name] for point in points for name in _THEORY if point[name])]
+    lowest = 0.4 * min(drawn, default=floor)
+    top = max(1.0e-2, float(np.max(high)))
+    axes.set_ylim(max(floor, lowest, 1e-9), 2 * top)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(numticks=9))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylabel("bit error rate")
+    snr_axis(axes)
+
+
+def _draw_rates(axes: Axes, report: Report) -> None:
+    snr, points = _snr(report), report["points"]
+    for name, label, look in _RATES:
+        if any(point[name] is not None for point in points):
+            curve(axes, snr, [point[name] for point in points], None, look, label)
+    sent = [point["bits_per_sample"] / point["symbols_per_sample"] for point in points]
+    curve(axes, snr, sent, None, _DEPLOYED, "information bits sent")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("bits per symbol")
+    snr_axis(axes)
+
+
+def _percent(
+    axes: Axes, snr: NDArray[np.float64], entries: list[dict[str, Any]], value: str, look: Look, label: str
+) -> None:
+    """Line in percent with its interval as a band."""
+    intervals = [entry[f"{value}_ci"] for entry in entries]
+    curve(axes, snr, [entry[value] for entry in entries], intervals, look, label, 100)
+
+
+def _references(report: Report) -> list[tuple[str, Look]]:
+    """Name and look of each soft reference."""
+    spare = iter(_SPARE * len(report["references"]))
+    return [
+        (name, _SOFT[name] if name in _SOFT else next(spare))
+        for name in (entry["name"] for entry in report["references"])
+    ]
+
+
+def _snr(report: Report) -> NDArray[np.float64]:
+    return _column(report, "esn0_db")
+
+
+def _column(report: Report, name: str) -> NDArray[np.float64]:
+    """One value of each point; NaN where there is none."""
+    return np.array([point[name] for point in report["points"]], dtype=np.float64)

@@ -1,0 +1,204 @@
+"""A report as text: tables for the terminal and the CSV for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from twophase.sim.words import channel_text
+
+__all__ = [
+    "air_text",
+    "best_fixed_table",
+    "companions_table",
+    "csv_text",
+    "hangs_together",
+    "result_table",
+    "tenth",
+    "usage_table",
+]
+
+Report = dict[str, Any]
+
+
+def air_text(report: Report) -> str:
+    """The channel's name; a report from before it held one is of a channel that needs no further figure."""
+    return str(report.get("channel_text") or channel_text(report["channel"], report["coherence"]))
+
+
+def hangs_together(report: Report) -> bool:
+    """Whether bits of a sample share a gain or a fade, so that they err together."""
+    return bool(report["coherence"] != "symbol" or report["channel"].startswith("tdl"))
+
+
+def result_table(report: Report) -> str:
+    """Aligned columns that look the same on a terminal and in a pipe, accuracies in percent, and a legend.
+
+    With the two usual references no line is longer than 110 characters; the page and the CSV have more.
+    """
+    names = [entry["name"] for entry in report["references"]]
+    header = ["Es/N0", "Eb/N0", "deployed", "95 %", *names, "gap", "shown>="]
+    header += ["BER", "as sent", "bound", "verdict"]
+    rows = [_row(point, names) for point in report["points"]]
+    legend = [*_LEGEND, *([_BLOCK_FADING] if hangs_together(report) else [])]
+    return "\n".join([*_aligned([header, *rows]), "", *legend])
+
+
+def companions_table(report: Report) -> str:
+    """What is shown beside the link on the same air, in percent, and the symbols that it takes; a legend."""
+    names = [entry["name"] for entry in report["companions"]]
+    header = ["Es/N0", "deployed", "symbols"]
+    for name in names:
+        header += [name, "symbols", "diff"]
+    rows = []
+    for point in report["points"]:
+        row = [
+            f"{point['esn0_db']:g}",
+            f"{100 * point['accuracy_hard']:.2f}",
+            f"{point['symbols_per_sample']:.2f}",
+        ]
+        for name in names:
+            entry = point["companions"][name]
+            row += [
+                f"{100 * entry['accuracy']:.2f}",
+                f"{entry['symbols_per_sample']:.2f}",
+                f"{100 * entry['difference']:+.2f}",
+            ]
+        rows.append(row)
+    legend = "symbols: per sample, all included; diff: that system minus the deployed link, in points"
+    return "\n".join([*_aligned([header, *rows]), "", legend])
+
+
+def usage_table(report: Report) -> str:
+    """Which mode is sent how often at each SNR, in percent, and what telling it costs; with a legend."""
+    points = report["points"]
+    used = {name for point in points for name in point["mode_usage"]}
+    names = [entry["mode"] for entry in report["mode_table"] if entry["mode"] in used]
+    header = ["Es/N0", *names, "payload", "header", "symbols", "mode errors"]
+    rows = [
+        [
+            f"{point['esn0_db']:g}",
+            *(_share(point["mode_usage"].get(name, 0.0)) for name in names),
+            f"{point['payload_symbols_per_sample']:.2f}",
+            f"{point['header_symbols_per_sample']:.2f}",
+            f"{point['symbols_per_sample']:.2f}",
+            f"{point['mode_error_rate']:.1e}",
+        ]
+        for point in points
+    ]
+    legend = (
+        "under each mode: % of samples sent in it; symbols: all per sample, pilots included",
+        "mode errors: frames that the receiver took for another mode's",
+    )
+    return "\n".join([*_aligned([header, *rows]), "", *legend])
+
+
+def best_fixed_table(report: Report) -> str:
+    """The adaptive link beside the best fixed mode at each SNR, accuracies in percent; with a legend."""
+    header = ["Es/N0", "adaptive", "symbols", "best fixed", "symbols", "accuracy", "difference", "95 %"]
+    rows = []
+    for point in report["points"]:
+        best = point["best_fixed"]
+        rows.append(
+            [
+                f"{point['esn0_db']:g}",
+                f"{100 * point['accuracy_hard']:.2f}",
+                f"{point['symbols_per_sample']:.2f}",
+                best["mode"],
+                str(best["symbols"]),
+                f"{100 * best['accuracy']:.2f}",
+                f"{100 * best['difference']:+.2f}",
+                _interval(best["difference_ci"], "{:+.1f}"),
+            ]
+        )
+    legend = "best fixed: the best mode of at least as many symbols (of all, if none has), known to both ends"
+    return "\n".join([*_aligned([header, *rows]), "", legend])
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Columns aligned to the right, the first row underlined."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f}" if value else "-"
+
+
+_LEGEND = (
+    "gap: deployed minus soft in points, against the soft reference where it is lowest",
+    "shown>=: one-sided 95 % lower bound of the difference to every reference; the verdict goes by it",
+    "as sent: theory of the BER for the points as this transmitter uses them",
+    "bound: an ideal system that sends the label, with this classifier",
+)
+
+_BLOCK_FADING = "bits of a sample share a fade: the interval of BER, made for independent bits, is too short"
+
+
+def _row(point: dict[str, Any], names: list[str]) -> list[str]:
+    return [
+        f"{point['esn0_db']:g}",
+        tenth(point["ebn0_db"]),
+        f"{100 * point['accuracy_hard']:.2f}",
+        _interval(point["accuracy_hard_ci"], "{:.1f}"),
+        *(f"{100 * point['references'][name]['accuracy']:.2f}" for name in names),
+        f"{100 * point['gap']:+.2f}",
+        f"{100 * min(entry['gap_lower_bound'] for entry in point['references'].values()):+.2f}",
+        f"{point['ber']:.1e}",
+        _or_dash(point["ber_theory_usage"], "{:.1e}"),
+        _or_dash(point["label_bound"], "{:.1f}", 100),
+        point["verdict"],
+    ]
+
+
+def _or_dash(value: float | None, form: str, scale: float = 1.0) -> str:
+    """A figure, or a dash where none is known on this channel."""
+    return "-" if value is None else form.format(scale * value)
+
+
+def tenth(value: float) -> str:
+    """One decimal, and never ``-0.0``."""
+    return f"{round(value, 1) + 0.0:.1f}"
+
+
+def _interval(interval: tuple[float, float], form: str) -> str:
+    return "..".join(form.format(100 * end) for end in interval)
+
+
+_TABLES = ("llr_zeros", "llr_ones", "llr_expected_ones", "confusion", "counts")
+"""Tables within a point: they stand in report.json alone."""
+
+
+def csv_text(report: Report) -> str:
+    """One line per SNR point; intervals, references, companions and modes each get columns of their own."""
+    rows = [
+        _flat({key: value for key, value in point.items() if key not in _TABLES})
+        for point in report["points"]
+    ]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    # A mode that is not in use has a share, zero, but no accuracy.
+    unused = {column: 0 for column in columns if column.startswith("mode_usage_")}
+    writer.writerows(unused | row for row in rows)
+    return stream.getvalue()
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, entry in value.items():
+        # The references' columns need no "references_" in front: their names tell.
+        column = f"{prefix}{name}"
+        if isinstance(entry, dict):
+            flat |= _flat(entry, "" if name == "references" else f"{column}_")
+        elif isinstance(entry, (tuple, list)):
+            flat[f"{column}_low"], flat[f"{column}_high"] = entry
+        else:
+            flat[column] = entry
+    return flat

@@ -1,0 +1,1 @@
+"""Closed forms that a measurement is held against."""

@@ -1,0 +1,1 @@
+"""Blocks of trials: where they run, what is kept of them, when a point is finished."""

@@ -1,0 +1,111 @@
+"""Blocks of trials: the unit that is run anywhere, kept, and resumed.
+
+How trials are cut into blocks follows from the stop rule alone, never from the number of workers, and counts
+are merged in the order of the trials.  So even sums of real numbers come out the same for any split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
+
+from numpy.typing import NDArray
+
+from twophase.link.errors import InputError
+
+__all__ = ["BLOCK_TRIALS", "Block", "Counts", "Decisions", "Point", "Task", "trial_blocks"]
+
+BLOCK_TRIALS = 5
+"""Most trials of a block.  Sums of real numbers depend on it in their last digits, so it is no option."""
+
+Point = tuple[str, float]
+"""A sweep and its Es/N0 in dB."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some trials of one point.
+
+    Raises
+    ------
+    InputError
+        If there is no trial, or one of negative number.
+    """
+
+    sweep: str
+    """Empty for the link as it is deployed, else the name of the one mode that is used."""
+    esn0_db: float
+    first: int
+    """Number of the first trial."""
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.first < 0:
+            raise InputError("first", "be at least 0", self.first)
+        if self.count < 1:
+            raise InputError("count", "be at least 1", self.count)
+
+    @property
+    def point(self) -> Point:
+        """What is measured."""
+        return self.sweep, self.esn0_db
+
+    @property
+    def trials(self) -> range:
+        """Numbers of the trials."""
+        return range(self.first, self.first + self.count)
+
+
+class Decisions(Protocol):
+    """What one system got right."""
+
+    @property
+    def correct(self) -> NDArray[Any]:
+        """Trials in which each sample was classified correctly, shape (samples,)."""
+        ...
+
+
+class Counts(Protocol):
+    """What a block gives, as :class:`twophase.sim.counts.Tally`; picklable."""
+
+    @property
+    def trials(self) -> int:
+        """How many trials were counted."""
+        ...
+
+    @property
+    def deployed(self) -> Decisions:
+        """Of the system whose accuracy is measured."""
+        ...
+
+    @property
+    def references(self) -> Mapping[str, Decisions]:
+        """Of those that it is held against, in pairs; may be empty."""
+        ...
+
+    def merge(self, later: Self) -> None:
+        """Add the counts of later trials of the same point, in place."""
+        ...
+
+
+CountsT = TypeVar("CountsT", bound=Counts)
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Task(Protocol[Result_co]):
+    """What is done with a block.
+
+    It is pickled, sent to every worker and called there for many blocks, so what is costly (a bundle, the
+    samples) is opened at the first call and kept, but not pickled.  A result depends on the block alone.
+    """
+
+    def __call__(self, block: Block) -> Result_co:
+        """Counts of the block."""
+        ...
+
+
+def trial_blocks(point: Point, first: int, stop: int) -> Iterator[Block]:
+    """Trials ``first`` to ``stop - 1`` of a point in blocks of at most :data:`BLOCK_TRIALS`."""
+    for start in range(first, stop, BLOCK_TRIALS):
+        yield Block(*point, start, min(BLOCK_TRIALS, stop - start))

@@ -1,0 +1,43 @@
+"""How far a sweep is, on stderr if that is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from twophase.sim.work.blocks import Block
+from twophase.sim.work.schedule import Progress
+
+__all__ = ["sweep_progress"]
+
+
+@contextmanager
+def sweep_progress() -> Iterator[Progress]:
+    """A bar with the time that is left; nothing where stderr is no terminal.
+
+    Blocks that an interrupted run has left count as done at once.
+    """
+    if not sys.stderr.isatty():
+        yield lambda block, done, planned: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description:>21}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} trials"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(block: Block, done: int, planned: int) -> None:
+            where = f"{block.esn0_db:g} dB {block.sweep}"
+            bar.update(task, description=where, completed=done, total=planned)
+
+        yield show

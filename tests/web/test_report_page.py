@@ -1,0 +1,95 @@
+"""A report in headless Chromium, opened as a file: no complaint, legible, on a screen, a phone and paper.
+
+``TWOPHASE_SCREENSHOTS=folder`` keeps pictures of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from tools.fake_report import fake_report
+from twophase.sim.reporting.report import render
+
+BROWSER = Path(__file__).parent / "report.mjs"
+SCREENS = ("light", "dark", "phone", "phoneDark")
+FOUR_TO_ONE = 4.5
+"""Contrast that WCAG 2.2 asks of text (success criterion 1.4.3)."""
+
+RunNode = Callable[..., CompletedProcess[str]]
+
+REPORTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "whole": lambda: fake_report(modes_report=True, compare=2),
+    "failing": lambda: fake_report(
+        (-4.5, 0.0, 12.5),
+        channel="tdl-a",
+        closed_forms=False,
+        header=False,
+        failing=True,
+        companions=("ldpc",),
+    ),
+    "one-point": lambda: fake_report(
+        (5.0,), classes=("the first category", "b", "c"), companions=(), compare=0, scatter=False
+    ),
+    "many": lambda: fake_report(
+        tuple(n / 2 for n in range(-10, 51)),
+        classes=tuple(f"class {n}" for n in range(40)),
+        companions=("conv",),
+        compare=0,
+    ),
+}
+
+
+def _visit(node: RunNode, chromium: str, name: str, folder: Path) -> dict[str, Any]:
+    file = folder / "report.html"
+    file.write_bytes(render(REPORTS[name]())["report.html"])
+    arguments = [str(file), chromium]
+    if os.environ.get("TWOPHASE_SCREENSHOTS"):
+        pictures = Path(os.environ["TWOPHASE_SCREENSHOTS"]).resolve() / f"report-{name}"
+        pictures.mkdir(parents=True, exist_ok=True)
+        arguments.append(str(pictures))
+    done = node(BROWSER, *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
+
+
+def _brightness(colour: str) -> int:
+    return max(map(int, re.findall(r"\d+", colour)[:3]))
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_report_in_a_browser(node: RunNode, chromium: str, tmp_path: Path, name: str) -> None:
+    seen = _visit(node, chromium, name, tmp_path)
+    # One file, which asks for nothing else and about which the browser says nothing.
+    assert seen["complaints"] == []
+    assert seen["requests"] == [(tmp_path / "report.html").as_uri()]
+    for screen in SCREENS:
+        view = seen[screen]
+        assert view["figures"] >= 8
+        # Letters stay inside their figure, apart from one another, large and clear enough.
+        assert view["outside"] == []
+        assert view["overlapping"] == []
+        assert view["smallest"] >= 8.5
+        assert view["lowestContrast"] >= FOUR_TO_ONE
+        # The page itself never scrolls sideways; the table of all points fits even a phone.
+        assert view["widths"][0] == view["widths"][1] == (390 if screen.startswith("phone") else 1280)
+        assert view["widthsOpened"] == view["widths"]
+        assert view["pointsFit"] is True
+        assert view["broken"] == []
+        # Details are folded away until asked for.
+        assert view["folded"] == view["opened"] >= 4
+        assert (_brightness(view["background"]) < 64) is (screen in ("dark", "phoneDark"))
+    # Paper is white, whatever the screen was, and cannot be unfolded.
+    paper = seen["paper"]
+    assert paper["background"] == "rgb(255, 255, 255)"
+    assert len(paper["visible"]) == seen["light"]["folded"]
+    assert all(paper["visible"])
+    assert 3 <= paper["pages"] <= 30
