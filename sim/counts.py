@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.sim.frames import Frames
-from twophase.sim.reception import Heard
+if TYPE_CHECKING:  # a file of counts is read without what made them
+    from twophase.sim.frames import Frames
+    from twophase.sim.reception import Heard
 
 __all__ = ["GAIN_BINS_DB", "LLR_EDGES", "SystemCounts", "Tally"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twophase.link.errors import ArtifactError
 from twophase.link.files import sha256_of
@@ -17,9 +17,11 @@ from twophase.link.manifest import MANIFEST_NAME, Manifest, load_manifest
 from twophase.sim.counts import Tally
 from twophase.sim.packages import versions
 from twophase.sim.settings import Settings
-from twophase.sim.sweep import PointSimulator
 from twophase.sim.system import Samples, System, load_samples, load_system
 from twophase.sim.work.blocks import Block
+
+if TYPE_CHECKING:
+    from twophase.sim.sweep import PointSimulator
 
 __all__ = ["Job", "make_job"]
 
@@ -49,6 +51,12 @@ class Job:
             If bundle or samples are not those that the job was made for.
         """
         return _simulator(self, block.sweep, block.esn0_db).run(range(block.first, block.first + block.count))
+
+    def prepare(self) -> None:
+        """Import and open what the first block would wait for; errors as :meth:`open`."""
+        import twophase.sim.sweep  # noqa: F401 - commpy takes long to import
+
+        _open(self)
 
     def key(self) -> str:
         """Everything that the counts of a block depend on, as JSON text."""
@@ -113,13 +121,11 @@ _current: dict[tuple[Job, str, float], PointSimulator] = {}
 
 def _simulator(job: Job, sweep: str, esn0_db: float) -> PointSimulator:
     """The simulator of a point; that of the last one is kept, with what it has transmitted."""
+    from twophase.sim.sweep import PointSimulator
+
     place = (job, sweep, esn0_db)
     if place not in _current:
-        if job not in _opened:
-            system, _, samples = job.open()
-            _opened.clear()
-            _opened[job] = (system, samples)
-        system, samples = _opened[job]
+        system, samples = _open(job)
         settings = job.settings
         if sweep:
             # A mode by itself, for comparison: references and companions are the link's.
@@ -128,3 +134,12 @@ def _simulator(job: Job, sweep: str, esn0_db: float) -> PointSimulator:
         _current.clear()
         _current[place] = PointSimulator(system, samples, esn0_db, settings)
     return _current[place]
+
+
+def _open(job: Job) -> tuple[System, Samples]:
+    """What the job names; that of the last job is kept."""
+    if job not in _opened:
+        system, _, samples = job.open()
+        _opened.clear()
+        _opened[job] = (system, samples)
+    return _opened[job]

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from twophase.link.manifest import Manifest
-from twophase.sim.beside.companions import make_companions
 from twophase.sim.counts import Tally
 from twophase.sim.job import Job
-from twophase.sim.scatter import scatter_entries
 from twophase.sim.settings import Workers
 from twophase.sim.system import Samples, System
 from twophase.sim.tally_arrays import tally_arrays, tally_from_arrays
@@ -92,18 +90,23 @@ def measure(
             sweep_progress() as progress,
             open_executor(job, workers.processes, workers.scheduler) as executor,
         ):
+            # commpy takes long to import: other processes meanwhile make themselves ready.
+            from twophase.sim.beside.companions import make_companions
+            from twophase.sim.scatter import scatter_entries
+
+            beside = make_companions(settings, system.modes, system.listener, system.classes, system.llr_clip)
+            scatter = scatter_entries(system, samples, grid, settings)
             results = run_sweep(points, rule, executor, store, progress)
     except BaseException:
         if store is not None and (kept := _kept(store)):
             _log.warning("%d finished blocks are kept; the same command goes on from there", kept)
         raise
-    companions = make_companions(settings, system.modes, system.listener, system.classes, system.llr_clip)
     return Measured(
         link=[results["", esn0_db][0] for esn0_db in grid],
         reasons=[results["", esn0_db][1] for esn0_db in grid],
         modes=[[results[name, esn0_db][0] for esn0_db in grid] for name in names[1:]],
-        scatter=scatter_entries(system, samples, grid, settings),
-        companions={item.name: item.description for item in companions},
+        scatter=scatter,
+        companions={item.name: item.description for item in beside},
     )
 
 

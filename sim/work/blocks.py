@@ -100,6 +100,10 @@ class Task(Protocol[Result_co]):
     samples) is opened at the first call and kept, but not pickled.  A result depends on the block alone.
     """
 
+    def prepare(self) -> None:
+        """Do what the first block would wait for; called in every worker process when it starts."""
+        ...
+
     def __call__(self, block: Block) -> Result_co:
         """Counts of the block."""
         ...

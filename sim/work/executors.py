@@ -236,6 +236,9 @@ def _work(connection: Connection, payload: bytes) -> None:
     """Life of a worker process: blocks in, results out, until the other end is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     task: Task[Any] | None = None
+    with suppress(Exception):  # whatever it is, the first block meets it again and tells it
+        task = pickle.loads(payload)
+        task.prepare()
     while True:
         try:
             block = connection.recv()

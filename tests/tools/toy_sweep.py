@@ -107,6 +107,10 @@ class ToyTask:
             raise RuntimeError("cannot be unpickled")
         self.__dict__.update(state)
 
+    def prepare(self) -> None:
+        if self.trouble == "preparing":
+            raise RuntimeError("cannot be prepared")
+
     def __call__(self, block: Block) -> ToyCounts:
         if not self.opened:
             self.tell("open")

@@ -154,3 +154,12 @@ def test_executors_are_chosen_by_what_is_asked_for() -> None:
         Processes(ToyTask(), 0)
     with pytest.raises(InputError, match="'workers' must be left out with --scheduler"):
         open_executor(ToyTask(), 2, "tcp://127.0.0.1:1")
+
+
+def test_what_fails_while_a_worker_makes_ready_is_left_to_its_blocks() -> None:
+    """Getting ready only saves time: what is wrong shows in a block, or was not needed."""
+    with Processes(ToyTask(trouble="preparing"), 1) as executor:
+        executor.submit(BLOCKS[0])
+        block, counts = executor.next_result()
+    assert block == BLOCKS[0]
+    assert same(counts, ToyTask()(BLOCKS[0]))
