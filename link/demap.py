@@ -54,7 +54,10 @@ _Floats = NDArray[np.floating[Any]]
 
 @cache
 def available_kernels() -> tuple[KernelName, ...]:
-    """Kernels that can be asked for here: ``("numpy", "numba")``, the latter only if numba is installed."""
+    """Kernels that can be asked for here: ``("numpy", "numba")``, the latter only if numba is installed.
+
+    It is looked for and not imported, which takes long: an installed numba that is broken shows at its use.
+    """
     return ("numpy",) if find_spec("numba") is None else ("numpy", "numba")
 
 

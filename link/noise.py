@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from twophase.link.errors import InputError
 
 __all__ = [
+    "MAX_ESN0_DB",
     "MAX_SNR_POINTS",
     "ebn0_db_to_esn0_db",
     "esn0_db_to_ebn0_db",
@@ -26,6 +27,8 @@ __all__ = [
     "snr_grid",
 ]
 
+MAX_ESN0_DB = 100.0
+"""Largest |Es/N0| in dB of a point of :func:`snr_grid`; beyond it float64 holds only rounding."""
 MAX_SNR_POINTS = 10_000
 """Longest grid that :func:`snr_grid` makes; more is a typing error, not a measurement."""
 
@@ -151,7 +154,8 @@ def snr_grid(text: str) -> NDArray[np.float64]:
     ------
     InputError
         If the text is empty, reversed, not made of finite numbers, has a step beyond its range (as
-        ``START:STOP:STEP`` often has), or makes more than ``MAX_SNR_POINTS``.
+        ``START:STOP:STEP`` often has), makes more than ``MAX_SNR_POINTS``, or leaves
+        -``MAX_ESN0_DB``..``MAX_ESN0_DB``.
 
     Examples
     --------
@@ -175,6 +179,8 @@ def snr_grid(text: str) -> NDArray[np.float64]:
         raise InputError("snr", "be START:STEP:STOP with STEP <= STOP - START", text)
     if steps >= MAX_SNR_POINTS:
         raise InputError("snr", f"hold at most {MAX_SNR_POINTS:,} points", text)
+    if max(abs(start), abs(stop)) > MAX_ESN0_DB:
+        raise InputError("snr", f"stay within -{MAX_ESN0_DB:g} to {MAX_ESN0_DB:g} dB", text)
     return np.array([float(min(start + count * step, stop)) for count in range(steps + 1)])
 
 

@@ -23,14 +23,13 @@ from twophase.link.constellation import Constellation
 from twophase.link.demap import LLR_CLIP, llr_exact
 from twophase.link.errors import InputError, VerificationError
 from twophase.sim.packages import require_scikit_commpy
-from twophase.sim.settings import ChannelName, CoherenceName
 
 require_scikit_commpy()
 
 from commpy.channels import SISOFlatChannel  # noqa: E402
 from commpy.modulation import Modem  # noqa: E402
 
-__all__ = ["CommpyDemapper", "FlatChannel", "SeededFlatChannel", "fading", "modem", "seeded_channel"]
+__all__ = ["CommpyDemapper", "SeededFlatChannel", "fading", "modem", "seeded_channel"]
 
 # (mean, variance) of the gain.  The mean must be complex: (0, 1) would be a REAL fading channel.
 _FADING: dict[str, tuple[complex, float]] = {"awgn": (1 + 0j, 0.0), "rayleigh": (0j, 1.0)}
@@ -135,75 +134,6 @@ def seeded_channel(
     channel = SeededFlatChannel(rng, None, fading_param)
     channel.set_SNR_dB(esn0_db, 1, 1)
     return channel
-
-
-class FlatChannel:
-    """One pass through the air: gains and noise drawn once, for every system that is compared.
-
-    Parameters
-    ----------
-    name
-        ``"awgn"`` or ``"rayleigh"``: flat, E|h|^2 = 1.
-    esn0_db
-        Es/N0 in dB for symbols of unit average energy; on the Rayleigh channel its mean.
-    rng
-        Where gains and noise come from.
-    coherence
-        ``"symbol"``: an independent gain for each symbol; ``"sample"``: one for each row of what is sent.
-
-    Raises
-    ------
-    InputError
-        If the channel does not exist or the SNR is not finite.
-    """
-
-    def __init__(
-        self,
-        name: ChannelName,
-        esn0_db: float,
-        rng: np.random.Generator,
-        coherence: CoherenceName = "symbol",
-    ) -> None:
-        if name not in _FADING:
-            raise InputError("channel", "be 'awgn' or 'rayleigh'", name)
-        if coherence not in ("symbol", "sample"):
-            raise InputError("coherence", "be 'symbol' or 'sample'", coherence)
-        if not math.isfinite(esn0_db):
-            raise InputError("esn0_db", "be finite", esn0_db)
-        self._channel = SeededFlatChannel(rng, None, _FADING[name])
-        self._channel.set_SNR_dB(esn0_db, 1, 1)
-        self._per_row = coherence == "sample"
-        self.gains: NDArray[np.complex128] = np.empty(0, dtype=np.complex128)
-        """Gains of the last :meth:`propagate` or :meth:`draw`, in the shape that was sent."""
-        self.noise: NDArray[np.complex128] = np.empty(0, dtype=np.complex128)
-        """Its noise, of total complex variance N0."""
-
-    def propagate(self, symbols: ArrayLike) -> NDArray[np.complex128]:
-        """Draw gains and noise and send ``symbols``, complex, any shape; returns the same shape."""
-        # complex64 would make commpy add noise to one axis only.
-        sent = np.asarray(symbols, dtype=np.complex128)
-        self._channel.coherence = sent.shape[-1] if self._per_row else 1
-        received = self._channel.propagate(sent.ravel()).reshape(sent.shape)
-        self.gains = self._channel.channel_gains.reshape(sent.shape)
-        self.noise = self._channel.noises.reshape(sent.shape)
-        return received
-
-    def draw(self, shape: tuple[int, int]) -> None:
-        """Draw gains and noise for ``shape`` symbols that :meth:`replay` sends later."""
-        self.propagate(np.zeros(shape))
-
-    def replay(self, symbols: ArrayLike) -> NDArray[np.complex128]:
-        """Send other ``symbols`` through the SAME gains and noise as the last :meth:`propagate` or drawn.
-
-        Raises
-        ------
-        InputError
-            If the shape is not that of the last transmission.
-        """
-        sent = np.asarray(symbols, dtype=np.complex128)
-        if sent.shape != self.gains.shape:
-            raise InputError("symbols", f"have shape {self.gains.shape} of the last transmission", sent.shape)
-        return self.gains * sent + self.noise
 
 
 @cache

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -27,6 +29,8 @@ from twophase.sim.settings import (
 
 __all__ = ["SimArguments", "main"]
 
+_log = logging.getLogger(__name__)
+
 _DESCRIPTION = """\
 Measure an exported link over a simulated radio channel: accuracy of the deployed ONNX graphs and of the soft
 references under the same noise, bit, codeword and header errors, which mode is used when, theory, and a
@@ -41,7 +45,7 @@ Examples:
   tp-sim --channel tdl-c --delay-spread-ns 300   OFDM over a tapped delay line of TR 38.901
   tp-sim --channel rayleigh --coherence sample --csi pilot --pilots 2   gains estimated from counted pilots
   tp-sim --code conv ldpc --baseline classify-and-send   other designs beside the link, at equal symbols
-  tp-sim --precision 0.005 --max-trials 500   as many trials as half a point asks for
+  tp-sim --precision 0.02 --max-trials 500    as many trials as two points ask for
   tp-sim --trials 100 --workers 2             two processes; the report is the same
   tp-sim --scheduler tcp://host:8786          the workers of a Dask cluster
   tp-sim --semi-analytic                      expected accuracy of hard decisions, no noise drawn
@@ -84,7 +88,7 @@ class SimArguments:
     """By how much the receiver takes the noise variance too high, in dB."""
     known_snr: KnownSnr | None = None
     """Which Es/N0 both ends choose the mode by: the mean, or that of the sample's block. Default: block where
-    a gain holds for a whole sample, mean elsewhere and with --semi-analytic."""
+    a gain holds for a whole sample and is known (--csi perfect), mean elsewhere and with --semi-analytic."""
     demapper: DemapperName = "exact"
     """LLRs: exact, max-log, hard decisions, or scikit-commpy's own soft demodulator (slow; for
     cross-reading)."""
@@ -92,7 +96,7 @@ class SimArguments:
     """What computes LLRs and decodes: NumPy, or numba where it is installed (auto)."""
     code: tuple[CodeName | Literal["none"], ...] = ("none",)
     """Channel codes around the index bits, each a curve beside the link's, in as many symbols by a larger
-    constellation where there is one: conv (K = 7, soft Viterbi), ldpc (5G NR base graph 2), rate 1/2."""
+    constellation where there is one: conv (K = 7), ldpc (5G NR base graph 2), rate 1/2, decoded softly."""
     baseline: tuple[BaselineName | Literal["none"], ...] = ("none",)
     """Other designs as curves: classify-and-send decides at the transmitter and sends the label by the best
     short code for the same number of symbols."""
@@ -116,8 +120,8 @@ class SimArguments:
     trials: int = 20
     """Times that each sample is sent at each SNR, under independent noise; with --precision at first."""
     precision: float | None = None
-    """Go on until the half-width of the 95 % interval of the gap or of the accuracy is at most this (0.005 is
-    half a point), or until --max-trials."""
+    """Go on until the half-width of the 95 % interval of the gap or of the accuracy, whichever is narrower,
+    is at most this (0.02 is two points), until more trials cannot help, or until --max-trials."""
     max_trials: int = 1000
     """Most trials of a point with --precision."""
     seed: int = 0
@@ -133,8 +137,9 @@ class SimArguments:
     out: Path | None = None
     """Folder for the report. Default: 'sim' beside the bundle, 'sim-int8' beside one called bundle-int8."""
     replay: Path | None = None
-    """A report.json: measure again what it says, and tell every count that differs. Takes no other option
-    but --workers and --scheduler. Exit status: 0 all equal, 1 not."""
+    """A report.json: measure again what it says, and tell everything that differs. Takes no other option
+    but --bundle and --data, for where these lie now, --workers and --scheduler. Exit status: 0 all equal, 1
+    not."""
     tolerance: float = 0.02
     """How far the deployed accuracy may lie below a soft one and still pass: 0.02 is two points."""
 
@@ -170,8 +175,19 @@ def _simulate(arguments: SimArguments) -> int:
     require_writable(out)
     if arguments.semi_analytic:
         from twophase.sim.expectation.semianalytic_report import run_semi_analytic
+        from twophase.sim.packages import versions
+        from twophase.sim.record import command_of
 
-        print(run_semi_analytic(system, manifest.task, samples, grid, settings, out))  # noqa: T201
+        origin = {
+            "command": command_of(arguments, job, out),
+            "versions": versions(),
+            "bundle": str(bundle),
+            "bundle_sha256": job.bundle_sha256,
+            "data": str(job.data),
+            "data_sha256": job.data_sha256,
+        }
+        told = run_semi_analytic(system, manifest.task, samples, grid, settings, out, origin=origin)
+        print(told)  # noqa: T201
         return 0
 
     from twophase.sim.measure import clear_blocks, measure
@@ -180,9 +196,9 @@ def _simulate(arguments: SimArguments) -> int:
     workers = Workers(arguments.workers, arguments.scheduler)
     measured = measure(job, (system, manifest, samples), grid, workers, out, arguments.modes_report)
     entries = []
-    for other, parts in zip(others, opened, strict=True):
+    for name, other, parts in zip(_labels(compare), others, opened, strict=True):
         theirs = measure(other, parts, grid, workers, out)
-        entries.append(compared(_label(other.bundle), report_content("", other, parts[1], theirs)))
+        entries.append(compared(name, report_content("", other, parts[1], theirs)))
     report = report_content(command_of(arguments, job, out), job, manifest, measured, entries)
     write_report(out, render(report))
     clear_blocks(out, [job, *others])
@@ -207,20 +223,21 @@ def _replay(arguments: SimArguments) -> int:
     require_scikit_commpy()
     assert arguments.replay is not None
 
-    from twophase.sim.replay import replay
+    from twophase.sim.replay import replay, shown
 
     workers = Workers(arguments.workers, arguments.scheduler)
     differences, counted = replay(arguments.replay, arguments.bundle, arguments.data, workers)
-    for line in differences:
+    for line in shown(differences):
         print(line)  # noqa: T201
     verdict = f"{len(differences)} differ" if differences else "all equal"
-    print(f"replay of {arguments.replay}: {counted} counts and digests compared, {verdict}")  # noqa: T201
+    print(f"replay of {arguments.replay}: {counted} values compared, {verdict}")  # noqa: T201
     return 1 if differences else 0
 
 
-def _label(bundle: Path) -> str:
-    """A bundle's name beside others: its run's, unless the folder is called otherwise."""
-    return bundle.resolve().parent.name if bundle.name == "bundle" else bundle.name
+def _labels(bundles: list[Path]) -> list[str]:
+    """Names of bundles: their runs' where the folder is called bundle, else its own; paths if two agree."""
+    names = [path.resolve().parent.name if path.name == "bundle" else path.name for path in bundles]
+    return names if len(set(names)) == len(names) else [str(path) for path in bundles]
 
 
 def _settings(arguments: SimArguments) -> Settings:
@@ -235,7 +252,7 @@ def _settings(arguments: SimArguments) -> Settings:
         raise InputError("mode", "be left to the router with --modes-report", arguments.mode)
     if arguments.semi_analytic and (arguments.modes_report or arguments.compare):
         raise InputError("semi_analytic", "stand without --modes-report and --compare", True)
-    return Settings(
+    settings = Settings(
         channel=arguments.channel,
         coherence=arguments.coherence,
         rician_k_db=arguments.rician_k_db,
@@ -247,7 +264,6 @@ def _settings(arguments: SimArguments) -> Settings:
         noise_mismatch_db=arguments.noise_mismatch_db,
         known_snr=arguments.known_snr or _known_snr(arguments),
         demapper=arguments.demapper,
-        kernel=_kernel(arguments.kernel),
         codes=tuple(name for name in _listed("code", arguments.code) if name != "none"),
         baselines=tuple(name for name in _listed("baseline", arguments.baseline) if name != "none"),
         header=arguments.header,
@@ -261,11 +277,39 @@ def _settings(arguments: SimArguments) -> Settings:
         seed=arguments.seed,
         tolerance=arguments.tolerance,
     )
+    _refuse_idle(arguments)
+    return replace(settings, kernel=_kernel(arguments.kernel))
+
+
+def _refuse_idle(arguments: SimArguments) -> None:
+    """Refuse options that would change nothing in this combination: whoever gives them expects otherwise.
+
+    Raises
+    ------
+    InputError
+        If one of them is not at its default.
+    """
+    from twophase.link.errors import InputError
+
+    drawing = ("code", "baseline", "workers", "scheduler", "demapper", "precision")
+    for names, used, when in (
+        (("rician_k_db",), arguments.channel == "rician", "unless --channel rician is given"),
+        (("delay_spread_ns",), arguments.channel.startswith("tdl"), "unless --channel is tdl-a or tdl-c"),
+        (("pilots", "estimator"), arguments.csi == "pilot", "unless --csi pilot is given"),
+        (("max_trials",), arguments.precision is not None, "unless --precision is given"),
+        (drawing, not arguments.semi_analytic, "with --semi-analytic"),
+    ):
+        for entry in fields(arguments):
+            value = getattr(arguments, entry.name)
+            if not used and entry.name in names and value != entry.default:
+                shown = ", ".join(value) if isinstance(value, tuple) else value
+                raise InputError(entry.name, f"be left out {when}", shown)
 
 
 def _known_snr(arguments: SimArguments) -> KnownSnr:
-    """The default: a block's own where there is one, unless nobody could average over it."""
-    return "block" if arguments.coherence == "sample" and not arguments.semi_analytic else "mean"
+    """The default: a block's own where its gain is known, unless nobody could average over it."""
+    known = arguments.coherence == "sample" and arguments.csi == "perfect"
+    return "block" if known and not arguments.semi_analytic else "mean"
 
 
 Name = TypeVar("Name", bound=str)
@@ -280,19 +324,35 @@ def _listed(option: str, names: tuple[Name, ...]) -> tuple[Name, ...]:
 
 
 def _kernel(wanted: KernelName | Literal["auto"]) -> KernelName:
-    """The kernel to use; ``auto`` is numba where it is installed."""
-    from twophase.link.demap import available_kernels
-    from twophase.link.errors import PackageError
+    """The kernel to use; ``auto`` is numba where it is installed and works.
 
-    installed = available_kernels()
-    if wanted == "auto":
-        return "numba" if "numba" in installed else "numpy"
-    if wanted not in installed:
+    Raises
+    ------
+    PackageError
+        If numba is asked for and missing or broken.
+    """
+    from twophase.link.demap import available_kernels
+    from twophase.link.errors import PackageError, first_line
+
+    if wanted == "numpy":
+        return "numpy"
+    if "numba" not in available_kernels():
+        if wanted == "auto":
+            return "numpy"
         raise PackageError(
-            f"the package '{wanted}' must be installed for --kernel {wanted}: "
-            "pip install 'twophase-link[sim]'"
+            "the package 'numba' must be installed for --kernel numba: pip install 'twophase-link[sim]'"
         )
-    return wanted
+    try:
+        import_module("twophase.link.demap_compiled")
+    except Exception as error:  # numba may fail at its import in any way
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        if wanted == "numba":
+            raise PackageError(
+                f"the package 'numba' must work for --kernel numba, but its import fails: {reason}"
+            ) from error
+        _log.warning("numba is installed, but its import fails (%s): NumPy computes instead", reason)
+        return "numpy"
+    return "numba"
 
 
 def _beside(bundle: Path) -> Path:

@@ -99,6 +99,10 @@ class Tally:
     """The same where a 1 was sent."""
     llr_expected: NDArray[np.float64] = field(default_factory=lambda: np.zeros(LLR_EDGES.size - 1))
     """How many ones those LLRs promise: the sum of 1 / (1 + exp(-LLR)) by bin."""
+    signal_power: float = 0.0
+    """Sum of |x|^2 over the symbols that were put on the air for the deployed link, pilots apart."""
+    signal_count: int = 0
+    """How many symbols its frames have: header and payload."""
     noise_power: float = 0.0
     """Sum of |n|^2 over the noise that was drawn for the deployed link."""
     noise_count: int = 0

@@ -15,7 +15,7 @@ from twophase.link.errors import ArtifactError
 from twophase.link.files import sha256_of
 from twophase.link.manifest import MANIFEST_NAME, Manifest, load_manifest
 from twophase.sim.counts import Tally
-from twophase.sim.packages import versions
+from twophase.sim.packages import code_sha256, versions
 from twophase.sim.settings import Settings
 from twophase.sim.system import Samples, System, load_samples, load_system
 from twophase.sim.work.blocks import Block
@@ -66,6 +66,7 @@ class Job:
             "data": self.data_sha256,
             "settings": settings,
             "versions": versions(),
+            "code": code_sha256(),
         }
         return json.dumps(content, sort_keys=True)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twophase.link.errors import InputError
 from twophase.link.manifest import Manifest
 from twophase.sim.counts import Tally
 from twophase.sim.job import Job
@@ -18,7 +19,7 @@ from twophase.sim.work.executors import open_executor
 from twophase.sim.work.progress import sweep_progress
 from twophase.sim.work.schedule import run_sweep
 from twophase.sim.work.stopping import StopRule
-from twophase.sim.work.store import BlockStore
+from twophase.sim.work.store import BlockStore, FolderLock
 
 __all__ = ["Measured", "Opened", "clear_blocks", "measure"]
 
@@ -28,6 +29,11 @@ _log = logging.getLogger(__name__)
 
 _BLOCKS = ".blocks"
 """Folder of finished blocks in that of the report; removed when the report is written."""
+
+_locks: dict[Path, FolderLock] = {}
+"""Of the folders that this process works in."""
+_measured: set[Path] = set()
+"""Folders of blocks of sweeps that this process has finished: to take those up is no resumption."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +74,14 @@ def measure(
         Who does the work.
     out
         Folder of the report, where finished blocks are kept until :func:`clear_blocks`; None keeps none.
+        Until then, or an error, no other process can measure into it, but where the system has no ``fcntl``.
     modes_report
         Whether every mode is measured by itself, too.
 
     Raises
     ------
+    InputError
+        If another process that is running measures into ``out``.
     LinkError
         Whatever bundle, samples or a worker give reason to.
     """
@@ -82,8 +91,11 @@ def measure(
     # A point that the grid names twice is measured once.
     points = list(dict.fromkeys((name, esn0_db) for name in names for esn0_db in grid))
     rule = StopRule(settings.trials, settings.precision, settings.max_trials)
-    store = None if out is None else _store(out, job)
-    if store is not None and (kept := _kept(store)):
+    store = None
+    if out is not None:
+        _lock(out)
+        store = _store(out, job)
+    if store is not None and store.folder not in _measured and (kept := _kept(store)):
         _log.warning("taking up an interrupted run: %d finished blocks are there already", kept)
     try:
         with (
@@ -100,7 +112,11 @@ def measure(
     except BaseException:
         if store is not None and (kept := _kept(store)):
             _log.warning("%d finished blocks are kept; the same command goes on from there", kept)
+        if out is not None:
+            _unlock(out)
         raise
+    if store is not None:
+        _measured.add(store.folder)
     return Measured(
         link=[results["", esn0_db][0] for esn0_db in grid],
         reasons=[results["", esn0_db][1] for esn0_db in grid],
@@ -117,7 +133,29 @@ def _kept(store: BlockStore[Tally]) -> int:
 def clear_blocks(out: Path, jobs: Iterable[Job]) -> None:
     """Remove the finished blocks beside a report that holds them all now; those of other sweeps stay."""
     for job in jobs:
-        _store(out, job).clear()
+        store = _store(out, job)
+        store.clear()
+        _measured.discard(store.folder)
+    _unlock(out)
+
+
+def _lock(out: Path) -> None:
+    """Keep other processes out of a folder; who measures several bundles into it locks it once."""
+    folder = (out / _BLOCKS).resolve()
+    if folder in _locks:
+        return
+    try:
+        _locks[folder] = FolderLock(folder)
+    except BlockingIOError as error:
+        raise InputError("out", "not be in use by another tp-sim that is running", str(out)) from error
+    except OSError as error:
+        raise InputError("out", f"be a folder that can be written ({error.strerror})", str(out)) from error
+
+
+def _unlock(out: Path) -> None:
+    lock = _locks.pop((out / _BLOCKS).resolve(), None)
+    if lock is not None:
+        lock.release()
 
 
 def _store(out: Path, job: Job) -> BlockStore[Tally]:

@@ -1,4 +1,4 @@
-"""Make sure that ``commpy`` is the package of scikit-commpy.
+"""What a result is computed with: versions, the code itself, and the right ``commpy``.
 
 PyPI's ``commpy`` is an unrelated package with the same import name.  Installed beside scikit-commpy it
 overwrites ``commpy/__init__.py`` and leaves the rest, so that imports fail far from the cause or, worse, work
@@ -10,15 +10,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import platform
+from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 from pathlib import Path
 
+import twophase.link
 from twophase.link.errors import PackageError
 
-__all__ = ["require_scikit_commpy", "versions"]
+__all__ = ["code_sha256", "require_scikit_commpy", "versions"]
 
-_REPORTED = ("twophase-link", "scikit-commpy", "numpy", "scipy", "onnxruntime")
+_REPORTED = ("twophase-link", "scikit-commpy", "numpy", "scipy", "onnxruntime", "numba", "llvmlite")
 _USED = ("commpy/__init__.py", "commpy/channels.py", "commpy/modulation.py", "commpy/utilities.py")
 _REMEDY = "run: pip uninstall -y commpy scikit-commpy && pip install scikit-commpy==0.8.0"
 
@@ -46,8 +48,34 @@ def require_scikit_commpy() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _REPORTED}
+    """Versions of Python and of the packages that a result depends on; ``missing`` if not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in _REPORTED}
+
+
+@cache
+def code_sha256() -> str:
+    """SHA-256, in hexadecimal, over all files of the packages ``link`` and ``sim``: code and its data.
+
+    Computed once in a process, so that it is that of the code that runs.
+    """
+    state = hashlib.sha256()
+    for package in (Path(twophase.link.__file__).parent, Path(__file__).parent):
+        files = {path.relative_to(package).as_posix(): path for path in package.rglob("*")}
+        for name, path in sorted(files.items()):
+            # Caches and what editors leave are no code.
+            if path.is_file() and not any(
+                part == "__pycache__" or part[0] == "." for part in name.split("/")
+            ):
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                state.update(f"{package.name}/{name} {digest}\n".encode())
+    return state.hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _overwritten(installed: Distribution) -> list[Path]:

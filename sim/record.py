@@ -15,6 +15,7 @@ from twophase.sim.measure import Measured
 from twophase.sim.modes_report import add_best_fixed, mode_entries
 from twophase.sim.packages import versions
 from twophase.sim.results import point_results
+from twophase.sim.settings import Settings
 from twophase.sim.verdict import remarks_on, verdict_of
 from twophase.sim.words import channel_text, csi_text, estimates_text, signalling_text
 
@@ -54,6 +55,7 @@ def report_content(
     remarks = remarks_on(points, settings.tolerance)
     if settings.header == "ideal" and settings.mode is None and len(modes) > 1:
         remarks.append("the receiver was told the mode free of charge (--header ideal), as no real one is")
+    remarks += _precision_remarks(points, settings)
     apart = settings.snr_error_jitter_db > 0 and settings.snr_error_at == "transmitter"
     if apart and manifest.routing.hysteresis_db > 0:
         remarks.append(
@@ -72,8 +74,11 @@ def report_content(
         "data": str(job.data),
         "data_sha256": job.data_sha256,
         "settings": asdict(settings),
+        "grid": [point["esn0_db"] for point in points],
         "channel": settings.channel,
-        "channel_text": channel_text(settings.channel, settings.coherence, settings.rician_k_db),
+        "channel_text": channel_text(
+            settings.channel, settings.coherence, settings.rician_k_db, settings.delay_spread_ns
+        ),
         "csi_text": csi_text(settings),
         "kernel": settings.kernel,
         "coherence": settings.coherence,
@@ -114,6 +119,22 @@ def report_content(
         "points": points,
     }
     return content | ({"modes": mode_entries(fixed, modes, classes, settings)} if fixed else {})
+
+
+def _precision_remarks(points: Sequence[dict[str, Any]], settings: Settings) -> list[str]:
+    """Where the precision that was asked for is not reached, and what would help."""
+    if settings.precision is None:
+        return []
+    missed = [point for point in points if not point["stop_reason"].startswith("precision reached")]
+    if not missed:
+        return []
+    limited = sum(point["stop_reason"].startswith("limited by samples") for point in missed)
+    remedy = "more samples (--data) would" if limited else "a higher --max-trials may"
+    first = missed[0]
+    return [
+        f"the precision of {100 * settings.precision:g} points is not reached at {len(missed)} of "
+        f"{len(points)} points ({first['stop_reason']} at {first['esn0_db']:g} dB); {remedy} help"
+    ]
 
 
 def compared(name: str, report: dict[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def point_results(
 def _point(tally: Tally, modes: ModeTable, classes: int, settings: Settings) -> Point:
     hard = tally.deployed.correct / tally.trials
     references = {
-        name: _reference(counts, tally.trials, hard, modes, settings.tolerance)
+        name: _reference(counts, tally.trials, hard, modes, settings)
         for name, counts in tally.references.items()
     }
     lowest = min(references, key=lambda name: float(references[name]["gap"]))
@@ -141,12 +141,15 @@ def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Setting
 
 
 def _reference(
-    counts: SystemCounts, trials: int, hard: NDArray[np.float64], modes: ModeTable, tolerance: float
+    counts: SystemCounts, trials: int, hard: NDArray[np.float64], modes: ModeTable, settings: Settings
 ) -> dict[str, Any]:
     soft = counts.correct / trials
     gap = paired_gap(hard - soft)
     sent = counts.frames.total()
-    symbols = sum(count * (modes[mode].symbols + header) for (mode, header), count in counts.frames.items())
+    symbols = 0
+    for (mode, header), count in counts.frames.items():
+        data = modes[mode].symbols + header
+        symbols += count * (data + int(pilot_symbols(settings, data)))
     return {
         "accuracy": float(soft.mean()),
         "accuracy_ci": wilson_by_sample(soft),
@@ -155,7 +158,7 @@ def _reference(
         "gap_lower_bound": gap.lower_bound,
         "symbols_per_sample": symbols / sent,
         "symbol_energy": counts.energy,
-        "pass": gap.lower_bound >= -tolerance,
+        "pass": gap.lower_bound >= -settings.tolerance,
     }
 
 
@@ -173,19 +176,32 @@ def _companion(counts: SystemCounts, tally: Tally, hard: NDArray[np.float64]) ->
 
 
 def _measured_esn0_db(tally: Tally) -> float:
-    """Es/N0 of the noise that was drawn, for symbols of unit average energy.
+    """Es/N0 of what was really on the air: energy of the symbols sent over that of the noise drawn.
 
-    The mean of n values |noise|^2 is N0 with a relative standard deviation of 1 / sqrt(n); beyond seven of
-    them, which happens once in 10^11, something is wrong with the noise.
+    The stream is scaled to unit average energy over all samples, so that of the symbols sent is one but for
+    rounding; under estimates that vary it is one in every trial.  The mean of n values |noise|^2 is N0 with a
+    relative standard deviation of 1 / sqrt(n); beyond seven of them, which happens once in 10^11, something
+    is wrong.
+
+    Raises
+    ------
+    VerificationError
+        If it is not the Es/N0 of the axis.
     """
-    measured = tally.noise_power / tally.noise_count
+    signal = tally.signal_power / tally.signal_count
+    noise = tally.noise_power / tally.noise_count
     expected = float(esn0_db_to_noise_var(tally.esn0_db))
-    if abs(measured / expected - 1) > 7 / math.sqrt(tally.noise_count):
+    if abs(signal - 1) > 1e-9:
+        raise VerificationError(
+            f"energy at {tally.esn0_db:g} dB",
+            [f"the symbols sent have {signal:.9g} on average, not 1, over {tally.signal_count} symbols"],
+        )
+    if abs(noise / expected - 1) > 7 / math.sqrt(tally.noise_count):
         raise VerificationError(
             f"noise at {tally.esn0_db:g} dB",
-            [f"its variance is {measured:.6g}, not {expected:.6g}, over {tally.noise_count} values"],
+            [f"its variance is {noise:.6g}, not {expected:.6g}, over {tally.noise_count} values"],
         )
-    return float(noise_var_to_esn0_db(measured))
+    return float(noise_var_to_esn0_db(noise / signal))
 
 
 def _integers(tally: Tally) -> dict[str, int]:

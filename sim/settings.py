@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,6 +22,7 @@ __all__ = [
     "NoiseEstimateName",
     "Settings",
     "Workers",
+    "check_workers",
 ]
 
 ChannelName = Literal["awgn", "rayleigh", "rician", "tdl-a", "tdl-c"]
@@ -38,6 +38,22 @@ HeaderName = Literal["coded", "ideal"]
 ErrorPlace = Literal["transmitter", "both"]
 KnownSnr = Literal["mean", "block"]
 LARGEST_ERROR_DB = 100.0
+LARGEST_SPREAD_NS = 1e6
+MOST_PILOTS = 10_000
+MOST_SYMBOLS = 1_000_000
+"""Longest coherence that is given in symbols; more is a typing error."""
+MOST_WORKERS = 1024
+"""Most processes; more is a typing error, and no machine's cores."""
+_WHOLE = ("pilots", "trials", "max_trials", "seed")
+_REAL = (
+    "rician_k_db",
+    "delay_spread_ns",
+    "noise_mismatch_db",
+    "snr_error_bias_db",
+    "snr_error_jitter_db",
+    "precision",
+    "tolerance",
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +63,7 @@ class Settings:
     Raises
     ------
     InputError
-        If a value breaks its rule.
+        If a value is of another type, as JSON may hold it, or breaks its rule.
     """
 
     channel: ChannelName = "awgn"
@@ -103,6 +119,7 @@ class Settings:
     """How far the deployed accuracy may lie below a soft one: 0.02 is two points."""
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name, choices in (
             ("channel", ChannelName),
             ("known_snr", KnownSnr),
@@ -136,10 +153,13 @@ class Settings:
             if not abs(getattr(self, name)) <= LARGEST_ERROR_DB:
                 rule = f"lie within {LARGEST_ERROR_DB:g} dB of 0"
                 raise InputError(name, rule, getattr(self, name))
-        if not 0 < self.delay_spread_ns < math.inf:
-            raise InputError("delay_spread_ns", "be positive and finite", self.delay_spread_ns)
+        if not 0 < self.delay_spread_ns <= LARGEST_SPREAD_NS:
+            rule = f"be positive and at most {LARGEST_SPREAD_NS:,.0f} ns"
+            raise InputError("delay_spread_ns", rule, self.delay_spread_ns)
         if self.pilots < 1:
             raise InputError("pilots", "be at least 1", self.pilots)
+        if self.pilots > MOST_PILOTS:
+            raise InputError("pilots", f"be at most {MOST_PILOTS:,}", self.pilots)
         if self.trials < 1:
             raise InputError("trials", "be at least 1", self.trials)
         if self.precision is not None and not 0 < self.precision < 1:
@@ -150,8 +170,25 @@ class Settings:
             )
         if self.seed < 0:
             raise InputError("seed", "be at least 0", self.seed)
-        if not (math.isfinite(self.tolerance) and 0 <= self.tolerance < 1):
+        if not 0 <= self.tolerance < 1:
             raise InputError("tolerance", "lie in 0..1 (0.02 is two points)", self.tolerance)
+
+    def _check_types(self) -> None:
+        for name in _WHOLE:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InputError(name, "be a whole number", value)
+        for name in _REAL:
+            value = getattr(self, name)
+            absent = name == "precision" and value is None
+            if not absent and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise InputError(name, "be a number", value)
+        for name in ("codes", "baselines"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple):
+                raise InputError(name, "be a tuple of names", value)
+        if self.mode is not None and not isinstance(self.mode, str):
+            raise InputError("mode", "be a name or None", self.mode)
 
     def _check_coherence(self) -> None:
         flat_fading = self.channel in ("rayleigh", "rician")
@@ -160,6 +197,8 @@ class Settings:
         if isinstance(self.coherence, int):
             if self.coherence < 2:
                 raise InputError("coherence", "be 'symbol', 'sample' or at least 2 symbols", self.coherence)
+            if self.coherence > MOST_SYMBOLS:
+                raise InputError("coherence", f"be at most {MOST_SYMBOLS:,} symbols", self.coherence)
         else:
             _check_choice("coherence", CoherenceName, self.coherence)
         if self.coherence != "symbol" and not flat_fading:
@@ -167,18 +206,44 @@ class Settings:
             raise InputError("coherence", f"be 'symbol' on {why}", self.coherence)
 
 
-def _check_choice(name: str, choices: Any, value: str) -> None:
+def _check_choice(name: str, choices: Any, value: object) -> None:
     allowed = get_args(choices)
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         listed = ", ".join(repr(choice) for choice in allowed[:-1])
         raise InputError(name, f"be {listed} or {allowed[-1]!r}", value)
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the work; a result does not depend on it."""
+    """Who does the work; a result does not depend on it.
+
+    Raises
+    ------
+    InputError
+        As :func:`check_workers`.
+    """
 
     processes: int = 1
     """Processes on this machine; one is the program's own."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers take their place."""
+
+    def __post_init__(self) -> None:
+        check_workers(self.processes, self.scheduler)
+
+
+def check_workers(processes: int, scheduler: str | None = None) -> None:
+    """Refuse workers that nobody could start.
+
+    Raises
+    ------
+    InputError
+        If there is no process or more than ``MOST_WORKERS``, or both more than one and a scheduler are asked
+        for.
+    """
+    if processes < 1:
+        raise InputError("workers", "be at least 1", processes)
+    if processes > MOST_WORKERS:
+        raise InputError("workers", f"be at most {MOST_WORKERS}", processes)
+    if scheduler is not None and processes != 1:
+        raise InputError("workers", "be left out with --scheduler, whose cluster has its own", processes)

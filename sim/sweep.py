@@ -282,6 +282,9 @@ class PointSimulator:
         heard = self._hear(self._system.listener, arrival, now.deployed, rows, now.snr_heard)
         tally.deployed.count(now.deployed, rows, heard, labels)
         length = now.deployed.header_count[rows] + now.sent.symbol_count[rows]
+        on_air = now.deployed.points[rows]
+        tally.signal_power += float((on_air.real**2 + on_air.imag**2).sum())
+        tally.signal_count += int(length.sum())
         tally.pilots += int(pilot_symbols(self._settings, length).sum())
         count_codewords(tally, now.sent, rows, heard, modes)
         count_llrs(tally, now.sent, rows, heard, modes)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Routing
+from twophase.sim.air.tdl import simulated_spread_ns
 from twophase.sim.settings import ChannelName, CoherenceName, Settings
 
 __all__ = ["channel_text", "csi_text", "estimates_text", "signalling_text"]
 
 
-def channel_text(channel: ChannelName, coherence: CoherenceName | int, rician_k_db: float = 6.0) -> str:
-    """The channel's name."""
+def channel_text(
+    channel: ChannelName,
+    coherence: CoherenceName | int,
+    rician_k_db: float = 6.0,
+    delay_spread_ns: float = 300.0,
+) -> str:
+    """The channel's name; on a tapped delay line with the delay spread asked for and the simulated one."""
     if channel == "awgn":
         return "AWGN"
     if channel in ("tdl-a", "tdl-c"):
-        return f"{channel.upper()} under OFDM"
+        simulated = simulated_spread_ns(channel, delay_spread_ns)
+        return f"{channel.upper()} under OFDM, {delay_spread_ns:g} ns (simulated: {simulated:.0f} ns)"
     name = "Rayleigh" if channel == "rayleigh" else f"Rician ({rician_k_db:g} dB)"
     if coherence == "symbol":
         return f"flat {name} fading"
@@ -28,7 +35,7 @@ def csi_text(settings: Settings) -> str:
     mismatch = settings.noise_mismatch_db
     noise = "the noise variance"
     if settings.noise_estimate == "pilot":
-        noise = "a noise variance estimated from the pilots"
+        noise = "a noise variance estimated from the pilots (from the first block of each frame)"
     if mismatch:
         noise += f", taken {abs(mismatch):g} dB too {'high' if mismatch > 0 else 'low'}"
     if settings.csi == "none":

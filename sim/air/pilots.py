@@ -24,14 +24,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.sim.settings import EstimatorName
 
-__all__ = ["LEAST_NOISE_VAR", "BlockEstimator", "Layout", "flat_estimator", "pilot_points"]
+__all__ = [
+    "LEAST_NOISE_VAR",
+    "BlockEstimator",
+    "Layout",
+    "Spectrum",
+    "flat_estimator",
+    "pilot_points",
+    "spectrum_of",
+]
 
 LEAST_NOISE_VAR = 1e-12
 """Lower bound of an estimated N0, -120 dB; below it there is only rounding."""
@@ -69,6 +77,33 @@ def pilot_points(count: int) -> Gains:
     return points
 
 
+class Spectrum(NamedTuple):
+    """The directions among the pilots that tell something of the data, by the eigenvectors of R_pp."""
+
+    powers: Reals
+    """Variance of the gains along each direction, an eigenvalue of R_pp, (directions,)."""
+    directions: Gains
+    """Unit eigenvectors, (directions, pilots)."""
+    loadings: Gains
+    """R_dp times each eigenvector, (data, directions)."""
+
+
+def spectrum_of(at_pilots: Gains, to_data: Gains) -> Spectrum:
+    """Spectrum of any covariance.
+
+    Parameters
+    ----------
+    at_pilots
+        R_pp, covariance of the gains at the pilots, (pilots, pilots).
+    to_data
+        R_dp, covariance of the gains at data symbols with those at pilots, (data, pilots).
+    """
+    powers, vectors = np.linalg.eigh(at_pilots)
+    loadings = to_data @ vectors
+    kept = np.abs(loadings).max(axis=0) > _ROUNDING
+    return Spectrum(np.maximum(powers[kept], 0.0), vectors[:, kept].T, loadings[:, kept])
+
+
 class BlockEstimator:
     """Linear estimates of the gains of a block's data symbols from those at its pilots.
 
@@ -76,11 +111,8 @@ class BlockEstimator:
     ----------
     mean
         mu, mean of the gain.
-    at_pilots
-        R_pp, covariance of the gains at the pilots, (pilots, pilots).
-    to_data
-        R_dp, covariance of the gains at data symbols with those at pilots, (data, pilots); data may be 1 for
-        all symbols of a block.
+    spectrum
+        Of the covariances R_pp and R_dp; data may be 1 for all symbols of a block.
     variance
         R_dd, variance of the gain at a data symbol.
     weights
@@ -90,17 +122,12 @@ class BlockEstimator:
     """
 
     def __init__(
-        self, mean: complex, at_pilots: Gains, to_data: Gains, variance: float, weights: Reals, shapes: Reals
+        self, mean: complex, spectrum: Spectrum, variance: float, weights: Reals, shapes: Reals
     ) -> None:
         self.mean, self.variance, self.weights = mean, variance, weights
-        eigenvalues, vectors = np.linalg.eigh(at_pilots)
-        loadings = to_data @ vectors
-        # Most directions tell nothing of the data: on a flat channel all but one.
-        kept = np.abs(loadings).max(axis=0) > _ROUNDING
-        self._eigenvalues = np.maximum(eigenvalues[kept], 0.0)
-        self._directions, self._loadings = vectors[:, kept].T, loadings[:, kept]
+        self._spectrum = spectrum
         self._basis = np.linalg.qr(shapes.T)[0].T
-        self._freedom = len(at_pilots) - len(shapes)
+        self._freedom = shapes.shape[1] - len(shapes)
 
     def gains(self, matched: Gains, noise_var: Reals, estimator: EstimatorName) -> tuple[Gains, Reals]:
         """Gains at the data symbols and the variance of their error.
@@ -126,11 +153,10 @@ class BlockEstimator:
             for pilot, weight in enumerate(self.weights.T):
                 gain += matched[..., pilot, np.newaxis] * weight
             return gain, n0 * (self.weights**2).sum(axis=1)
-        gain = np.full((*matched.shape[:2], len(self._loadings)), self.mean, dtype=np.complex128)
-        error = np.full((len(noise_var), 1, len(self._loadings)), self.variance, dtype=np.float64)
-        for power, direction, loading in zip(
-            self._eigenvalues, self._directions, self._loadings.T, strict=True
-        ):
+        powers, directions, loadings = self._spectrum
+        gain = np.full((*matched.shape[:2], len(loadings)), self.mean, dtype=np.complex128)
+        error = np.full((len(noise_var), 1, len(loadings)), self.variance, dtype=np.float64)
+        for power, direction, loading in zip(powers, directions, loadings.T, strict=True):
             along = ((matched - self.mean) * direction.conj()).sum(axis=-1, keepdims=True)
             gain += along * (loading / (power + n0))
             error -= np.abs(loading) ** 2 / (power + n0)
@@ -157,5 +183,8 @@ def flat_estimator(pilots: int, mean: complex, variance: float) -> BlockEstimato
     on AWGN, v = 0, an MMSE receiver knows the gain and only pays for its pilots.
     """
     ones = np.ones((1, pilots))
-    covariance = np.full((pilots, pilots), variance, dtype=np.complex128)
-    return BlockEstimator(mean, covariance, covariance[:1], variance, ones / pilots, ones)
+    # R_pp has rank one, v everywhere: the pilots' mean is the only direction, of power P v.
+    direction = (ones / np.sqrt(pilots)).astype(np.complex128)
+    loading = np.array([[variance * np.sqrt(pilots)]], dtype=np.complex128)
+    spectrum = Spectrum(np.array([pilots * variance]), direction, loading)
+    return BlockEstimator(mean, spectrum, variance, ones / pilots, ones)

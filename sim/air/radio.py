@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import InputError
-from twophase.link.noise import esn0_db_to_noise_var
+from twophase.link.noise import MAX_ESN0_DB, esn0_db_to_noise_var
 from twophase.sim.air.flat import FlatAir
 from twophase.sim.air.ofdm import BLOCK_CARRIERS
 from twophase.sim.air.pilots import BlockEstimator, Layout, flat_estimator
@@ -90,13 +90,15 @@ class Radio:
     Raises
     ------
     InputError
-        As :func:`check_radio`, or if the SNR is not finite.
+        As :func:`check_radio`, or if the SNR is not within -``MAX_ESN0_DB``..``MAX_ESN0_DB``.
     """
 
     def __init__(self, settings: Settings, esn0_db: float, rng: np.random.Generator) -> None:
         from twophase.sim.channels import fading, seeded_channel  # commpy takes long to import
 
         check_radio(settings)
+        if not abs(esn0_db) <= MAX_ESN0_DB:
+            raise InputError("esn0_db", f"lie within {MAX_ESN0_DB:g} dB of 0", esn0_db)
         self._settings = settings
         self._layout = layout_of(settings)
         self._estimator: BlockEstimator | None = None

@@ -4,6 +4,9 @@ The index bits that the deployed transmitter sends uncoded over M-QAM go through
 the same number of symbols: the rate is 1/2.  Where M^2 exceeds 256 the constellation stays at 256: 64-QAM
 gives rate 3/4, and 256-QAM itself rate 1/2 in twice the symbols, which the companion's count of symbols says.
 The padding of the deployed payload carries nothing and is not coded; the receiver knows it.
+The number of index bits is that of the mode that the router chose for sending them bare.  This can be
+more than capacity allows, and a code around fewer index bits can do better: this is a code put in place of
+uncoded transmission, not a system designed around a code.
 
 The receiver demaps exactly, decodes softly and hands the decoder's LLRs of the index bits to the receiving
 graph of the deployed link, which knows nothing of the code.
@@ -122,7 +125,10 @@ class CodedCompanion:
         self._coded = tuple(coded_mode(name, mode, kernel) for mode in modes)
         self._modes, self._listener, self._clip, self._kernel = modes, listener, llr_clip, kernel
         self.name = name
-        self.description = f"index bits behind a {_WORDS[name]}, {self._sizes()}"
+        self.description = (
+            f"index bits behind a {_WORDS[name]}, {self._sizes()}; the index bits are those of the mode that "
+            "was chosen for sending them bare, a code around fewer index bits can do better"
+        )
         self.max_symbols = max(coded.symbols for coded in self._coded)
 
     def _sizes(self) -> str:
@@ -163,7 +169,8 @@ class CodedCompanion:
             mode, coded = self._modes[int(number)], self._coded[int(number)]
             here = np.flatnonzero(modes == number)
             width = coded.symbols
-            # At the widest clip: the decoder weighs bits against each other.
+            # Clipped at the demapper's default, not at the receiver's bound: the decoder weighs bits against
+            # each other, and only what it gives goes to the receiver.
             heard = llr_exact(
                 received[here, :width],
                 qam(coded.order),

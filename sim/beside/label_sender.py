@@ -1,7 +1,8 @@
-"""Classify and send: decide at the transmitter, deliver the label with a short code.
+"""Classify and send: the deployed link's own decision without noise, delivered as a label with a short code.
 
-What the transmitter would decide is a label of log2 M bits; a code made for exactly the frame's number of
-symbols carries it (:mod:`twophase.sim.codes.label_code`).  It is the real counterpart of the send-the-label
+The decision is what the deployed receiver decides from the frame at hand, in its mode, when nothing disturbs
+it: a label of log2 M bits.  A good code made for exactly the frame's number of symbols carries it
+(:mod:`twophase.sim.codes.label_code`).  It is the real counterpart of the send-the-label
 bound (:mod:`twophase.sim.theory.label_bound`).  The symbols of the deployed link's header are used as well: a
 label needs no mode.
 """
@@ -22,7 +23,7 @@ __all__ = ["LabelSender"]
 
 
 class LabelSender:
-    """A :class:`~twophase.sim.beside.companions.Companion` that sends the transmitter's decision.
+    """A :class:`~twophase.sim.beside.companions.Companion` that sends the link's noise-free decision.
 
     Parameters
     ----------
@@ -46,8 +47,8 @@ class LabelSender:
             raise InputError("max_symbols", "be at least 1", max_symbols)
         self.classes, self.max_symbols = classes, max_symbols
         self.description = (
-            f"the transmitter's decision as one of {classes} words of a short code for the frame's symbols, "
-            "maximum-likelihood decoder"
+            "the noise-free decision of the deployed link itself, for the mode at hand, as one of "
+            f"{classes} words of a good short code for the frame's symbols, maximum-likelihood decoder"
         )
 
     def load(self, sent: Transmission, classes: NDArray[np.int64], symbols: NDArray[np.int64]) -> Load:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from twophase.sim.reporting.drawing import COLOURS, png, snr_axis
 from twophase.sim.settings import Settings
 from twophase.sim.statistics import CONFIDENCE
 from twophase.sim.system import Samples, System
+from twophase.sim.words import channel_text
 
 __all__ = ["expected_content", "expected_table", "run_semi_analytic"]
 
 _SIZE = (7.6, 4.4)
-_RELEVANT = ("channel", "coherence", "rician_k_db", "header", "mode", "seed")
+_RELEVANT = ("channel", "coherence", "rician_k_db", "known_snr", "header", "mode", "seed")
 
 
 def run_semi_analytic(
@@ -33,6 +34,7 @@ def run_semi_analytic(
     settings: Settings,
     out: Path,
     limits: Limits | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> str:
     """Compute, write three files into ``out`` and return the table for the terminal.
 
@@ -42,6 +44,8 @@ def run_semi_analytic(
         As for :func:`~twophase.sim.expectation.semianalytic.expected_accuracy`.
     manifest_name
         What the link is called in title and files: the manifest's task.
+    origin
+        What the files say of where the figures come from: bundle, hashes, command, versions.
     out
         Folder of ``semianalytic.json``, ``semianalytic.csv`` and ``semianalytic.png``; each appears whole.
 
@@ -53,14 +57,21 @@ def run_semi_analytic(
         If the transmitter sends what its mode does not allow.
     """
     points = expected_accuracy(system, samples, grid, settings, limits)
-    content = expected_content(manifest_name, points, settings, limits or Limits())
+    content = expected_content(manifest_name, points, settings, limits or Limits()) | dict(origin or {})
     write_json(out / "semianalytic.json", content)
     write_text(out / "semianalytic.csv", _csv(content))
     title = f"{manifest_name}: expected accuracy, hard decisions, {settings.channel}"
     image = png(lambda figure: _draw(figure, points), _SIZE, title)
     with atomic_path(out / "semianalytic.png") as temporary:
         temporary.write_bytes(image)
-    return expected_table(points)
+    air = channel_text(settings.channel, settings.coherence, settings.rician_k_db)
+    how = (
+        f"channel: {air}; both ends go by the {settings.known_snr} Es/N0",
+        "the same with noise: --demapper hard"
+        + ("" if settings.coherence != "sample" else f" --known-snr {settings.known_snr}"),
+        f"result: {out / 'semianalytic.json'}",
+    )
+    return "\n".join([expected_table(points), "", *how])
 
 
 def expected_content(

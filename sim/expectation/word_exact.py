@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from twophase.sim.expectation.transitions import WordLaw
 
-__all__ = ["class_probabilities", "class_probabilities_slow"]
+__all__ = ["class_probabilities"]
 
 _Float = NDArray[np.float64]
 
@@ -66,13 +66,3 @@ def _contract(law: WordLaw, tensor: _Float, symbols: int) -> _Float:
         total = weight * moved if total is None else total + weight * moved
     assert total is not None
     return total
-
-
-def class_probabilities_slow(
-    law: WordLaw, table: NDArray[np.int64], words: NDArray[np.int64], classes: int
-) -> _Float:
-    """The obvious twin of :func:`class_probabilities`: a sum over all pairs of words."""
-    symbols = words.shape[1]
-    received = np.stack(np.unravel_index(np.arange(len(table)), (law.order,) * symbols), axis=-1)
-    probability = law.probability(words[:, np.newaxis], received)
-    return np.asarray(probability @ (table[:, np.newaxis] == np.arange(classes)).astype(np.float64))

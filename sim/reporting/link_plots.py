@@ -19,9 +19,9 @@ Report = dict[str, Any]
 _Float = NDArray[np.float64]
 
 _SHOWN = 0.98
-"""Share of the received samples that a panel must show; a fade can throw others very far out."""
+"""Share of the received symbols that a panel must show; a fade can throw others very far out."""
 _STRAY = 1.6
-"""How many times as far as the rest the farthest sample may lie and still be shown."""
+"""How many times as far as the rest the farthest symbol may lie and still be shown."""
 _FARTHEST = 4.0
 """Half of a panel's side at most, in units of the reference's."""
 _NAMED_CLASSES = 12
@@ -29,7 +29,7 @@ _NAMED_CLASSES = 12
 
 
 def constellation_svg(group: dict[str, Any], esn0_db: float, name: str) -> tuple[str, int]:
-    """Received samples of one mode around the points that are sent.
+    """Received symbols of one mode around the points that are sent.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def constellation_svg(group: dict[str, Any], esn0_db: float, name: str) -> tuple
     Returns
     -------
     tuple
-        The SVG, and how many received samples lie outside it.
+        The SVG, and how many received symbols lie outside it.
     """
     received = np.asarray(group["received"], dtype=np.float64).reshape(-1, 2)
     reference = np.asarray(group["reference"], dtype=np.float64).reshape(-1, 2)
@@ -69,12 +69,12 @@ def constellation_svg(group: dict[str, Any], esn0_db: float, name: str) -> tuple
         axes.grid(visible=False)
         axes.spines[["top", "right"]].set_visible(True)
 
-    title = f"Received samples at {esn0_db:g} dB, {group['mode']}"
+    title = f"Received symbols at {esn0_db:g} dB, {group['mode']}"
     return svg(draw, (3.6, 3.7), name, title), int(len(received) - inside.sum())
 
 
 def _reach(distances: _Float) -> float:
-    """How far a panel reaches: to the farthest sample, unless that lies far beyond the rest."""
+    """How far a panel reaches: to the farthest symbol, unless that lies far beyond the rest."""
     if not len(distances):
         return 0.0
     rest = float(np.quantile(distances, _SHOWN))

@@ -14,7 +14,7 @@ from scipy.stats import beta
 
 from twophase.sim.reporting.drawing import COLOURS, WIDTH, legend_above, svg
 
-__all__ = ["calibration_svg", "llr_svg", "log_odds"]
+__all__ = ["AVERAGED_TO", "calibration_svg", "llr_svg", "log_odds"]
 
 Report = dict[str, Any]
 _Float = NDArray[np.float64]
@@ -26,7 +26,7 @@ _SERIES = (
 )
 _MOST_DECADES = 3
 """Ticks of a density's axis, which is not high."""
-_NEAR = 14.0
+AVERAGED_TO = 14.0
 """LLR up to which what a bin promises is averaged over its LLRs, and not taken for its middle."""
 
 
@@ -78,7 +78,7 @@ def _draw_densities(axes: Axes, edges: _Float, zeros: _Float, ones: _Float) -> N
 
 
 def calibration_svg(report: Report) -> str:
-    """Log odds of the bit that was sent against the LLR; a calibrated receiver lies on the diagonal."""
+    """Log odds of the bit that was sent against the LLR; calibrated LLRs lie on the diagonal."""
     edges = np.asarray(report["llr_edges"], dtype=np.float64)
     points = _spread(report["points"])
 
@@ -92,7 +92,7 @@ def calibration_svg(report: Report) -> str:
         axes.plot(ends, ends, color=COLOURS["ink"], linewidth=1.0, zorder=1, label="calibrated")
         axes.set(xlim=(-across, across), ylim=(-up, up))
         _probability_ticks(axes, up)
-        axes.set_xlabel("LLR, mean of the bin")
+        axes.set_xlabel("LLR of the bin")
         axes.set_ylabel("share of ones among bits of that LLR")
         axes.set_axisbelow(True)
         legend_above(figure, axes)
@@ -144,7 +144,7 @@ def log_odds(edges: NDArray[np.float64], point: dict[str, Any]) -> tuple[_Float,
     zeros, ones, share = zeros[both], ones[both], expected[both] / (zeros + ones)[both]
     middle = ((edges[1:] + edges[:-1]) / 2)[both]
     # Far out the sum of probabilities rounds to the count.
-    near = np.abs(middle) <= _NEAR
+    near = np.abs(middle) <= AVERAGED_TO
     promised = np.where(near, _logit(np.where(near, share, 0.5)), middle)
     low = np.asarray(beta.ppf(0.025, ones, zeros + 1))
     high = np.asarray(beta.ppf(0.975, ones + 1, zeros))

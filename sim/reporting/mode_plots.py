@@ -135,8 +135,6 @@ def _named(report: Report, place: int) -> list[tuple[float, float, str]]:
         modes.append((float(entry["symbols"]), 100 * accuracy, name))
         best = max(best, accuracy)
     marks = [*modes, (point["symbols_per_sample"], 100 * point["accuracy_hard"], "")]
-    if point["label_bound"] is None:
-        return marks
     lengths, bound = _bound(report, place)
     between = np.geomspace(lengths[0], lengths[-1], 60)
     line = np.interp(np.log(between), np.log(lengths), bound)
@@ -173,8 +171,7 @@ def _draw_panel(axes: Axes, report: Report, place: int) -> None:
         zorder=4,
     )
     low, high = axes.get_ylim()
-    if point["label_bound"] is not None:
-        _draw_bound(axes, report, place)
+    _draw_bound(axes, report, place)
     axes.set_xscale("log")
     limits = _limits(report)
     axes.set_xlim(limits)

@@ -9,19 +9,19 @@ import jinja2
 
 from twophase.sim.reporting.compare_plots import companions_svg, compare_svg
 from twophase.sim.reporting.link_plots import confusion_svg, constellation_svg
-from twophase.sim.reporting.llr_plots import calibration_svg, llr_svg
+from twophase.sim.reporting.llr_plots import AVERAGED_TO, calibration_svg, llr_svg
 from twophase.sim.reporting.mode_plots import modes_svgs
 from twophase.sim.reporting.plots import accuracy_svg, ber_svg, gap_svg, has_rates, rates_svg
-from twophase.sim.reporting.tables import air_text, hangs_together, tenth
+from twophase.sim.reporting.tables import air_text, gains_taken, hangs_together, tenth
 from twophase.sim.reporting.usage_plots import usage_svg
 from twophase.sim.verdict import verdict_reason
 
 __all__ = ["is_adaptive", "page_figures", "page_text"]
 
 _MOST_MODES = 3
-"""Panels of received samples at one SNR."""
+"""Panels of received symbols at one SNR."""
 _LEAST_USE = 0.03
-"""Share of the samples that are sent in a mode from which its received samples get a panel."""
+"""Share of the samples that are sent in a mode from which its received symbols get a panel."""
 
 Report = dict[str, Any]
 
@@ -48,8 +48,8 @@ def page_text(report: Report, figures: dict[str, Any]) -> str:
         channel=air_text(report),
         reason=verdict_reason(points, report["tolerance"]),
         worst=min(points, key=lambda point: point["gap"]),
-        # What training says at length, such as the record of the deployed epoch, stands in report.json.
-        training=[item for item in report["training"].items() if not isinstance(item[1], dict)],
+        # What training says at length, such as all validation accuracies, stands in report.json.
+        training=[item for item in report["training"].items() if _is_short(item[1])],
         names=[entry["name"] for entry in report["references"]],
         usage=_mean_usage(points),
         adaptive=is_adaptive(report),
@@ -60,8 +60,9 @@ def page_text(report: Report, figures: dict[str, Any]) -> str:
         columns={4: 4, 5: 5, 6: 3, 7: 4}[_tiles(report)],
         trials=_span([point["trials"] for point in points]),
         together=hangs_together(report),
-        bounded=any(point["label_bound"] is not None for point in points),
-        theory=any(point["ber_theory"] is not None for point in points),
+        gains_taken=gains_taken(report),
+        coded=any(entry["name"] in ("conv", "ldpc") for entry in report.get("companions", [])),
+        averaged_to=f"{AVERAGED_TO:g}",
         limit=f"{0 - 100 * report['tolerance']:g}",
         figures=figures,
     )
@@ -93,7 +94,7 @@ def page_figures(report: Report) -> dict[str, Any]:
 
 
 def _air_figures(report: Report) -> list[dict[str, Any]]:
-    """A panel for each SNR and mode: its SVG, and how many samples it holds and leaves out."""
+    """A panel for each SNR and mode: its SVG, and how many symbols it holds and leaves out."""
     panels = []
     usages = {point["esn0_db"]: point["mode_usage"] for point in report["points"]}
     for place, entry in enumerate(report.get("scatter", [])):
@@ -148,3 +149,8 @@ def _mean_usage(points: list[dict[str, Any]]) -> dict[str, float]:
     """Share of each mode over all points."""
     names = dict.fromkeys(name for point in points for name in point["mode_usage"])
     return {name: sum(point["mode_usage"].get(name, 0.0) for point in points) / len(points) for name in names}
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value of the training record fits into a line."""
+    return not isinstance(value, dict) and len(str(value)) < 100

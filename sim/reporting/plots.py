@@ -78,7 +78,7 @@ def gap_svg(report: Report) -> str:
 
 
 def ber_svg(report: Report) -> str:
-    """Bit error rate over SNR with 95 % intervals, and both closed forms where there are any."""
+    """Bit error rate over SNR with 95 % intervals, and both closed forms."""
     return _svg(_draw_ber, report, "ber", "Bit error rate over Es/N0", 3.4)
 
 
@@ -113,8 +113,7 @@ def _draw_accuracy(axes: Axes, report: Report) -> None:
         _percent(axes, snr, entries, "accuracy", look, name)
     _percent(axes, snr, points, "accuracy_hard", _DEPLOYED, "deployed")
     bound = [point["label_bound"] for point in points]
-    if any(value is not None for value in bound):
-        curve(axes, snr, bound, None, _BOUND, "send-the-label bound", 100)
+    curve(axes, snr, bound, None, _BOUND, "send-the-label bound", 100)
     low = max(axes.get_ylim()[0], _lowest_shown(points))
     axes.set_ylim(low, min(axes.get_ylim()[1], 100 + 0.03 * (100 - low)))
     axes.set_ylabel("accuracy, %")
@@ -161,11 +160,10 @@ def _draw_ber(axes: Axes, report: Report) -> None:
         label="measured, 95 %",
     )
     for name, (label, style) in _THEORY.items():
-        if any(point[name] is not None for point in points):
-            axes.plot(snr, _column(report, name), label=label, **style)
+        axes.plot(snr, _column(report, name), label=label, **style)
     # Below one expected error there is nothing to see; the theory would stretch the axis without end.
     floor = 0.3 / max(point["bits_sent"] for point in points)
-    # A closed form may be absent, or so small that it is zero.
+    # A closed form may be so small that it is zero.
     drawn = [*rate[seen], *(point[name] for point in points for name in _THEORY if point[name])]
     lowest = 0.4 * min(drawn, default=floor)
     top = max(1.0e-2, float(np.max(high)))

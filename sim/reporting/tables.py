@@ -13,6 +13,7 @@ __all__ = [
     "best_fixed_table",
     "companions_table",
     "csv_text",
+    "gains_taken",
     "hangs_together",
     "result_table",
     "tenth",
@@ -28,8 +29,19 @@ def air_text(report: Report) -> str:
 
 
 def hangs_together(report: Report) -> bool:
-    """Whether bits of a sample share a gain or a fade, so that they err together."""
-    return bool(report["coherence"] != "symbol" or report["channel"].startswith("tdl"))
+    """Whether bits of a sample share a fade or the error of an estimate, so that they err together."""
+    shares_fade = report["coherence"] != "symbol" or report["channel"].startswith("tdl")
+    return bool(shares_fade or _csi(report) == "pilot")
+
+
+def gains_taken(report: Report) -> str:
+    """What the receiver does with the gains, which that of the BER's theory knows; empty if it knows them."""
+    return {"perfect": "", "pilot": "estimates", "none": "takes for one"}[_csi(report)]
+
+
+def _csi(report: Report) -> str:
+    """What the receiver knows of the gains; a report from before this was a setting: all."""
+    return str(report.get("settings", {}).get("csi", "perfect"))
 
 
 def result_table(report: Report) -> str:
@@ -41,7 +53,11 @@ def result_table(report: Report) -> str:
     header = ["Es/N0", "Eb/N0", "deployed", "95 %", *names, "gap", "shown>="]
     header += ["BER", "as sent", "bound", "verdict"]
     rows = [_row(point, names) for point in report["points"]]
-    legend = [*_LEGEND, *([_BLOCK_FADING] if hangs_together(report) else [])]
+    legend = list(_LEGEND)
+    if taken := gains_taken(report):
+        legend.append(f"as sent is for a receiver that knows the gains, which this one {taken}")
+    if hangs_together(report):
+        legend.append(_TOGETHER)
     return "\n".join([*_aligned([header, *rows]), "", *legend])
 
 
@@ -75,20 +91,23 @@ def usage_table(report: Report) -> str:
     points = report["points"]
     used = {name for point in points for name in point["mode_usage"]}
     names = [entry["mode"] for entry in report["mode_table"] if entry["mode"] in used]
-    header = ["Es/N0", *names, "payload", "header", "symbols", "mode errors"]
+    parts = ["payload", "header"]
+    if any(point.get("pilot_symbols_per_sample", 0) > 0 for point in points):
+        parts.append("pilot")
+    header = ["Es/N0", *names, *("pilots" if part == "pilot" else part for part in parts)]
+    header += ["symbols", "mode errors"]
     rows = [
         [
             f"{point['esn0_db']:g}",
             *(_share(point["mode_usage"].get(name, 0.0)) for name in names),
-            f"{point['payload_symbols_per_sample']:.2f}",
-            f"{point['header_symbols_per_sample']:.2f}",
+            *(f"{point[f'{part}_symbols_per_sample']:.2f}" for part in parts),
             f"{point['symbols_per_sample']:.2f}",
             f"{point['mode_error_rate']:.1e}",
         ]
         for point in points
     ]
     legend = (
-        "under each mode: % of samples sent in it; symbols: all per sample, pilots included",
+        "under each mode: % of samples sent in it; symbols: per sample, the sum with pilots",
         "mode errors: frames that the receiver took for another mode's",
     )
     return "\n".join([*_aligned([header, *rows]), "", *legend])
@@ -137,7 +156,9 @@ _LEGEND = (
     "bound: an ideal system that sends the label, with this classifier",
 )
 
-_BLOCK_FADING = "bits of a sample share a fade: the interval of BER, made for independent bits, is too short"
+_TOGETHER = (
+    "a sample's bits share a fade or an estimate: BER's interval, made for independent bits, is too short"
+)
 
 
 def _row(point: dict[str, Any], names: list[str]) -> list[str]:
@@ -147,18 +168,13 @@ def _row(point: dict[str, Any], names: list[str]) -> list[str]:
         f"{100 * point['accuracy_hard']:.2f}",
         _interval(point["accuracy_hard_ci"], "{:.1f}"),
         *(f"{100 * point['references'][name]['accuracy']:.2f}" for name in names),
-        f"{100 * point['gap']:+.2f}",
+        f"{round(100 * point['gap'], 2) + 0.0:+.2f}",
         f"{100 * min(entry['gap_lower_bound'] for entry in point['references'].values()):+.2f}",
         f"{point['ber']:.1e}",
-        _or_dash(point["ber_theory_usage"], "{:.1e}"),
-        _or_dash(point["label_bound"], "{:.1f}", 100),
+        f"{point['ber_theory_usage']:.1e}",
+        f"{100 * point['label_bound']:.1f}",
         point["verdict"],
     ]
-
-
-def _or_dash(value: float | None, form: str, scale: float = 1.0) -> str:
-    """A figure, or a dash where none is known on this channel."""
-    return "-" if value is None else form.format(scale * value)
 
 
 def tenth(value: float) -> str:

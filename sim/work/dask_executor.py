@@ -3,9 +3,9 @@
 The task travels with every block, a few hundred bytes; a worker opens what the task needs at its first block
 and keeps it.  A worker process runs one block at a time, however many threads it has, for a task need not
 bear several: ``dask worker --nthreads 1 --nworkers N`` makes the most of a machine.  Every worker must see
-the bundle and the samples under the same paths and must hold the same versions of all that computes; each
-block checks that.  Processors whose vector units differ may round the graphs' sums differently, so
-bit-identical reports need workers of one kind.
+the bundle and the samples under the same paths and must hold the same code and the same versions of all
+that computes; each block checks that.  Processors whose vector units differ may round the graphs' sums
+differently, so bit-identical reports need workers of one kind.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import threading
 from asyncio import CancelledError
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from twophase.link.errors import InputError, PackageError
+from twophase.sim.packages import code_sha256, versions
 from twophase.sim.work.blocks import Block, Task
 from twophase.sim.work.executors import WorkerError
 
@@ -31,7 +31,6 @@ __all__ = ["Dask"]
 
 Result = TypeVar("Result")
 
-_COMPUTING = ("twophase-link", "numpy", "scipy", "onnxruntime", "scikit-commpy", "numba")
 _START_S = 30
 """How long a scheduler may take to answer, and then to have a worker."""
 
@@ -137,14 +136,14 @@ class Dask(Generic[Result]):
         self._client = self._done = None
 
 
-def _run_block(payload: bytes, versions: dict[str, str], block: Block) -> Any:
+def _run_block(payload: bytes, expected: dict[str, str], block: Block) -> Any:
     """What a worker does; it keeps the task of its last block."""
     own = _versions()
-    if own != versions:
+    if own != expected:
         differing = [
-            f"{name} {own[name]} and not {versions[name]}"
-            for name in _COMPUTING
-            if own[name] != versions[name]
+            f"{name} {own.get(name, 'unknown')} and not {expected.get(name, 'unknown')}"
+            for name in sorted(own.keys() | expected.keys())
+            if own.get(name) != expected.get(name)
         ]
         raise PackageError(f"a worker of the cluster has {', '.join(differing)}: results would differ")
     with _one_at_a_time:
@@ -156,11 +155,4 @@ def _run_block(payload: bytes, versions: dict[str, str], block: Block) -> Any:
 
 @cache
 def _versions() -> dict[str, str]:
-    return {name: _version(name) for name in _COMPUTING}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "missing"
+    return versions() | {"the code of link and sim": code_sha256()[:16]}

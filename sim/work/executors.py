@@ -20,7 +20,8 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from twophase.link.errors import InputError, LinkError
+from twophase.link.errors import LinkError
+from twophase.sim.settings import check_workers
 from twophase.sim.work.blocks import Block, Task
 
 __all__ = ["Executor", "InProcess", "Processes", "WorkerError", "open_executor"]
@@ -75,16 +76,13 @@ def open_executor(task: Task[Result], workers: int = 1, scheduler: str | None = 
     Raises
     ------
     InputError
-        If there is no worker, or both more than one and a scheduler are asked for.
+        As :func:`check_workers`.
     PackageError
         If Dask is asked for and not installed.
     """
-    if workers < 1:
-        raise InputError("workers", "be at least 1", workers)
+    check_workers(workers, scheduler)
     if scheduler is None:
         return InProcess(task) if workers == 1 else Processes(task, workers)
-    if workers != 1:
-        raise InputError("workers", "be left out with --scheduler, whose cluster has its own", workers)
     from twophase.sim.work.dask_executor import Dask
 
     return Dask(task, scheduler)
@@ -133,12 +131,11 @@ class Processes(Generic[Result]):
     Raises
     ------
     InputError
-        If there is no worker.
+        As :func:`check_workers`.
     """
 
     def __init__(self, task: Task[Result], workers: int) -> None:
-        if workers < 1:
-            raise InputError("workers", "be at least 1", workers)
+        check_workers(workers)
         self.workers = workers
         self._task = task
         self._processes: dict[Connection, SpawnProcess] = {}

@@ -28,16 +28,20 @@ def sweep_progress() -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description:>21}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} trials"),
+        TextColumn("{task.fields[count]}"),
+        TextColumn("run"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
+        # Nothing is counted before the first block is done.
+        task = bar.add_task("starting", total=None, count="")
 
         def show(block: Block, done: int, planned: int) -> None:
             where = f"{block.esn0_db:g} dB {block.sweep}"
-            bar.update(task, description=where, completed=done, total=planned)
+            bar.update(
+                task, description=where, completed=done, total=planned, count=f"{done}/{planned} trials"
+            )
 
         yield show

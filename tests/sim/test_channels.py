@@ -16,14 +16,7 @@ from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import Constellation, qam
 from twophase.link.demap import hard_decisions, llr_bruteforce, llr_exact
 from twophase.link.errors import InputError, VerificationError
-from twophase.sim.channels import (
-    CommpyDemapper,
-    FlatChannel,
-    SeededFlatChannel,
-    fading,
-    modem,
-    seeded_channel,
-)
+from twophase.sim.channels import CommpyDemapper, SeededFlatChannel, fading, modem, seeded_channel
 from twophase.sim.theory.ber import qam_ber
 
 ORDERS = (4, 16, 64, 256)
@@ -225,19 +218,3 @@ def test_commpy_llrs_that_are_wrong_are_noticed(monkeypatch) -> None:
     monkeypatch.setattr(device, "demodulate", lambda y, kind, n0: np.full(y.size * 4, 0.25))
     with pytest.raises(VerificationError, match="differ from the exact ones"):
         CommpyDemapper()(constellation.points, constellation, 0.5)
-
-
-def test_flat_channel_goes_the_same_way() -> None:
-    """The older wrapper, until its last users have gone over to Radio."""
-    symbols = qam(16).points.reshape(4, 4)
-    air = FlatChannel("rayleigh", 6.0, np.random.default_rng(2))
-    received = air.propagate(symbols)
-    expected, gains = _send("rayleigh", 6.0, np.random.default_rng(2), symbols)
-    assert np.array_equal(received, expected)
-    assert np.array_equal(air.gains, gains)
-    assert np.array_equal(air.replay(symbols), received)
-    with pytest.raises(InputError, match="'symbols' must have shape"):
-        air.replay(symbols[0])
-    for name, esn0_db, coherence in (("rice", 3.0, "symbol"), ("awgn", np.nan, "symbol"), ("awgn", 3.0, "x")):
-        with pytest.raises(InputError):
-            FlatChannel(name, esn0_db, np.random.default_rng(0), coherence)

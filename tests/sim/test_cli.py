@@ -20,6 +20,7 @@ from tools.tiny_bundle import ONE_MODE, write_tiny_bundle
 from twophase.link.errors import ArtifactError
 from twophase.link.files import sha256_of
 from twophase.sim.cli import _beside, _newest_bundle, main
+from twophase.sim.settings import Settings
 
 QUICK = ("--snr", "12:4:20", "--trials", "2")
 
@@ -195,6 +196,7 @@ def test_other_data_channel_and_demapper(bundle: Path, tmp_path: Path, capsys) -
         (["--snr", ""], "'snr' must be"),
         (["--snr", "20:0"], "'snr' must be"),
         (["--snr", "nan"], "'snr' must be"),
+        (["--snr", "3200"], "'snr' must stay within -100 to 100 dB, not '3200'"),
         (["--trials", "0"], "'trials' must be at least 1, not 0"),
         (["--trials", "many"], "many"),
         (["--seed", "-3"], "'seed' must be at least 0, not -3"),
@@ -208,9 +210,31 @@ def test_other_data_channel_and_demapper(bundle: Path, tmp_path: Path, capsys) -
             ["--coherence", "1", "--channel", "rayleigh"],
             "'coherence' must be 'symbol', 'sample' or",
         ),
+        (
+            ["--coherence", "99999999999999999999", "--channel", "rayleigh"],
+            "'coherence' must be at most 1,000,000 symbols",
+        ),
+        (["--csi", "pilot", "--pilots", "99999999999999"], "'pilots' must be at most 10,000"),
+        (["--workers", "99999999"], "'workers' must be at most 1024, not 99999999"),
+        (["--rician-k-db", "3"], "'rician_k_db' must be left out unless --channel rician is given, not 3.0"),
+        (["--rician-k-db", "3", "--channel", "rayleigh"], "'rician_k_db' must be left out unless"),
+        (["--delay-spread-ns", "100"], "must be left out unless --channel is tdl-a or tdl-c, not 100.0"),
+        (["--pilots", "5"], "'pilots' must be left out unless --csi pilot is given, not 5"),
+        (["--estimator", "ls", "--csi", "none"], "'estimator' must be left out unless --csi pilot"),
+        (["--max-trials", "50"], "'max_trials' must be left out unless --precision is given, not 50"),
+        (["--semi-analytic", "--code", "conv"], "'code' must be left out with --semi-analytic, not 'conv'"),
+        (["--semi-analytic", "--baseline", "classify-and-send"], "'baseline' must be left out with --semi"),
+        (["--semi-analytic", "--workers", "2"], "'workers' must be left out with --semi-analytic, not 2"),
+        (["--semi-analytic", "--scheduler", "tcp://x:1"], "'scheduler' must be left out with --semi"),
+        (["--semi-analytic", "--demapper", "maxlog"], "'demapper' must be left out with --semi-analytic"),
+        (["--semi-analytic", "--precision", "0.1"], "'precision' must be left out with --semi-analytic"),
         (["--coherence", "4", "--channel", "tdl-a"], "'coherence' must be 'symbol' on a tapped delay line"),
         (["--rician-k-db", "nan"], "'rician_k_db' must lie within 100 dB of 0, not nan"),
-        (["--delay-spread-ns", "-3"], "'delay_spread_ns' must be positive and finite, not -3.0"),
+        (
+            ["--delay-spread-ns", "-3"],
+            "'delay_spread_ns' must be positive and at most 1,000,000 ns, not -3.0",
+        ),
+        (["--delay-spread-ns", "1e300"], "'delay_spread_ns' must be positive and at most"),
         (["--delay-spread-ns", "1e6", "--channel", "tdl-c"], "'delay_spread_ns' must"),
         (["--csi", "guess"], "guess"),
         (["--csi", "pilot", "--channel", "rayleigh"], "'coherence' must be a number of symbols"),
@@ -469,7 +493,7 @@ def test_a_report_is_replayed_and_held_against_every_count(bundle: Path, tmp_pat
     path.write_text(json.dumps(report))
     other = _run("--replay", str(path), cwd=tmp_path)
     assert other.returncode == 1
-    assert other.stdout.startswith("16 dB: bit_errors was ")
+    assert other.stdout.startswith("points[1].counts.bit_errors: ")
     assert other.stdout.endswith("1 differ\n")
     report["bundle_sha256"] = "0" * 64
     path.write_text(json.dumps(report))
@@ -538,3 +562,58 @@ def test_what_the_receiver_knows_is_said_and_counted(
     total = sum(point[f"{part}_symbols_per_sample"] for part in ("payload", "header", "pilot"))
     assert point["symbols_per_sample"] == pytest.approx(total)
     assert point["measured_esn0_db"] == pytest.approx(10, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ((), "block"),
+        (("--csi", "none"), "mean"),
+        (("--csi", "pilot"), "mean"),
+        (("--semi-analytic",), "mean"),
+        (("--known-snr", "mean"), "mean"),
+        (("--csi", "pilot", "--known-snr", "block"), "block"),
+    ],
+)
+def test_a_block_tells_its_snr_only_to_who_knows_its_gain(words, known, monkeypatch) -> None:
+    seen: list[str] = []
+
+    def caught(settings: Settings) -> None:
+        seen.append(settings.known_snr)
+        raise ArtifactError("far enough")
+
+    monkeypatch.setattr("twophase.sim.air.radio.check_radio", caught)
+    assert main(["--channel", "rayleigh", "--coherence", "sample", *words]) == 2
+    assert seen == [known]
+
+
+def _broken_numba(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "broken" / "numba").mkdir(parents=True)
+    (tmp_path / "broken" / "numba" / "__init__.py").write_text(
+        "raise ImportError('Numba needs NumPy 2.2 or less\\nand more lines')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+
+
+def test_a_broken_numba_is_told_and_done_without(bundle: Path, tmp_path: Path, monkeypatch) -> None:
+    _broken_numba(tmp_path, monkeypatch)
+    words = ("--bundle", str(bundle), "--out", str(tmp_path / "sim"), *QUICK, "--code", "conv")
+    result = _run(*words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == (
+        "numba is installed, but its import fails (ImportError: Numba needs NumPy 2.2 or less): NumPy "
+        "computes instead\n"
+    )
+    assert _report(tmp_path / "sim")["kernel"] == "numpy"
+
+
+def test_a_broken_numba_that_is_asked_for_is_one_line(bundle: Path, tmp_path: Path, monkeypatch) -> None:
+    _broken_numba(tmp_path, monkeypatch)
+    result = _run("--bundle", str(bundle), "--out", "sim", "--kernel", "numba", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        "tp-sim: error: the package 'numba' must work for --kernel numba, but its import fails: "
+        "ImportError: Numba needs NumPy 2.2 or less\n"
+    )
+    quiet = _run("--bundle", str(bundle), "--out", "sim", "--kernel", "numpy", *QUICK, cwd=tmp_path)
+    assert (quiet.returncode, quiet.stderr) == (0, "")

@@ -1,21 +1,28 @@
-"""What a worker is sent: small, checked where it is opened, and known by what its counts depend on."""
+"""What a worker is sent: small, checked where it is opened, known by what its counts depend on."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from twophase.link.errors import ArtifactError, InputError
 from twophase.sim.job import Job, make_job
-from twophase.sim.settings import Settings
+from twophase.sim.measure import clear_blocks, measure
+from twophase.sim.packages import versions
+from twophase.sim.settings import Settings, Workers
 from twophase.sim.sweep import simulate_point
 from twophase.sim.tally_arrays import tally_digest
 from twophase.sim.work.blocks import Block
+from twophase.sim.work.store import FolderLock
 
 SETTINGS = Settings(trials=4, seed=2, codes=("conv",))
 
@@ -46,7 +53,9 @@ def test_a_mode_by_itself_has_no_reference_and_no_companion(job: Job) -> None:
     assert list(tally.histograms) == [1]
 
 
-def test_the_key_holds_what_counts_depend_on_and_nothing_else(job: Job) -> None:
+def test_the_key_holds_what_counts_depend_on_and_nothing_else(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def key(**changed: object) -> str:
         return dataclasses.replace(job, settings=dataclasses.replace(SETTINGS, **changed)).key()
 
@@ -62,7 +71,15 @@ def test_the_key_holds_what_counts_depend_on_and_nothing_else(job: Job) -> None:
         dataclasses.replace(job, bundle_sha256="0").key(),
         dataclasses.replace(job, data_sha256="0").key(),
     ]
-    assert len({job.key(), *others}) == 9
+    before = {job.key(), *others}
+    assert len(before) == 9
+    # A `git pull` between two runs begins afresh, and so does another numba.
+    with monkeypatch.context() as patched:
+        patched.setattr("twophase.sim.job.code_sha256", lambda: "0" * 64)
+        assert job.key() not in before
+    with monkeypatch.context() as patched:
+        patched.setattr("twophase.sim.job.versions", lambda: versions() | {"numba": "missing"})
+        assert job.key() not in before
     # Not where it lies: a bundle that was moved is the same one.
     assert dataclasses.replace(job, bundle=Path("elsewhere")).key() == job.key()
 
@@ -90,3 +107,68 @@ def test_what_is_missing_is_named(tmp_path: Path, bundle: Path) -> None:
         make_job(bundle, tmp_path / "absent.npz", SETTINGS)
     with pytest.raises(InputError, match="'mode' must be one of"):
         make_job(bundle, None, Settings(mode="8x8qam")).open()
+
+
+def test_what_this_process_has_finished_is_no_interrupted_run(
+    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = job.open()
+    first = measure(job, opened, [5.0], Workers(), tmp_path)
+    held = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    # As with --bundle X --compare X: the blocks are used again, and nothing is said.
+    second = measure(job, opened, [5.0], Workers(), tmp_path)
+    assert caplog.text == ""
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == held
+    assert tally_digest(first.link[0]) == tally_digest(second.link[0])
+    clear_blocks(tmp_path, [job, job])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_is_told_and_leaves_no_lock(
+    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(points: object, rule: object, executor: object, store: Any, progress: object) -> None:
+        block = Block("", 5.0, 0, 4)
+        store.save(block, job(block))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("twophase.sim.measure.run_sweep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            measure(job, job.open(), [5.0], Workers(), tmp_path)
+    assert "1 finished blocks are kept" in caplog.text
+    assert list(tmp_path.rglob(".lock")) == []
+    with caplog.at_level(logging.WARNING):
+        measure(job, job.open(), [5.0], Workers(), tmp_path)
+    assert "taking up an interrupted run: 1 finished blocks" in caplog.text
+    clear_blocks(tmp_path, [job])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_folder_is_measured_into_by_one_process(job: Job, tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path / ".blocks")
+    script = (
+        "import sys; from pathlib import Path; from twophase.sim.measure import _lock\n"
+        "try: _lock(Path(sys.argv[1]))\nexcept Exception as error: print(type(error).__name__, error)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=True)
+    rule = f"'out' must not be in use by another tp-sim that is running, not '{tmp_path}'"
+    assert refused.stdout == f"InputError {rule}\n"
+    # Another opening of the file counts as another process.
+    with pytest.raises(InputError, match="must not be in use by another tp-sim"):
+        measure(job, job.open(), [5.0], Workers(), tmp_path)
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+    # A process that is killed leaves the file; it blocks nobody.
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
+    assert (tmp_path / ".blocks" / ".lock").exists()
+    measure(job, job.open(), [5.0], Workers(), tmp_path)
+    clear_blocks(tmp_path, [job])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_locked_into_is_named(job: Job, tmp_path: Path) -> None:
+    (tmp_path / ".blocks").write_text("a file")
+    with pytest.raises(InputError, match="'out' must be a folder that can be written"):
+        measure(job, job.open(), [5.0], Workers(), tmp_path)

@@ -12,12 +12,48 @@ from pathlib import Path
 import pytest
 
 from twophase.link.errors import PackageError
-from twophase.sim.packages import require_scikit_commpy, versions
+from twophase.sim import packages
+from twophase.sim.packages import code_sha256, require_scikit_commpy, versions
 
 
 def test_the_right_package_passes() -> None:
     require_scikit_commpy()
     assert versions()["scikit-commpy"] == "0.8.0"
+
+
+def test_versions_name_what_is_missing(monkeypatch) -> None:
+    assert {"python", "numpy", "onnxruntime", "numba", "llvmlite"} <= versions().keys()
+    monkeypatch.setattr(sys, "path", [])
+    assert versions()["llvmlite"] == "missing"
+
+
+def test_the_code_is_known_by_every_file_of_it(tmp_path, monkeypatch) -> None:
+    def digest() -> str:
+        return code_sha256.__wrapped__()
+
+    assert code_sha256() == digest()
+    assert len(code_sha256()) == 64
+    for name in ("link", "sim"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+    monkeypatch.setattr(packages.twophase.link, "__file__", str(tmp_path / "link" / "__init__.py"))
+    monkeypatch.setattr(packages, "__file__", str(tmp_path / "sim" / "packages.py"))
+    found = {digest()}
+    for name, content in (
+        ("link/a.py", "1"),
+        ("link/a.py", "2"),
+        ("sim/inner/a.py", "2"),
+        ("sim/inner/b.csv", ""),
+    ):
+        (tmp_path / name).write_text(content)
+        found.add(digest())
+    (tmp_path / "sim" / "inner" / "b.csv").rename(tmp_path / "sim" / "inner" / "c.csv")
+    found.add(digest())
+    assert len(found) == 6
+    # What Python and editors leave is no code.
+    (tmp_path / "sim" / "__pycache__").mkdir()
+    (tmp_path / "sim" / "__pycache__" / "a.pyc").write_text("x")
+    (tmp_path / "link" / ".a.py.swp").write_text("x")
+    assert digest() in found
 
 
 def test_a_foreign_package_in_front_is_refused(tmp_path: Path) -> None:

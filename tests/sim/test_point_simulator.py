@@ -60,7 +60,7 @@ def test_blocks_add_up_to_the_whole(opened, settings) -> None:
     first.merge(simulator.run(range(1, 4)))
     first.merge(last)
     # Sums of real numbers are put together in another way here; everything else is equal.
-    for name in ("abs_llr", "noise_power"):
+    for name in ("abs_llr", "noise_power", "signal_power"):
         assert getattr(first, name) == pytest.approx(getattr(whole, name), rel=1e-12)
         setattr(first, name, getattr(whole, name))
     np.testing.assert_allclose(first.llr_expected, whole.llr_expected, rtol=1e-12)
@@ -209,6 +209,11 @@ def test_noise_of_another_variance_is_refused(opened) -> None:
     assert point_results([tally], MODES, CLASSES, Settings())[0]["measured_esn0_db"] == pytest.approx(
         6, abs=0.2
     )
+    sent = tally.signal_power
+    tally.signal_power *= 2
+    with pytest.raises(VerificationError, match="the symbols sent have 2 on average, not 1"):
+        point_results([tally], MODES, CLASSES, Settings())
+    tally.signal_power = sent
     tally.noise_power *= 1.5
     with pytest.raises(VerificationError, match="noise at 6 dB"):
         point_results([tally], MODES, CLASSES, Settings())

@@ -50,6 +50,8 @@ def _tally(esn0_db: float = 6.0, hard: int = 9, samples: int = 400, **soft: int)
         codewords_sent=50,
         abs_llr=2500.0,
         llrs=1000,
+        signal_power=500.0,
+        signal_count=500,
         noise_power=1000 * 10 ** (-esn0_db / 10),
         noise_count=1000,
     )

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twophase.sim.air.pilots import LEAST_NOISE_VAR, BlockEstimator, Layout, flat_estimator, pilot_points
+from twophase.sim.air.pilots import (
+    LEAST_NOISE_VAR,
+    BlockEstimator,
+    Layout,
+    flat_estimator,
+    pilot_points,
+    spectrum_of,
+)
 from twophase.sim.air.tdl import data_carriers, pilot_carriers, power_delay_profile, tdl_estimator
 
 ROWS = 20_000
@@ -102,6 +110,35 @@ def test_flat_estimates_are_the_textbook_ones() -> None:
     weight = VARIANCE / (VARIANCE + n0 / 3)
     np.testing.assert_allclose(bayes[..., 0], MEAN + weight[:, None] * (mean - MEAN), rtol=1e-12)
     np.testing.assert_allclose(error[:, 0, 0], VARIANCE * (1 - weight), rtol=1e-12)
+
+
+@pytest.mark.parametrize("pilots", [1, 2, 7, 64])
+@pytest.mark.parametrize("variance", [0.0, 0.36, 1.0])
+def test_the_flat_estimator_is_the_general_one_of_a_constant_covariance(pilots, variance) -> None:
+    _, matched = _flat(pilots, 0.2, rows=5, blocks=3)
+    covariance, ones = np.full((pilots, pilots), variance, dtype=complex), np.ones((1, pilots))
+    general = BlockEstimator(MEAN, spectrum_of(covariance, covariance[:1]), variance, ones / pilots, ones)
+    closed = flat_estimator(pilots, MEAN, variance)
+    for noise_var in (1e-9, 0.2, 30.0):
+        for estimator in ("ls", "mmse"):
+            n0 = np.array([noise_var])
+            for one, other in zip(
+                closed.gains(matched, n0, estimator), general.gains(matched, n0, estimator), strict=True
+            ):
+                np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+    if pilots > 1:
+        np.testing.assert_allclose(closed.noise_var(matched[:, 0]), general.noise_var(matched[:, 0]))
+
+
+def test_thousands_of_pilots_need_no_matrix_of_them() -> None:
+    pilots = 10_000
+    tracemalloc.start()
+    gain, error = flat_estimator(pilots, 0j, 1.0).gains(np.full((1, 1, pilots), 2j), np.ones(1), "mmse")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert gain.item() == pytest.approx(2j * pilots / (pilots + 1))
+    assert error.item() == pytest.approx(1 / (pilots + 1), rel=1e-9)
+    assert peak < 100 * 16 * pilots
 
 
 def test_a_known_gain_needs_no_estimate() -> None:
@@ -227,7 +264,9 @@ def test_any_covariance_gives_the_wiener_filter(pilots, data, seed) -> None:
     factor = _normal(rng, pilots + data, rng.integers(1, 4))
     everything = factor @ factor.conj().T
     at_pilots, to_data = everything[:pilots, :pilots], everything[pilots:, :pilots]
-    device = BlockEstimator(0.3j, at_pilots, to_data, 1.0, np.ones((data, pilots)), np.ones((1, pilots)))
+    device = BlockEstimator(
+        0.3j, spectrum_of(at_pilots, to_data), 1.0, np.ones((data, pilots)), np.ones((1, pilots))
+    )
     matched = _normal(rng, 2, 3, pilots)
     gains, _ = device.gains(matched, np.array([0.1]), "mmse")
     wiener = to_data @ np.linalg.inv(at_pilots + 0.1 * np.eye(pilots))

@@ -249,6 +249,8 @@ def test_wrong_shapes_are_named() -> None:
         radio.draw(3, 0)
     with pytest.raises(InputError, match="'esn0_db' must"):
         Radio(Settings(), math.nan, np.random.default_rng(0))
+    with pytest.raises(InputError, match="'esn0_db' must lie within 100 dB of 0"):
+        Radio(Settings(), 3200.0, np.random.default_rng(0))
 
 
 def test_checking_does_not_import_commpy() -> None:

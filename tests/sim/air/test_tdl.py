@@ -17,6 +17,7 @@ from twophase.sim.air.tdl import (
     data_carriers,
     pilot_carriers,
     power_delay_profile,
+    simulated_spread_ns,
     tdl_estimator,
 )
 from twophase.sim.channels import fading, seeded_channel
@@ -62,6 +63,7 @@ def test_a_profile_is_scaled_to_the_delay_spread(name, spread_ns) -> None:
     assert np.all(np.diff(profile.delays) > 0)
     # Rounding shifts a tap by at most half a sample, and so the deviation.
     scaled = _spread(profile.delays * ofdm.SAMPLE_NS, profile.powers)
+    assert simulated_spread_ns(name, spread_ns) == pytest.approx(scaled)
     assert scaled == pytest.approx(spread_ns, abs=ofdm.SAMPLE_NS / 2)
 
 
@@ -69,6 +71,7 @@ def test_taps_that_fall_into_one_sample_add_their_powers() -> None:
     flat = power_delay_profile("tdl-c", 1.0)
     assert flat.delays.tolist() == [0]
     assert flat.powers.tolist() == [1.0]
+    assert simulated_spread_ns("tdl-c", 1.0) == 0
     delays, power_db = np.array(PROFILES["tdl-a"]).T
     profile = power_delay_profile("tdl-a", 300.0)
     in_second = (delays * 300 / ofdm.SAMPLE_NS >= 0.5) & (delays * 300 / ofdm.SAMPLE_NS < 1.5)

@@ -22,6 +22,9 @@ def test_companions_are_made_in_order() -> None:
     assert [companion.max_symbols for companion in made] == [6, 6, 10]
     assert all(companion.description for companion in made)
     assert "(48, 24) over 256-QAM" in made[0].description
+    assert all("fewer index bits can do better" in coded.description for coded in made[:2])
+    assert "noise-free decision of the deployed link itself" in made[2].description
+    assert "a good short code" in made[2].description
     assert make_companions(Settings(), MODES, SimpleNamespace(), 10, 40.0) == ()
 
 

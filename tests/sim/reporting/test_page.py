@@ -139,7 +139,7 @@ def test_every_figure_is_there_if_the_report_holds_it(report, page, plain_page) 
     # Beginning with the mode that is used most.
     usage = {point["esn0_db"]: point["mode_usage"] for point in report["points"]}
     groups = [
-        f"Received samples at {snr:g} dB, {mode}"
+        f"Received symbols at {snr:g} dB, {mode}"
         for snr, shares in usage.items()
         for mode in sorted(shares, key=lambda mode: -shares[mode])
     ]
@@ -164,7 +164,7 @@ def test_every_figure_is_there_if_the_report_holds_it(report, page, plain_page) 
     [
         ({"companions": []}, "Codes and baselines beside it"),
         ({"compare": []}, "Beside other bundles"),
-        ({"scatter": []}, "Received samples, divided"),
+        ({"scatter": []}, "Received symbols, divided"),
     ],
 )
 def test_what_is_empty_takes_no_room(report, page, left_out, heading) -> None:
@@ -206,9 +206,33 @@ def test_the_page_says_when_bits_of_a_sample_err_together(plain, plain_page) -> 
     assert "Rayleigh block fading" in block
 
 
+def test_the_page_says_whom_the_theory_is_for(report) -> None:
+    said = "both at a receiver that knows the gains, which this one estimates"
+    assert report["settings"]["csi"] == "pilot"
+    estimated = _words(report)
+    perfect = _words(report | {"settings": report["settings"] | {"csi": "perfect"}})
+    assert (estimated.count(said), perfect.count(said)) == (2, 0)
+    assert "<th>as sent, gains known</th>" in estimated
+    assert "<th>as sent</th>" in perfect
+
+
+def test_the_page_does_not_blame_the_receiver_for_the_transmitter(page, plain_page) -> None:
+    assert "The LLRs take all points for equally likely" in page
+    assert "LLRs are computed as if all points were equally likely" in page
+    assert "beyond &plusmn;14 the middle of the bin" in page
+    assert "equally likely" not in plain_page
+
+
+def test_the_page_says_how_many_bits_a_code_is_given(report, page) -> None:
+    said = "a code around fewer index bits can do better"
+    assert said in page
+    label = [entry for entry in report["companions"] if entry["name"] == "classify-and-send"]
+    assert said not in _words(report | {"companions": label})
+
+
 def test_what_no_formula_gives_is_a_dash() -> None:
+    """In a report of an earlier version."""
     page = _words(fake_report(GRID, channel="tdl-a", closed_forms=False, modes_report=True))
-    assert "there is no closed form for this channel" in page
     assert "send-the-label bound 9" not in page
     assert "Bits per symbol over Es/N0" not in page
     row = re.search(r"<summary>Bits, codewords and LLRs.*?<tbody>\s*<tr>(.*?)</tr>", page, re.DOTALL)

@@ -119,14 +119,24 @@ def test_bundles_on_other_grids_are_drawn_where_they_belong(report, drawn) -> No
     assert list(lines["third"].get_xdata()) == list(GRID)
 
 
-def test_what_no_formula_gives_is_not_drawn(drawn) -> None:
+def test_bit_errors_are_drawn_against_both_closed_forms(report, drawn) -> None:
+    plots.ber_svg(report)
+    lines = _lines(drawn[0].axes[0])
+    for label, name in (
+        ("theory, uniform use", "ber_theory"),
+        ("theory, points as sent", "ber_theory_usage"),
+    ):
+        np.testing.assert_allclose(lines[label].get_ydata(), [point[name] for point in report["points"]])
+
+
+def test_a_report_without_closed_forms_can_be_drawn(drawn) -> None:
+    """One of an earlier version."""
     report = fake_report(GRID, channel="tdl-c", closed_forms=False)
     assert not plots.has_rates(report)
     plots.accuracy_svg(report)
     plots.ber_svg(report)
-    accuracy, rate = (figure.axes[0] for figure in drawn)
-    assert "send-the-label bound" not in _lines(accuracy)
-    assert not [name for name in _lines(rate) if name.startswith("theory")]
+    for figure, name in zip(drawn, ("send-the-label bound", "theory, points as sent"), strict=True):
+        assert np.isnan(_lines(figure.axes[0])[name].get_ydata()).all()
 
 
 def test_a_value_that_is_missing_at_one_point_leaves_a_gap(report, drawn) -> None:

@@ -73,26 +73,31 @@ def test_the_table_fits_a_terminal() -> None:
     assert 90 < max(map(len, text.splitlines())) <= 110
 
 
-def test_what_no_formula_gives_is_a_dash() -> None:
-    report = fake_report(GRID, channel="tdl-a", closed_forms=False)
-    cells = _cells(result_table(report), 0)
-    assert (cells["as sent"], cells["bound"]) == ("-", "-")
-
-
 @pytest.mark.parametrize(
-    ("channel", "coherence", "together"),
+    ("channel", "coherence", "csi", "together"),
     [
-        ("awgn", "symbol", False),
-        ("rician", "symbol", False),
-        ("rayleigh", "sample", True),
-        ("rayleigh", 4, True),
-        ("tdl-c", "symbol", True),
+        ("awgn", "symbol", "perfect", False),
+        ("rician", "symbol", "perfect", False),
+        ("rayleigh", "sample", "perfect", True),
+        ("rayleigh", 4, "perfect", True),
+        ("tdl-c", "symbol", "perfect", True),
+        ("awgn", "symbol", "pilot", True),
     ],
 )
-def test_the_table_says_when_bits_err_together(report, channel, coherence, together) -> None:
-    other = report | {"channel": channel, "coherence": coherence}
+def test_the_table_says_when_bits_err_together(report, channel, coherence, csi, together) -> None:
+    other = report | {"channel": channel, "coherence": coherence, "settings": {"csi": csi}}
     assert hangs_together(other) is together
     assert ("made for independent bits, is too short" in result_table(other)) is together
+
+
+def test_the_table_says_whom_the_theory_is_for(report) -> None:
+    said = "for a receiver that knows the gains"
+    for csi, taken in (("pilot", "estimates"), ("none", "takes for one")):
+        assert f"{said}, which this one {taken}" in result_table(report | {"settings": {"csi": csi}})
+    assert said not in result_table(report | {"settings": {"csi": "perfect"}})
+    earlier = {key: value for key, value in report.items() if key != "settings"}
+    assert said not in result_table(earlier)
+    assert not hangs_together(earlier)
 
 
 def test_the_companions_stand_beside_the_link(report) -> None:
@@ -115,17 +120,21 @@ def test_the_usage_table_names_each_mode_in_use(report) -> None:
     names = [entry["mode"] for entry in report["mode_table"]]
     point = report["points"][1]
     cells = _cells(table, 1)
-    assert [*cells][1:-4] == [
+    assert [*cells][1:-5] == [
         name for name in names if any(name in p["mode_usage"] for p in report["points"])
     ]
-    for name in [*cells][1:-4]:
+    for name in [*cells][1:-5]:
         share = point["mode_usage"].get(name)
         assert cells[name] == ("-" if share is None else f"{100 * share:.1f}")
     assert cells["payload"] == f"{point['payload_symbols_per_sample']:.2f}"
     assert cells["header"] == f"{point['header_symbols_per_sample']:.2f}"
+    assert cells["pilots"] == f"{point['pilot_symbols_per_sample']:.2f}"
     assert cells["symbols"] == f"{point['symbols_per_sample']:.2f}"
+    assert "symbols: per sample, the sum with pilots" in legend
     assert cells["mode errors"] == f"{point['mode_error_rate']:.1e}"
     assert "mode errors: frames that the receiver took for another mode's" in legend
+    without = [entry | {"pilot_symbols_per_sample": 0.0} for entry in report["points"]]
+    assert "pilots" not in usage_table(report | {"points": without}).splitlines()[0]
     # A mode that is used nowhere takes no column.
     only = point | {"mode_usage": {"2x16qam": 1.0}}
     assert "4x16qam" not in usage_table(report | {"points": [only]})

@@ -11,6 +11,7 @@ from distributed import LocalCluster
 
 from tools.toy_sweep import POINTS, ToyCounts, ToyTask, logged, same
 from twophase.link.errors import InputError, PackageError
+from twophase.sim.packages import code_sha256, versions
 from twophase.sim.work import dask_executor
 from twophase.sim.work.blocks import Block, trial_blocks
 from twophase.sim.work.dask_executor import Dask
@@ -88,6 +89,18 @@ def test_a_worker_of_another_version_is_refused(cluster: str, monkeypatch: pytes
     with Dask(ToyTask(), cluster) as executor:
         executor.submit(Block("", 0.0, 0, 5))
         with pytest.raises(PackageError, match=rf"numpy {own['numpy']} and not 1\.0: results would differ"):
+            executor.next_result()
+
+
+def test_a_worker_with_other_code_is_refused(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = dask_executor._versions()
+    (code,) = (name for name in own if "code" in name)
+    assert code_sha256().startswith(own[code])
+    assert own.items() >= versions().items()
+    monkeypatch.setattr(dask_executor, "_versions", lambda: {**own, code: "0" * 16})
+    with Dask(ToyTask(), cluster) as executor:
+        executor.submit(Block("", 0.0, 0, 5))
+        with pytest.raises(PackageError, match=f"{code} {own[code]} and not 0000"):
             executor.next_result()
 
 

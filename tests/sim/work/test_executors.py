@@ -12,8 +12,15 @@ import pytest
 
 from tools.toy_sweep import POINTS, ToyCounts, ToyTask, logged, same, spelled
 from twophase.link.errors import InputError
+from twophase.sim.settings import MOST_WORKERS, Workers
 from twophase.sim.work.blocks import Block, trial_blocks
-from twophase.sim.work.executors import Executor, InProcess, Processes, WorkerError, open_executor
+from twophase.sim.work.executors import (
+    Executor,
+    InProcess,
+    Processes,
+    WorkerError,
+    open_executor,
+)
 
 BLOCKS = [block for point in POINTS for block in trial_blocks(point, 0, 12)]
 TESTS = Path(__file__).parents[2]
@@ -163,3 +170,14 @@ def test_what_fails_while_a_worker_makes_ready_is_left_to_its_blocks() -> None:
         block, counts = executor.next_result()
     assert block == BLOCKS[0]
     assert same(counts, ToyTask()(BLOCKS[0]))
+
+
+def test_more_workers_than_any_machine_has_are_refused_before_one_starts() -> None:
+    for start in (
+        lambda: open_executor(ToyTask(), 99_999_999),
+        lambda: Processes(ToyTask(), MOST_WORKERS + 1),
+        lambda: Workers(MOST_WORKERS + 1),
+    ):
+        with pytest.raises(InputError, match=f"'workers' must be at most {MOST_WORKERS}, not "):
+            start()
+    assert Processes(ToyTask(), MOST_WORKERS).workers == MOST_WORKERS
