@@ -70,6 +70,8 @@ def replay(path: Path, bundle: Path | None, data: Path | None, workers: Workers)
         raise PackageError(
             f"the package '{settings.kernel}' must be installed, for the report was made with its kernel"
         )
+    if bundle is None and not recorded.bundle.exists():
+        raise ArtifactError(f"'{recorded.bundle}' is missing; if it was moved, say where with --bundle")
     job = make_job(bundle or recorded.bundle, data or (recorded.data if bundle is None else None), settings)
     for what, now, then in (
         (job.bundle, job.bundle_sha256, recorded.bundle_sha256),

@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from twophase.sim.air import ofdm
 from twophase.sim.reporting.compare_plots import companions_svg, compare_svg
 from twophase.sim.reporting.link_plots import confusion_svg, constellation_svg
 from twophase.sim.reporting.llr_plots import AVERAGED_TO, calibration_svg, llr_svg
@@ -49,6 +50,7 @@ def page_text(report: Report, figures: dict[str, Any]) -> str:
         reason=verdict_reason(points, report["tolerance"]),
         worst=min(points, key=lambda point: point["gap"]),
         # What training says at length, such as all validation accuracies, stands in report.json.
+        ofdm=ofdm,
         training=[item for item in report["training"].items() if _is_short(item[1])],
         names=[entry["name"] for entry in report["references"]],
         usage=_mean_usage(points),
@@ -140,7 +142,9 @@ def is_adaptive(report: Report) -> bool:
 
 def _number(value: Any) -> Any:
     """A value for reading: six digits, lists without brackets."""
-    if isinstance(value, list):
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
         return ", ".join(str(_number(entry)) for entry in value) or "none"
     return f"{value:.6g}" if isinstance(value, float) else value
 

@@ -178,3 +178,10 @@ def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
 def test_another_bundle_is_refused(report: Report, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is not what the report was made from"):
         _replayed(report | {"bundle_sha256": "0" * 64}, tmp_path)
+
+
+def test_a_bundle_that_was_moved_is_found_by_name(report: Report, bundle: Path, tmp_path: Path) -> None:
+    moved = report | {"bundle": str(tmp_path / "gone"), "data": str(tmp_path / "gone" / "eval.npz")}
+    with pytest.raises(ArtifactError, match=r"gone' is missing; if it was moved, say where with --bundle"):
+        _replayed(moved, tmp_path)
+    assert replay(tmp_path / "report.json", bundle, None, Workers())[0] == []
