@@ -25,7 +25,6 @@ another order, gives other noise of the same law.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import get_args
@@ -64,13 +63,7 @@ _NOISELESS_DB = 60.0
 """Es/N0 that stands for no noise: every LLR of an undisturbed symbol, up to 256-QAM, reaches the clip."""
 
 
-def simulate_point(
-    system: System,
-    samples: Samples,
-    esn0_db: float,
-    settings: Settings,
-    after_trial: Callable[[], None] = lambda: None,
-) -> Tally:
+def simulate_point(system: System, samples: Samples, esn0_db: float, settings: Settings) -> Tally:
     """Send every sample ``settings.trials`` times at one Es/N0, deployed and soft through the same air.
 
     The result depends on the arguments alone: a point gives the same counts in every grid, wherever it stands
@@ -83,7 +76,7 @@ def simulate_point(
     ArtifactError
         If a transmitter sends what its mode does not allow.
     """
-    return PointSimulator(system, samples, esn0_db, settings).run(range(settings.trials), after_trial)
+    return PointSimulator(system, samples, esn0_db, settings).run(range(settings.trials))
 
 
 @dataclass(frozen=True)
@@ -148,7 +141,7 @@ class PointSimulator:
         )
         self._transmitted: Transmitted | None = None
 
-    def run(self, trials: range, after_trial: Callable[[], None] = lambda: None) -> Tally:
+    def run(self, trials: range) -> Tally:
         """Counts of these trials, by number: trial 7 is the same alone and among others.
 
         What does not vary from trial to trial is transmitted once, and counted with trial 0.
@@ -167,7 +160,6 @@ class PointSimulator:
             for block, rows in blocks(len(self._samples.labels)):
                 self._send_block(tally, self._transmitted, trial, block, rows)
             tally.trials += 1
-            after_trial()
         tally.llrs_replaced, tally.llrs_total = self._commpy.replaced, self._commpy.total
         self._commpy.replaced = self._commpy.total = 0
         return tally
