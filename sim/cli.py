@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, fields, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,8 +26,6 @@ from twophase.sim.settings import (
 )
 
 __all__ = ["SimArguments", "main"]
-
-_log = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
 Measure an exported link over a simulated radio channel: accuracy of the deployed ONNX graphs and of the soft
@@ -278,7 +274,9 @@ def _settings(arguments: SimArguments) -> Settings:
         tolerance=arguments.tolerance,
     )
     _refuse_idle(arguments)
-    return replace(settings, kernel=_kernel(arguments.kernel))
+    from twophase.sim.kernels import usable_kernel
+
+    return replace(settings, kernel=usable_kernel(arguments.kernel))
 
 
 def _refuse_idle(arguments: SimArguments) -> None:
@@ -291,7 +289,7 @@ def _refuse_idle(arguments: SimArguments) -> None:
     """
     from twophase.link.errors import InputError
 
-    drawing = ("code", "baseline", "workers", "scheduler", "demapper", "precision")
+    drawing = ("code", "baseline", "workers", "scheduler", "demapper", "precision", "trials", "tolerance")
     for names, used, when in (
         (("rician_k_db",), arguments.channel == "rician", "unless --channel rician is given"),
         (("delay_spread_ns",), arguments.channel.startswith("tdl"), "unless --channel is tdl-a or tdl-c"),
@@ -321,38 +319,6 @@ def _listed(option: str, names: tuple[Name, ...]) -> tuple[Name, ...]:
     if "none" in names and len(names) > 1:
         raise InputError(option, "be 'none' or names, not both", ", ".join(names))
     return names
-
-
-def _kernel(wanted: KernelName | Literal["auto"]) -> KernelName:
-    """The kernel to use; ``auto`` is numba where it is installed and works.
-
-    Raises
-    ------
-    PackageError
-        If numba is asked for and missing or broken.
-    """
-    from twophase.link.demap import available_kernels
-    from twophase.link.errors import PackageError, first_line
-
-    if wanted == "numpy":
-        return "numpy"
-    if "numba" not in available_kernels():
-        if wanted == "auto":
-            return "numpy"
-        raise PackageError(
-            "the package 'numba' must be installed for --kernel numba: pip install 'twophase-link[sim]'"
-        )
-    try:
-        import_module("twophase.link.demap_compiled")
-    except Exception as error:  # numba may fail at its import in any way
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        if wanted == "numba":
-            raise PackageError(
-                f"the package 'numba' must work for --kernel numba, but its import fails: {reason}"
-            ) from error
-        _log.warning("numba is installed, but its import fails (%s): NumPy computes instead", reason)
-        return "numpy"
-    return "numba"
 
 
 def _beside(bundle: Path) -> Path:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twophase.link.demap import available_kernels
-from twophase.link.errors import ArtifactError, InputError, LinkError, PackageError, first_line
+from twophase.link.errors import ArtifactError, InputError, LinkError, first_line
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.sim.air.radio import check_radio
 from twophase.sim.job import make_job
+from twophase.sim.kernels import usable_kernel
 from twophase.sim.measure import measure
 from twophase.sim.packages import versions
 from twophase.sim.record import report_content
@@ -66,10 +66,7 @@ def replay(path: Path, bundle: Path | None, data: Path | None, workers: Workers)
         why = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
         raise ArtifactError(f"'{path}' is no report that can be replayed: {why}") from error
     settings = recorded.settings
-    if settings.kernel not in available_kernels():
-        raise PackageError(
-            f"the package '{settings.kernel}' must be installed, for the report was made with its kernel"
-        )
+    usable_kernel(settings.kernel)
     if bundle is None and not recorded.bundle.exists():
         raise ArtifactError(f"'{recorded.bundle}' is missing; if it was moved, say where with --bundle")
     job = make_job(bundle or recorded.bundle, data or (recorded.data if bundle is None else None), settings)

@@ -27,7 +27,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +50,7 @@ from twophase.sim.counts import SystemCounts, Tally
 from twophase.sim.estimates import SnrEstimates, point_key
 from twophase.sim.frames import Frames, arrival_behind, framed, shifted, widened
 from twophase.sim.reception import Demap, Heard, ReceivingEnd
-from twophase.sim.settings import CodeName, Settings
+from twophase.sim.settings import Settings
 from twophase.sim.streams import Stream, blocks, by_mode, modulate, soft_stream, transmit
 from twophase.sim.system import Listener, Samples, SoftReference, System
 
@@ -135,7 +134,7 @@ class PointSimulator:
         self._width = max(
             [self._header.max_symbols + modes.max_symbols]
             + [
-                item.max_symbols + (self._header.max_symbols if _behind_header(item) else 0)
+                item.max_symbols + (self._header.max_symbols if item.behind_header else 0)
                 for item in self._companions
             ]
         )
@@ -303,7 +302,7 @@ class PointSimulator:
         self, tally: Tally, companion: Companion, now: Transmitted, radio: Radio, rows: slice
     ) -> None:
         load, labels = now.companions[companion.name], self._samples.labels[rows]
-        header = now.deployed.header_count[rows] if _behind_header(companion) else np.zeros_like(labels)
+        header = now.deployed.header_count[rows] if companion.behind_header else np.zeros_like(labels)
         arrival = radio.send(shifted(load.points[rows], header, self._width))
         payload = arrival_behind(arrival, header, companion.max_symbols)
         numbers = np.arange(rows.start, rows.stop)
@@ -322,11 +321,6 @@ class PointSimulator:
             payload = arrival_behind(arrival, sent.header_count[rows], width)
             return self._end.hear_payload(listener, payload, sent.energy, sent.mode[rows])
         return self._end.hear(listener, arrival, sent.energy, snr_heard[rows])
-
-
-def _behind_header(companion: Companion) -> bool:
-    """Whether it needs the header of the deployed link, as what carries that link's payload does."""
-    return companion.name in get_args(CodeName)
 
 
 def noise_generator(seed: int, esn0_db: float, trial: int, block: int) -> np.random.Generator:

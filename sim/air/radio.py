@@ -155,11 +155,6 @@ class Radio:
         noise = self._air.noise
         return float((noise.real**2 + noise.imag**2).sum()), noise.size
 
-    @staticmethod
-    def overhead(settings: Settings, data_symbols: ArrayLike) -> NDArray[np.int64]:
-        """As :func:`pilot_symbols`."""
-        return pilot_symbols(settings, data_symbols)
-
     def _knowledge(self, width: int) -> tuple[Symbols, Reals]:
         """The receiver's gains, (rows, width), and N0, which broadcasts against them."""
         mismatch = 10.0 ** (self._settings.noise_mismatch_db / 10.0)

@@ -119,6 +119,8 @@ class CodedCompanion:
         As :func:`coded_mode`.
     """
 
+    behind_header = True
+
     def __init__(
         self, name: str, modes: ModeTable, listener: Listener, llr_clip: float, kernel: str = "numpy"
     ) -> None:

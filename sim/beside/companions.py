@@ -50,6 +50,11 @@ class Companion(Protocol):
         ...
 
     @property
+    def behind_header(self) -> bool:
+        """Whether its frame follows the deployed link's header, which it needs and pays for."""
+        ...
+
+    @property
     def max_symbols(self) -> int:
         """Symbols of its widest frame: the columns of all arrays."""
         ...

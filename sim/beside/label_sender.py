@@ -39,6 +39,7 @@ class LabelSender:
     """
 
     name = "classify-and-send"
+    behind_header = False
 
     def __init__(self, classes: int, max_symbols: int) -> None:
         if classes < 2:

@@ -211,7 +211,6 @@ def test_n0_is_estimated_from_the_first_block_alone() -> None:
 def test_pilots_are_counted(settings, expected) -> None:
     counted = pilot_symbols(Settings(**settings), [[0, 1], [4, 5]])
     assert counted.tolist() == [expected[:2], expected[2:]]
-    assert Radio.overhead(Settings(**settings), 5) == expected[3]
 
 
 @pytest.mark.parametrize(
