@@ -4,9 +4,12 @@
     python examples/edge_tx.py --snr 5                  in another
     python examples/edge_tx.py --snr 5 --snr-error 1    its estimates of the SNR err by 1 dB
     python examples/edge_tx.py --data mine.npz          other samples: arrays 'input' and perhaps 'label'
+    python examples/edge_tx.py --bundle runs/reviews/bundle --text "a charming film" --text "what a bore"
 
-Needs numpy, onnxruntime and twophase.link; no torch, no onnx.  Writes one JSON line to stdout for each frame,
-with what it sent.  The channel is simulated at the receiver's input.
+A link of text sends sentences: those of --text, or those of the arrays 'text' and 'text_ends' of the data.
+
+Needs numpy, onnxruntime and twophase.link, for text tokenizers too; no torch, no onnx.  Writes one JSON line
+to stdout for each frame, with what it sent.  The channel is simulated at the receiver's input.
 
 Exit status: 0 all sent, 1 nobody listens, 2 bad input, 130 Ctrl-C.
 """
@@ -22,6 +25,7 @@ import socket
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +36,16 @@ from numpy.typing import NDArray
 
 from twophase.link.errors import ArtifactError, first_line
 from twophase.link.runtime import GraphOptions, Transmitter
+from twophase.link.text_arrays import unpack_texts
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = Parser(prog="edge_tx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=Path("runs/digits/bundle"))
-    parser.add_argument("--data", type=Path, help="npz of samples; default: the bundle's test split")
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--data", type=Path, help="npz of samples; default: the bundle's test split")
+    given.add_argument("--text", action="append", help="a sentence to send; may be given several times")
     parser.add_argument("--count", type=int, help="samples to send, from the first; default: all")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=47800)
@@ -58,19 +65,26 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def samples(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
-    """Features, and labels where they are known."""
+Samples = NDArray[np.generic] | Sequence[str]
+
+
+def samples(path: Path, is_text: bool) -> tuple[Samples, NDArray[np.generic] | None]:
+    """Features or texts, and labels where they are known."""
+    names = ("text", "text_ends") if is_text else ("input",)
+    told = " and ".join(f"'{name}'" for name in names)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            features = arrays["input"]
+            found = [arrays[name] for name in names]
             labels = arrays["label"] if "label" in arrays.files else None
+        known: Samples = unpack_texts(*found) if is_text else found[0]
     except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"'{path}' is no npz with an array 'input': {first_line(error)}") from error
-    if features.ndim == 0:
-        raise ArtifactError(f"'{path}' must hold a batch of samples in 'input'")
-    if labels is not None and (labels.shape != features.shape[:1] or labels.dtype.kind not in "iu"):
+        wanted = f"arrays {told}" if is_text else f"an array {told}"
+        raise ArtifactError(f"'{path}' is no npz with {wanted}: {first_line(error)}") from error
+    if not np.shape(known):
+        raise ArtifactError(f"'{path}' must hold a batch of samples in {told}")
+    if labels is not None and (labels.shape != (len(known),) or labels.dtype.kind not in "iu"):
         raise ArtifactError(f"'{path}' must hold one whole number in 'label' for each sample")
-    return features, labels
+    return known, labels
 
 
 def transmit(options: argparse.Namespace) -> int:
@@ -78,8 +92,12 @@ def transmit(options: argparse.Namespace) -> int:
     transmitter = Transmitter(options.bundle, options=GraphOptions(format=options.format))
     speaker = Speaker(transmitter)
     names = transmitter.manifest.modes.names
-    features, labels = samples(options.data or options.bundle / "eval.npz")
-    count = min(options.count or len(features), len(features))
+    if options.text is None:
+        is_text = transmitter.manifest.front is not None
+        known, labels = samples(options.data or options.bundle / "eval.npz", is_text)
+    else:
+        known, labels = options.text, None
+    count = min(options.count or len(known), len(known))
     error = random.Random(options.seed)
     stream = int.from_bytes(os.urandom(4), "little")
     none = np.zeros(0, dtype=np.complex64)
@@ -90,7 +108,7 @@ def transmit(options: argparse.Namespace) -> int:
             due = time.monotonic()
             for number in range(count):
                 estimate = options.snr + error.gauss(0, options.snr_error)
-                sent, signal_out = speaker.speak(features[number], estimate)
+                sent, signal_out = speaker.speak(known[number], estimate)
                 time.sleep(max(0.0, due - time.monotonic()))
                 due += 1 / options.rate
                 radio.send(pack(SAMPLES, stream, number, signal_out))

@@ -26,24 +26,24 @@ class VectorSet:
     folder: str
     """``test_data_set_N``."""
     graph: str
-    """``tx.onnx`` or ``rx.onnx``."""
+    """``tx.onnx``, ``tx_head.onnx`` or ``rx.onnx``."""
     description: str
     """What the inputs are, in a few words."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"test_data_set_[0-9]+", self.folder):
             raise InputError("folder", "be 'test_data_set_' and a number", self.folder)
-        if self.graph not in ("tx.onnx", "rx.onnx"):
-            raise InputError("graph", "be 'tx.onnx' or 'rx.onnx'", self.graph)
+        if self.graph not in ("tx.onnx", "tx_head.onnx", "rx.onnx"):
+            raise InputError("graph", "be 'tx.onnx', 'tx_head.onnx' or 'rx.onnx'", self.graph)
 
 
 @dataclass(frozen=True)
 class Conformance:
-    """The sets of a bundle, in order, and the hash of the symbols of those of ``tx.onnx``."""
+    """The sets of a bundle, in order, and the hash of the symbols of those of the transmitter's head."""
 
     sets: tuple[VectorSet, ...]
     symbols_sha256: str
-    """``stream_hash`` of the transmitter's sets."""
+    """``stream_hash`` of the sets of ``tx_head.onnx``, or of ``tx.onnx`` where that is the head."""
 
     def __post_init__(self) -> None:
         folders = [entry.folder for entry in self.sets]

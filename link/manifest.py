@@ -7,7 +7,7 @@ ONNX graphs.  Both carry the whole definition of the link, so that a reader need
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_type_hints
@@ -20,6 +20,7 @@ from twophase.link.conformance import Conformance
 from twophase.link.digest import sha256
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import read_json, reading, sha256_of, write_json
+from twophase.link.front import BACKBONE_PROGRAM, TOKENIZER_FILE, Front
 from twophase.link.grid import Grid, grid_codebook
 from twophase.link.header import Header
 from twophase.link.modes import ModeTable
@@ -27,13 +28,16 @@ from twophase.link.routing import Routing
 from twophase.link.typed import from_json
 
 __all__ = [
+    "BACKBONE_PROGRAM",
     "CALIBRATION_FILE",
     "CONVENTIONS",
     "EVAL_FILE",
     "FORMAT",
     "MANIFEST_NAME",
+    "TOKENIZER_FILE",
     "VERSION",
     "Accuracy",
+    "Front",
     "Manifest",
     "Reference",
     "load_manifest",
@@ -42,7 +46,7 @@ __all__ = [
 ]
 
 FORMAT = "twophase-link"
-VERSION = 3
+VERSION = 4
 MANIFEST_NAME = "link.json"
 EVAL_FILE = "eval.npz"
 """The test split."""
@@ -110,7 +114,7 @@ class Manifest:
     task: str
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
-    """Shape of one sample's features, without the batch axis."""
+    """Shape of one sample's features, without the batch axis; one size where a ``front`` gives them."""
     link: LinkConfig
     routing: Routing
     """Who chooses the mode of a sample, and how the receiver learns of it."""
@@ -129,7 +133,9 @@ class Manifest:
     grid: Grid | None = None
     """Where the transmitter computes on an integer grid: its units.  None: the search is one of float32."""
     precision: Literal["float32", "int8"] = "float32"
-    """What the weights of the deployed graphs are stored and multiplied in."""
+    """What the weights of the deployed graphs are stored and multiplied in; a ``front`` stays in float32."""
+    front: Front | None = None
+    """What makes features of text, ahead of the head.  None: the transmitter takes features."""
     conformance: Conformance | None = None
     """Vectors that a runtime must reproduce; a bundle has them."""
     accuracy: Accuracy | None = None
@@ -143,6 +149,8 @@ class Manifest:
             raise InputError("classes", "name at least one class", self.classes)
         if min(self.input_shape, default=1) < 1:
             raise InputError("input_shape", "hold sizes of at least 1", self.input_shape)
+        if self.front is not None and len(self.input_shape) != 1:
+            raise InputError("input_shape", "be one size where a front gives the features", self.input_shape)
         if not 0.0 < self.llr_clip < float("inf"):
             raise InputError("llr_clip", "be above 0 and finite", self.llr_clip)
         sizes = self.link.codebook_sizes
@@ -177,10 +185,20 @@ class Manifest:
         return self.routing.header_of(len(self.modes))
 
     @property
+    def head_file(self) -> str:
+        """The transmitter's graph from features on: ``tx.onnx`` itself where there is no front."""
+        return "tx.onnx" if self.front is None else "tx_head.onnx"
+
+    @property
     def graph_files(self) -> tuple[str, ...]:
-        """The graphs of its bundle: ``tx.onnx``, ``rx.onnx``, then those of the soft references."""
+        """The graphs of its bundle but for the front: the head, ``rx.onnx``, those of the soft references."""
         named = (name for reference in self.references for name in (reference.soft, reference.rx))
-        return tuple(dict.fromkeys(("tx.onnx", "rx.onnx", *named)))
+        return tuple(dict.fromkeys((self.head_file, "rx.onnx", *named)))
+
+    @property
+    def whole_files(self) -> tuple[str, ...]:
+        """What its bundle holds beside these for text: the graph from token ids on, and the tokenizer."""
+        return () if self.front is None else ("tx.onnx", TOKENIZER_FILE)
 
     def codebook(self, index: int) -> NDArray[np.float64]:
         """Codewords of one codebook, shape (K, C)."""
@@ -235,12 +253,15 @@ def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> 
     write_json(folder / MANIFEST_NAME, content | {"digest": _digest(content)})
 
 
-def load_manifest(
-    folder: Path, kind: Literal["run", "bundle"], only: Collection[str] | None = None
-) -> Manifest:
+Chosen = Collection[str] | Callable[[Manifest], Collection[str]]
+"""Names of files, or what gives them once the manifest is known."""
+
+
+def load_manifest(folder: Path, kind: Literal["run", "bundle"], only: Chosen | None = None) -> Manifest:
     """Read ``link.json`` of ``folder`` and check every file that it lists against its hash.
 
-    It must list the test split and every graph of a bundle, or every program of a run.
+    It must list the test split and every graph of a bundle, or every program of a run; those of a link with a
+    front its tokenizer too.
 
     Parameters
     ----------
@@ -249,7 +270,8 @@ def load_manifest(
     kind
         Which of the two it must be.
     only
-        Files to check, for a device that has no others; all if not given.
+        Files to check, for a device that has no others, or what names them when it is told the manifest; all
+        if not given.
 
     Raises
     ------
@@ -261,7 +283,7 @@ def load_manifest(
         return _load(folder, kind, only)
 
 
-def _load(folder: Path, kind: Literal["run", "bundle"], only: Collection[str] | None) -> Manifest:
+def _load(folder: Path, kind: Literal["run", "bundle"], only: Chosen | None) -> Manifest:
     path = folder / MANIFEST_NAME
     if not folder.is_dir():
         raise ArtifactError(f"'{folder}' is not a folder: no {kind} is there")
@@ -277,7 +299,7 @@ def _load(folder: Path, kind: Literal["run", "bundle"], only: Collection[str] | 
     if value.get("kind") != kind:
         raise ArtifactError(f"'{path}' must describe a {kind}, not a {value.get('kind')!r}")
     manifest = _manifest_from(value, path)
-    _check_files(folder, manifest, only)
+    _check_files(folder, manifest, only(manifest) if callable(only) else only)
     if value.get("digest") != _digest(value):
         raise ArtifactError(f"'{path}' is altered: its digest is not that of its content")
     return manifest
@@ -301,9 +323,16 @@ def _manifest_from(value: dict[str, Any], path: Path) -> Manifest:
         raise ArtifactError(f"'{path}' is altered: {error}") from error
 
 
+def _needed_files(manifest: Manifest) -> tuple[str, ...]:
+    """What a run or bundle must hold; it may hold more."""
+    if manifest.kind == "bundle":
+        return EVAL_FILE, *manifest.graph_files, *manifest.whole_files
+    front = () if manifest.front is None else (BACKBONE_PROGRAM, TOKENIZER_FILE)
+    return EVAL_FILE, *map(program_file, manifest.graph_files), *front
+
+
 def _check_files(folder: Path, manifest: Manifest, only: Collection[str] | None) -> None:
-    graphs = manifest.graph_files
-    needed = (EVAL_FILE, *(graphs if manifest.kind == "bundle" else map(program_file, graphs)))
+    needed = _needed_files(manifest)
     missing = [name for name in needed if name not in manifest.files]
     if missing:
         raise ArtifactError(

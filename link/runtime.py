@@ -5,6 +5,8 @@
 >>> receiver = Receiver("runs/digits/bundle")   # doctest: +SKIP
 >>> decided = receiver.receive(llr, receiver.mode_of(snr_db=10.0)).classes   # doctest: +SKIP
 
+>>> sent = Transmitter("runs/reviews/bundle").send("a charming film", snr_db=10.0)   # doctest: +SKIP
+
 Each takes one sample or a batch, and a sample gives the same in any batch.  Each may be used by several
 threads at once: a call leaves nothing behind.  (A :class:`~twophase.link.routing.Hysteresis` remembers: one
 for each end of each link.)  ``examples/edge_tx.py`` and ``edge_rx.py`` run the two ends as two processes.
@@ -12,15 +14,17 @@ for each end of each link.)  ``examples/edge_tx.py`` and ``edge_rx.py`` run the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.errors import ArtifactError, InputError
-from twophase.link.manifest import Manifest, load_manifest
-from twophase.link.modes import checked_modes
+from twophase.link.errors import InputError
+from twophase.link.frames import Frames, Transmission
+from twophase.link.manifest import TOKENIZER_FILE, Manifest, load_manifest
 from twophase.link.session import (
     MODE_REQUEST,
     FeatureGraph,
@@ -33,8 +37,12 @@ from twophase.link.session import (
     modes_of,
 )
 
+if TYPE_CHECKING:
+    from twophase.link.sentences import TextTransmitter
+
 __all__ = [
     "MODE_REQUEST",
+    "FeatureTransmitter",
     "GraphOptions",
     "Receiver",
     "Reception",
@@ -42,33 +50,6 @@ __all__ = [
     "Transmission",
     "Transmitter",
 ]
-
-
-@dataclass(frozen=True)
-class Transmission:
-    """What the transmitter sends for each sample; integers only, padded to the largest mode.
-
-    Entries behind a sample's count are zero (bits, symbols) or -1 (indices, header) and are not sent.  A
-    frame is the header's symbols, then the payload's.
-    """
-
-    mode: NDArray[np.int64]
-    """Mode number, shape (batch,)."""
-    indices: NDArray[np.int64]
-    """Codeword indices, shape (batch, max_tokens)."""
-    bits: NDArray[np.uint8]
-    """Label bits with padding to whole symbols, shape (batch, max_bits)."""
-    symbols: NDArray[np.int64]
-    """Constellation point numbers, shape (batch, max_symbols)."""
-    bit_count: NDArray[np.int64]
-    """Channel bits of each sample, shape (batch,)."""
-    symbol_count: NDArray[np.int64]
-    """Channel uses of each sample's payload, shape (batch,)."""
-    header: NDArray[np.int64]
-    """QPSK point numbers that tell the mode, shape (batch, max_header_symbols); no columns where the routing
-    sends no header."""
-    header_count: NDArray[np.int64]
-    """Channel uses of each sample's header, shape (batch,)."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +67,8 @@ class Reception:
         return np.asarray(np.argmax(self.logits, axis=-1), dtype=np.int64)
 
 
-class Transmitter:
-    """The hard transmitter of a bundle: features to codeword indices, bits and symbols.
+class FeatureTransmitter:
+    """The hard transmitter of a bundle from features on: to codeword indices, bits and symbols.
 
     Parameters
     ----------
@@ -117,18 +98,13 @@ class Transmitter:
         options: GraphOptions | None = None,
     ) -> None:
         folder = Path(bundle)
-        self.manifest = manifest or load_manifest(folder, "bundle", (graph_file("tx.onnx", options),))
-        modes = self.manifest.modes
-        outputs: Shapes = {
-            "mode": (),
-            "indices": (modes.max_tokens,),
-            "bits": (modes.max_bits,),
-            "symbols": (modes.max_symbols,),
-            "bit_count": (),
-            "symbol_count": (),
-        }
-        self._graph = FeatureGraph(folder, "tx.onnx", self.manifest, threads, outputs, options)
-        self._header = self.manifest.header
+        self.manifest = manifest or load_manifest(
+            folder, "bundle", lambda known: (graph_file(known.head_file, options),)
+        )
+        self._frames = Frames(self.manifest.head_file, self.manifest)
+        self._graph = FeatureGraph(
+            folder, self.manifest.head_file, self.manifest, threads, self._frames.outputs, options
+        )
 
     def send(self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
         """Encode one sample or a batch.
@@ -152,21 +128,90 @@ class Transmitter:
             If the graph fails or gives arrays of other shapes, or a mode that does not exist.
         """
         inputs = self._graph.inputs(features, snr_db, mode)
-        outputs = self._graph.run(inputs)
-        try:
-            header, header_count = self._told(outputs[0], inputs["snr_db"])
-        except InputError as error:
-            raise ArtifactError(f"'tx.onnx' gives a mode that the link does not have: {error}") from error
-        return Transmission(*(*outputs, header, header_count))  # type: ignore[arg-type]
+        return self._frames.transmission(self._graph.run(inputs), inputs["snr_db"])
 
-    def _told(
-        self, mode: NDArray[np.generic], snr_db: NDArray[np.generic]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Headers and their lengths; without a look at the SNR where the link sends none."""
-        if self._header.steps:
-            return self._header.encode(mode, snr_db)
-        batch = len(checked_modes(mode, self._header.modes_count))
-        return np.empty((batch, 0), dtype=np.int64), np.zeros(batch, dtype=np.int64)
+
+class Transmitter:
+    """The hard transmitter of a bundle, whole: features, or texts where the link has a front, to symbols.
+
+    Parameters
+    ----------
+    bundle
+        Folder of the bundle, or one that holds no more of it than ``link.json``, the graph and the tokenizer
+        of a text link, whose hashes are checked.
+    threads, manifest, options
+        As for :class:`FeatureTransmitter`.
+
+    Raises
+    ------
+    ArtifactError
+        If the bundle is incomplete, altered or of another version, or its graph is no transmitter.
+    PackageError
+        If the link takes text and ``tokenizers`` is not installed.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path,
+        threads: int = 1,
+        *,
+        manifest: Manifest | None = None,
+        options: GraphOptions | None = None,
+    ) -> None:
+        folder = Path(bundle)
+        self.manifest = manifest or load_manifest(
+            folder, "bundle", (graph_file("tx.onnx", options), TOKENIZER_FILE)
+        )
+        self._whole: FeatureTransmitter | TextTransmitter
+        if self.manifest.front is None:
+            self._whole = FeatureTransmitter(folder, threads, manifest=self.manifest, options=options)
+        else:
+            from twophase.link.sentences import TextTransmitter
+
+            self._whole = TextTransmitter(folder, threads, self.manifest, self.manifest.front, options)
+
+    def send(self, samples: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
+        """Encode one sample or a batch.
+
+        Parameters
+        ----------
+        samples
+            Features of shape ``input_shape`` or (batch, *input_shape); of a link with a front a string, or a
+            sequence of strings.  A text that is longer than the link takes is cut, and a warning logged.
+        snr_db, mode
+            As for :meth:`FeatureTransmitter.send`.
+
+        Raises
+        ------
+        InputError
+            If a shape is wrong, a value is not finite, a mode does not exist, a text is empty or no text, or
+            the link takes the other kind of samples.
+        ArtifactError
+            If the graph fails or gives arrays of other shapes, or a mode that does not exist.
+        """
+        if isinstance(self._whole, FeatureTransmitter) and _is_text(samples):
+            raise InputError("features", "be real numbers: this link takes no text", "text")
+        return self._whole.send(samples, snr_db, mode)
+
+    def features(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
+        """What the front of a link of text gives its head for each text, shape (texts, *input_shape).
+
+        Raises
+        ------
+        InputError
+            If a text is empty or no text, or the link has no front.
+        ArtifactError
+            If the graph fails or gives arrays of other shapes.
+        """
+        if isinstance(self._whole, FeatureTransmitter):
+            raise InputError("front", "be there: this link takes features", None)
+        return self._whole.features(texts)
+
+
+def _is_text(samples: object) -> bool:
+    return isinstance(samples, str) or (
+        isinstance(samples, Sequence) and any(isinstance(entry, str) for entry in samples)
+    )
 
 
 class SoftTransmitter:
@@ -181,12 +226,12 @@ class SoftTransmitter:
     file
         Its graph, as the manifest's reference names it.
     threads, manifest, options
-        As for :class:`Transmitter`.
+        As for :class:`FeatureTransmitter`.
 
     Raises
     ------
     ArtifactError
-        As for :class:`Transmitter`.
+        As for :class:`FeatureTransmitter`.
     """
 
     def __init__(
@@ -208,7 +253,7 @@ class SoftTransmitter:
     ) -> tuple[NDArray[np.int64], NDArray[np.complex128]]:
         """Mode, (batch,), and complex symbols, (batch, max_symbols), zero behind a mode's symbols.
 
-        Arguments and errors of :meth:`Transmitter.send`; a header is made from the mode by
+        Arguments and errors of :meth:`FeatureTransmitter.send`; a header is made from the mode by
         :attr:`~twophase.link.manifest.Manifest.header`.
         """
         sent, pairs = self._graph.run(self._graph.inputs(features, snr_db, mode))
@@ -225,11 +270,11 @@ class Receiver:
         Folder of the bundle, or one that holds no more of it than ``link.json`` and the graph, whose hash is
         checked.
     threads
-        As for :class:`Transmitter`.
+        As for :class:`FeatureTransmitter`.
     file
         Its graph; a soft reference has one of its own.
     manifest, options
-        As for :class:`Transmitter`.
+        As for :class:`FeatureTransmitter`.
 
     Raises
     ------

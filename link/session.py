@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -22,6 +23,7 @@ __all__ = [
     "GraphFormat",
     "GraphOptions",
     "Shapes",
+    "TokenGraph",
     "as_float32",
     "graph_file",
     "graph_path",
@@ -153,7 +155,38 @@ class Graph:
         return result
 
 
-class FeatureGraph(Graph):
+class _RoutedGraph(Graph):
+    """A graph that takes ``snr_db`` last, and a request for a mode if there are several."""
+
+    def __init__(
+        self,
+        folder: Path,
+        file: str,
+        manifest: Manifest,
+        threads: int,
+        samples: tuple[str, ...],
+        outputs: Shapes,
+        options: GraphOptions | None,
+    ) -> None:
+        self._modes_count = len(manifest.modes)
+        optional = (MODE_REQUEST,) if self._modes_count > 1 else ()
+        path = graph_path(folder, file, manifest, options)
+        super().__init__(path, threads, (*samples, "snr_db"), outputs, optional, options)
+        self._optional = optional
+
+    def _routed(
+        self, batch: int, snr_db: ArrayLike, mode: ArrayLike | None
+    ) -> dict[str, NDArray[np.generic]]:
+        """Checked inputs behind the samples."""
+        snr = esn0_float32(snr_db)
+        inputs: dict[str, NDArray[np.generic]] = {"snr_db": _per_sample("snr_db", snr, batch)}
+        if mode is not None:
+            request = modes_of(mode, batch, self._modes_count)
+            inputs |= {name: request for name in self._optional}
+        return inputs
+
+
+class FeatureGraph(_RoutedGraph):
     """A graph that takes ``input`` and ``snr_db``, and a request for a mode if there are several."""
 
     def __init__(
@@ -166,11 +199,7 @@ class FeatureGraph(Graph):
         options: GraphOptions | None,
     ) -> None:
         self._shape = manifest.input_shape
-        self._modes_count = len(manifest.modes)
-        optional = (MODE_REQUEST,) if self._modes_count > 1 else ()
-        path = graph_path(folder, file, manifest, options)
-        super().__init__(path, threads, ("input", "snr_db"), outputs, optional, options)
-        self._optional = optional
+        super().__init__(folder, file, manifest, threads, ("input",), outputs, options)
 
     def inputs(
         self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None
@@ -189,15 +218,43 @@ class FeatureGraph(Graph):
             raise InputError(
                 "features", f"have shape {self._shape} or (batch, *{self._shape})", np.shape(features)
             )
-        snr = esn0_float32(snr_db)
-        inputs: dict[str, NDArray[np.generic]] = {
-            "input": batch,
-            "snr_db": _per_sample("snr_db", snr, batch.shape[0]),
-        }
-        if mode is not None:
-            request = modes_of(mode, batch.shape[0], self._modes_count)
-            inputs |= {name: request for name in self._optional}
-        return inputs
+        return {"input": batch} | self._routed(batch.shape[0], snr_db, mode)
+
+
+class TokenGraph(_RoutedGraph):
+    """A graph that takes ``input_ids``, ``attention_mask`` and what a :class:`FeatureGraph` takes behind."""
+
+    def __init__(
+        self,
+        folder: Path,
+        file: str,
+        manifest: Manifest,
+        threads: int,
+        outputs: Shapes,
+        options: GraphOptions | None,
+    ) -> None:
+        samples = ("input_ids", "attention_mask")
+        super().__init__(folder, file, manifest, threads, samples, outputs, options)
+
+    def inputs(
+        self,
+        texts: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+        snr_db: ArrayLike,
+        mode: ArrayLike | None,
+    ) -> list[dict[str, NDArray[np.generic]]]:
+        """Checked inputs for :meth:`run`, one of each text: ids and mask, both (1, length), are not padded.
+
+        Raises
+        ------
+        InputError
+            If the SNR or mode is not one number or one per text, is not finite, or does not exist.
+        """
+        routed = self._routed(len(texts), snr_db, mode)
+        return [
+            {"input_ids": ids, "attention_mask": mask}
+            | {name: values[number : number + 1] for name, values in routed.items()}
+            for number, (ids, mask) in enumerate(texts)
+        ]
 
 
 def graph_file(file: str, options: GraphOptions | None) -> str:

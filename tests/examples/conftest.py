@@ -37,12 +37,12 @@ def radio(load_example: Callable[[str], ModuleType]) -> ModuleType:
 def with_energy(folder: Path) -> Path:
     """Write into the manifest the mean energy of what each mode sends, as training does."""
     from twophase.link.constellation import qam
-    from twophase.link.runtime import Transmitter
+    from twophase.link.runtime import FeatureTransmitter
 
     manifest = load_manifest(folder, "bundle")
     with np.load(folder / "eval.npz") as data:
         features = data["input"]
-    sender = Transmitter(folder, manifest=manifest)
+    sender = FeatureTransmitter(folder, manifest=manifest)
     energies = []
     for number, mode in enumerate(manifest.modes):
         sent = sender.send(features, 0.0, number).symbols[:, : mode.symbols]
@@ -62,3 +62,9 @@ def table_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def content_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("edge") / "content"
     return with_energy(write_tiny_bundle(folder, router="content", samples=24))
+
+
+@pytest.fixture(scope="session")
+def text_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("edge") / "text"
+    return with_energy(write_tiny_bundle(folder, router="content", text=True, samples=24))

@@ -119,6 +119,61 @@ def test_samples_of_ones_own_without_labels(table_bundle: Path, tmp_path: Path) 
     assert [entry["decided"] for entry in lines(out)[:-1]] == [2, 0]
 
 
+def test_the_sentences_of_a_link_of_text_are_sent_and_decided(text_bundle: Path, tmp_path: Path) -> None:
+    """At 40 dB; a decision is that of the words, which may differ from the label of the split."""
+    (tmp_path / "sitecustomize.py").write_text(NO_HEAVY)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with np.load(text_bundle / "eval.npz") as data:
+        scores, labels = data["input"][:, :4], data["label"]
+    common = ("--bundle", text_bundle, "--snr", 12)
+    with listening("--channel-snr", 40, *common, env=env) as (receiver, port):
+        sent = send("--port", port, *common, env=env)
+        out, err = receiver.communicate(timeout=60)
+    assert (sent.returncode, sent.stderr, receiver.returncode, err) == (0, "", 0, "")
+    assert [entry["label"] for entry in lines(sent.stdout)] == labels.tolist()
+    assert [entry["decided"] for entry in lines(out)[:-1]] == scores.argmax(axis=1).tolist()
+
+
+def test_sentences_of_ones_own(text_bundle: Path) -> None:
+    own = ("--text", "a fine second film", "--text", "awful first " + "film " * 10_000)
+    with listening("--bundle", text_bundle, "--channel-snr", 40, "--snr", 12) as (receiver, port):
+        sent = send("--bundle", text_bundle, "--snr", 12, "--port", port, *own)
+        out, _ = receiver.communicate(timeout=60)
+    assert (sent.returncode, sent.stderr) == (0, "1 of 1 texts cut to 16 tokens\n")
+    told = lines(sent.stdout)
+    assert [sorted(entry) for entry in told] == [["mode", "sequence", "snr_db", "symbols"]] * 2
+    assert [entry["mode"] for entry in told] == ["4x16qam", "4x4qam"]
+    assert [entry["name"] for entry in lines(out)[:-1]] == ["d", "a"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--text", " "], "'text' must be a non-empty string, not ' '"),
+        (["--text", "a", "--data", "mine.npz"], "argument --data: not allowed with argument --text"),
+        (["--data", "mine.npz"], "'mine.npz' is no npz with arrays 'text' and 'text_ends': "),
+        (
+            ["--data", "ends.npz"],
+            "'ends.npz' is no npz with arrays 'text' and 'text_ends': 'text_ends' must rise",
+        ),
+        (["--data", "labels.npz"], "must hold one whole number in 'label' for each sample"),
+    ],
+)
+def test_bad_sentences_are_one_line(
+    text_bundle: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    content = np.frombuffer(b"a fine film", np.uint8)
+    np.savez(tmp_path / "mine.npz", input=np.zeros((2, 5)))
+    np.savez(tmp_path / "ends.npz", text=content, text_ends=[4])
+    np.savez(tmp_path / "labels.npz", text=content, text_ends=[11], label=np.zeros(3, dtype=int))
+    given = ["--bundle", str(text_bundle), "--port", "47801", *words]
+    done = subprocess.run(
+        command("edge_tx.py", *given), capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert message in done.stderr
+
+
 def test_bad_datagrams_are_counted_and_the_rest_decided(
     frames: ModuleType, radio: ModuleType, table_bundle: Path
 ) -> None:
@@ -238,6 +293,7 @@ def test_a_stray_end_is_no_frame(frames: ModuleType, table_bundle: Path) -> None
         ("edge_tx.py", ["--data", "shape.npz"], "'features' must have shape (5,)"),
         ("edge_tx.py", ["--data", "words.npz"], "'features' must be real numbers"),
         ("edge_tx.py", ["--data", "labels.npz"], "must hold one whole number in 'label' for each sample"),
+        ("edge_tx.py", ["--text", "a fine film"], "'features' must be real numbers: this link takes no text"),
         ("edge_tx.py", ["--format", "ort"], "has no 'ort/tx.ort': export it with --ort"),
     ],
 )

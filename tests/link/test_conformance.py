@@ -48,8 +48,9 @@ def test_a_set_lies_in_a_folder_of_the_bundle(folder):
 
 
 def test_a_set_is_of_a_deployed_graph_and_has_a_folder_of_its_own():
-    with pytest.raises(InputError, match=r"'graph' must be 'tx\.onnx' or 'rx\.onnx'"):
+    with pytest.raises(InputError, match=r"'graph' must be 'tx\.onnx', 'tx_head\.onnx' or 'rx\.onnx'"):
         VectorSet("test_data_set_0", "soft.onnx", "samples")
+    assert VectorSet("test_data_set_0", "tx_head.onnx", "samples").graph == "tx_head.onnx"
     entry = VectorSet("test_data_set_0", "tx.onnx", "samples")
     with pytest.raises(InputError, match="'sets' must each have a folder of its own"):
         Conformance((entry, entry), "")

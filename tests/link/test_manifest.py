@@ -14,10 +14,13 @@ from twophase.link.files import sha256_of
 from twophase.link.grid import Grid
 from twophase.link.header import HeaderStep
 from twophase.link.manifest import (
+    BACKBONE_PROGRAM,
     CONVENTIONS,
     MANIFEST_NAME,
+    TOKENIZER_FILE,
     VERSION,
     Accuracy,
+    Front,
     Manifest,
     Reference,
     load_manifest,
@@ -193,7 +196,7 @@ def test_one_altered_byte_is_found(folder, name):
 
 def test_another_version_is_refused_with_both_numbers(folder):
     edit(folder, lambda value: value.update(version=1))
-    assert "must be of version 3, not 1" in refusal(folder)
+    assert "must be of version 4, not 1" in refusal(folder)
 
 
 def test_a_run_is_no_bundle(folder):
@@ -458,3 +461,90 @@ def test_vectors_outside_the_bundle_are_altered(folder):
     write_manifest(folder, replace(example(), conformance=vectors), tuple(FILES))
     resign(folder, lambda value: value["conformance"]["sets"][0].update(folder="../test_data_set_0"))
     assert "is altered: 'folder' must be 'test_data_set_' and a number" in refusal(folder)
+
+
+TEXT_FILES = {**FILES, "tx_head.onnx": b"head", TOKENIZER_FILE: b"{}"}
+
+
+def of_text():
+    return replace(example(), input_shape=(384,), front=Front("a backbone", 128))
+
+
+@pytest.fixture
+def text_folder(folder):
+    for name, content in TEXT_FILES.items():
+        (folder / name).write_bytes(content)
+    write_manifest(folder, of_text(), tuple(TEXT_FILES))
+    return folder
+
+
+def test_a_front_travels_along(text_folder):
+    loaded = load_manifest(text_folder, "bundle")
+    assert loaded.front == Front("a backbone", 128, "mean")
+    assert set(loaded.files) == set(TEXT_FILES)
+    written = json.loads((text_folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    assert written["front"] == {"backbone": "a backbone", "max_length": 128, "pooling": "mean"}
+
+
+def test_a_front_stands_ahead_of_the_head():
+    assert (example().head_file, example().whole_files) == ("tx.onnx", ())
+    assert example().graph_files == ("tx.onnx", "rx.onnx", "soft.onnx")
+    assert (of_text().head_file, of_text().whole_files) == ("tx_head.onnx", ("tx.onnx", "tokenizer.json"))
+    assert of_text().graph_files == ("tx_head.onnx", "rx.onnx", "soft.onnx")
+    assert program_file(of_text().head_file) == "programs/tx_head.pt2"
+
+
+@pytest.mark.parametrize("name", ["tx.onnx", "tx_head.onnx", TOKENIZER_FILE])
+def test_a_bundle_of_text_must_list_its_head_the_whole_and_the_tokenizer(text_folder, name):
+    write_manifest(text_folder, of_text(), tuple(set(TEXT_FILES) - {name}))
+    wanted = "must list eval.npz, tx_head.onnx, rx.onnx, soft.onnx, tx.onnx, tokenizer.json; it lacks"
+    assert refusal(text_folder).endswith(f"{wanted} {name}")
+
+
+@pytest.mark.parametrize("name", ["tx.onnx", "tx_head.onnx", TOKENIZER_FILE])
+def test_an_altered_file_of_a_bundle_of_text_is_found(text_folder, name):
+    (text_folder / name).write_bytes(TEXT_FILES[name][:-1] + b"?")
+    assert f"{name}' is altered" in refusal(text_folder)
+
+
+@pytest.mark.parametrize("name", [None, "programs/tx_head.pt2", BACKBONE_PROGRAM, TOKENIZER_FILE])
+def test_a_run_of_text_must_list_its_backbone_and_its_tokenizer(tmp_path, name):
+    run = replace(of_text(), kind="run")
+    programs = [f"programs/{part}.pt2" for part in ("tx_head", "rx", "soft", "backbone")]
+    files = ["eval.npz", *programs, TOKENIZER_FILE]
+    (tmp_path / "programs").mkdir()
+    for file in files:
+        (tmp_path / file).write_bytes(b"x")
+    write_manifest(tmp_path, run, tuple(file for file in files if file != name))
+    if name is None:
+        assert set(load_manifest(tmp_path, "run").files) == set(files)
+    else:
+        assert refusal(tmp_path, "run").endswith(f"must list {', '.join(files)}; it lacks {name}")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"front": {"backbone": "x", "max_length": 128}}, "'front' lacks pooling"),
+        ({"front": "minilm"}, "'front' must be an object, not 'minilm'"),
+        ({"front": {"backbone": "x", "max_length": 1, "pooling": "mean"}}, "'max_length' must be at least 2"),
+        (
+            {"front": {"backbone": "", "max_length": 9, "pooling": "mean"}},
+            "'backbone' must be a name or a path",
+        ),
+        ({"front": {"backbone": "x", "max_length": 9, "pooling": ""}}, "'pooling' must name how tokens"),
+        ({"input_shape": [8, 8]}, "'input_shape' must be one size where a front gives the features"),
+    ],
+)
+def test_a_wrong_front_is_refused_though_the_digest_is_right(text_folder, change, reason):
+    resign(text_folder, lambda value: value.update(change))
+    assert f"is altered: {reason}" in refusal(text_folder)
+
+
+def test_what_to_check_may_depend_on_the_manifest(text_folder):
+    (text_folder / "tx.onnx").unlink()
+    assert load_manifest(text_folder, "bundle", lambda known: (known.head_file,)) == load_manifest(
+        text_folder, "bundle", ("tx_head.onnx",)
+    )
+    with pytest.raises(ArtifactError, match=r"tx\.onnx' is missing"):
+        load_manifest(text_folder, "bundle", lambda known: known.whole_files)

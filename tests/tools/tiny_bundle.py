@@ -7,6 +7,9 @@ of the points of all classes, weighted by a softmax over the scores.
 The mode follows from the SNR by thresholds (routers ``snr`` and ``table``), or the fifth feature of a sample
 chooses it, hard and soft alike, and a header tells it (``content``): all modes in one batch at one SNR.
 With :data:`ONE_MODE` there is nothing to choose.
+
+With ``text``, a sample is a sentence: each word adds its row of a table to the features, a word of opinion
+the score of its class, a numeral the choice of the mode.  The sums are exact in any order.
 """
 
 from __future__ import annotations
@@ -15,14 +18,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from tools.tiny_text import FILLERS, NUMERALS, OPINIONS, WORDS, sentences, text_arrays, write_tokenizer
 from twophase.link.bits import bits_to_symbols, indices_to_bits, pad_bits
 from twophase.link.config import LinkConfig
 from twophase.link.constellation import qam
-from twophase.link.manifest import Manifest, Reference, write_manifest
+from twophase.link.manifest import TOKENIZER_FILE, Front, Manifest, Reference, write_manifest
 from twophase.link.modes import ModeTable
 from twophase.link.routing import HeaderStep, Router, Routing, SnrTable
+from twophase.link.text import TextEncoder
 
 __all__ = ["CLASSES", "HEADER", "LINK", "MODE_SNR", "ONE_MODE", "TABLE", "write_tiny_bundle"]
 
@@ -39,6 +45,9 @@ MODE_SNR = (0.0, 4.0, 8.0, 12.0)
 SENT = (((0, 1, 2), (1, 3, 0), (2, 0, 3), (3, 2, 1)), ((0,), (5,), (10,), (15,)))
 
 
+FRONT = Front(backbone="a table", max_length=16, pooling="sum")
+
+
 def write_tiny_bundle(
     folder: Path,
     *,
@@ -51,12 +60,14 @@ def write_tiny_bundle(
     seed: int = 0,
     wrong_receiver: bool = False,
     wrong_learning_receiver: bool = False,
+    text: bool = False,
 ) -> Path:
     """Write a bundle into ``folder`` and return it.
 
     ``header`` is that of the router ``content``, ``hysteresis_db`` that of ``table``.
     ``wrong_receiver`` swaps two classes in the deployed receiver, which the verdict must notice;
     ``wrong_learning_receiver`` swaps them in the one of the learning reference.
+    ``text`` puts a tokenizer and a table of words ahead of it.
     """
     folder.mkdir(parents=True)
     modes = link.modes
@@ -68,10 +79,10 @@ def write_tiny_bundle(
         header=header if router == "content" else (),
     )
     tables = _tables(modes)
-    _save(folder / "tx.onnx", _transmitter(tables, modes, routing))
+    _save(folder / ("tx_head.onnx" if text else "tx.onnx"), _transmitter(tables, modes, routing))
     _save(folder / "rx.onnx", _receiver(tables, modes, swapped=wrong_receiver))
     _save(folder / "soft.onnx", _soft_transmitter(tables, modes, routing, temperature=0.5))
-    files = ["tx.onnx", "rx.onnx", "soft.onnx", "eval.npz"]
+    files = ["tx_head.onnx" if text else "tx.onnx", "rx.onnx", "soft.onnx", "eval.npz"]
     if "learning" in references:
         _save(folder / "soft_learning.onnx", _soft_transmitter(tables, modes, routing, temperature=0.7))
         _save(folder / "rx_learning.onnx", _receiver(tables, modes, swapped=wrong_learning_receiver))
@@ -80,7 +91,14 @@ def write_tiny_bundle(
     label = rng.integers(0, CLASSES, samples)
     scores = 2.0 * np.eye(CLASSES)[label] + 0.5 * rng.standard_normal((samples, CLASSES))
     wanted = rng.integers(0, len(modes), samples)
-    np.savez(folder / "eval.npz", input=np.column_stack([scores, wanted]).astype(np.float32), label=label)
+    split = {"input": np.column_stack([scores, wanted]).astype(np.float32), "label": label}
+    if text:
+        _save(folder / "tx.onnx", _transmitter(tables, modes, routing, from_words=True))
+        encoder = TextEncoder(write_tokenizer(folder / TOKENIZER_FILE), FRONT.max_length)
+        split = text_arrays(sentences(label, rng, wanted), label, CLASSES, encoder, seed)
+        split["input"] = word_features(split["input_ids"], split["attention_mask"])
+        files += ["tx.onnx", TOKENIZER_FILE]
+    np.savez(folder / "eval.npz", **split)
     known = {
         "learning": Reference(
             "learning",
@@ -105,9 +123,28 @@ def write_tiny_bundle(
         references=tuple(known[name] for name in references),
         training={"method": "by hand", "seed": seed},
         provenance={},
+        front=FRONT if text else None,
     )
     write_manifest(folder, manifest, tuple(files))
     return folder
+
+
+def word_features(ids: NDArray[np.integer], mask: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Features of the texts of token ids and mask, both (texts, length)."""
+    return (_word_table()[ids] * mask[..., np.newaxis]).sum(axis=1, dtype=np.float32)
+
+
+def _word_table() -> NDArray[np.float32]:
+    """What each word adds to the features, in eighths: (words, CLASSES + 1)."""
+    rng = np.random.default_rng(7)
+    table = np.zeros((len(WORDS), CLASSES + 1), dtype=np.float32)
+    for word in ("[UNK]", *FILLERS):
+        table[WORDS.index(word), :CLASSES] = rng.integers(-2, 3, CLASSES) / 8
+    for number in range(CLASSES):
+        table[WORDS.index(OPINIONS[number]), number] = 2
+    for number, word in enumerate(NUMERALS):
+        table[WORDS.index(word), CLASSES] = number
+    return table
 
 
 def _tables(modes: ModeTable) -> dict[str, np.ndarray]:
@@ -139,7 +176,9 @@ def _tables(modes: ModeTable) -> dict[str, np.ndarray]:
     return tables
 
 
-def _transmitter(tables: dict[str, np.ndarray], modes: ModeTable, routing: Routing) -> onnx.ModelProto:
+def _transmitter(
+    tables: dict[str, np.ndarray], modes: ModeTable, routing: Routing, from_words: bool = False
+) -> onnx.ModelProto:
     outputs = {
         "mode": (TensorProto.INT64, ["batch"]),
         "indices": (TensorProto.INT64, ["batch", modes.max_tokens]),
@@ -149,6 +188,7 @@ def _transmitter(tables: dict[str, np.ndarray], modes: ModeTable, routing: Routi
         "symbol_count": (TensorProto.INT64, ["batch"]),
     }
     nodes = [
+        *(_front() if from_words else ()),
         *_scores(),
         *_choice(modes, routing),
         helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
@@ -157,7 +197,9 @@ def _transmitter(tables: dict[str, np.ndarray], modes: ModeTable, routing: Routi
         *(helper.make_node("Gather", [f"{name}_table", "row"], [name], axis=0) for name in outputs),
     ]
     constants = {f"{name}_table": tables[name] for name in outputs} | _constants(routing)
-    return _model("tx", nodes, _features(modes), outputs, constants)
+    if from_words:
+        outputs["features"] = (TensorProto.FLOAT, ["batch", CLASSES + 1])
+    return _model("tx", nodes, _features(modes, from_words), outputs, constants)
 
 
 def _soft_transmitter(
@@ -233,13 +275,26 @@ def _receiver(tables: dict[str, np.ndarray], modes: ModeTable, swapped: bool) ->
     return _model("rx", nodes, inputs, outputs, constants)
 
 
-def _features(modes: ModeTable) -> dict[str, tuple[int, list[str | int]]]:
-    features: dict[str, tuple[int, list[str | int]]] = {
-        "input": (TensorProto.FLOAT, ["batch", CLASSES + 1]),
-        "snr_db": (TensorProto.FLOAT, ["batch"]),
-    }
+def _features(modes: ModeTable, from_words: bool = False) -> dict[str, tuple[int, list[str | int]]]:
+    features: dict[str, tuple[int, list[str | int]]] = {"input": (TensorProto.FLOAT, ["batch", CLASSES + 1])}
+    if from_words:
+        names = ("input_ids", "attention_mask")
+        features = {name: (TensorProto.INT64, ["batch", "length"]) for name in names}
+    features["snr_db"] = (TensorProto.FLOAT, ["batch"])
     request = {"mode_request": (TensorProto.INT64, ["requests"])}
     return features | request if len(modes) > 1 else features
+
+
+def _front() -> list[onnx.NodeProto]:
+    """Nodes that give ``input``, and ``features`` of the same values: the sum of the words' rows."""
+    return [
+        helper.make_node("Gather", ["word_table", "input_ids"], ["rows"], axis=0),
+        helper.make_node("Cast", ["attention_mask"], ["weight"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["weight", "word_axis"], ["weights_of_words"]),
+        helper.make_node("Mul", ["rows", "weights_of_words"], ["counted"]),
+        helper.make_node("ReduceSum", ["counted", "one"], ["input"], keepdims=0),
+        helper.make_node("Identity", ["input"], ["features"]),
+    ]
 
 
 def _scores() -> list[onnx.NodeProto]:
@@ -279,6 +334,8 @@ def _constants(routing: Routing) -> dict[str, np.ndarray]:
         "score_end": np.array([CLASSES]),
         "input_end": np.array([CLASSES + 1]),
         "one": np.array([1]),
+        "word_axis": np.array([2]),
+        "word_table": _word_table(),
         "thresholds": np.array(routing.table.thresholds_db, dtype=np.float32),
         "step_modes": np.array(routing.table.modes),
         "classes": np.int64(CLASSES),

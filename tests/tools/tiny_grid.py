@@ -15,7 +15,6 @@ from torch import Tensor
 from tools.tiny_run import (
     CONTENT,
     FOUR_MODES,
-    INPUT_SHAPE,
     TinyReceiver,
     TinySpec,
     TinyTransmitter,
@@ -25,6 +24,7 @@ from tools.tiny_run import (
     receiver_inputs,
     run_manifest,
 )
+from tools.tiny_text_run import TEXT, write_text_run
 from twophase.export.contents.accuracy import measure_accuracy
 from twophase.export.contents.conformance import set_files, write_vectors
 from twophase.export.freeze import freeze, serialize
@@ -49,6 +49,7 @@ class GridSpec(TinySpec):
 
 FOUR_GRID = GridSpec(FOUR_MODES.link, "snr")
 CONTENT_GRID = GridSpec(CONTENT.link, "content")
+TEXT_GRID = GridSpec(TEXT.link, "snr", input_shape=TEXT.input_shape, classes=TEXT.classes)
 
 
 def grid_manifest(spec: GridSpec, references: tuple[str, ...] = ()) -> Manifest:
@@ -66,7 +67,7 @@ class GridTransmitter(TinyTransmitter):
         super().__init__(spec)
         rng = np.random.default_rng([spec.seed, 4])
         width = spec.modes.max_tokens * spec.link.embedding_dim
-        shapes = {"w1": (16, int(np.prod(INPUT_SHAPE))), "b1": (16,), "w2": (width, 16), "b2": (width,)}
+        shapes = {"w1": (16, int(np.prod(spec.input_shape))), "b1": (16,), "w2": (width, 16), "b2": (width,)}
         for name, shape in shapes.items():
             self.register_buffer(name, torch.from_numpy(rng.integers(-127, 128, shape).astype(np.float32)))
         self.limit = float(latent_limit(spec.link.embedding_dim))
@@ -134,3 +135,16 @@ def write_complete_bundle(
     manifest = replace(manifest, conformance=conformance, accuracy=accuracy)
     write_manifest(folder, manifest, ("eval.npz", *graphs, *set_files(folder, conformance)))
     return folder
+
+
+def write_grid_text_run(
+    folder: Path, spec: GridSpec = TEXT_GRID, references: tuple[str, ...] = ("learning", "aligned")
+) -> Path:
+    """A run of a text task whose head computes on a grid."""
+    return write_text_run(
+        folder,
+        spec,
+        transmitter=GridTransmitter(spec),
+        references=references,
+        manifest=grid_manifest(spec, references),
+    )

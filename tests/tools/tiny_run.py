@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from twophase.link.config import LinkConfig
 from twophase.link.header import HeaderStep
-from twophase.link.manifest import Manifest, Reference, write_manifest
+from twophase.link.manifest import EVAL_FILE, Manifest, Reference, program_file, write_manifest
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Router, Routing, SnrTable
 
@@ -35,6 +35,8 @@ class TinySpec:
     link: LinkConfig
     router: Router = "fixed"
     seed: int = 0
+    input_shape: tuple[int, ...] = INPUT_SHAPE
+    classes: int = CLASSES
 
     @property
     def modes(self) -> ModeTable:
@@ -85,12 +87,12 @@ class _Encoder(nn.Module):
         super().__init__()
         self.spec = spec
         width = spec.modes.max_tokens * spec.link.embedding_dim
-        self.first = nn.Linear(int(np.prod(INPUT_SHAPE)) + 1, 16)
+        self.first = nn.Linear(int(np.prod(spec.input_shape)) + 1, 16)
         self.second = nn.Linear(16, width)
         self.register_buffer("thresholds", torch.tensor(spec.thresholds(), dtype=torch.float32))
         self.register_buffer("modes_of_step", torch.arange(len(spec.modes)))
         if spec.router == "content":
-            self.router = nn.Linear(int(np.prod(INPUT_SHAPE)) + 1, len(spec.modes))
+            self.router = nn.Linear(int(np.prod(spec.input_shape)) + 1, len(spec.modes))
         for index in range(len(spec.link.codebook_sizes)):
             codebook = torch.from_numpy(spec.codebook(index))
             self.register_buffer(f"codebook_{index}", codebook)
@@ -207,7 +209,7 @@ class TinyReceiver(nn.Module):
         super().__init__()
         self.spec = spec
         modes = spec.modes
-        self.head = nn.Linear(modes.max_tokens * spec.link.embedding_dim, CLASSES)
+        self.head = nn.Linear(modes.max_tokens * spec.link.embedding_dim, spec.classes)
         for index in range(len(spec.link.codebook_sizes)):
             self.register_buffer(f"codebook_{index}", torch.from_numpy(spec.codebook(index)))
             signs = spec.label_bits(index).astype(np.float32) - 0.5
@@ -244,7 +246,7 @@ def export_program(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.expor
 
 def feature_inputs(spec: TinySpec) -> tuple[Tensor, ...]:
     """Example inputs of a transmitter."""
-    inputs = torch.zeros(4, *INPUT_SHAPE), torch.zeros(4)
+    inputs = torch.zeros(4, *spec.input_shape), torch.zeros(4)
     return inputs if len(spec.modes) == 1 else (*inputs, torch.full((1,), -1))
 
 
@@ -254,11 +256,11 @@ def receiver_inputs(spec: TinySpec) -> tuple[Tensor, Tensor]:
 
 
 def eval_split(spec: TinySpec, samples: int) -> dict[str, NDArray[Any]]:
-    """The test split of a small run: noise around ``CLASSES`` centres."""
+    """The test split of a small run: noise around the centres of the classes."""
     rng = np.random.default_rng([spec.seed, 3])
-    label = rng.integers(0, CLASSES, samples)
-    centres = rng.uniform(-1.0, 1.0, (CLASSES, *INPUT_SHAPE))
-    features = centres[label] + 0.3 * rng.standard_normal((samples, *INPUT_SHAPE))
+    label = rng.integers(0, spec.classes, samples)
+    centres = rng.uniform(-1.0, 1.0, (spec.classes, *spec.input_shape))
+    features = centres[label] + 0.3 * rng.standard_normal((samples, *spec.input_shape))
     return {"input": features.astype(np.float32), "label": label.astype(np.int64)}
 
 
@@ -274,8 +276,8 @@ def run_manifest(spec: TinySpec, references: tuple[str, ...]) -> Manifest:
     return Manifest(
         kind="run",
         task="tiny",
-        classes=tuple(str(number) for number in range(CLASSES)),
-        input_shape=INPUT_SHAPE,
+        classes=tuple(str(number) for number in range(spec.classes)),
+        input_shape=spec.input_shape,
         link=spec.link,
         routing=spec.routing(),
         codebooks=tuple(
@@ -292,6 +294,10 @@ def run_manifest(spec: TinySpec, references: tuple[str, ...]) -> Manifest:
     )
 
 
+Programs = dict[str, tuple[nn.Module, tuple[Tensor, ...]]]
+"""Module and example inputs of each program."""
+
+
 def build_run(
     folder: Path,
     spec: TinySpec,
@@ -302,24 +308,36 @@ def build_run(
     soft: nn.Module | None = None,
 ) -> Path:
     """Write a finished run folder; ``transmitter``, ``receiver``, ``soft`` are wrong ones to take instead."""
+    programs = link_programs(spec, references)
+    for name, wrong in (("tx", transmitter), ("rx", receiver), ("soft", soft)):
+        if wrong is not None:
+            programs[name] = (wrong, programs[name][1])
+    folder.mkdir(parents=True)
+    files = save_programs(folder, programs)
+    np.savez(folder / EVAL_FILE, **eval_split(spec, samples))
+    write_manifest(folder, run_manifest(spec, references), (EVAL_FILE, *files))
+    return folder
+
+
+def link_programs(spec: TinySpec, references: tuple[str, ...]) -> Programs:
+    """The programs that take features, by name: ``tx``, ``rx`` and those of the references."""
     torch.manual_seed(spec.seed)
-    modules: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
+    programs: Programs = {
         "tx": (TinyTransmitter(spec), feature_inputs(spec)),
         "rx": (TinyReceiver(spec), receiver_inputs(spec)),
     }
     if "aligned" in references:
-        modules["soft"] = (TinySoftTransmitter(spec, 0.7), feature_inputs(spec))
-        modules["soft"][0].load_state_dict(modules["tx"][0].state_dict(), strict=False)
+        programs["soft"] = (TinySoftTransmitter(spec, 0.7), feature_inputs(spec))
+        programs["soft"][0].load_state_dict(programs["tx"][0].state_dict(), strict=False)
     if "learning" in references:
-        modules["soft_learning"] = (TinySoftTransmitter(spec, 0.9), feature_inputs(spec))
-        modules["rx_learning"] = (TinyReceiver(spec), receiver_inputs(spec))
-    for name, wrong in (("tx", transmitter), ("rx", receiver), ("soft", soft)):
-        if wrong is not None:
-            modules[name] = (wrong, modules[name][1])
-    (folder / "programs").mkdir(parents=True)
-    for name, (module, inputs) in modules.items():
-        torch.export.save(export_program(module, inputs), folder / "programs" / f"{name}.pt2")
-    np.savez(folder / "eval.npz", **eval_split(spec, samples))
-    files = ("eval.npz", *(f"programs/{name}.pt2" for name in modules))
-    write_manifest(folder, run_manifest(spec, references), files)
-    return folder
+        programs["soft_learning"] = (TinySoftTransmitter(spec, 0.9), feature_inputs(spec))
+        programs["rx_learning"] = (TinyReceiver(spec), receiver_inputs(spec))
+    return programs
+
+
+def save_programs(folder: Path, programs: Programs) -> tuple[str, ...]:
+    """Write the programs of a run; names of the files."""
+    (folder / "programs").mkdir()
+    for name, (module, inputs) in programs.items():
+        torch.export.save(export_program(module, inputs), folder / program_file(name))
+    return tuple(map(program_file, programs))

@@ -1,0 +1,192 @@
+"""Texts to token ids: what the tokenizers library gives, and what is refused or cut."""
+
+import logging
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models
+
+from tools.tiny_text import WORDS, sentences, write_tokenizer
+from twophase.link.errors import ArtifactError, InputError, PackageError
+from twophase.link.text import TextEncoder
+
+CUT = 12
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return write_tokenizer(tmp_path_factory.mktemp("text") / "tokenizer.json")
+
+
+@pytest.fixture
+def encoder(file):
+    return TextEncoder(file, CUT)
+
+
+def ids_of(*words):
+    return [WORDS.index(word) for word in words]
+
+
+def test_ids_are_those_of_the_vocabulary_between_the_special_tokens(encoder):
+    ids, mask = encoder.encode("The FILM  is\tfine")
+    assert ids.tolist() == [ids_of("[CLS]", "the", "film", "[UNK]", "fine", "[SEP]")]
+    assert mask.tolist() == [[1] * 6]
+    assert (ids.dtype, mask.dtype) == (np.int64, np.int64)
+
+
+def test_ids_equal_the_librarys_own_whatever_padding_and_truncation_the_file_asks_for(file, tmp_path):
+    own = Tokenizer.from_file(str(file))
+    own.no_padding()
+    texts = [text for text in sentences([0, 1, 2, 3, 4] * 8, np.random.default_rng(0)) if text]
+    other = Tokenizer.from_file(str(file))
+    other.enable_padding(length=40, pad_id=1, pad_token="[PAD]")
+    other.enable_truncation(4)
+    other.save(str(tmp_path / "other.json"))
+    for path in (file, tmp_path / "other.json"):
+        encoder = TextEncoder(path, 64)
+        for text, (ids, mask) in zip(texts, encoder.encode_each(texts), strict=True):
+            assert ids.tolist() == [own.encode(text).ids]
+            assert mask.all()
+        assert encoder.cut == 0
+
+
+def test_a_batch_is_filled_with_the_id_for_padding_where_the_mask_is_zero(encoder):
+    texts = ["a film", "the plot of a story"]
+    ids, mask = encoder.encode_all(texts)
+    assert (ids.dtype, mask.dtype) == (np.int32, np.uint8)
+    assert ids.tolist() == [
+        ids_of("[CLS]", "a", "film", "[SEP]", *["[PAD]"] * 3),
+        ids_of("[CLS]", "the", "plot", "of", "a", "story", "[SEP]"),
+    ]
+    assert mask.tolist() == [[1] * 4 + [0] * 3, [1] * 7]
+    for row, (alone, _) in enumerate(encoder.encode_each(texts)):
+        assert ids[row, mask[row] > 0].tolist() == alone[0].tolist()
+    ids, mask = encoder.encode_all([])
+    assert ids.shape == mask.shape == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "padding", "expected"),
+    [
+        ({"a": 0, "<pad>": 1}, None, 1),
+        ({"a": 0, "b": 1, "[PAD]": 2}, None, 2),
+        ({"a": 0, "b": 1, "[PAD]": 2}, 1, 1),
+        ({"a": 1, "b": 0}, None, 0),
+    ],
+)
+def test_the_id_for_padding_is_the_files_or_that_of_a_known_token(tmp_path, vocabulary, padding, expected):
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
+    if padding is not None:
+        tokenizer.enable_padding(pad_id=padding, pad_token="b")
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert TextEncoder(tmp_path / "tokenizer.json", 8).pad_id == expected
+
+
+def test_a_text_of_ten_thousand_words_is_cut_with_one_line(encoder, caplog):
+    with caplog.at_level(logging.WARNING):
+        ids, mask = encoder.encode("film " * 10_000)
+    assert ids.tolist() == [ids_of("[CLS]", *["film"] * (CUT - 2), "[SEP]")]
+    assert mask.shape == (1, CUT)
+    assert [record.getMessage() for record in caplog.records] == [f"1 of 1 texts cut to {CUT} tokens"]
+    assert encoder.cut == 1
+
+
+def test_texts_that_are_cut_are_counted_and_told_once_a_call(encoder, caplog):
+    exact, longer = "film " * (CUT - 2), "film " * (CUT - 1)
+    with caplog.at_level(logging.WARNING):
+        encoder.encode(exact)
+        assert not caplog.records
+        ids, _ = encoder.encode_all([longer, "film", longer, exact])
+        encoder.encode_each([longer])
+    assert ids.shape == (4, CUT)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"2 of 4 texts cut to {CUT} tokens", f"1 of 1 texts cut to {CUT} tokens"]
+    assert encoder.cut == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'text' must be a non-empty string, not ''"),
+        (" \t\n\u2003", "'text' must be a non-empty string"),
+        (None, "'text' must be a non-empty string, not 'NoneType'"),
+        (b"film", "'text' must be a non-empty string, not 'bytes'"),
+        (7, "'text' must be a non-empty string, not 'int'"),
+        (["film"], "'text' must be a non-empty string, not 'list'"),
+        ("half an emoji \ud83d", "'text' must be text that UTF-8 can hold"),
+        ("\udc80" * 10_000, r"'text' must be text that UTF-8 can hold, not '(.udc80){37}\.\.\.'"),
+    ],
+)
+def test_what_is_no_text_is_refused_in_one_short_line(encoder, text, message):
+    with pytest.raises(InputError, match=f"^{message}") as caught:
+        encoder.encode(text)
+    told = str(caught.value)
+    assert "\n" not in told
+    assert len(told) < 400
+    told.encode()  # it can be printed
+    for encode in (encoder.encode_each, encoder.encode_all):
+        with pytest.raises(InputError, match=r"^'text\[1\]' must be "):
+            encode(["film", text])
+    assert encoder.cut == 0
+
+
+@pytest.mark.parametrize("text", ["\U0001f3ac", "e\u0301\u200d", "film\0", "\ufeff", "‮ right to left"])
+def test_unusual_characters_are_words_like_others(encoder, text):
+    ids, mask = encoder.encode(text)
+    assert ids[0, [0, -1]].tolist() == ids_of("[CLS]", "[SEP]")
+    assert ids.shape == mask.shape
+
+
+def test_a_text_without_tokens_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    Tokenizer(models.BPE({"a": 0}, [])).save(str(path))
+    assert TextEncoder(path, 8).encode("bab")[0].tolist() == [[0]]
+    with pytest.raises(InputError, match="'text' must hold something that the tokenizer knows, not 'b'"):
+        TextEncoder(path, 8).encode("b")
+
+
+def test_a_tokenizer_that_fails_is_named(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    Tokenizer(models.WordLevel({"a": 0})).save(str(path))
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json' cannot encode 'b': WordLevel error"):
+        TextEncoder(path, 8).encode("b")
+
+
+def test_room_must_be_left_beside_the_special_tokens(file):
+    assert TextEncoder(file, 3).encode("a film")[0].tolist() == [ids_of("[CLS]", "a", "[SEP]")]
+    with pytest.raises(InputError, match="'max_length' must be at least 3 for this tokenizer, not 2"):
+        TextEncoder(file, 2)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", b'{"model": 3}', b"[1, 2"])
+def test_another_file_is_no_tokenizer(tmp_path, content):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json' is no tokenizer: ") as caught:
+        TextEncoder(path, 8)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json' is missing"):
+        TextEncoder(tmp_path / "tokenizer.json", 8)
+    with pytest.raises(ArtifactError, match="is no tokenizer"):
+        TextEncoder(tmp_path, 8)
+
+
+def test_without_the_package_it_says_what_to_install(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(PackageError, match=r"'tokenizers': pip install 'twophase-link\[text\]'"):
+        TextEncoder(file, 8)
+
+
+def test_several_threads_may_use_it(encoder):
+    texts = list(sentences([0, 1, 2] * 100, np.random.default_rng(1)))
+    expected = [ids.tolist() for ids, _ in encoder.encode_each(texts)]
+    before = encoder.cut
+    with ThreadPoolExecutor(4) as pool:
+        found = [ids.tolist() for ids, _ in pool.map(encoder.encode, texts)]
+    assert found == expected
+    assert encoder.cut == 2 * before
