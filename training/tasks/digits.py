@@ -1,0 +1,51 @@
+"""The embedded task: handwritten digits."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twophase.link.errors import PackageError
+from twophase.training.data import Split, Task
+from twophase.training.tasks.affine import random_affine
+from twophase.training.tasks.partition import stratified
+
+__all__ = ["digits"]
+
+
+def digits() -> Task:
+    """1,797 handwritten digits of 8x8 pixels from scikit-learn, pixel values 0..1.
+
+    Stratified, seed 0: 30 % are the test split; 15 % of the remaining 70 % are the validation split.
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
+
+    Raises
+    ------
+    PackageError
+        If scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise PackageError(
+            "the task 'digits' needs scikit-learn: pip install 'twophase-link[train]'"
+        ) from error
+    data = load_digits()
+    pixels = (data.data / 16.0).astype(np.float32)
+    labels = data.target.astype(np.int64)
+    parts = stratified(labels, test=0.3, validation=0.15)
+
+    def split(members: NDArray[np.int64]) -> Split:
+        return Split(torch.from_numpy(pixels[members]), torch.from_numpy(labels[members]))
+
+    return Task(
+        name="digits",
+        classes=tuple(str(digit) for digit in range(10)),
+        train=split(parts.train),
+        validation=split(parts.validation),
+        test=split(parts.test),
+        augment=lambda features, strength, generator: random_affine(
+            features.unflatten(1, (8, 8)), strength, generator
+        ).flatten(1),
+    )
