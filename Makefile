@@ -22,7 +22,7 @@ setup: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[train,dev]'
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[train,sentences,dev]'
 	touch .venv/installed
 
 clean:

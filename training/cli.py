@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +12,8 @@ from pathlib import Path
 
 from twophase.link.command import run_command
 from twophase.link.errors import InputError, PackageError
-from twophase.training.config import PRESETS, TrainConfig
+from twophase.training.config import TrainConfig
+from twophase.training.presets import preset_of
 
 __all__ = ["main"]
 
@@ -24,7 +27,14 @@ Examples:
   tp-train --resume                           continue an interrupted run
   tp-train --router content --out runs/content   a router that sees the content, and a header
   tp-train --codebook-sizes 4 --tokens 12 --qam-orders 16 --out runs/single   one mode
+  tp-train --task reviews                     sentences, over a transformer with its top two layers tuned
+  tp-train --task csv --data mine.csv --backbone roberta-base   your texts, another backbone
+  tp-train --task npz --data mine.npz         your images or features
+  accelerate launch --multi_gpu --num_processes 2 -m twophase.training --task reviews   tune on two GPUs
 """
+
+CHECKPOINTS = ("tuning.json", "features.json", "last.json")
+"""In the order in which a run gets them; from each it can go on."""
 
 FREE_WHEN_RESUMING = ("resume", "device", "threads", "deploy", "out", "table_tolerance", "hysteresis_db")
 
@@ -37,9 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _default(argv: Sequence[str]) -> TrainConfig:
     """The task's measured settings, or those of the run that is resumed."""
     task = _value_of("--task", argv) or "digits"
-    if task not in PRESETS:
-        raise InputError("task", f"be one of {', '.join(PRESETS)}", task)
-    config = TrainConfig(task=task, **PRESETS[task])
+    config = TrainConfig(task=task, **preset_of(task))
     if "--resume" not in argv:
         return config
     from twophase.training.folder import load_config
@@ -71,17 +79,20 @@ def _train(config: TrainConfig) -> int:
             raise PackageError(f"tp-train needs {package}: pip install 'twophase-link[train]'") from error
     from rich.console import Console
 
+    from twophase.training.backbone.processes import is_main_process
     from twophase.training.run import train
 
+    if is_main_process():
+        logging.getLogger("twophase.training").setLevel(logging.INFO)
+    before = _checkpoints(config)
     try:
         training = train(config, Console(stderr=True))
     except KeyboardInterrupt:
-        where = "" if config.out is None else f" --out {config.out}"
-        started = (config.folder / "checkpoints" / "last.json").is_file()
-        again = f"'tp-train --resume{where}' continues after the last epoch"
-        way = again if started else "nothing was trained yet"
-        print(f"tp-train: interrupted; {way}", file=sys.stderr)  # noqa: T201
+        if is_main_process():
+            print(f"tp-train: interrupted; {_way_on(config, before)}", file=sys.stderr)  # noqa: T201
         return 130
+    if training is None:
+        return 0
     deployed = training["deployed"]
     _print_table(config)
     print(  # noqa: T201
@@ -92,6 +103,25 @@ def _train(config: TrainConfig) -> int:
         f"run: {config.folder}"
     )
     return 0
+
+
+def _checkpoints(config: TrainConfig) -> set[tuple[str, int]]:
+    """What the run folder holds to go on from, each with the time at which it was written."""
+    paths = (config.folder / "checkpoints" / name for name in CHECKPOINTS)
+    return {(path.name, path.stat().st_mtime_ns) for path in paths if path.is_file()}
+
+
+def _way_on(config: TrainConfig, before: set[tuple[str, int]]) -> str:
+    """What an interrupted run may tell its user; ``before`` is what the folder held when it began."""
+    held = _checkpoints(config)
+    if not (held if config.resume else held - before):
+        return "nothing was trained yet"
+    words = ["tp-train", "--resume"]
+    if config.out is not None:
+        words += ["--out", str(config.out)]
+    elif config.task != TrainConfig.task:
+        words += ["--task", config.task]
+    return f"'{shlex.join(words)}' continues after the last epoch"
 
 
 def _print_table(config: TrainConfig) -> None:

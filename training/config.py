@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +11,9 @@ from twophase.link.config import LinkConfig
 from twophase.link.errors import InputError
 from twophase.link.grid import latent_limit
 from twophase.link.labelling import LABELLINGS
+from twophase.training.presets import PRESETS, preset_of
 
-__all__ = ["PRESETS", "TrainConfig"]
+__all__ = ["TrainConfig"]
 
 CHOICES = {
     "device": ("auto", "cpu", "cuda"),
@@ -20,6 +22,7 @@ CHOICES = {
     "surrogate": ("product", "reported"),
     "labelling": LABELLINGS,
     "learning_rate_schedule": ("cosine", "constant"),
+    "mixed_precision": ("no", "fp16", "bf16"),
     "router": ("content", "snr", "table"),
     "search": ("grid", "float"),
 }
@@ -36,7 +39,14 @@ class TrainConfig:
     """All settings of one training run; saved as ``config.json`` in the run folder."""
 
     task: str = "digits"
-    """What to learn: digits (1,797 real 8x8 images that come with scikit-learn)."""
+    """What to learn.  digits: 1,797 real 8x8 images that come with scikit-learn.  reviews: 10,043 sentences
+    of movie reviews, positive or negative, fetched once.  sst2: GLUE SST-2 from a hub.  csv: your texts.
+    npz: your images or features.  MODULE:FUNCTION: a task of your own (docs/tasks.md)."""
+    data: Path | None = None
+    """File of the task: for csv one with the columns text and label, for npz one with the arrays input and
+    label."""
+    samples: int | None = None
+    """Take only so many samples of the task, chosen by a fixed seed: for a quick try."""
     out: Path | None = None
     """Run folder; runs/TASK if not given.  A finished run there is kept beside it as .TASK.previous."""
     resume: bool = False
@@ -46,7 +56,29 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
     threads: int = 1
-    """CPU threads of torch; the digits model is too small to gain from more."""
+    """CPU threads of torch for the link, whose model is too small to gain from more.  A backbone takes all
+    cores unless OMP_NUM_THREADS says otherwise."""
+
+    backbone: str = "minilm"
+    """Pretrained transformer that reads sentences: minilm (all-MiniLM-L6-v2, in a package, needs no network),
+    the name of a model on a hub (roberta-base), or a folder with one.  Tasks of text only."""
+    tune_layers: int = 2
+    """How many of its top layers are tuned to the task: 0 leaves it frozen, -1 tunes the whole.  What lies
+    below is computed once and kept on disk."""
+    tune_epochs: int = 3
+    """Passes over the training sentences that tune it, with a linear classifier and no link: the ceiling of
+    the link that is then trained on its features."""
+    tune_learning_rate: float = 3e-4
+    """Peak learning rate of the tuned layers."""
+    tune_batch_size: int = 32
+    """Sentences per step of the tuning, over all processes."""
+    max_length: int = 128
+    """Tokens that a sentence may have, the special ones included; the rest is cut off."""
+    distillation: float = 1.0
+    """How far the link learns what that classifier takes the training sentences for, its probabilities,
+    instead of their labels: 0 the labels alone, 1 the probabilities alone."""
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    """Of the tuning, through accelerate; fp16 needs a GPU."""
 
     deploy: Literal["best", "last"] = "best"
     """Which checkpoint becomes the deployed system: best on the validation split, or the last epoch's."""
@@ -148,8 +180,8 @@ class TrainConfig:
     """Of AdamW."""
 
     def __post_init__(self) -> None:
-        if self.task not in PRESETS:
-            raise InputError("task", f"be one of {', '.join(PRESETS)}", self.task)
+        if self.task not in PRESETS and not all(self.task.partition(":")):
+            raise InputError("task", f"be one of {', '.join(PRESETS)} or MODULE:FUNCTION", self.task)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(name, f"be one of {', '.join(choices)}", getattr(self, name))
@@ -171,7 +203,7 @@ class TrainConfig:
     def folder(self) -> Path:
         """The run folder."""
         if self.out is None:
-            return Path("runs") / self.task
+            return Path("runs") / self.task.rpartition(":")[2]
         return self.out if self.out.name not in ("", "..") else self.out.resolve()
 
     @property
@@ -194,7 +226,8 @@ class TrainConfig:
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``config.json``."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        values["out"] = None if self.out is None else str(self.out)
+        for name in ("out", "data"):
+            values[name] = None if values[name] is None else str(values[name])
         return values
 
     @classmethod
@@ -205,24 +238,24 @@ class TrainConfig:
             raise LookupError(f"{', '.join(missing)} missing")
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
         config = cls(**plain)
-        return replace(config, out=None if config.out is None else Path(config.out))
+        out, data = (None if path is None else Path(path) for path in (config.out, config.data))
+        return replace(config, out=out, data=data)
 
     def command_line(self) -> str:
-        """The command that repeats this run; says nothing of this machine."""
+        """The command that repeats this run; says nothing of this machine but the paths that it was told."""
         words = ["tp-train", "--task", self.task]
-        usual = TrainConfig(task=self.task, **PRESETS[self.task])
+        usual = TrainConfig(task=self.task, **preset_of(self.task))
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name in ("task", "out", "resume", "device", "threads") or value == getattr(
-                usual, item.name
-            ):
+            left_out = ("task", "out", "resume", "device", "threads")
+            if item.name in left_out or value == getattr(usual, item.name):
                 continue
             option = item.name.replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{option}" if value else f"--no-{option}")
             else:
                 words += [f"--{option}", *map(str, value if isinstance(value, tuple) else [value])]
-        return " ".join(words)
+        return shlex.join(words)
 
     def _check_phases(self) -> None:
         if self.epochs < 1:
@@ -250,14 +283,17 @@ class TrainConfig:
         for name in AT_LEAST_ZERO:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(name, "be at least 0", getattr(self, name))
-        for name, low in {"threads": 1, "batch_size": 2, "hidden": 1, "modes_per_step": 1}.items():
+        least = {"threads": 1, "batch_size": 2, "hidden": 1, "modes_per_step": 1, "tune_layers": -1}
+        least |= {"tune_epochs": 1, "tune_batch_size": 1, "max_length": 8}
+        for name, low in least.items():
             if getattr(self, name) < low:
                 raise InputError(name, f"be at least {low}", getattr(self, name))
-        for name in ("learning_rate", "router_temperature"):
+        for name in ("learning_rate", "router_temperature", "tune_learning_rate"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(name, "be positive", getattr(self, name))
-        if not 0 <= self.router_focus <= 1:
-            raise InputError("router_focus", "lie in 0..1", self.router_focus)
+        for name in ("router_focus", "distillation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(name, "lie in 0..1", getattr(self, name))
         if not 0 <= self.table_tolerance < 1:
             raise InputError("table_tolerance", "lie in 0..1 (0.0075 is 0.75 points)", self.table_tolerance)
         if not -50 <= self.train_snr_low_db <= self.train_snr_high_db <= 100:
@@ -266,19 +302,3 @@ class TrainConfig:
                 "be ordered and lie in -50..100",
                 (self.train_snr_low_db, self.train_snr_high_db),
             )
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {
-        "epochs": 250,
-        "alignment_start_epoch": 85,
-        "train_snr_low_db": -6.0,
-        "train_snr_high_db": 18.0,
-        "input_noise": 0.08,
-        "augmentation": 0.3,
-        "codebook_sizes": (2, 4, 16),
-        "tokens": (48, 14, 3),
-        "qam_orders": (4, 16, 64),
-    }
-}
-"""Each task's defaults where they differ; the numbers behind them stand in EXPERIMENTS.md."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from twophase.link.modes import Mode
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split
 from twophase.training.losses import entropy
-from twophase.training.model import LinkModel
+from twophase.training.model import HardSignal, LinkModel
 from twophase.training.phases import ENERGY_GROUPS, training_snr
 
 __all__ = [
@@ -29,6 +30,9 @@ __all__ = [
 
 NOISE_SEED = 20_111
 """All evaluations of a split see the same noise, so that epochs are compared in pairs."""
+
+ROWS = 2048
+"""Samples that are computed at once: with a large codebook each takes many scores."""
 
 Choice = Callable[[Tensor, Tensor], Tensor]
 """Content (batch, width) and Es/N0 in dB (batch,) to mode numbers (batch,)."""
@@ -64,9 +68,8 @@ def evaluate_hard(
     ``choose`` is the router's argmax if not given; the receiver knows the mode.
     """
 
-    def symbols(content: Tensor, mode: Mode) -> Tensor:
-        scores = model.codebook(mode).scores(model.latents(content, mode))
-        return model.hard_transmit(scores, mode).symbols
+    def symbols(mode: Mode, content: Tensor) -> Tensor:
+        return _hard_symbols(model, mode, content)
 
     return _evaluate(model, split, config, repeats, symbols, choose or router_choice(model))
 
@@ -81,7 +84,7 @@ def evaluate_soft(
 ) -> Evaluation:
     """The soft surrogate at ``temperature``, over the same channel."""
 
-    def symbols(content: Tensor, mode: Mode) -> Tensor:
+    def symbols(mode: Mode, content: Tensor) -> Tensor:
         scores = model.codebook(mode).scores(model.latents(content, mode))
         return model.soft_transmit(scores, mode, temperature).symbols
 
@@ -98,8 +101,8 @@ def mode_accuracies(model: LinkModel, split: Split, esn0_db: Tensor, repeats: in
     labels = split.labels.repeat(repeats)
     right = torch.zeros(len(model.modes), len(esn0_db), dtype=torch.float64)
     for number, mode in enumerate(model.modes):
-        scores = model.codebook(mode).scores(model.latents(content, mode))
-        sent = model.hard_transmit(scores, mode).symbols.repeat(repeats, 1, 1)
+        sent = _in_parts(partial(_hard_symbols, model, mode), content)
+        sent = sent.repeat(repeats, 1, 1)
         energy = sent.square().sum(-1).mean().expand(count)
         for point, level in enumerate(esn0_db.tolist()):
             heard = noise[:, : mode.symbols]
@@ -115,17 +118,19 @@ def usage_entropies(model: LinkModel, split: Split) -> tuple[list[float], list[f
     codewords: dict[int, float] = {}
     points = []
     for mode in model.modes:
-        hard = model.hard_transmit(model.codebook(mode).scores(model.latents(content, mode)), mode)
-        codewords[mode.codebook] = _usage_entropy(hard.indices, mode.codebook_size)
-        points.append(_usage_entropy(hard.points, mode.order))
+        parts = [_hard(model, mode, part) for part in content.split(ROWS)]
+        indices = torch.cat([part.indices for part in parts])
+        codewords[mode.codebook] = _usage_entropy(indices, mode.codebook_size)
+        points.append(_usage_entropy(torch.cat([part.points for part in parts]), mode.order))
     return [codewords[index] for index in sorted(codewords)], points
 
 
 @torch.no_grad()
 def symbol_energy(model: LinkModel, mode: Mode, split: Split) -> float:
     """Average energy of the symbols that the hard transmitter sends for a split; 1 for evenly used points."""
-    scores = model.codebook(mode).scores(model.latents(model.content(split.features), mode))
-    return float(model.hard_transmit(scores, mode).symbols.square().sum(-1).mean())
+    content = model.content(split.features)
+    sent = _in_parts(partial(_hard_symbols, model, mode), content)
+    return float(sent.square().sum(-1).mean())
 
 
 @torch.no_grad()
@@ -134,7 +139,7 @@ def _evaluate(
     split: Split,
     config: TrainConfig,
     repeats: int,
-    symbols_of: Callable[[Tensor, Mode], Tensor],
+    symbols_of: Callable[[Mode, Tensor], Tensor],
     choose: Choice,
 ) -> Evaluation:
     generator = torch.Generator().manual_seed(NOISE_SEED)
@@ -154,7 +159,7 @@ def _evaluate(
         groups = [(number, (chosen == number).nonzero().flatten()) for number in chosen.unique().tolist()]
         for number, rows in groups:
             if number not in every:
-                every[number] = symbols_of(content, modes[number])
+                every[number] = _in_parts(partial(symbols_of, modes[number]), content)
             sent[rows, : modes[number].symbols] = every[number][order[rows]]
         energy = _charged(sent, counts[chosen])
         for number, rows in groups:
@@ -177,11 +182,28 @@ def _charged(sent: Tensor, counts: Tensor) -> Tensor:
     return torch.cat(means).clamp_min(1e-4)
 
 
+def _hard_symbols(model: LinkModel, mode: Mode, content: Tensor) -> Tensor:
+    return _hard(model, mode, content).symbols
+
+
+def _hard(model: LinkModel, mode: Mode, content: Tensor) -> HardSignal:
+    return model.hard_transmit(model.codebook(mode).scores(model.latents(content, mode)), mode)
+
+
 def _logits(
     model: LinkModel, mode: Mode, sent: Tensor, energy: Tensor, noise: Tensor, esn0_db: Tensor
 ) -> Tensor:
-    seen = model.receive(model.llr(sent, energy, noise, esn0_db, mode), mode)
-    return model.classify(model.features(seen.embedding, seen.soft_bits, mode))
+    def logits(sent: Tensor, energy: Tensor, noise: Tensor, esn0_db: Tensor) -> Tensor:
+        seen = model.receive(model.llr(sent, energy, noise, esn0_db, mode), mode)
+        return model.classify(model.features(seen.embedding, seen.soft_bits, mode))
+
+    return _in_parts(logits, sent, energy, noise, esn0_db)
+
+
+def _in_parts(compute: Callable[..., Tensor], *values: Tensor) -> Tensor:
+    """What ``compute`` gives for all rows, computed for ``ROWS`` of them at a time."""
+    parts = zip(*(value.split(ROWS) for value in values), strict=True)
+    return torch.cat([compute(*part) for part in parts])
 
 
 def _usage_entropy(values: Tensor, size: int) -> float:

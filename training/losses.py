@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = [
     "commitment_loss",
     "consistency_loss",
+    "distillation_loss",
     "entropy",
     "latent_loss",
     "margin_loss",
@@ -26,6 +27,24 @@ CLEAR_MARGIN = 0.2
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of each sample's scores in nats: (batch, classes), (batch,) -> (batch,)."""
     return F.cross_entropy(logits, labels, reduction="none")
+
+
+def distillation_loss(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Cross-entropy of each sample's scores with the probabilities of a teacher, in nats.
+
+    Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, arXiv:1503.02531, section 2, at
+    temperature 1.
+
+    Parameters
+    ----------
+    logits, teacher
+        (batch, classes).
+
+    Returns
+    -------
+    (batch,)
+    """
+    return F.cross_entropy(logits, teacher, reduction="none")
 
 
 def commitment_loss(latents: Tensor, codewords: Tensor) -> Tensor:

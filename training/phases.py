@@ -21,6 +21,7 @@ from twophase.training.config import TrainConfig
 from twophase.training.losses import (
     commitment_loss,
     consistency_loss,
+    distillation_loss,
     entropy,
     latent_loss,
     margin_loss,
@@ -61,6 +62,8 @@ class Batch:
     """(batch, max_symbols, 2): standard normal draws."""
     gate_noise: Tensor
     """(batch, modes): what the router's scores are perturbed by; unused in a link of one mode."""
+    teacher: Tensor | None = None
+    """(batch, classes): class probabilities by another classifier; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def learning_step(
 ) -> Step:
     """Phase 1: soft symbols over the channel, gradients through everything."""
     content = model.content(batch.features)
-    passes = tuple(_soft_pass(model, content, mode, batch, plan) for mode in modes)
+    passes = tuple(_soft_pass(model, content, mode, batch, config, plan) for mode in modes)
     return _step(model, content, passes, batch, config, plan)
 
 
@@ -113,7 +116,9 @@ def alignment_step(
     return _step(model, content, passes, batch, config, plan)
 
 
-def _soft_pass(model: LinkModel, content: Tensor, mode: Mode, batch: Batch, plan: EpochPlan) -> Pass:
+def _soft_pass(
+    model: LinkModel, content: Tensor, mode: Mode, batch: Batch, config: TrainConfig, plan: EpochPlan
+) -> Pass:
     noise = batch.noise[:, : mode.symbols]
     latents = model.latents(content, mode)
     scores = model.codebook(mode).scores(latents)
@@ -126,7 +131,7 @@ def _soft_pass(model: LinkModel, content: Tensor, mode: Mode, batch: Batch, plan
 
     terms = _signal_terms(model, mode, latents, scores, soft, hard)
     correct = logits.argmax(1) == batch.labels
-    return Pass(mode, task_loss(logits, batch.labels), terms, correct, llr, hard, latents)
+    return Pass(mode, _loss(logits, batch, config), terms, correct, llr, hard, latents)
 
 
 def _hard_pass(
@@ -162,7 +167,15 @@ def _hard_pass(
         + consistency_loss(soft_features, features),
     } | _signal_terms(model, mode, latents, scores, soft, hard)
     correct = logits.argmax(1) == batch.labels
-    return Pass(mode, task_loss(logits, batch.labels), terms, correct, llr, hard, latents)
+    return Pass(mode, _loss(logits, batch, config), terms, correct, llr, hard, latents)
+
+
+def _loss(logits: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
+    """What a decision costs each sample, by its label and by its teacher's probabilities: (batch,)."""
+    told = task_loss(logits, batch.labels)
+    if batch.teacher is None:
+        return told
+    return torch.lerp(told, distillation_loss(logits, batch.teacher), config.distillation)
 
 
 def _step(

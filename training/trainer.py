@@ -19,7 +19,7 @@ from twophase.training.checkpoint import (
     save_checkpoint,
 )
 from twophase.training.config import TrainConfig
-from twophase.training.data import Task
+from twophase.training.data import Task, TextTask
 from twophase.training.evaluate import evaluate_hard, evaluate_soft, usage_entropies
 from twophase.training.model import LinkModel
 from twophase.training.monitor import EpochRecord, expected_mean_abs_llr
@@ -27,7 +27,7 @@ from twophase.training.phases import Batch, Step, alignment_step, learning_step,
 from twophase.training.router import gumbel_noise
 from twophase.training.schedule import EpochPlan, learning_rate, plan
 
-__all__ = ["Standing", "Trainer"]
+__all__ = ["Standing", "Trainer", "check_data"]
 
 VALIDATION_REPEATS = 8
 GRADIENT_LIMIT = 5.0
@@ -62,10 +62,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, task: Task) -> None:
         self.config, self.task = config, task
         self.device = _device(config)
-        if config.batch_size > len(task.train):
-            raise InputError(
-                "batch_size", f"be at most {len(task.train)} (training samples)", config.batch_size
-            )
+        check_data(config, task)
         torch.set_num_threads(config.threads)
         self.train, self.validation = task.train.to(self.device), task.validation.to(self.device)
         self.model = _new_model(config, task).to(self.device)
@@ -192,6 +189,7 @@ class Trainer:
         return Batch(
             features=features,
             labels=self.train.labels[members.to(self.device)],
+            teacher=None if self.train.teacher is None else self.train.teacher[members.to(self.device)],
             esn0_db=training_snr(len(members), config, generator).to(self.device),
             noise=torch.randn(len(members), modes.max_symbols, 2, generator=generator).to(self.device),
             gate_noise=self._gate_noise(len(members), now, generator),
@@ -258,6 +256,13 @@ class Trainer:
             symbols_per_sample=sum(share * mode.symbols for share, mode in usage),
             seconds=time.perf_counter() - started,
         )
+
+
+def check_data(config: TrainConfig, data: Task | TextTask) -> None:
+    """Refuse settings that this machine or the data do not allow; errors as of :class:`Trainer`."""
+    _device(config)
+    if config.batch_size > len(data.train):
+        raise InputError("batch_size", f"be at most {len(data.train)} (training samples)", config.batch_size)
 
 
 def _device(config: TrainConfig) -> torch.device:

@@ -18,6 +18,8 @@ from filelock import FileLock
 from tools.commands import assert_refused, run_command
 from twophase.link.files import sha256_of
 from twophase.link.manifest import load_manifest
+from twophase.training.cli import main
+from twophase.training.config import TrainConfig
 from twophase.training.monitor import read_records
 
 ONE_MODE = ("--codebook-sizes", "4", "--tokens", "12", "--qam-orders", "16")
@@ -256,6 +258,66 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
         done = run_command("tp-train", "--out", run)
     assert_refused(done, "'out' must not be in use by another tp-train")
     assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "earlier", "left", "told"),
+    [
+        ([], [], [], "nothing was trained yet"),
+        (["--out", "a run"], ["last"], ["last"], "nothing was trained yet"),
+        (["--out", "a run"], [], ["tuning"], "'tp-train --resume --out 'a run'' continues"),
+        (["--task", "reviews"], [], ["tuning", "features"], "'tp-train --resume --task reviews' continues"),
+        ([], [], ["last"], "'tp-train --resume' continues"),
+    ],
+)
+def test_an_interrupted_run_says_what_can_go_on(
+    words: list[str],
+    earlier: list[str],
+    left: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Checkpoints of an earlier run that was not touched yet are not this run's."""
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(
+        task=words[1] if "--task" in words else "digits", out=Path(words[1]) if "--out" in words else None
+    )
+    checkpoints = config.folder / "checkpoints"
+
+    def checkpoint(name: str) -> None:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        (checkpoints / f"{name}.json").write_text("{}")
+
+    for name in earlier:
+        checkpoint(name)
+    if earlier:
+        (config.folder / "config.json").write_text("{}")
+
+    def interrupted(*_: object) -> None:
+        for name in set(left) - set(earlier):
+            checkpoint(name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("twophase.training.run.train", interrupted)
+    assert main(words) == 130
+    assert f"tp-train: interrupted; {told}" in capsys.readouterr().err
+
+
+def test_a_second_process_of_a_launch_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert main(["--out", str(tmp_path / "run")]) == 0
+    monkeypatch.setattr("twophase.training.run.train", _interrupt)
+    assert main(["--out", str(tmp_path / "run")]) == 130
+    assert capsys.readouterr() == ("", "")
+    assert not (tmp_path / "run").exists()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_missing_torch_is_named_with_its_remedy(tmp_path: Path) -> None:

@@ -9,13 +9,23 @@ from typing import Any
 import pytest
 
 from twophase.link.errors import InputError
-from twophase.training.config import PRESETS, TrainConfig
+from twophase.training.config import TrainConfig
+from twophase.training.presets import PRESETS
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"task": "nothing"}, "'task' must be one of digits, not 'nothing'"),
+        ({"task": "nothing"}, "'task' must be one of digits, reviews, .* or MODULE:FUNCTION, not 'nothing'"),
+        ({"task": ":function"}, "'task' must be one of"),
+        ({"tune_layers": -2}, "'tune_layers' must be at least -1, not -2"),
+        ({"tune_epochs": 0}, "'tune_epochs' must be at least 1, not 0"),
+        ({"tune_batch_size": 0}, "'tune_batch_size' must be at least 1, not 0"),
+        ({"tune_learning_rate": 0.0}, "'tune_learning_rate' must be positive, not 0.0"),
+        ({"max_length": 7}, "'max_length' must be at least 8, not 7"),
+        ({"mixed_precision": "half"}, "'mixed_precision' must be one of no, fp16, bf16, not 'half'"),
+        ({"distillation": 1.5}, "'distillation' must lie in 0..1, not 1.5"),
+        ({"distillation": float("nan")}, "'distillation' must lie in 0..1"),
         ({"epochs": 0}, "'epochs' must be at least 1, not 0"),
         (
             {"alignment_start_epoch": 31},

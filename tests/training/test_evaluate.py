@@ -126,6 +126,24 @@ def test_usage_entropies_of_even_and_single_use() -> None:
     assert symbol_entropy == [pytest.approx(0, abs=1e-8)]
 
 
+def test_the_number_of_rows_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, split = make_model(SEVERAL), make_split()
+    levels = torch.tensor([0.0, 8.0])
+
+    def measured() -> list[float]:
+        evaluations = [evaluate(model, split, SEVERAL, 2, by_content) for evaluate in EVALUATIONS]
+        return [
+            *(value for found in evaluations for value in (found.accuracy, found.loss, *found.mode_usage)),
+            *mode_accuracies(model, split, levels, 2).flatten().tolist(),
+            *(value for values in usage_entropies(model, split) for value in values),
+            *(symbol_energy(model, mode, split) for mode in model.modes),
+        ]
+
+    whole = measured()
+    monkeypatch.setattr(module, "ROWS", 7)
+    assert measured() == pytest.approx(whole, rel=1e-5)
+
+
 # --- several modes ----------------------------------------------------------------------------------------
 
 

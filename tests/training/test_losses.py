@@ -15,6 +15,7 @@ from twophase.training.losses import (
     CLEAR_MARGIN,
     commitment_loss,
     consistency_loss,
+    distillation_loss,
     latent_loss,
     margin_loss,
     task_loss,
@@ -105,6 +106,38 @@ def test_the_task_loss_is_the_cross_entropy_of_each_sample() -> None:
     logits = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0], [0.0, math.log(3.0)]])
     expected = torch.tensor([math.log(2), math.log(4 / 3), math.log(4)])
     torch.testing.assert_close(task_loss(logits, torch.tensor([1, 0, 0])), expected)
+
+
+def test_distillation_is_the_cross_entropy_with_the_teacher() -> None:
+    """Its gradient is the student's probabilities less the teacher's; a certain teacher is a label."""
+    teacher = torch.tensor([[0.5, 0.5], [0.25, 0.75], [0.0, 1.0]])
+    logits = torch.tensor([[0.0, math.log(3.0)], [0.0, math.log(3.0)], [1.0, -1.0]], requires_grad=True)
+    losses = distillation_loss(logits, teacher)
+    uncertain = -0.25 * math.log(0.25) - 0.75 * math.log(0.75)
+    assert losses[0].item() == pytest.approx(-0.5 * math.log(0.25 * 0.75))
+    assert losses[1].item() == pytest.approx(uncertain)
+    torch.testing.assert_close(losses[2], task_loss(logits, torch.tensor([1, 1, 1]))[2])
+    losses.sum().backward()
+    torch.testing.assert_close(logits.grad, logits.detach().softmax(1) - teacher)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_step_hears_label_and_teacher_in_proportion(epoch: int) -> None:
+    model = make_model()
+    batch = make_batch(model)
+    teacher = torch.softmax(torch.randn(24, 5, generator=torch.Generator().manual_seed(2)), 1)
+    step_of = alignment_step if epoch == 2 else learning_step
+
+    def loss(share: float, taught: Tensor | None) -> float:
+        told = replace(CONFIG, distillation=share)
+        given = replace(batch, teacher=taught)
+        return step_of(model, [model.modes[0]], given, told, plan(told, epoch)).terms["task"].item()
+
+    labels, probabilities = loss(0.0, teacher), loss(1.0, teacher)
+    assert labels == loss(1.0, None) != probabilities
+    assert loss(0.25, teacher) == pytest.approx(0.75 * labels + 0.25 * probabilities, rel=1e-5)
+    certain = torch.nn.functional.one_hot(batch.labels, 5).float()
+    assert loss(1.0, certain) == pytest.approx(labels, rel=1e-5)
 
 
 def test_consistency_pulls_the_soft_side_only() -> None:

@@ -1,0 +1,136 @@
+"""A transformer cut in two is the same transformer, and its features do not depend on the batch."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from twophase.link.errors import InputError
+from twophase.training.backbone.parts import Backbone, Pooled, split_backbone
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+    "pad_token_id": 1,
+}
+MODELS = {
+    "bert": lambda: transformers.BertModel(transformers.BertConfig(**SMALL)),
+    "roberta": lambda: transformers.RobertaModel(transformers.RobertaConfig(**SMALL)),
+    "xlm-roberta": lambda: transformers.XLMRobertaModel(transformers.XLMRobertaConfig(**SMALL)),
+    "camembert": lambda: transformers.CamembertModel(transformers.CamembertConfig(**SMALL)),
+    "electra": lambda: transformers.ElectraModel(transformers.ElectraConfig(**SMALL, embedding_size=8)),
+    "mpnet": lambda: transformers.MPNetModel(transformers.MPNetConfig(**SMALL)),
+    "distilbert": lambda: transformers.DistilBertModel(
+        transformers.DistilBertConfig(
+            vocab_size=40, dim=16, n_layers=3, n_heads=2, hidden_dim=32, max_position_embeddings=40
+        )
+    ),
+}
+
+
+def model_of(family: str) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MODELS[family]()
+    model.pooler = None
+    model.set_attn_implementation("eager")
+    return model.eval()
+
+
+def some_tokens() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, 40, (3, 9), generator=generator)
+    mask = torch.ones_like(ids)
+    ids[1, 5:], mask[1, 5:] = 1, 0
+    return ids, mask
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_upper_after_lower_is_the_whole(family: str) -> None:
+    model = model_of(family)
+    ids, mask = some_tokens()
+    kept = mask.bool()
+    with torch.inference_mode():
+        whole = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        for tuned in range(4):
+            parts = split_backbone(model, tuned)
+            assert parts.lower is not None
+            assert parts.lower_layers == 3 - tuned
+            found = parts.upper(parts.lower(ids, mask), mask)
+            torch.testing.assert_close(found[kept], whole[kept], atol=1e-6, rtol=0)
+        assert torch.equal(split_backbone(model, -1).upper(ids, mask), whole)
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_only_the_tuned_layers_take_gradients_and_they_are_the_models_own(family: str) -> None:
+    model = model_of(family)
+    before = copy.deepcopy(model.state_dict())
+    upper = split_backbone(model, 1).upper
+    with torch.no_grad():
+        for weight in upper.parameters():
+            if weight.requires_grad:
+                weight.add_(1.0)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if ".layer.2." in name}
+
+
+def test_the_whole_takes_gradients_everywhere() -> None:
+    model = model_of("bert")
+    split_backbone(model, 0)
+    assert not any(weight.requires_grad for weight in model.parameters())
+    split_backbone(model, -1)
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+def test_other_families_and_more_layers_than_there_are_are_refused() -> None:
+    small = {"vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 1}
+    with pytest.raises(InputError, match=r"'backbone' must be of a family .* not 'gpt2'"):
+        split_backbone(transformers.GPT2Model(transformers.GPT2Config(**small)), 1)
+    with pytest.raises(InputError, match=r"'tune_layers' must be at most 3 \(layers\), or -1"):
+        split_backbone(model_of("bert"), 4)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "mpnet"])
+def test_features_depend_neither_on_batch_nor_on_padding(family: str) -> None:
+    backbone = Backbone(model_of(family), Pooled(16)).eval()
+    ids, mask = some_tokens()
+    with torch.inference_mode():
+        together = backbone(ids, mask)
+        for row, length in enumerate((9, 5, 9)):
+            alone = backbone(ids[row : row + 1, :length], mask[row : row + 1, :length])
+            torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=0)
+
+
+def test_standardised_features_have_mean_zero_and_deviation_one() -> None:
+    means = torch.randn(50, 16, generator=torch.Generator().manual_seed(0)) * 3 + 7
+    means[:, 4] = 2.5
+    pooled = Pooled(16)
+    pooled.fit(means)
+    features = pooled.standardise(means)
+    varying = [column for column in range(16) if column != 4]
+    torch.testing.assert_close(features.mean(0), torch.zeros(16), atol=1e-5, rtol=0)
+    torch.testing.assert_close(features[:, varying].std(0, correction=0), torch.ones(15))
+    assert features[:, 4].abs().max() < 1e-3
+    states = means[:, None].expand(-1, 2, -1)
+    assert torch.equal(pooled(states, torch.tensor([[1, 0]]).expand(50, -1)), features)
+
+
+def test_the_whole_can_be_exported_for_any_batch_and_length() -> None:
+    backbone = Backbone(model_of("bert"), Pooled(16)).eval()
+    ids, mask = some_tokens()
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2, max=40)
+    program = torch.export.export(backbone, (ids, mask), dynamic_shapes=({0: batch, 1: length},) * 2)
+    module: nn.Module = program.module()
+    for shape in ((1, 2), (5, 12)):
+        ids = torch.randint(3, 40, shape, generator=torch.Generator().manual_seed(1))
+        mask = torch.ones_like(ids)
+        torch.testing.assert_close(module(ids, mask), backbone(ids, mask))

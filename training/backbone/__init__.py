@@ -1,0 +1,1 @@
+"""Sentences to features: a pretrained transformer, its top layers tuned to the task without a link."""

@@ -1,0 +1,257 @@
+"""The top layers of a backbone, tuned with a linear classifier and without a link.
+
+What the tuned system reaches is the ceiling of the link that is trained on its features.  All randomness
+comes from (seed, epoch, process), so that an epoch does not depend on an interruption before it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from twophase.link.errors import ArtifactError, InputError
+from twophase.training.backbone.batches import bucketed
+from twophase.training.backbone.classifier import TextClassifier, accuracy_of
+from twophase.training.backbone.parts import Stack
+from twophase.training.backbone.settings import TuneSettings
+from twophase.training.backbone.tokens import Source, Tokens
+from twophase.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_weights,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from twophase.training.progress import progress_bar, say
+
+__all__ = ["BEST", "LAST", "Standing", "Tuner", "check_batch_size", "load_tuning"]
+
+LAST, BEST = "tuning", "tuned"
+"""Checkpoints of a tuning."""
+
+DROPOUT = 0.1
+WEIGHT_DECAY = 0.01
+WARM_UP = 0.1
+"""Share of the steps over which the learning rate rises; it falls linearly to zero from there."""
+CLASSIFIER_RATE = 10.0
+"""The classifier, which begins at random, learns so many times as fast as the layers."""
+GRADIENT_LIMIT = 1.0
+
+
+@dataclass
+class Standing:
+    """What a tuning carries from epoch to epoch beside weights and optimiser."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    accuracies: list[float] = field(default_factory=list)
+    """On the validation split after each epoch."""
+    seconds: float = 0.0
+
+    @property
+    def best(self) -> float:
+        """The best of the accuracies; -1 before the first epoch."""
+        return self.accuracies[self.best_epoch - 1] if self.best_epoch else -1.0
+
+
+class Tuner:
+    """One tuning: the parts that its epochs share.
+
+    Parameters
+    ----------
+    upper
+        The layers; what takes gradients in them is tuned.
+    width
+        C of a hidden state.
+    classes
+        How many there are.
+    source
+        What the layers take: hidden states, or token ids.
+    tokens
+        Labels and splits.
+    accelerator
+        Of ``make_accelerator``.
+    checkpoints
+        Folder for them.
+    fingerprint
+        Of data, backbone and settings: another tuning's checkpoints are refused.
+
+    Raises
+    ------
+    InputError
+        As :func:`check_batch_size`.
+    """
+
+    def __init__(
+        self,
+        upper: Stack,
+        width: int,
+        classes: int,
+        source: Source,
+        tokens: Tokens,
+        settings: TuneSettings,
+        accelerator: Any,
+        checkpoints: Path,
+        fingerprint: str,
+    ) -> None:
+        check_batch_size(settings, len(tokens.train), accelerator.num_processes)
+        self.source, self.tokens, self.settings = source, tokens, settings
+        self.accelerator, self.checkpoints, self.fingerprint = accelerator, checkpoints, fingerprint
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.model = TextClassifier(upper, width, classes, DROPOUT)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [weight for weight in upper.parameters() if weight.requires_grad]},
+                {"params": list(self.model.classifier.parameters())},
+            ],
+            weight_decay=WEIGHT_DECAY,
+        )
+        self.steps = len(tokens.train) // settings.batch_size
+        self.standing = Standing()
+        self._wrapped, self._stepper = accelerator.prepare(self.model, self.optimizer)
+
+    def restore(self) -> None:
+        """Continue from the last epoch's checkpoint; a tuning that was stopped in its first begins anew."""
+        if not (self.checkpoints / f"{LAST}.json").is_file():
+            return
+        checkpoint = load_tuning(self.checkpoints, LAST, self.fingerprint)
+        load_weights(self.model, checkpoint, self.checkpoints)
+        restore_optimizer(self.optimizer, checkpoint)
+        try:
+            self.standing = Standing(**checkpoint.state["standing"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
+        except (TypeError, LookupError) as error:
+            raise ArtifactError(f"'{self.checkpoints / LAST}.json' is altered: {error}") from error
+
+    def train(self, console: Console) -> None:
+        """Train the epochs that are left, with a checkpoint and a line of the main process after each."""
+        standing, epochs = self.standing, self.settings.epochs
+        with progress_bar(console) as progress:
+            total = epochs * self.steps
+            bar = progress.add_task("tuning", total=total, completed=standing.epoch * self.steps)
+            while standing.epoch < epochs:
+                started = time.perf_counter()
+                loss = self.epoch(standing.epoch + 1, progress, bar)
+                standing.epoch += 1
+                if self.accelerator.is_main_process:
+                    self._keep(started)
+                    say(console, self._line(loss))
+                self.accelerator.wait_for_everyone()
+
+    def epoch(self, number: int, progress: Progress | None = None, bar: TaskID | None = None) -> float:
+        """One pass over the training sentences; returns the mean loss of this process's share."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        size = self.settings.batch_size
+        generator = np.random.default_rng([self.settings.seed, number])
+        batches = bucketed(self.source.lengths, self.tokens.train, size, generator)
+        device = self.accelerator.device
+        total = 0.0
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            seed = np.random.SeedSequence([self.settings.seed, number, rank]).generate_state(1, np.uint64)
+            torch.manual_seed(int(seed[0]) >> 1)
+            self._wrapped.train()
+            for step, members in enumerate(batches):
+                rate = _rate((number - 1) * self.steps + step, self.settings.epochs * self.steps)
+                self._set_rate(rate * self.settings.learning_rate)
+                # Each process weighs its share so that the mean over processes is the mean over the batch.
+                total += self._descend(members[rank::processes], processes / size, number) / self.steps
+                if progress is not None and bar is not None:
+                    progress.advance(bar)
+        self.model.eval()
+        return total
+
+    def best_model(self) -> TextClassifier:
+        """The model with the weights of the epoch that did best on the validation split."""
+        load_weights(self.model, load_tuning(self.checkpoints, BEST, self.fingerprint), self.checkpoints)
+        return self.model.eval()
+
+    def _descend(self, members: NDArray[np.int64], weight: float, epoch: int) -> float:
+        device = self.accelerator.device
+        inputs, mask = (values.to(device) for values in self.source.batch(members))
+        labels = torch.from_numpy(self.tokens.labels[members]).to(device)
+        loss = F.cross_entropy(self._wrapped(inputs, mask).float(), labels, reduction="sum") * weight
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            rule = f"keep the loss finite (it is {value} in epoch {epoch}): lower it"
+            raise InputError("tune_learning_rate", rule, self.settings.learning_rate)
+        self._stepper.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), GRADIENT_LIMIT)
+        self._stepper.step()
+        return value
+
+    def _set_rate(self, rate: float) -> None:
+        layers, classifier = self.optimizer.param_groups
+        layers["lr"], classifier["lr"] = rate, CLASSIFIER_RATE * rate
+
+    def _keep(self, started: float) -> None:
+        standing, tokens = self.standing, self.tokens
+        accuracy = accuracy_of(
+            self.model, self.source, tokens.validation, tokens.labels, self.accelerator.device
+        )
+        improved = accuracy > standing.best
+        standing.accuracies.append(accuracy)
+        standing.seconds += time.perf_counter() - started
+        weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        state = {"epoch": standing.epoch, "fingerprint": self.fingerprint}
+        if improved:
+            standing.best_epoch = standing.epoch
+            save_checkpoint(self.checkpoints, BEST, weights, state)
+        scaler = self.accelerator.scaler
+        state |= {"standing": asdict(standing), "scaler": None if scaler is None else scaler.state_dict()}
+        save_checkpoint(self.checkpoints, LAST, weights | optimizer_tensors(self.optimizer), state)
+
+    def _line(self, loss: float) -> str:
+        standing = self.standing
+        best = ", the best so far" if standing.best_epoch == standing.epoch else ""
+        return (
+            f"tuning {standing.epoch}/{self.settings.epochs}: loss {loss:.4f}, "
+            f"validation accuracy {standing.accuracies[-1]:.4f}{best}, {standing.seconds:.0f} s"
+        )
+
+
+def check_batch_size(settings: TuneSettings, sentences: int, processes: int) -> None:
+    """Whether so many training sentences make a batch of which each process has a share.
+
+    Raises
+    ------
+    InputError
+        If a batch holds more sentences than there are, or fewer than processes.
+    """
+    if not processes <= settings.batch_size <= sentences:
+        rule = f"lie in {processes}..{sentences} (processes..training sentences)"
+        raise InputError("tune_batch_size", rule, settings.batch_size)
+
+
+def load_tuning(checkpoints: Path, name: str, fingerprint: str) -> Checkpoint:
+    """A checkpoint of this tuning.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing, altered, or of other data, backbone or settings.
+    """
+    checkpoint = load_checkpoint(checkpoints, name)
+    if checkpoint.state.get("fingerprint") != fingerprint:
+        raise ArtifactError(
+            f"'{checkpoints / name}.json' belongs to other sentences, settings or another backbone: "
+            "train again without --resume"
+        )
+    return checkpoint
+
+
+def _rate(step: int, steps: int) -> float:
+    """Share of the peak learning rate: a linear rise, then a linear fall to zero."""
+    return min(1.0, (step + 1) / max(1.0, WARM_UP * steps)) * (1 - step / steps)
