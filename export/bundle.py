@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from twophase.export.compare import Tally
-from twophase.export.contents.write import Extras, load_samples, write_content
+from twophase.export.contents.write import Extras, Samples, load_samples, write_content
 from twophase.export.folders import check_target
 from twophase.export.freeze import freeze, load_program, serialize
+from twophase.export.front.sentences import load_sentences
+from twophase.export.front.step import FrontEnd, build_front
 from twophase.export.inputs import load_split
 from twophase.export.int8.calibrate import load_calibration
 from twophase.export.int8.step import Quantised, quantise
@@ -24,7 +26,8 @@ from twophase.export.operators import check_operators
 from twophase.export.prove import HardProof, prove_hard
 from twophase.export.record import export_record
 from twophase.export.router import AUTO, RouterChoice, exported_routing
-from twophase.export.signature import signature_of
+from twophase.export.session import GraphRunError
+from twophase.export.signature import WHOLE_FILE, signature_of
 from twophase.export.table import install_table
 from twophase.export.verify import verify_receiver, verify_soft, verify_transmitter
 from twophase.link.errors import InputError, VerificationError
@@ -49,7 +52,7 @@ class BundleSummary:
     folder: Path
     manifest: Manifest
     proof: HardProof
-    """Of the transmitter that is in the bundle."""
+    """Of the transmitter that is in the bundle, from features on."""
     tallies: dict[str, Tally]
     """What was compared with torch, by graph; of an INT8 bundle the graphs before they were quantised."""
 
@@ -76,6 +79,12 @@ class _Findings:
     problems: list[str]
     tallies: dict[str, Tally]
     proof: HardProof | None = None
+
+    def proved(self, run: Path) -> HardProof:
+        """The proof, if nothing is wrong."""
+        if self.problems or self.proof is None:
+            raise VerificationError(f"the bundle of '{run}'", self.problems)
+        return self.proof
 
 
 def build_bundle(
@@ -127,6 +136,8 @@ def build_bundle(
     manifest = replace(manifest, routing=exported_routing(manifest, router, hysteresis_db, header))
     features = load_split(run / EVAL_FILE, manifest)
     samples = load_samples(run / EVAL_FILE, features)
+    if manifest.front is not None:
+        samples = replace(samples, sentences=load_sentences(run / EVAL_FILE, manifest))
     table = manifest.routing.table if router == "table" else None
     work = _Work(run, manifest, table, features, random_inputs, seed, progress)
     calibration = load_calibration(run, manifest) if precision == "int8" else None
@@ -135,17 +146,24 @@ def build_bundle(
         findings = _Findings([], {})
         for name in manifest.graph_files:
             models[name] = _make_graph(name, work, findings)
-        proof = findings.proof
-        if findings.problems or proof is None:
-            raise VerificationError(f"the bundle of '{run}'", findings.problems)
+        front = _make_front(work, models[manifest.head_file], samples, findings)
+        proof = findings.proved(run)
+        if front is not None:
+            samples = replace(samples, features=front.features)
         quantised: Quantised | None = None
         if calibration is not None:
             quantised = quantise(
-                calibration, folder, models, manifest, samples, random_inputs, seed, progress
+                calibration, folder, models, manifest, samples, random_inputs, seed, progress, front
             )
-            models, proof = models | quantised.models, quantised.proof
-        record = export_record(models["tx.onnx"], proof, findings.tallies, manifest, random_inputs, seed)
+            models, proof, front = models | quantised.models, quantised.proof, quantised.front
+        record = export_record(
+            models[manifest.head_file], proof, findings.tallies, manifest, random_inputs, seed
+        )
         record |= {"router": router} | ({"int8": quantised.record} if quantised is not None else {})
+        if front is not None:
+            samples = replace(samples, features=front.features)
+            models[WHOLE_FILE] = front.whole
+            record["front"] = front.record
         bundled = replace(
             manifest,
             kind="bundle",
@@ -157,6 +175,19 @@ def build_bundle(
         graphs = {name: serialize(model) for name, model in models.items()}
         write_content(folder, run, graphs, bundled, samples, proof, seed, extras or Extras(), progress)
     return BundleSummary(out, load_manifest(out, "bundle"), proof, findings.tallies)
+
+
+def _make_front(work: _Work, head: ModelProto, samples: Samples, findings: _Findings) -> FrontEnd | None:
+    """Put the backbone ahead of the head, of a link that takes text."""
+    if samples.sentences is None:
+        return None
+    try:
+        front = build_front(work.run, work.manifest, head, samples.sentences, work.features, work.progress)
+    except GraphRunError as error:
+        findings.problems.append(f"{WHOLE_FILE}: comparison broken off: {error}")
+        return None
+    findings.problems += [f"{WHOLE_FILE}: {problem}" for problem in front.problems]
+    return front
 
 
 def _make_graph(name: str, work: _Work, findings: _Findings) -> ModelProto:
@@ -171,7 +202,7 @@ def _make_graph(name: str, work: _Work, findings: _Findings) -> ModelProto:
         model = install_table(model, work.table)
     problems = check_interface(model, signature)
     share = work.random_inputs // _REAL_SHARE
-    if name == "tx.onnx":
+    if name == manifest.head_file:
         work.progress(f"{name}: proving that it is hard")
         findings.proof, found = prove_hard(model, manifest)
         problems += found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +84,8 @@ def _export(arguments: ExportArguments) -> int:
     run = arguments.run if arguments.run is not None else newest_run(_RUNS)
     out = arguments.out if arguments.out is not None else run / _FOLDERS[arguments.precision]
     manifest = load_manifest(run, "run")
+    if arguments.web and manifest.front is not None:
+        raise InputError("web", "be left out for a link that takes text, which no page runs", str(run))
     exported_routing(manifest, arguments.router, arguments.hysteresis_db, arguments.header)
     check_target(out)
     for package in ("torch", "onnx", "onnxscript"):
@@ -94,6 +96,10 @@ def _export(arguments: ExportArguments) -> int:
                 f"tp-export needs '{package}', which cannot be imported ({error}): "
                 "pip install 'twophase-link[train]'"
             ) from error
+    if manifest.front is not None and importlib.util.find_spec("tokenizers") is None:
+        raise PackageError(
+            "tp-export needs 'tokenizers' for a link that takes text: pip install 'twophase-link[text]'"
+        )
     from twophase.export.bundle import build_bundle
     from twophase.export.contents.write import Extras
     from twophase.export.report import report

@@ -96,18 +96,19 @@ def freeze(name: str, program: ExportedProgram, signature: Signature) -> ModelPr
         raise ArtifactError(f"'{name}' cannot be converted to ONNX: {str(error).splitlines()[0]}") from error
     if exported is None:
         raise ArtifactError(f"'{name}' cannot be converted to ONNX: torch.onnx gave no graph")
-    model = canonical(exported.model_proto)
+    model = canonical(exported.model_proto, signature.inputs)
     for port in signature.inputs:
         if port.default is not None:
             _make_optional(name, model, port, port.default)
     return model
 
 
-def canonical(model: ModelProto) -> ModelProto:
+def canonical(model: ModelProto, ports: Iterable[Port] = ()) -> ModelProto:
     """A copy that is the same wherever it was made.
 
     The exporter writes stack traces, and with them paths, into the metadata; those and all doc strings
-    go.  The batch axis, whose name a saved program does not keep, is called ``batch`` again.
+    go.  Free axes, whose names a saved program does not keep, get theirs again: the leading one of every
+    input is ``batch``, those behind it are called as ``ports`` has them.
     """
     result = ModelProto()
     result.CopyFrom(model)
@@ -115,12 +116,13 @@ def canonical(model: ModelProto) -> ModelProto:
     del result.metadata_props[:]
     result.ClearField("doc_string")
     optional = {tensor.name for tensor in result.graph.initializer}
-    symbols = {
-        value.type.tensor_type.shape.dim[0].dim_param
-        for value in result.graph.input
-        if value.type.tensor_type.shape.dim and value.name not in optional
-    }
-    symbols.discard("")
+    free = {port.name: port.free for port in ports}
+    symbols: dict[str, str] = {}
+    for value in result.graph.input:
+        axes = value.type.tensor_type.shape.dim if value.name not in optional else ()
+        for axis, name in zip(axes, (BATCH_AXIS, *free.get(value.name, ())), strict=False):
+            symbols[axis.dim_param] = name
+    symbols.pop("", None)
     _strip_graph(result.graph, symbols)
     for function in result.functions:
         del function.metadata_props[:]
@@ -151,7 +153,7 @@ def _make_optional(name: str, model: ModelProto, port: Port, default: int) -> No
     del graph.value_info[:]
 
 
-def _strip_graph(graph: GraphProto, symbols: set[str]) -> None:
+def _strip_graph(graph: GraphProto, symbols: dict[str, str]) -> None:
     graph.ClearField("doc_string")
     del graph.metadata_props[:]
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -159,16 +161,14 @@ def _strip_graph(graph: GraphProto, symbols: set[str]) -> None:
         del value.metadata_props[:]
         for axis in value.type.tensor_type.shape.dim:
             if axis.dim_param:
-                axis.dim_param = re.sub(
-                    r"\w+", lambda word: BATCH_AXIS if word[0] in symbols else word[0], axis.dim_param
-                )
+                axis.dim_param = re.sub(r"\w+", lambda word: symbols.get(word[0], word[0]), axis.dim_param)
     for tensor in graph.initializer:
         tensor.ClearField("doc_string")
         del tensor.metadata_props[:]
     _strip_nodes(graph.node, symbols)
 
 
-def _strip_nodes(nodes: Iterable[NodeProto], symbols: set[str]) -> None:
+def _strip_nodes(nodes: Iterable[NodeProto], symbols: dict[str, str]) -> None:
     for node in nodes:
         node.ClearField("doc_string")
         del node.metadata_props[:]

@@ -13,6 +13,7 @@ from onnx.shape_inference import InferenceError
 
 __all__ = [
     "INTEGER_TYPES",
+    "REAL_TYPES",
     "GraphView",
     "all_nodes",
     "attribute",
@@ -29,6 +30,9 @@ INTEGER_TYPES = frozenset(
     }
 )
 """Types of ONNX that hold whole numbers or truth values."""
+
+REAL_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+"""Types of ONNX that hold real numbers."""
 
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
 

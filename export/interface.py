@@ -44,7 +44,6 @@ def _check_ports(side: str, values: list[ValueInfoProto], ports: tuple[Port, ...
         if dtype != port.dtype:
             problems.append(f"{side} '{port.name}' must be {port.dtype}, not {dtype}")
         axes = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
-        shape = [port.axis, *port.shape]
-        if axes != shape:
-            problems.append(f"{side} '{port.name}' must have shape {shape}, not {axes}")
+        if axes != list(port.axes):
+            problems.append(f"{side} '{port.name}' must have shape {list(port.axes)}, not {axes}")
     return problems

@@ -34,7 +34,7 @@ def export_record(
     Parameters
     ----------
     transmitter
-        ``tx.onnx`` of the bundle.
+        The transmitter from features on, as it is in the bundle.
     proof
         Its proof.
     tallies
@@ -62,7 +62,7 @@ def export_record(
             "posterior_margin": POSTERIOR_MARGIN,
             "tolerance": TOLERANCE,
         },
-        "modes": mode_listing(manifest, tallies["tx.onnx"].usage),
+        "modes": mode_listing(manifest, tallies[manifest.head_file].usage),
         "compared": {
             name: {
                 "samples": tally.samples,

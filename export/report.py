@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from twophase.export.bundle import BundleSummary
 from twophase.export.compare import BY_PROGRAM, BY_SEARCH, Count, Tally
 from twophase.export.exactness.proof import ExactProof
 from twophase.export.listing import listing_lines
 from twophase.export.mode import ModeProof
+from twophase.export.signature import WHOLE_FILE
 from twophase.link.manifest import Manifest
 
 __all__ = ["report"]
@@ -26,8 +28,9 @@ def report(summary: BundleSummary) -> str:
         errors = f"{tally.largest_error:>14.1e} {tally.largest_batch_error:>16.1e}"
         lines.append(
             f"{name:<20} {entry['bytes'] / 1000:>8.1f} {entry['sha256'][:12]:<14} {samples:>9,} "
-            + ("integers only".rjust(14) if name == "tx.onnx" else errors)
+            + ("integers only".rjust(14) if name == manifest.head_file else errors)
         )
+    lines += _whole_lines(manifest)
     lines.append("(largest differences of real outputs)")
     several = len(manifest.modes) > 1
     lines += ["", f"{'indices compared':<56} {'number':>12} {'different':>10} {'excused':>8}"]
@@ -36,11 +39,14 @@ def report(summary: BundleSummary) -> str:
             lines.append(
                 f"{name + ': ' + what:<56} {count.compared:>12,} {count.different:>10,} {count.excused:>8,}"
             )
+    for what, compared, different in _whole_rows(manifest):
+        lines.append(f"{what:<56} {compared:>12,} {different:>10,} {0:>8,}")
     tokens = max(mode.tokens for mode in manifest.modes)
-    seen = summary.tallies["tx.onnx"].samples_of_mode
+    head = summary.tallies[manifest.head_file]
+    seen = head.samples_of_mode
     lines += [
         "",
-        *listing_lines(manifest, summary.tallies["tx.onnx"].usage),
+        *listing_lines(manifest, head.usage),
         "",
         f"codewords run through the cut: all {proof.codewords:,} of {len(manifest.modes)} mode(s) "
         f"at each of up to {tokens} tokens, {proof.combinations:,} rows",
@@ -49,6 +55,7 @@ def report(summary: BundleSummary) -> str:
         f"mode: {_told(proof.mode)}",
         f"search: {_told_exact(proof.exact)}",
         f"modes met in the comparison: {len(seen)} of {len(manifest.modes)}",
+        *_text_lines(manifest),
         "",
         *_accuracy_lines(manifest),
         *_int8_lines(manifest),
@@ -57,6 +64,51 @@ def report(summary: BundleSummary) -> str:
         f"bundle: {summary.folder}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _whole_lines(manifest: Manifest) -> Iterator[str]:
+    """The whole of a link that takes text, as a row of the first table."""
+    record = _front_record(manifest)
+    if record is None:
+        return
+    entry, deployed = manifest.files[WHOLE_FILE], record.get("int8", record)
+    from_torch = f"{record['torch']['largest']:>14.1e}" if deployed is record else "in float32".rjust(14)
+    yield (
+        f"{WHOLE_FILE:<20} {entry['bytes'] / 1000:>8.1f} {entry['sha256'][:12]:<14} "
+        f"{record['sentences']:>9,} {from_torch} {deployed['padded']['largest']:>16.1e}"
+    )
+
+
+def _whole_rows(manifest: Manifest) -> Iterator[tuple[str, int, int]]:
+    """What was compared of it, and how often it differed."""
+    record = _front_record(manifest)
+    if record is None:
+        return
+    deployed = record.get("int8", record)
+    for what, count in (
+        ("transmissions, the head's on its features", deployed["head"]),
+        ("alone and in padded batches", deployed["padded"]["indices"]),
+        ("its own features and the run's", record["run"]["indices"]),
+    ):
+        yield f"{WHOLE_FILE}: {what}", count["compared"], count["different"]
+
+
+def _text_lines(manifest: Manifest) -> Iterator[str]:
+    """How many sentences depend on rounding errors of their features."""
+    record = _front_record(manifest)
+    if record is None:
+        return
+    deployed = record.get("int8", record)
+    yield (
+        f"text: {record['sentences']:,} sentences, {record['tokens']:,} tokens as the tokenizer gives them; "
+        f"sentences with another index: {deployed['padded']['different']} in padded batches, "
+        f"{record['run']['different']} on the run's features ({record['allowed']} may)"
+    )
+
+
+def _front_record(manifest: Manifest) -> dict[str, Any] | None:
+    record: dict[str, Any] | None = manifest.provenance["export"].get("front")
+    return record
 
 
 def _accuracy_lines(manifest: Manifest) -> Iterator[str]:
@@ -90,6 +142,7 @@ def _int8_lines(manifest: Manifest) -> Iterator[str]:
             equal = count["compared"] - count["different"]
             share = 100 * equal / count["compared"]
             yield f"{what:<36} {equal:>12,} of {count['compared']:>12,} equal   {share:7.3f} %"
+    yield from _int8_text_lines(manifest)
     measured = record["accuracy"]
     total = measured["samples"] * measured["trials"]
     for esn0_db, before, after in zip(
@@ -97,6 +150,24 @@ def _int8_lines(manifest: Manifest) -> Iterator[str]:
     ):
         shares = f"float32 {100 * before / total:6.2f} %   int8 {100 * after / total:6.2f} %"
         yield f"{esn0_db:>6g} dB   {shares}   {100 * (after - before) / total:+.2f} points"
+
+
+def _int8_text_lines(manifest: Manifest) -> Iterator[str]:
+    """The whole in INT8 beside the whole in float32."""
+    front = _front_record(manifest)
+    if front is None:
+        return
+    beside = front["int8"]["float32"]
+    equal = {
+        "sentences with equal indices": (beside["sentences"], beside["different"]),
+        "indices of sentences": (beside["indices"]["compared"], beside["indices"]["different"]),
+        "classes of sentences, no noise": (beside["decisions"]["compared"], beside["decisions"]["different"]),
+    }
+    for what, (compared, different) in equal.items():
+        share = 100 * (compared - different) / compared
+        yield f"{what:<36} {compared - different:>12,} of {compared:>12,} equal   {share:7.3f} %"
+    share = 100 * beside["features"]
+    yield f"features: root mean square difference {share:.2f} % of their standard deviation"
 
 
 def _vector_lines(manifest: Manifest) -> Iterator[str]:

@@ -67,6 +67,8 @@ class ProgramRunner:
                 outputs = self._module(*inputs)
         except Exception as error:
             raise GraphRunError(f"the program fails under torch: {str(error).splitlines()[0]}") from error
+        if isinstance(outputs, torch.Tensor):
+            outputs = (outputs,)
         values = {
             port.name: value.numpy() for port, value in zip(self._signature.outputs, outputs, strict=True)
         }

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from twophase.export.session import GraphRunError, Session, Values
 from twophase.link.errors import first_line
@@ -35,6 +36,16 @@ class OnnxRuntime(Session):
         super().__init__(model.SerializeToString(), optimised=optimised, threads=threads)
 
 
+class GatherElements(OpRun):
+    """The operator of that name; the reference's own fails over more than 64 entries (onnx 1.23)."""
+
+    op_domain = ""
+
+    def _run(self, data: NDArray[Any], indices: NDArray[Any], axis: int = 0) -> tuple[NDArray[Any]]:
+        size = data.shape[axis]
+        return (np.take_along_axis(data, np.where(indices < 0, indices + size, indices), axis),)
+
+
 class Reference:
     """A graph in the reference implementation of the ONNX standard, which is NumPy alone.
 
@@ -51,7 +62,7 @@ class Reference:
 
     def __init__(self, model: ModelProto) -> None:
         try:
-            self._evaluator = ReferenceEvaluator(model)
+            self._evaluator = ReferenceEvaluator(model, new_ops=[GatherElements])
         except Exception as error:
             raise GraphRunError(first_line(error)) from error
 

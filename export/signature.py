@@ -2,6 +2,9 @@
 
 Every tensor has a leading batch axis, called ``batch`` in the graphs; shapes here leave it out.
 
+A link that takes text has a transmitter in two forms: the head, from features on, which is what ``tx.onnx``
+is elsewhere, and the whole, ``tx.onnx``, from token ids on.  The second axis of ids and mask is ``length``.
+
 A transmitter of several modes also takes ``mode_request``, which may be left out: one number for all samples
 or one for each; -1 leaves the mode to the router, any other number forces that mode.
 """
@@ -13,9 +16,31 @@ from dataclasses import dataclass
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
 
-__all__ = ["BATCH_AXIS", "UNFORCED", "Port", "Signature", "signature_of"]
+__all__ = [
+    "BATCH_AXIS",
+    "FEATURES",
+    "LENGTH_AXIS",
+    "UNFORCED",
+    "WHOLE_FILE",
+    "Port",
+    "Signature",
+    "all_graphs",
+    "backbone_signature",
+    "deployed",
+    "run_by_devices",
+    "signature_of",
+]
+
+WHOLE_FILE = "tx.onnx"
+"""The transmitter as it is deployed: of a link that takes text the graph from token ids on."""
+
+FEATURES = "features"
+"""What the backbone gives, and the whole besides what it sends."""
 
 BATCH_AXIS = "batch"
+
+LENGTH_AXIS = "length"
+"""Tokens of the longest text of a batch."""
 
 UNFORCED = -1
 """Value of ``mode_request`` that leaves the mode to the router."""
@@ -34,6 +59,18 @@ class Port:
     """Name of the leading axis."""
     default: int | None = None
     """What an input that may be left out is taken for; None if it may not."""
+    free: tuple[str, ...] = ()
+    """Names of free axes between the leading one and those of ``shape``."""
+
+    @property
+    def axes(self) -> tuple[str | int, ...]:
+        """Every axis: the name of a free one, the size of a fixed one."""
+        return (self.axis, *self.free, *self.shape)
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array has this shape, whatever its free axes."""
+        fixed = len(shape) - len(self.shape)
+        return fixed == 1 + len(self.free) and shape[fixed:] == self.shape
 
 
 @dataclass(frozen=True)
@@ -54,22 +91,39 @@ class Signature:
         return [port.name for port in self.outputs]
 
 
+def deployed(manifest: Manifest) -> tuple[str, str]:
+    """The pair of graphs that a link consists of, from features on; other graphs are references."""
+    return manifest.head_file, "rx.onnx"
+
+
+def run_by_devices(manifest: Manifest) -> tuple[str, ...]:
+    """All graphs that a device may run: the pair, and the whole transmitter of a link that takes text."""
+    return tuple(dict.fromkeys((WHOLE_FILE, *deployed(manifest))))
+
+
+def all_graphs(manifest: Manifest) -> tuple[str, ...]:
+    """Every graph of a bundle."""
+    return tuple(dict.fromkeys((*manifest.graph_files, WHOLE_FILE)))
+
+
 def signature_of(graph_file: str, manifest: Manifest) -> Signature:
     """What the graph in ``graph_file`` takes and gives: a transmitter, a soft transmitter or a receiver."""
     modes = manifest.modes
-    features: tuple[Port, ...] = (
-        Port("input", "float32", manifest.input_shape),
-        Port("snr_db", "float32", ()),
-    )
+    routed: tuple[Port, ...] = (Port("snr_db", "float32", ()),)
     if len(modes) > 1:
-        features = (*features, Port(MODE_REQUEST, "int64", (), "requests", UNFORCED))
+        routed = (*routed, Port(MODE_REQUEST, "int64", (), "requests", UNFORCED))
+    features = (Port("input", "float32", manifest.input_shape), *routed)
     mode = Port("mode", "int64", ())
     indices = Port("indices", "int64", (modes.max_tokens,))
-    if graph_file == "tx.onnx":
+    if graph_file in (manifest.head_file, WHOLE_FILE):
         bits = Port("bits", "uint8", (modes.max_bits,))
         symbols = Port("symbols", "int64", (modes.max_symbols,))
         counts = (Port("bit_count", "int64", ()), Port("symbol_count", "int64", ()))
-        return Signature(features, (mode, indices, bits, symbols, *counts))
+        sent = (mode, indices, bits, symbols, *counts)
+        if graph_file == manifest.head_file:
+            return Signature(features, sent)
+        backbone = backbone_signature(manifest)
+        return Signature((*backbone.inputs, *routed), (*sent, *backbone.outputs))
     if any(graph_file == reference.soft for reference in manifest.references):
         return Signature(features, (mode, Port("symbols_iq", "float32", (modes.max_symbols, 2))))
     outputs = (
@@ -78,3 +132,12 @@ def signature_of(graph_file: str, manifest: Manifest) -> Signature:
         indices,
     )
     return Signature((Port("llr", "float32", (modes.max_bits,)), mode), outputs)
+
+
+def backbone_signature(manifest: Manifest) -> Signature:
+    """What makes features of tokens."""
+    tokens = (
+        Port("input_ids", "int64", (), free=(LENGTH_AXIS,)),
+        Port("attention_mask", "int64", (), free=(LENGTH_AXIS,)),
+    )
+    return Signature(tokens, (Port(FEATURES, "float32", manifest.input_shape),))

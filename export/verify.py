@@ -99,7 +99,7 @@ def verify_transmitter(
         Counts, and what failed.
     """
     searches, scores = ((), ()) if proof is None else (proof.searches, proof.mode.scores)
-    sender = _Sender("tx.onnx", program, model, searches, scores, manifest, table)
+    sender = _Sender(manifest.head_file, program, model, searches, scores, manifest, table)
     return _verify_sender(sender, compare_transmissions, check_rules, features, random_inputs, seed)
 
 

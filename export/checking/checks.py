@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from twophase.export.checking import graph_checks, precision, receiver, runtime_checks
+from twophase.export.checking import front_checks, graph_checks, precision, receiver, runtime_checks
 from twophase.export.checking.subject import CheckError, Finding, Subject
 from twophase.export.session import GraphRunError
 from twophase.link.errors import LinkError, first_line
@@ -42,6 +42,9 @@ _CHECKS: tuple[tuple[str, Callable[[Subject], Finding]], ...] = (
     ("codebook hash", graph_checks.codebooks),
     ("exactness", graph_checks.exactness),
     ("labels of the receiver", receiver.labels),
+    ("head in tx.onnx", front_checks.contained),
+    ("tokenizer", front_checks.tokenizer),
+    ("text to symbols", front_checks.text_to_symbols),
     ("vectors: ONNX Runtime", runtime_checks.replayed_optimised),
     ("vectors: unoptimised", runtime_checks.replayed_unoptimised),
     ("vectors: onnx.reference", runtime_checks.replayed_by_reference),
@@ -55,9 +58,12 @@ _CHECKS: tuple[tuple[str, Callable[[Subject], Finding]], ...] = (
 
 _APPLIES: dict[str, Callable[[Subject], bool]] = {
     "link card": graph_checks.has_card,
+    "head in tx.onnx": front_checks.takes_text,
+    "tokenizer": front_checks.takes_text,
+    "text to symbols": front_checks.takes_text,
     "ort/ files": runtime_checks.has_ort_files,
 }
-"""Checks of what a bundle holds on request; they are not listed where it does not."""
+"""Checks of what not every bundle holds; they are not listed where it does not."""
 
 NAMES = tuple(name for name, _ in _CHECKS)
 """Names of all checks, in order."""

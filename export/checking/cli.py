@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -82,6 +82,7 @@ def _verify(arguments: VerifyArguments) -> int:
             ) from error
     from twophase.export.checking.checks import SLOW, run_checks
 
+    _check_text(bundle)
     other = None if arguments.int8 is None else _int8_transmitter(bundle, arguments.int8)
     with progress_line() as progress:
         checks = list(run_checks(bundle, SLOW if arguments.quick else (), progress))
@@ -112,6 +113,16 @@ def _newest_bundle() -> Path:
     )
 
 
+def _check_text(bundle: Path) -> None:
+    """Refuse to verify a link that takes text without the package that reads its tokenizer."""
+    from twophase.export.checking.subject import Subject
+
+    if Subject(bundle).manifest.front is not None and importlib.util.find_spec("tokenizers") is None:
+        raise PackageError(
+            "tp-verify needs 'tokenizers' for a link that takes text: pip install 'twophase-link[text]'"
+        )
+
+
 def _int8_transmitter(bundle: Path, int8: Path) -> ModelProto:
     """The transmitter of an INT8 bundle of the same link."""
     from twophase.export.checking.subject import CheckError, Subject
@@ -125,8 +136,8 @@ def _int8_transmitter(bundle: Path, int8: Path) -> ModelProto:
         raise InputError("int8", f"name a bundle with the codebooks of '{bundle}'", str(int8))
     try:
         subject = Subject(int8)
-        subject.view("tx.onnx")
-        return subject.model("tx.onnx")
+        subject.view(manifest.head_file)
+        return subject.model(manifest.head_file)
     except CheckError as error:
         raise ArtifactError(f"'{int8}': {error}") from error
 
@@ -144,7 +155,7 @@ def _audit(bundle: Path, int8: ModelProto | None, seed: int, checks: list[Check]
     subject = Subject(bundle)
     try:
         return audit_margins(
-            subject.model("tx.onnx"),
+            subject.model(subject.manifest.head_file),
             subject.searches,
             subject.manifest,
             subject.features,

@@ -56,7 +56,8 @@ def compare_transmitter(view: GraphView, searches: tuple[ModeSearch, ...], manif
         ]
         if not any(_scaled_equal(matrix, wanted) for matrix in held):
             problems.append(
-                f"'tx.onnx' searches other codewords than codebook {mode.codebook}{_nearest(held, wanted)}"
+                f"'{manifest.head_file}' searches other codewords than codebook {mode.codebook}"
+                f"{_nearest(held, wanted)}"
             )
     return list(dict.fromkeys(problems))
 

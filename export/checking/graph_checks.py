@@ -15,7 +15,7 @@ from twophase.export.interface import check_interface
 from twophase.export.operators import check_operators
 from twophase.export.prove import SENT, prove_cut, prove_integers, prove_table
 from twophase.export.session import Session
-from twophase.export.signature import signature_of
+from twophase.export.signature import run_by_devices, signature_of
 from twophase.link.bits import bits_to_symbols, symbols_to_bits
 from twophase.link.constellation import qam
 
@@ -79,19 +79,19 @@ def types(subject: Subject) -> Finding:
     """The ONNX checker and full shape inference."""
     problems: list[str] = []
     nodes = 0
-    for file in subject.manifest.graph_files:
+    for file in subject.graphs:
         try:
             nodes += sum(1 for _ in all_nodes(subject.view(file).model))
         except CheckError as error:
             problems.append(str(error))
-    return Finding(problems, f"{len(subject.manifest.graph_files)} graphs, {nodes:,} nodes")
+    return Finding(problems, f"{len(subject.graphs)} graphs, {nodes:,} nodes")
 
 
 def formats(subject: Subject) -> Finding:
     """Operator set, IR version and domains; nothing outside the file."""
     problems: list[str] = []
     for file, model in _models(subject, problems):
-        int8 = subject.manifest.precision == "int8" and file in ("tx.onnx", "rx.onnx")
+        int8 = subject.manifest.precision == "int8" and file in run_by_devices(subject.manifest)
         opset, ir_version = (INT8_OPSET, INT8_IR_VERSION) if int8 else FLOAT_FORMAT
         if model.ir_version != ir_version:
             problems.append(f"'{file}' must be of IR version {ir_version}, not {model.ir_version}")
@@ -224,7 +224,7 @@ def codebooks(subject: Subject) -> Finding:
     try:
         problems += compare_transmitter(subject.tx, subject.searches, manifest)
     except CheckError as error:
-        problems.append(f"'tx.onnx': {error}")
+        problems.append(f"'{manifest.head_file}': {error}")
     problems += compare_receiver(subject.view("rx.onnx"), manifest)
     digest = codebook_hash(manifest.codebook(index) for index in range(len(manifest.codebooks)))
     return Finding(problems, f"tx, rx and manifest hold the same {len(manifest.codebooks)}: SHA-256 {digest}")
@@ -251,7 +251,7 @@ def exactness(subject: Subject) -> Finding:
 def _models(subject: Subject, problems: list[str]) -> list[tuple[str, ModelProto]]:
     """The graphs that can be read; problems of the others go to ``problems``."""
     found = []
-    for file in subject.manifest.graph_files:
+    for file in subject.graphs:
         try:
             found.append((file, subject.model(file)))
         except CheckError as error:

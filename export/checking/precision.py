@@ -10,33 +10,34 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from twophase.export.checking.subject import CheckError, Finding, Subject
-from twophase.export.graph import GraphView, all_nodes, subgraphs
+from twophase.export.front.weights import check_weights
+from twophase.export.graph import REAL_TYPES, GraphView, all_nodes, subgraphs
 from twophase.export.int8.parts import PRODUCTS, RESHAPING
+from twophase.export.signature import deployed, run_by_devices
 from twophase.link.bits import label_bits
 from twophase.link.manifest import Manifest
 
 __all__ = ["stored_precision"]
 
-_GRAPHS = ("tx.onnx", "rx.onnx")
-
 _LARGEST = 4096
 """Real numbers that an INT8 graph may store in one tensor, tables of the manifest aside."""
-
-_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 
 
 def stored_precision(subject: Subject) -> Finding:
     """Graphs in float32 quantise nothing; in INT8 what is quantised is so on both sides, in static steps."""
     problems: list[str] = []
     products = 0
-    for file in _GRAPHS:
+    for file in run_by_devices(subject.manifest):
         try:
             view = subject.view(file)
+            head = subject.model(subject.manifest.head_file)
         except CheckError as error:
             problems.append(str(error))
             continue
         if subject.manifest.precision == "float32":
-            found = _quantisers(view)
+            found = _quantisers(view) + _in_integers(view)
+        elif file not in deployed(subject.manifest):
+            found = check_weights(view.model, head)
         else:
             count, found = _products(view)
             products += count
@@ -44,7 +45,8 @@ def stored_precision(subject: Subject) -> Finding:
         problems += [f"'{file}' is no {subject.manifest.precision} graph: {problem}" for problem in found]
     if subject.manifest.precision == "float32":
         return Finding(problems, "float32: nothing is quantised")
-    return Finding(problems, f"int8: {products} products of uint8 with stored uint8, in powers of two")
+    more = "; weights of the backbone in int8" if subject.manifest.front is not None else ""
+    return Finding(problems, f"int8: {products} products of uint8 with stored uint8, in powers of two{more}")
 
 
 def _quantisers(view: GraphView) -> list[str]:
@@ -52,6 +54,15 @@ def _quantisers(view: GraphView) -> list[str]:
         f"{node.op_type} ('{node.name}') quantises"
         for node in all_nodes(view.model)
         if "Quantize" in node.op_type or "QLinear" in node.op_type or node.op_type.endswith("Integer")
+    ]
+
+
+def _in_integers(view: GraphView) -> list[str]:
+    """Stored weights in 8 bits of which real numbers are made."""
+    return [
+        f"'{tensor.name}' is stored in int8"
+        for tensor in _stored(view)
+        if tensor.data_type == TensorProto.INT8
     ]
 
 
@@ -115,7 +126,7 @@ def _large_tensors(view: GraphView, manifest: Manifest) -> list[str]:
     return [
         f"'{tensor.name}' stores {int(np.prod(tensor.dims)):,} real numbers"
         for tensor in _stored(view)
-        if tensor.data_type in _FLOATS
+        if tensor.data_type in REAL_TYPES
         and int(np.prod(tensor.dims)) > _LARGEST
         and not _is_offset(tensor, manifest)
         and not any(_is_multiple(onnx.numpy_helper.to_array(tensor), table) for table in tables)

@@ -29,9 +29,9 @@ from twophase.export.contents.conformance import Run, replay
 from twophase.export.inputs import SPLIT_SNRS_DB, llr_batches
 from twophase.export.runtimes import OnnxRuntime, Reference, Runner
 from twophase.export.session import Values
-from twophase.export.signature import UNFORCED, signature_of
+from twophase.export.signature import UNFORCED, WHOLE_FILE, run_by_devices, signature_of
 from twophase.link.grid import grid_search
-from twophase.link.runtime import MODE_REQUEST, Receiver, Transmitter
+from twophase.link.runtime import MODE_REQUEST, FeatureTransmitter, Receiver
 
 __all__ = [
     "ACCURACY_TOLERANCE",
@@ -54,7 +54,8 @@ Class scores are real numbers; runtimes may differ by ``TOLERANCE`` in them, so 
 where the two largest lie closer than twice that, relative to 1 plus their magnitude.  Of 64,800 decisions of
 either of two digits links (540 samples, 20 trials, -5 to 20 dB) none and one did."""
 
-_ORT_FILES = ("ort/tx.ort", "ort/rx.ort")
+_SENTENCE_CALLS = {"calls": 100, "warm_up": 10}
+"""A sentence takes a hundred times as long as features do."""
 
 _ALONE = 48
 """Samples that are run alone, and in a batch."""
@@ -77,17 +78,18 @@ def replayed_by_reference(subject: Subject) -> Finding:
 
 def has_ort_files(subject: Subject) -> bool:
     """Whether the manifest lists a graph in ONNX Runtime's own format."""
-    return any(name in subject.manifest.files for name in _ORT_FILES)
+    return any(name in subject.manifest.files for name in _ort_files(subject))
 
 
 def replayed_converted(subject: Subject) -> Finding:
     """The conformance vectors in the graphs that were converted to ONNX Runtime's own format."""
     from twophase.export.contents.ort_format import ORT_FOLDER, ort_runner  # its converter looks for torch
 
-    missing = [name for name in _ORT_FILES if name not in subject.manifest.files]
+    missing = [name for name in _ort_files(subject) if name not in subject.manifest.files]
     if missing:
         raise CheckError(f"the manifest does not list '{missing[0]}' beside the other converted graph")
-    found = _replayed(subject, ort_runner(subject.folder / ORT_FOLDER))
+    graphs = run_by_devices(subject.manifest)
+    found = _replayed(subject, ort_runner(subject.folder / ORT_FOLDER, graphs))
     export = subject.manifest.provenance.get("export", {})
     made_by = export.get("versions", {}).get("onnxruntime", "an unknown version")
     other = f"; converted by {made_by}, run by {onnxruntime.__version__}"
@@ -154,7 +156,7 @@ def accuracy(subject: Subject) -> Finding:
         raise CheckError("the manifest states no accuracy: export the run again")
     manifest = subject.manifest
     got = measure_accuracy(
-        Transmitter(subject.folder, manifest=manifest),
+        FeatureTransmitter(subject.folder, manifest=manifest),
         Receiver(subject.folder, manifest=manifest),
         subject.features,
         subject.labels,
@@ -190,12 +192,17 @@ def accuracy(subject: Subject) -> Finding:
 def latency(subject: Subject) -> Finding:
     """How long one sample takes here; told, not judged."""
     told = []
-    feeds: dict[str, Values] = {"tx.onnx": _sample(_split_feeds(subject, 1)[0], 0)}
+    sample = _sample(_split_feeds(subject, 1)[0], 0)
+    feeds: dict[str, Values] = {subject.manifest.head_file: sample}
     feeds["rx.onnx"] = _sample(_Receptions(subject).feed, 0)
+    if subject.manifest.front is not None:
+        median = int(np.argsort(subject.sentences.lengths)[len(subject.sentences) // 2])
+        feeds[WHOLE_FILE] = subject.sentences.alone(median) | {"snr_db": sample["snr_db"]}
     for file, feed in feeds.items():
         runner = OnnxRuntime(subject.model(file))
         names = signature_of(file, subject.manifest).output_names
-        times = measure_latency(partial(runner.run, names, feed))
+        calls = _SENTENCE_CALLS if "input_ids" in feed else {}
+        times = measure_latency(partial(runner.run, names, feed), **calls)
         told.append(f"{file} p50 {times.p50_us:.0f} us, p99 {times.p99_us:.0f} us")
     return Finding([], f"{'; '.join(told)} (batch 1, one thread, this machine)", note=True)
 
@@ -218,9 +225,9 @@ class _Transmissions:
         known = {value.name: value for value in probe.graph.value_info}
         probe.graph.output.extend(known[name] for name in self._inner if name not in subject.tx.outputs)
         # what is compared is what is shipped; inner tensors come from a copy that shows them
-        self._runner = OnnxRuntime(subject.model("tx.onnx"), threads=threads)
+        self._runner = OnnxRuntime(subject.model(subject.manifest.head_file), threads=threads)
         self._probe = OnnxRuntime(probe)
-        self._names = signature_of("tx.onnx", subject.manifest).output_names
+        self._names = signature_of(subject.manifest.head_file, subject.manifest).output_names
 
     def run(self, feed: Values) -> tuple[Values, Margins]:
         """Outputs and margins."""
@@ -309,6 +316,10 @@ def _split_feeds(subject: Subject, count: int | None = None) -> list[Values]:
     if modes == 1:
         return [feed]
     return [{**feed, MODE_REQUEST: np.full(len(features), number)} for number in (UNFORCED, *range(modes))]
+
+
+def _ort_files(subject: Subject) -> tuple[str, ...]:
+    return tuple(f"ort/{Path(name).with_suffix('.ort')}" for name in run_by_devices(subject.manifest))
 
 
 def _sample(feed: Values, row: int) -> Values:

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx.shape_inference import InferenceError
 
+from twophase.export.front.sentences import Sentences, load_sentences
 from twophase.export.graph import GraphView
 from twophase.export.inputs import load_split
 from twophase.export.mode import ModeProof, prove_mode
 from twophase.export.prove import prove_cut
 from twophase.export.rule import ModeSearch
 from twophase.export.search import prove_search
+from twophase.export.signature import all_graphs
 from twophase.link.errors import ArtifactError, LinkError, first_line
 from twophase.link.files import read_json, reading, sha256_of
 from twophase.link.manifest import EVAL_FILE, MANIFEST_NAME, Manifest, load_manifest
@@ -110,12 +112,18 @@ class Subject:
             raise CheckError(f"'{file}' does not type-check: {first_line(error)}") from error
 
     @property
+    def graphs(self) -> tuple[str, ...]:
+        """Every graph that the bundle must hold."""
+        return all_graphs(self.manifest)
+
+    @property
     def tx(self) -> GraphView:
-        """The transmitter, type-checked, with all its outputs."""
-        view = self.view("tx.onnx")
+        """The transmitter from features on, type-checked, with all its outputs."""
+        file = self.manifest.head_file
+        view = self.view(file)
         missing = {"mode", "indices", "bits", "symbols", "bit_count", "symbol_count"} - view.outputs
         if missing:
-            raise CheckError(f"'tx.onnx' lacks the output '{min(missing)}'")
+            raise CheckError(f"'{file}' lacks the output '{min(missing)}'")
         return view
 
     @cached_property
@@ -159,6 +167,12 @@ class Subject:
     def features(self) -> NDArray[np.float32]:
         """The test split, shape (n, *input_shape)."""
         return load_split(self.folder / EVAL_FILE, self.manifest)
+
+    @cached_property
+    def sentences(self) -> Sentences:
+        """The test split as text and as token ids, of a link that takes text."""
+        assert len(self.features)
+        return load_sentences(self.folder / EVAL_FILE, self.manifest)
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:

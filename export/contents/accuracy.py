@@ -19,7 +19,7 @@ from twophase.link.demap import llr_exact
 from twophase.link.errors import InputError, VerificationError
 from twophase.link.manifest import Accuracy, Manifest
 from twophase.link.noise import esn0_db_to_noise_var
-from twophase.link.runtime import Receiver, Transmission, Transmitter
+from twophase.link.runtime import FeatureTransmitter, Receiver, Transmission
 
 __all__ = ["ESN0_DB", "SEED", "measure_accuracy", "trials_for"]
 
@@ -44,7 +44,7 @@ def trials_for(samples: int) -> int:
 
 
 def measure_accuracy(
-    transmitter: Transmitter,
+    transmitter: FeatureTransmitter,
     receiver: Receiver,
     features: ArrayLike,
     labels: ArrayLike,
@@ -124,7 +124,9 @@ def _payloads(sent: list[Transmission], manifest: Manifest) -> tuple[list[NDArra
             try:
                 points[rows, : mode.symbols] = qam(mode.order).modulate(part.symbols[rows, : mode.symbols])
             except InputError as error:
-                raise VerificationError("'tx.onnx'", [f"in mode {mode.name}: {error}"]) from error
+                raise VerificationError(
+                    f"'{manifest.head_file}'", [f"in mode {mode.name}: {error}"]
+                ) from error
         blocks.append(points)
     energy = sum(float((np.abs(points) ** 2).sum()) for points in blocks)
     gain = 1.0 / math.sqrt(energy / sum(int(part.symbol_count.sum()) for part in sent))

@@ -41,7 +41,7 @@ def link_card(manifest: Manifest, latency_us: Mapping[str, tuple[float, float]] 
     source = Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     export = manifest.provenance.get("export", {})
-    int8 = export.get("int8")
+    int8, front = export.get("int8"), export.get("front", {})
     return environment.from_string(source).render(
         manifest=manifest,
         modes=list(zip(manifest.modes.names, manifest.modes, strict=True)),
@@ -51,13 +51,16 @@ def link_card(manifest: Manifest, latency_us: Mapping[str, tuple[float, float]] 
         units=", ".join(f"2^{exponent}" for exponent in (manifest.grid.exponents if manifest.grid else ())),
         accuracy=_accuracy_rows(manifest.accuracy),
         int8=int8,
+        front=front,
+        front_int8=front.get("int8"),
+        deployed_front=front.get("int8", front),
         int8_accuracy=_int8_rows(int8["accuracy"]) if int8 else [],
         provenance=_provenance(manifest),
         files=[item for item in sorted(manifest.files.items()) if item[0].endswith(_GRAPHS)],
         latency_us=latency_us,
         excused=f"{EXCUSED_MARGIN:.0e}",
         db=lambda value: f"{value:g}",
-        equal=lambda count: f"{count['compared'] - count['different']:,} of {count['compared']:,}",
+        equal=_equal,
         range_of=_range_of,
         shape=lambda sizes: " x ".join(map(str, sizes)) or "()",
         shares=_shares,
@@ -148,6 +151,11 @@ def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
             )
         )
     return lines
+
+
+def _equal(count: Mapping[str, int]) -> str:
+    compared = count["compared"] if "compared" in count else count["sentences"]
+    return f"{compared - count['different']:,} of {compared:,}"
 
 
 def _range_of(lower: float | None, upper: float | None) -> str:

@@ -1,9 +1,10 @@
 """Conformance vectors: written with a bundle, read and replayed by any runtime.
 
 Each set is a folder in ONNX's test layout, ``input_M.pb`` and ``output_M.pb`` in the order of the graph's
-inputs and outputs.  ``tx.onnx`` must give every output exactly and, over all of its sets, the symbol stream
-of ``Conformance.symbols_sha256``; ``rx.onnx`` the same indices and the same class, and real outputs within
-``compare.TOLERANCE``.
+inputs and outputs.  The transmitter from features on (``manifest.head_file``) must give every output exactly
+and, over all of its sets, the symbol stream of ``Conformance.symbols_sha256``; ``rx.onnx`` the same indices
+and the same class, and real outputs within ``compare.TOLERANCE``.  A transmitter that takes text has a set of
+its own, of sentences that it decides clearly: integers are the same, features within ``compare.TOLERANCE``.
 
 A set holds only what every machine must decide alike.  Where the transmitter computes on an integer grid that
 is everything, exact ties included.  Elsewhere, and in every receiver, two float32 implementations may differ
@@ -13,7 +14,7 @@ where a decision hangs by a rounding error; such samples are left out, and the d
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from twophase.export.compare import TOLERANCE
+from twophase.export.front.sentences import Sentences
 from twophase.export.prove import HardProof
 from twophase.export.session import GraphRunError, Values
-from twophase.export.signature import signature_of
+from twophase.export.signature import WHOLE_FILE, signature_of
 from twophase.link.conformance import Conformance, VectorSet, stream_hash, symbol_stream
 from twophase.link.errors import ArtifactError
 from twophase.link.files import reading
@@ -41,11 +43,13 @@ _EXACT = frozenset({"mode", "indices", "bits", "symbols", "bit_count", "symbol_c
 
 def write_vectors(
     folder: Path,
-    graphs: dict[str, bytes],
+    graphs: Mapping[str, bytes],
     manifest: Manifest,
     features: NDArray[np.float32],
     proof: HardProof,
     seed: int,
+    *,
+    sentences: Sentences | None = None,
 ) -> Conformance:
     """Choose vectors, run the graphs on them and write the sets into ``folder``.
 
@@ -54,15 +58,18 @@ def write_vectors(
     folder
         The bundle.
     graphs
-        Bytes of ``tx.onnx`` and ``rx.onnx``, by file.
+        Bytes of the graphs, by file: the transmitter from features on, ``rx.onnx`` and, with ``sentences``,
+        ``tx.onnx``.
     manifest
         The link.
     features
         The test split, shape (n, *input_shape).
     proof
-        Where ``tx.onnx`` takes its decisions.
+        Where the transmitter takes its decisions.
     seed
         Of all that is drawn.
+    sentences
+        What the features were made of, where the link takes text.
 
     Raises
     ------
@@ -73,7 +80,7 @@ def write_vectors(
 
     entries: list[VectorSet] = []
     streams: list[bytes] = []
-    for number, filled in enumerate(vector_sets(graphs, manifest, features, proof, seed)):
+    for number, filled in enumerate(vector_sets(graphs, manifest, features, proof, seed, sentences)):
         entry = VectorSet(f"test_data_set_{number}", filled.graph, filled.description)
         (folder / entry.folder).mkdir()
         for side, values in (("input", filled.inputs), ("output", filled.outputs)):
@@ -82,7 +89,7 @@ def write_vectors(
                 path = folder / entry.folder / f"{side}_{position}.pb"
                 path.write_bytes(tensor.SerializeToString(deterministic=True))
         entries.append(entry)
-        if filled.graph == "tx.onnx":
+        if filled.graph == manifest.head_file:
             streams.append(_stream(filled.outputs))
     return Conformance(tuple(entries), stream_hash(streams))
 
@@ -150,7 +157,8 @@ def replay(run: Run, folder: Path, manifest: Manifest) -> list[str]:
         raise ArtifactError(f"'{folder}' holds no conformance vectors: export it again")
     problems: list[str] = []
     streams: list[bytes] = []
-    met: dict[str, set[int]] = {"tx.onnx": set(), "rx.onnx": set()}
+    head = manifest.head_file
+    met: dict[str, set[int]] = {graph: set() for graph in (head, "rx.onnx", WHOLE_FILE)}
     for entry in manifest.conformance.sets:
         if manifest.files:
             problems += _unlisted(folder, entry, manifest)
@@ -166,7 +174,7 @@ def replay(run: Run, folder: Path, manifest: Manifest) -> list[str]:
             continue
         found = _differences(entry, got, wanted)
         problems += [f"{entry.folder} ({entry.graph}): {text}" for text in found]
-        if entry.graph == "tx.onnx" and got["symbols"].shape == wanted["symbols"].shape:
+        if entry.graph == head and got["symbols"].shape == wanted["symbols"].shape:
             streams.append(_stream(got))
     digest = stream_hash(streams)
     if digest != manifest.conformance.symbols_sha256:
@@ -197,9 +205,10 @@ def _vacuous(entry: VectorSet, inputs: Values, wanted: Values, manifest: Manifes
             continue
         for port in ports:
             value = values[port.name]
-            if value.dtype != port.dtype or value.ndim == 0 or value.shape[1:] != port.shape:
+            if value.dtype != port.dtype or not port.fits(value.shape):
+                wanted_shape = ", ".join(map(str, ("n", *port.free, *port.shape)))
                 problems.append(
-                    f"{label}: '{port.name}' must be {port.dtype} of shape (n, *{port.shape}), "
+                    f"{label}: '{port.name}' must be {port.dtype} of shape ({wanted_shape}), "
                     f"not {value.dtype} of shape {value.shape}"
                 )
             elif len(value) == 0:
@@ -214,7 +223,7 @@ def _unmet(met: dict[str, set[int]], manifest: Manifest) -> list[str]:
     assert manifest.conformance is not None
     graphs = {entry.graph for entry in manifest.conformance.sets}
     problems = []
-    for graph, verb in (("tx.onnx", "sends"), ("rx.onnx", "receives")):
+    for graph, verb in ((manifest.head_file, "sends"), ("rx.onnx", "receives")):
         if graph not in graphs:
             problems.append(f"no conformance vectors are there for '{graph}'")
             continue

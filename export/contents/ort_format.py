@@ -4,7 +4,8 @@ The wheel's converter saves what is left of a graph after optimisation, in one o
 adds notes on what may be optimised when the graph is loaded, ``Fixed`` saves it as it is.  Its default
 level, ``all``, fuses nodes into such as suit the machine that converts.  Here it is ``Fixed`` at ``basic``:
 constants are folded and nodes that do nothing go, alike for all machines, and what remains are operators of
-ONNX.  ``required_operators.config`` lists those that a reduced build of ONNX Runtime must have
+ONNX.  Of a backbone in INT8 the weights of products are restored to float32 by that, and the file grows.
+``required_operators.config`` lists those that a reduced build of ONNX Runtime must have
 (``--include_ops_by_config``).
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,16 @@ from twophase.link.files import reading
 
 __all__ = ["CONFIG_FILE", "ORT_FOLDER", "ort_runner", "write_ort"]
 
+_PAIR = ("tx.onnx", "rx.onnx")
+
 ORT_FOLDER = "ort"
 """Where they stand in a bundle."""
 
 CONFIG_FILE = "required_operators.config"
 
-_GRAPHS = ("tx", "rx")
 
-
-def write_ort(bundle: Path, folder: Path) -> tuple[str, ...]:
-    """Convert ``tx.onnx`` and ``rx.onnx`` of a bundle, and list the operators that they need.
+def write_ort(bundle: Path, folder: Path, graphs: Sequence[str] = _PAIR) -> tuple[str, ...]:
+    """Convert graphs of a bundle, and list the operators that they need.
 
     Parameters
     ----------
@@ -45,11 +46,13 @@ def write_ort(bundle: Path, folder: Path) -> tuple[str, ...]:
         Folder of the bundle.
     folder
         Where the files go; it is made if it is missing.
+    graphs
+        The graphs.
 
     Returns
     -------
     tuple
-        Names of the files in ``folder``: ``tx.ort``, ``rx.ort``, ``required_operators.config``.
+        Names of the files in ``folder``: ``tx.ort``, ``rx.ort`` and so on, ``required_operators.config``.
 
     Raises
     ------
@@ -60,7 +63,7 @@ def write_ort(bundle: Path, folder: Path) -> tuple[str, ...]:
     from onnxruntime.tools.ort_format_model import create_config_from_models
 
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.ort" for name in _GRAPHS]
+    files = [folder / Path(name).with_suffix(".ort") for name in graphs]
     for path in files:
         _convert(bundle / f"{path.stem}.onnx", path)
         path.write_bytes(canonical_ort(path.read_bytes()))
@@ -73,13 +76,17 @@ def write_ort(bundle: Path, folder: Path) -> tuple[str, ...]:
     return (*(path.name for path in files), CONFIG_FILE)
 
 
-def ort_runner(folder: Path) -> Callable[[str, list[str], Values], list[NDArray[Any]]]:
+def ort_runner(
+    folder: Path, graphs: Sequence[str] = _PAIR
+) -> Callable[[str, list[str], Values], list[NDArray[Any]]]:
     """Run converted graphs by the names of the original ones, as ``conformance.replay`` asks for.
 
     Parameters
     ----------
     folder
         Where ``write_ort`` wrote them.
+    graphs
+        The originals.
 
     Raises
     ------
@@ -89,9 +96,10 @@ def ort_runner(folder: Path) -> Callable[[str, list[str], Values], list[NDArray[
         If ONNX Runtime cannot load one.
     """
     sessions = {}
-    for name in _GRAPHS:
-        with reading(folder / f"{name}.ort"):
-            sessions[f"{name}.onnx"] = Session((folder / f"{name}.ort").read_bytes())
+    for name in graphs:
+        path = folder / Path(name).with_suffix(".ort")
+        with reading(path):
+            sessions[name] = Session(path.read_bytes())
     return lambda graph, names, feed: sessions[graph].run(names, feed)
 
 

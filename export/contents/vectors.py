@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from twophase.export.compare import POSTERIOR_MARGIN, TOLERANCE
 from twophase.export.contents.ties import TieSearch
+from twophase.export.front.compare import decided, rows_apart, spread_db
+from twophase.export.front.sentences import Sentences
 from twophase.export.inputs import SPLIT_SNRS_DB, llr_batches
 from twophase.export.int8.roundings import steady_rows
 from twophase.export.prove import HardProof
 from twophase.export.session import GraphRunError, Session, Values
-from twophase.export.signature import UNFORCED, Signature, signature_of
+from twophase.export.signature import UNFORCED, WHOLE_FILE, Signature, signature_of
 from twophase.link.errors import VerificationError
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
@@ -26,6 +28,9 @@ _BUDGET = 64_000
 """Bytes that the samples of one set take about at most; every mode is met all the same."""
 
 _ORDINARY, _TIES_PER_MODE, _SAMPLES_PER_MODE, _RECEIVED = 40, 8, 3, 16
+
+_TRIED, _MOVES, _SENTENCES = 64, 32, 8
+"""Sentences tried for the set of the whole, how often their features are moved, and how many it holds."""
 
 _LARGE = 1000.0
 """Large features are so many times as large as the largest of the test split."""
@@ -45,29 +50,33 @@ class FilledSet:
 
 
 def vector_sets(
-    graphs: dict[str, bytes],
+    graphs: Mapping[str, bytes],
     manifest: Manifest,
     features: NDArray[np.float32],
     proof: HardProof,
     seed: int,
+    sentences: Sentences | None = None,
 ) -> Iterator[FilledSet]:
     """The sets of a bundle in order; arguments and errors of ``conformance.write_vectors``."""
     try:
         yield from _sets(graphs, manifest, features, proof, seed)
+        if sentences is not None:
+            yield from _whole_set(graphs, manifest, features, sentences, seed)
     except GraphRunError as error:
         raise VerificationError("the conformance vectors", [f"a graph does not run: {error}"]) from error
 
 
 def _sets(
-    graphs: dict[str, bytes],
+    graphs: Mapping[str, bytes],
     manifest: Manifest,
     features: NDArray[np.float32],
     proof: HardProof,
     seed: int,
 ) -> Iterator[FilledSet]:
-    search = TieSearch(graphs["tx.onnx"], manifest, proof)
-    signature = signature_of("tx.onnx", manifest)
-    session, model = Session(graphs["tx.onnx"]), onnx.load_model_from_string(graphs["tx.onnx"])
+    head = manifest.head_file
+    search = TieSearch(graphs[head], manifest, proof)
+    signature = signature_of(head, manifest)
+    session, model = Session(graphs[head]), onnx.load_model_from_string(graphs[head])
     sent: FilledSet | None = None
     for description, feed in _transmitter_feeds(search, manifest, features, seed):
         clear = search.clear(feed)
@@ -76,11 +85,11 @@ def _sets(
         told = description + _told(clear)
         if clear.any():
             inputs = _rows(feed, clear, ("input", "snr_db"))
-            made = FilledSet("tx.onnx", told, inputs, _run(session, signature, inputs))
+            made = FilledSet(head, told, inputs, _run(session, signature, inputs))
             sent = sent or made
             yield made
     if sent is None:
-        raise VerificationError("the conformance vectors", ["'tx.onnx' decides no sample clearly"])
+        raise VerificationError("the conformance vectors", [f"'{head}' decides no sample clearly"])
     signature = signature_of("rx.onnx", manifest)
     session, model = Session(graphs["rx.onnx"]), onnx.load_model_from_string(graphs["rx.onnx"])
     for description, feed in _receiver_feeds(sent, manifest, seed):
@@ -97,7 +106,7 @@ def _transmitter_feeds(
     search: TieSearch, manifest: Manifest, features: NDArray[np.float32], seed: int
 ) -> Iterator[tuple[str, Values]]:
     modes = len(manifest.modes)
-    room = _room(signature_of("tx.onnx", manifest))
+    room = _room(signature_of(manifest.head_file, manifest))
 
     def feed(inputs: NDArray[np.float32], snr_db: NDArray[np.float32], mode: NDArray[np.int64]) -> Values:
         values: Values = {"input": inputs, "snr_db": snr_db}
@@ -160,6 +169,45 @@ def _extreme_snrs(manifest: Manifest) -> NDArray[np.float32]:
         wide += [float(end) * float(np.finfo(np.float32).max) for end in (-1, 1)]  # it is compared, no more
     beside = (edges, *(np.nextafter(edges, np.float32(end)) for end in (-np.inf, np.inf)))
     return np.unique(np.concatenate([*beside, np.array(wide, dtype=np.float32)]))
+
+
+def _whole_set(
+    graphs: Mapping[str, bytes],
+    manifest: Manifest,
+    features: NDArray[np.float32],
+    sentences: Sentences,
+    seed: int,
+) -> Iterator[FilledSet]:
+    """Short sentences, as routed and in each mode, of which features about the same decide alike.
+
+    Those whose features, moved by ``compare.TOLERANCE`` in directions drawn at random, give another mode or
+    index in any mode are left out.  Without any other there is no set.
+    """
+    head = Session(graphs[manifest.head_file])
+    rng = np.random.default_rng([seed, len(sentences)])
+    short = np.argsort(sentences.lengths, kind="stable")[:_TRIED]
+    given = features[short]
+    apart = np.zeros(len(short), dtype=bool)
+    own = decided(head, given, manifest)
+    for _ in range(_MOVES):
+        signs = rng.choice(np.array([-1.0, 1.0]), given.shape)
+        moved = given + signs * TOLERANCE * (1.0 + np.abs(given))
+        apart |= rows_apart(own, decided(head, moved.astype(np.float32), manifest))[0]
+    clear = np.flatnonzero(~apart)
+    if not clear.size:
+        return
+    places = clear[np.linspace(0, len(clear) - 1, min(_SENTENCES, len(clear))).astype(np.int64)]
+    number = np.arange(len(manifest.modes) if len(manifest.modes) > 1 else 0)
+    rows = np.concatenate([places, np.resize(places, len(number))])
+    inputs = sentences.padded(short[rows]) | {"snr_db": spread_db(len(short))[rows]}
+    if number.size:
+        inputs[MODE_REQUEST] = np.concatenate([np.full(len(places), UNFORCED), number])
+    told = "short test sentences as routed" + (", then in each mode" if number.size else "")
+    left_out = (
+        f"; left out: {apart.sum()} of {len(short)} that features moved by {TOLERANCE:g} decide otherwise"
+    )
+    outputs = _run(Session(graphs[WHOLE_FILE]), signature_of(WHOLE_FILE, manifest), inputs)
+    yield FilledSet(WHOLE_FILE, told + left_out * bool(apart.any()), inputs, outputs)
 
 
 def _receiver_feeds(sent: FilledSet, manifest: Manifest, seed: int) -> Iterator[tuple[str, Values]]:

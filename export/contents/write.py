@@ -19,19 +19,25 @@ from numpy.typing import NDArray
 from twophase.export.contents.accuracy import ESN0_DB, SEED, measure_accuracy, trials_for
 from twophase.export.contents.card import CARD_FILE, link_card
 from twophase.export.contents.conformance import replay, set_files, write_vectors
+from twophase.export.front.sentences import Sentences, write_split
 from twophase.export.prove import HardProof
 from twophase.export.session import Session
+from twophase.export.signature import deployed, run_by_devices
 from twophase.link.errors import VerificationError
-from twophase.link.manifest import EVAL_FILE, Accuracy, Manifest, load_manifest, write_manifest
-from twophase.link.runtime import Receiver, Transmitter
+from twophase.link.manifest import (
+    EVAL_FILE,
+    TOKENIZER_FILE,
+    Accuracy,
+    Manifest,
+    load_manifest,
+    write_manifest,
+)
+from twophase.link.runtime import FeatureTransmitter, Receiver
 
 if TYPE_CHECKING:
     from twophase.export.contents.web import WebRuntime
 
-__all__ = ["DEPLOYED", "Extras", "Samples", "accuracy_of", "load_samples", "write_content"]
-
-DEPLOYED = ("tx.onnx", "rx.onnx")
-"""The graphs that a device runs; the others are references."""
+__all__ = ["Extras", "Samples", "accuracy_of", "load_samples", "write_content"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +48,8 @@ class Samples:
     """Shape (n, *input_shape)."""
     labels: NDArray[np.int64]
     """Shape (n,)."""
+    sentences: Sentences | None = None
+    """What the features were made of, where the link takes text."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +71,10 @@ def load_samples(path: Path, features: NDArray[np.float32]) -> Samples:
 def accuracy_of(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest, samples: Samples) -> Accuracy:
     """Accuracy of a deployed pair that stands in no bundle yet; ``folder`` holds it for a while."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        for graph in DEPLOYED:
+        for graph in deployed(manifest):
             (Path(name) / graph).write_bytes(graphs[graph])
         return measure_accuracy(
-            Transmitter(name, manifest=manifest),
+            FeatureTransmitter(name, manifest=manifest),
             Receiver(name, manifest=manifest),
             samples.features,
             samples.labels,
@@ -94,15 +102,15 @@ def write_content(
     folder
         An empty folder.
     run
-        Where the test split is copied from.
+        Where the test split is copied from, and the tokenizer of a link that takes text.
     graphs
-        Bytes of every graph, by file, proved and verified.
+        Bytes of every graph, by file, proved and verified; of a link that takes text the whole is among them.
     manifest
         The bundle's, without vectors and files; its accuracy is measured if it has none.
     samples
-        The test split.
+        The test split; of a link that takes text with the features that its whole gives.
     proof
-        Of ``tx.onnx``.
+        Of the transmitter from features on.
     seed
         Of the vectors.
     extras
@@ -117,25 +125,32 @@ def write_content(
     """
     for name, content in graphs.items():
         (folder / name).write_bytes(content)
-    shutil.copyfile(run / EVAL_FILE, folder / EVAL_FILE)
+    files = [*graphs, EVAL_FILE]
+    if manifest.front is None:
+        shutil.copyfile(run / EVAL_FILE, folder / EVAL_FILE)
+    else:
+        write_split(run / EVAL_FILE, folder / EVAL_FILE, samples.features)
+        shutil.copyfile(run / TOKENIZER_FILE, folder / TOKENIZER_FILE)
+        files.append(TOKENIZER_FILE)
     progress("choosing conformance vectors")
     conformance = write_vectors(
-        folder, {name: graphs[name] for name in DEPLOYED}, manifest, samples.features, proof, seed
+        folder, graphs, manifest, samples.features, proof, seed, sentences=samples.sentences
     )
     accuracy = manifest.accuracy
     if accuracy is None:
         progress("measuring accuracy")
         accuracy = accuracy_of(folder, graphs, manifest, samples)
     whole = replace(manifest, conformance=conformance, accuracy=accuracy)
-    files = [*graphs, EVAL_FILE, *set_files(folder, conformance)]
+    files += set_files(folder, conformance)
     write_manifest(folder, whole, tuple(files))
     _check_vectors(folder, graphs, whole)
     if extras.ort:
         from twophase.export.contents.ort_format import ORT_FOLDER, ort_runner, write_ort
 
         progress("converting to ONNX Runtime's format")
-        files += [f"{ORT_FOLDER}/{name}" for name in write_ort(folder, folder / ORT_FOLDER)]
-        problems = replay(ort_runner(folder / ORT_FOLDER), folder, whole)
+        converted = run_by_devices(whole)
+        files += [f"{ORT_FOLDER}/{name}" for name in write_ort(folder, folder / ORT_FOLDER, converted)]
+        problems = replay(ort_runner(folder / ORT_FOLDER, converted), folder, whole)
         if problems:
             raise VerificationError("the converted graphs", problems)
     if extras.web is not None:
@@ -152,7 +167,8 @@ def write_content(
 
 def _check_vectors(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) -> None:
     """What was written reads back, and the graphs give it again."""
-    sessions = {name: Session(graphs[name]) for name in DEPLOYED}
+    assert manifest.conformance is not None
+    sessions = {name: Session(graphs[name]) for name in {entry.graph for entry in manifest.conformance.sets}}
     problems = replay(lambda graph, names, feed: sessions[graph].run(names, feed), folder, manifest)
     if problems:
         raise VerificationError("the conformance vectors", problems)

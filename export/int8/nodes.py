@@ -16,7 +16,14 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from twophase.export.graph import all_nodes, node_inputs
 from twophase.link.errors import ArtifactError
 
-__all__ = ["INT8_IR_VERSION", "INT8_OPSET", "WEIGHT_ZERO_POINT", "NodeWriter", "power_of_two_scale"]
+__all__ = [
+    "INT8_IR_VERSION",
+    "INT8_OPSET",
+    "WEIGHT_ZERO_POINT",
+    "NodeWriter",
+    "check_opset",
+    "power_of_two_scale",
+]
 
 INT8_OPSET = 21
 """Operator set of INT8 graphs."""
@@ -28,8 +35,8 @@ WEIGHT_ZERO_POINT = 128
 """What stands for a weight of zero; weights are -127..127 steps."""
 
 _WIDENED = frozenset(
-    {"Cast", "ConstantOfShape", "Equal", "Flatten", "Identity", "Pad", "Reshape", "Shape", "Size", "Squeeze"}
-    | {"Transpose", "Unsqueeze"}
+    {"Cast", "Constant", "ConstantOfShape", "Equal", "Flatten", "Identity", "Pad", "ReduceMax", "ReduceMin"}
+    | {"Reshape", "Shape", "Size", "Squeeze", "Transpose", "Unsqueeze"}
 )
 """Operators whose definition changed between opsets 18 and 21 by additions only: types, and a mode of Pad."""
 
@@ -125,7 +132,7 @@ class NodeWriter:
         ArtifactError
             If the graph has an operator whose meaning may change between the opsets.
         """
-        _check_opset(self._model)
+        check_opset(self._model)
         result = ModelProto()
         result.CopyFrom(self._model)
         graph = result.graph
@@ -187,7 +194,14 @@ def _sorted(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
     return ordered
 
 
-def _check_opset(model: ModelProto) -> None:
+def check_opset(model: ModelProto) -> None:
+    """Whether a graph means the same at opset 21.
+
+    Raises
+    ------
+    ArtifactError
+        If it has an operator whose meaning may change between the opsets.
+    """
     (given,) = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if given > INT8_OPSET:
         raise ArtifactError(f"the graph is of opset {given}: INT8 graphs are of {INT8_OPSET}")

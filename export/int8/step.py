@@ -27,8 +27,10 @@ from twophase.export.compare import (
     compare_transmissions,
     read_margins,
 )
-from twophase.export.contents.write import DEPLOYED, Samples, accuracy_of
+from twophase.export.contents.write import Samples, accuracy_of
 from twophase.export.freeze import serialize
+from twophase.export.front.sentences import Sentences
+from twophase.export.front.step import FrontEnd, quantise_front
 from twophase.export.inputs import feature_batches, llr_batches
 from twophase.export.int8.calibrate import receptions
 from twophase.export.int8.quantize import check_quantized, quantize_receiver, quantize_transmitter
@@ -38,7 +40,7 @@ from twophase.export.operators import check_operators
 from twophase.export.prove import HardProof, prove_hard
 from twophase.export.runners import GraphRunner
 from twophase.export.session import GraphRunError, Values
-from twophase.export.signature import signature_of
+from twophase.export.signature import WHOLE_FILE, deployed, signature_of
 from twophase.link.errors import VerificationError
 from twophase.link.manifest import Accuracy, Manifest
 from twophase.link.runtime import MODE_REQUEST
@@ -61,12 +63,14 @@ class Quantised:
     """The deployed pair in INT8."""
 
     models: dict[str, ModelProto]
-    """``tx.onnx`` and ``rx.onnx``."""
+    """The transmitter from features on and ``rx.onnx``."""
     proof: HardProof
-    """Of ``tx.onnx``."""
+    """Of the transmitter."""
     accuracy: Accuracy
     record: dict[str, Any]
     """Beside float32: sizes, equal decisions and accuracies."""
+    front: FrontEnd | None
+    """What stands ahead of it, in INT8."""
 
 
 @dataclass
@@ -91,6 +95,7 @@ def quantise(
     random_inputs: int,
     seed: int,
     progress: Callable[[str], None],
+    front: FrontEnd | None = None,
 ) -> Quantised:
     """Quantise the deployed pair, check it, and compare it with what it was made from.
 
@@ -110,6 +115,9 @@ def quantise(
         How many random inputs to compare on, and their seed.
     progress
         Is told each step before it begins.
+    front
+        What stands ahead of the pair in float32, if anything does.  It is quantised too, and the accuracy of
+        the quantised pair is that on the features that it then gives.
 
     Raises
     ------
@@ -120,15 +128,16 @@ def quantise(
     """
     progress("calibrating INT8")
     link = replace(manifest, precision="int8")
-    transmitter = quantize_transmitter(models["tx.onnx"], link, calibration)
+    head = link.head_file
+    transmitter = quantize_transmitter(models[head], link, calibration)
     received = receptions(transmitter, link, calibration, seed)
     quantised = {
-        "tx.onnx": transmitter,
+        head: transmitter,
         "rx.onnx": quantize_receiver(models["rx.onnx"], link, received),
     }
     progress("proving the INT8 graphs")
-    proof, problems = prove_hard(quantised["tx.onnx"], link)
-    problems = [f"tx.onnx: {problem}" for problem in problems]
+    proof, problems = prove_hard(quantised[head], link)
+    problems = [f"{head}: {problem}" for problem in problems]
     problems += [f"rx.onnx: {problem}" for problem in check_operators(quantised["rx.onnx"])]
     for name, model in quantised.items():
         found = check_interface(model, signature_of(name, link)) + check_quantized(model, models[name])
@@ -139,7 +148,7 @@ def quantise(
     agreement = _Agreement()
     try:
         problems = _compare_transmitters(
-            models["tx.onnx"], quantised["tx.onnx"], proof, link, samples, random_inputs, seed, agreement
+            models[head], quantised[head], proof, link, samples, random_inputs, seed, agreement
         )
         problems += _compare_receivers(
             models["rx.onnx"], quantised["rx.onnx"], link, random_inputs // _RECEIVED_SHARE, seed, agreement
@@ -148,10 +157,37 @@ def quantise(
         problems = [f"comparison broken off: {error}"]
     if problems:
         raise VerificationError("the INT8 graphs", problems)
+    splits = {"float32": samples, "int8": samples}
+    sizes: dict[str, dict[str, int]] = {}
+    if front is not None and samples.sentences is not None:
+        before, front = front, _front_in_int8(front, models, quantised, link, samples.sentences, progress)
+        splits["int8"] = replace(samples, features=front.features)
+        sizes[WHOLE_FILE] = {"float32": before.whole.ByteSize(), "int8": front.whole.ByteSize()}
     progress("measuring the accuracy of INT8 and float32")
-    graphs = {precision: _graphs(pair) for precision, pair in (("float32", models), ("int8", quantised))}
-    accuracy = {name: accuracy_of(folder, pair, link, samples) for name, pair in graphs.items()}
-    return Quantised(quantised, proof, accuracy["int8"], _record(graphs, agreement, accuracy))
+    graphs = {name: _graphs(pair, link) for name, pair in (("float32", models), ("int8", quantised))}
+    accuracy = {name: accuracy_of(folder, pair, link, splits[name]) for name, pair in graphs.items()}
+    record = _record(graphs, agreement, accuracy)
+    record["bytes"] |= sizes
+    return Quantised(quantised, proof, accuracy["int8"], record, front)
+
+
+def _front_in_int8(
+    front: FrontEnd,
+    models: Mapping[str, ModelProto],
+    quantised: Mapping[str, ModelProto],
+    manifest: Manifest,
+    sentences: Sentences,
+    progress: Callable[[str], None],
+) -> FrontEnd:
+    """The front end of the quantised pair."""
+    try:
+        made = quantise_front(front, {"float32": models, "int8": quantised}, manifest, sentences, progress)
+        problems = made.problems
+    except GraphRunError as error:
+        made, problems = front, [f"comparison broken off: {error}"]
+    if problems:
+        raise VerificationError("the INT8 graphs", [f"{WHOLE_FILE}: {problem}" for problem in problems])
+    return made
 
 
 def _compare_transmitters(
@@ -165,7 +201,8 @@ def _compare_transmitters(
     agreement: _Agreement,
 ) -> list[str]:
     """Count equal modes and codewords; the INT8 graph itself must keep to the manifest."""
-    signature, tally = signature_of("tx.onnx", manifest), Tally()
+    head, tally = manifest.head_file, Tally()
+    signature = signature_of(head, manifest)
     inner = tuple(dict.fromkeys((*(search.latents for search in proof.searches), *proof.mode.scores)))
     original, graph = GraphRunner(model, signature), GraphRunner(quantised, signature, inner)
     scores = proof.mode.scores
@@ -188,10 +225,10 @@ def _compare_transmitters(
         used = ours["indices"][same] >= 0
         differs = theirs["indices"][same] != ours["indices"][same]
         _count(agreement.indices[where], differs[used])
-    problems = [f"tx.onnx: {text}" for text in tally.failures.values()]
+    problems = [f"{head}: {text}" for text in tally.failures.values()]
     different = sum(count.different for count in agreement.indices.values())
     if manifest.grid is not None and different:
-        problems.append(f"tx.onnx: {different} codewords differ from float32, and on a grid none may")
+        problems.append(f"{head}: {different} codewords differ from float32, and on a grid none may")
     return problems
 
 
@@ -229,8 +266,8 @@ def _count(count: Count, differs: NDArray[np.bool_]) -> None:
     count.different += int(differs.sum())
 
 
-def _graphs(models: Mapping[str, ModelProto]) -> dict[str, bytes]:
-    return {name: serialize(models[name]) for name in DEPLOYED}
+def _graphs(models: Mapping[str, ModelProto], manifest: Manifest) -> dict[str, bytes]:
+    return {name: serialize(models[name]) for name in deployed(manifest)}
 
 
 def _record(
@@ -242,7 +279,8 @@ def _record(
     measured = accuracy["int8"]
     return {
         "bytes": {
-            name: {precision: len(pair[name]) for precision, pair in graphs.items()} for name in DEPLOYED
+            name: {precision: len(pair[name]) for precision, pair in graphs.items()}
+            for name in graphs["int8"]
         },
         "indices": {where: told(agreement.indices[where]) for where in _SOURCES},
         "modes": {where: told(agreement.modes[where]) for where in _SOURCES},

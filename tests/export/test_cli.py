@@ -187,7 +187,7 @@ def labels_twice(run: Path) -> None:
         (altered, "tx.pt2' is altered"),
         (truncated, "rx.pt2' must have"),
         (missing, "eval.npz' is missing"),
-        (other_version, "must be of version 3, not 99"),
+        (other_version, "must be of version 4, not 99"),
         (other_kind, "must describe a run, not a 'bundle'"),
         (a_header_too_few, "'header' must name a code for the router 'content'"),
         (labels_twice, "'labels[0]' must be a permutation of 0..7"),

@@ -5,7 +5,7 @@ import { Header } from "./header.js";
 import { sha256 } from "./sha256.js";
 
 const FORMAT = "twophase-link";
-const VERSION = 3;
+const VERSION = 4;
 
 /**
  * @typedef {object} Mode
@@ -62,6 +62,7 @@ export class Bundle {
     if (manifest.kind !== "bundle") {
       throw new ArtifactError(`'link.json' must describe a bundle, not a ${manifest.kind}`);
     }
+    if (manifest.front) throw new ArtifactError("'link.json' must describe a link that takes features, not text");
     return new Bundle(manifest, read);
   }
 

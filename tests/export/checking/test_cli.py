@@ -112,7 +112,7 @@ def test_bad_input_is_one_line_and_exit_status_2(
     shutil.copytree(bundle, folder)
     (folder / "link.json").write_text('{"format": "twophase-link", "kind": "bundle", "version": 2}')
     assert verify(folder) == 2
-    refused(capsys, "must be of version 3, not 2")
+    refused(capsys, "must be of version 4, not 2")
 
 
 def test_the_other_bundle_of_an_audit_must_be_int8_and_of_the_same_link(
