@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from twophase.link.command import run_command
 from twophase.sim.settings import (
+    SENTENCE_BASELINES,
     BaselineName,
     ChannelName,
     CodeName,
@@ -41,6 +42,8 @@ Examples:
   tp-sim --channel tdl-c --delay-spread-ns 300   OFDM over a tapped delay line of TR 38.901
   tp-sim --channel rayleigh --coherence sample --csi pilot --pilots 2   gains estimated from counted pilots
   tp-sim --code conv ldpc --baseline classify-and-send   other designs beside the link, at equal symbols
+  tp-sim --bundle runs/reviews/bundle         a text link, with the sentences themselves beside it
+  tp-sim --data mine.csv                      its accuracy on sentences of your own (columns text and label)
   tp-sim --precision 0.02 --max-trials 500    as many trials as two points ask for
   tp-sim --trials 100 --workers 2             two processes; the report is the same
   tp-sim --scheduler tcp://host:8786          the workers of a Dask cluster
@@ -93,9 +96,11 @@ class SimArguments:
     code: tuple[CodeName | Literal["none"], ...] = ("none",)
     """Channel codes around the index bits, each a curve beside the link's, in as many symbols by a larger
     constellation where there is one: conv (K = 7), ldpc (5G NR base graph 2), rate 1/2, decoded softly."""
-    baseline: tuple[BaselineName | Literal["none"], ...] = ("none",)
+    baseline: tuple[BaselineName | Literal["auto", "none"], ...] = ("auto",)
     """Other designs as curves: classify-and-send decides at the transmitter and sends the label by the best
-    short code for the same number of symbols."""
+    short code for the same number of symbols. On sentences also: no-channel, the backbone's own classifier;
+    tfidf, the label that TF-IDF decides for, sent like that; text, the sentence itself, compressed and coded.
+    Default (auto): these three where the samples hold the sentences (a text link's eval.npz), else none."""
     header: HeaderName = "coded"
     """How the receiver learns the mode: as the link does it, or told for free ('ideal', for comparison)."""
     mode: str | None = None
@@ -129,7 +134,8 @@ class SimArguments:
     bundle: Path | None = None
     """Folder of the bundle. Default: the newest bundle/ in runs/; one in INT8 (bundle-int8/) by name."""
     data: Path | None = None
-    """An .npz with arrays 'input' and 'label' in place of the bundle's test split."""
+    """An .npz with arrays 'input' and 'label' in place of the bundle's test split; for a text link also a
+    .csv in UTF-8 with columns 'text' and 'label' (names of classes or numbers)."""
     out: Path | None = None
     """Folder for the report. Default: 'sim' beside the bundle, 'sim-int8' beside one called bundle-int8."""
     replay: Path | None = None
@@ -161,11 +167,15 @@ def _simulate(arguments: SimArguments) -> int:
     bundle = arguments.bundle or (compare.pop(0) if compare else _newest_bundle())
     out = arguments.out or _beside(bundle)
 
-    from twophase.sim.job import make_job
+    from twophase.sim.job import default_baselines, make_job
     from twophase.sim.reporting.report import render, require_writable, write_report
 
+    if arguments.baseline == ("auto",) and not arguments.semi_analytic:
+        settings = replace(settings, baselines=default_baselines(bundle, arguments.data))
     job = make_job(bundle, arguments.data, settings)
-    others = [make_job(folder, arguments.data, settings) for folder in compare]
+    # Of other bundles the accuracy alone is shown.
+    labels = tuple(name for name in settings.baselines if name not in SENTENCE_BASELINES)
+    others = [make_job(folder, arguments.data, replace(settings, baselines=labels)) for folder in compare]
     system, manifest, samples = job.open()
     opened = [other.open() for other in others]
     require_writable(out)
@@ -261,7 +271,9 @@ def _settings(arguments: SimArguments) -> Settings:
         known_snr=arguments.known_snr or _known_snr(arguments),
         demapper=arguments.demapper,
         codes=tuple(name for name in _listed("code", arguments.code) if name != "none"),
-        baselines=tuple(name for name in _listed("baseline", arguments.baseline) if name != "none"),
+        baselines=tuple(
+            name for name in _listed("baseline", arguments.baseline) if name != "none" and name != "auto"
+        ),
         header=arguments.header,
         mode=arguments.mode,
         snr_error_bias_db=error[0],
@@ -316,8 +328,9 @@ Name = TypeVar("Name", bound=str)
 def _listed(option: str, names: tuple[Name, ...]) -> tuple[Name, ...]:
     from twophase.link.errors import InputError
 
-    if "none" in names and len(names) > 1:
-        raise InputError(option, "be 'none' or names, not both", ", ".join(names))
+    for word in ("none", "auto"):
+        if word in names and len(names) > 1:
+            raise InputError(option, f"be '{word}' or names, not both", ", ".join(names))
     return names
 
 
@@ -348,17 +361,20 @@ def _newest_bundle() -> Path:
 def _print_report(report: dict[str, Any], out: Path) -> None:
     from twophase.sim.reporting.report import REPORT_PAGE
     from twophase.sim.reporting.tables import best_fixed_table, companions_table, result_table, usage_table
+    from twophase.sim.reporting.text_tables import samples_word, text_lines, text_table
     from twophase.sim.verdict import verdict_reason
 
     tables = [result_table(report)]
     tables += [companions_table(report)] if report["companions"] else []
+    tables += [text_table(report)] if "text" in report else []
     tables += [usage_table(report)] if len(report["mode_table"]) > 1 else []
     tables += [best_fixed_table(report)] if "modes" in report else []
     lines = [
         f"bundle: {report['bundle']}; {report['channel_text']}, {report['demapper']} LLRs, "
-        f"{report['samples']} samples x {_span(report)} trials, seed {report['seed']}",
+        f"{report['samples']} {samples_word(report)} x {_span(report)} trials, seed {report['seed']}",
         f"receiver: {report['csi_text']}",
         f"signalling: {report['signalling']}; {report['estimates']}",
+        *text_lines(report),
         f"verdict: {report['verdict']} ({verdict_reason(report['points'], report['tolerance'])})",
         *(f"remark: {remark}" for remark in report["remarks"]),
         *(

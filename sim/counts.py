@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # a file of counts is read without what made them
     from twophase.sim.frames import Frames
     from twophase.sim.reception import Heard
 
-__all__ = ["GAIN_BINS_DB", "LLR_EDGES", "SystemCounts", "Tally"]
+__all__ = ["GAIN_BINS_DB", "LLR_EDGES", "SystemCounts", "Tally", "TextCounts"]
 
 GAIN_BINS_DB = np.arange(-600, 201) / 10
 """Power gains in dB by which frames are counted where the ends adapt to them."""
@@ -72,6 +72,22 @@ class SystemCounts:
 
 
 @dataclass
+class TextCounts:
+    """Counts of the sentences themselves, which are sent in some of the trials."""
+
+    correct: NDArray[np.int64]
+    """Trials in which each sentence was classified correctly, shape (samples,)."""
+    intact: int = 0
+    """Sentences that arrived without an error."""
+    symbols: int = 0
+    """Symbols of all frames, pilots included."""
+    trials: int = 0
+    """Times that each sentence was sent."""
+    energy_sum: float = 0.0
+    """Sum over these trials of the average energy per symbol before scaling."""
+
+
+@dataclass
 class Tally:
     """Counts of one SNR point."""
 
@@ -91,6 +107,8 @@ class Tally:
     trials: int = 0
     companions: dict[str, SystemCounts] = field(default_factory=dict)
     """Other systems that are shown beside the link."""
+    text: TextCounts | None = None
+    """Of the sentences themselves, where they are sent."""
     confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
     """Decisions of the deployed link, true class by row and decided class by column."""
     llr_zeros: NDArray[np.int64] = field(default_factory=lambda: np.zeros(LLR_EDGES.size - 1, np.int64))
@@ -142,7 +160,7 @@ def _add(total: Any, later: Any) -> None:
                     _add(own[key], value)
                 else:
                     own[key] = own[key] + value if key in own else value
-        elif isinstance(own, SystemCounts):
+        elif isinstance(own, (SystemCounts, TextCounts)):
             _add(own, other)
-        else:
+        elif own is not None:
             setattr(total, entry.name, own + other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from twophase.sim.job import Job
 from twophase.sim.settings import Workers
 from twophase.sim.system import Samples, System
 from twophase.sim.tally_arrays import tally_arrays, tally_from_arrays
+from twophase.sim.text_report import described, text_entries
 from twophase.sim.work.executors import open_executor
 from twophase.sim.work.progress import sweep_progress
 from twophase.sim.work.schedule import run_sweep
@@ -50,6 +51,8 @@ class Measured:
     """Received symbols, see :mod:`twophase.sim.scatter`."""
     companions: dict[str, str]
     """Names and descriptions of the systems beside the link."""
+    beside_text: dict[str, Any] = field(default_factory=dict)
+    """Entries ``front``, ``ceiling`` and ``text`` of the report, as far as there are any."""
 
 
 def measure(
@@ -85,8 +88,9 @@ def measure(
     LinkError
         Whatever bundle, samples or a worker give reason to.
     """
-    system, _, samples = opened
+    system, manifest, samples = opened
     settings = job.settings
+    beside_text = text_entries(job, manifest, system.sender, samples)
     names = ["", *(system.modes.names if modes_report else ())]
     # A point that the grid names twice is measured once.
     points = list(dict.fromkeys((name, esn0_db) for name in names for esn0_db in grid))
@@ -106,7 +110,10 @@ def measure(
             from twophase.sim.beside.companions import make_companions
             from twophase.sim.scatter import scatter_entries
 
-            beside = make_companions(settings, system.modes, system.listener, system.classes, system.llr_clip)
+            beside = make_companions(
+                *(settings, system.modes, system.listener, system.classes, system.llr_clip),
+                sentences=samples.sentences,
+            )
             scatter = scatter_entries(system, samples, grid, settings)
             results = run_sweep(points, rule, executor, store, progress)
     except BaseException:
@@ -122,7 +129,8 @@ def measure(
         reasons=[results["", esn0_db][1] for esn0_db in grid],
         modes=[[results[name, esn0_db][0] for esn0_db in grid] for name in names[1:]],
         scatter=scatter,
-        companions={item.name: item.description for item in beside},
+        companions={item.name: item.description for item in beside} | described(beside_text),
+        beside_text=beside_text,
     )
 
 

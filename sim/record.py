@@ -16,6 +16,7 @@ from twophase.sim.modes_report import add_best_fixed, mode_entries
 from twophase.sim.packages import versions
 from twophase.sim.results import point_results
 from twophase.sim.settings import Settings
+from twophase.sim.text_report import add_text
 from twophase.sim.verdict import remarks_on, verdict_of
 from twophase.sim.words import channel_text, csi_text, estimates_text, signalling_text
 
@@ -52,6 +53,7 @@ def report_content(
     points = point_results(adaptive, modes, classes, settings, measured.reasons)
     if fixed:
         add_best_fixed(points, adaptive, fixed, modes, settings)
+    text = add_text(points, adaptive, measured.beside_text, settings)
     remarks = remarks_on(points, settings.tolerance)
     if settings.header == "ideal" and settings.mode is None and len(modes) > 1:
         remarks.append("the receiver was told the mode free of charge (--header ideal), as no real one is")
@@ -118,6 +120,7 @@ def report_content(
         "training": manifest.training,
         "points": points,
     }
+    content |= text
     return content | ({"modes": mode_entries(fixed, modes, classes, settings)} if fixed else {})
 
 

@@ -22,7 +22,7 @@ from twophase.sim.settings import Settings, Workers
 
 __all__ = ["replay", "shown"]
 
-_NOT_COMPARED = ("command", "bundle", "data", "versions", "compare")
+_NOT_COMPARED = ("command", "bundle", "data", "versions", "compare", "front")
 _SHOWN = 20
 _SHOWN_LENGTH = 60
 """Characters of a value in a line."""
@@ -34,8 +34,9 @@ def replay(path: Path, bundle: Path | None, data: Path | None, workers: Workers)
     """Differences between a report and a new one, made from a new measurement of the same.
 
     Everything in ``report.json`` is compared, numbers exactly, but for the command, the places of bundle and
-    samples (their hashes must agree), the versions, and ``compare``: other bundles that were laid beside this
-    one are not measured again.  A note is logged where versions differ or bundles are left out so.
+    samples (their hashes must agree), the versions, ``front`` (how far the backbone agrees is the machine's)
+    and ``compare``: other bundles that were laid beside this one are not measured again.  A note is logged
+    where versions differ or bundles are left out so.
 
     Parameters
     ----------

@@ -211,6 +211,7 @@ def _integers(tally: Tally) -> dict[str, int]:
         "correct": int(tally.deployed.correct.sum()),
         **{f"correct_{name}": int(counts.correct.sum()) for name, counts in tally.references.items()},
         **{f"correct_{name}": int(counts.correct.sum()) for name, counts in tally.companions.items()},
+        **_text_counts(tally),
         "mode_errors": tally.deployed.mode_errors,
         "bit_errors": tally.bit_errors,
         "bits_sent": tally.bits_sent,
@@ -218,6 +219,12 @@ def _integers(tally: Tally) -> dict[str, int]:
         "codewords_sent": tally.codewords_sent,
         "noiseless_correct": int(tally.noiseless_correct.sum()),
     }
+
+
+def _text_counts(tally: Tally) -> dict[str, int]:
+    if tally.text is None:
+        return {}
+    return {"correct_text": int(tally.text.correct.sum()), "intact_text": tally.text.intact}
 
 
 def _mean_header(counts: SystemCounts) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from twophase.link.errors import InputError
 
 __all__ = [
+    "SENTENCE_BASELINES",
     "BaselineName",
     "ChannelName",
     "CodeName",
@@ -33,7 +34,9 @@ NoiseEstimateName = Literal["known", "pilot"]
 DemapperName = Literal["exact", "maxlog", "hard", "commpy"]
 KernelName = Literal["numpy", "numba"]
 CodeName = Literal["conv", "ldpc"]
-BaselineName = Literal["classify-and-send"]
+BaselineName = Literal["classify-and-send", "no-channel", "tfidf", "text"]
+SENTENCE_BASELINES: tuple[BaselineName, ...] = ("no-channel", "tfidf", "text")
+"""Those that need the sentences themselves; drawn by default where there are any."""
 HeaderName = Literal["coded", "ideal"]
 ErrorPlace = Literal["transmitter", "both"]
 KnownSnr = Literal["mean", "block"]
@@ -95,7 +98,7 @@ class Settings:
     codes: tuple[CodeName, ...] = ()
     """Channel codes whose curves are drawn beside the link's."""
     baselines: tuple[BaselineName, ...] = ()
-    """Other ways to send the label whose curves are drawn beside the link's."""
+    """Other ways to the label, or none at all, whose curves are drawn beside the link's."""
     header: HeaderName = "coded"
     """How the receiver learns the mode: as the link has it, or told free of charge for comparison."""
     mode: str | None = None

@@ -37,6 +37,7 @@ from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.runtime import Transmission
 from twophase.sim.air.radio import Arrival, Radio, pilot_symbols
 from twophase.sim.beside.companions import Companion, Load, make_companions
+from twophase.sim.beside.text_sender import TEXT, TextSender
 from twophase.sim.channels import CommpyDemapper
 from twophase.sim.counting import (
     count_bits,
@@ -46,7 +47,7 @@ from twophase.sim.counting import (
     count_llrs,
     count_transmission,
 )
-from twophase.sim.counts import SystemCounts, Tally
+from twophase.sim.counts import SystemCounts, Tally, TextCounts
 from twophase.sim.estimates import SnrEstimates, point_key
 from twophase.sim.frames import Frames, arrival_behind, framed, shifted, widened
 from twophase.sim.reception import Demap, Heard, ReceivingEnd
@@ -116,6 +117,9 @@ class PointSimulator:
     def __init__(self, system: System, samples: Samples, esn0_db: float, settings: Settings) -> None:
         self._system, self._samples, self._esn0_db = system, samples, esn0_db
         self._forced = None if settings.mode is None else system.modes.find(settings.mode)
+        self._text: TextSender | None = None
+        if TEXT in settings.baselines and samples.sentences is not None:
+            self._text = TextSender(samples.sentences, samples.labels, settings, esn0_db)
         if self._forced is not None:
             settings = replace(settings, known_snr="mean")  # there is nothing to adapt
         self._settings = settings
@@ -129,7 +133,13 @@ class PointSimulator:
         # The transmitter is told this point's SNR, this demapper that of a channel without noise.
         self._undisturbed = ReceivingEnd(system.routing, modes, llr_exact, system.llr_clip)
         self._companions = make_companions(
-            settings, modes, system.listener, system.classes, system.llr_clip, self._header.max_symbols
+            settings,
+            modes,
+            system.listener,
+            system.classes,
+            system.llr_clip,
+            self._header.max_symbols,
+            samples.sentences,
         )
         self._width = max(
             [self._header.max_symbols + modes.max_symbols]
@@ -158,6 +168,8 @@ class PointSimulator:
                 self._count_transmission(tally, self._transmitted, trial)
             for block, rows in blocks(len(self._samples.labels)):
                 self._send_block(tally, self._transmitted, trial, block, rows)
+            if self._text is not None and tally.text is not None:
+                self._text.count(tally.text, trial)
             tally.trials += 1
         tally.llrs_replaced, tally.llrs_total = self._commpy.replaced, self._commpy.total
         self._commpy.replaced = self._commpy.total = 0
@@ -190,6 +202,7 @@ class PointSimulator:
             {item.name: SystemCounts(none.copy()) for item in self._system.references},
             none.copy(),
             companions={item.name: SystemCounts(none.copy()) for item in self._companions},
+            text=None if self._text is None else TextCounts(none.copy()),
             confusion=np.zeros((classes, classes), dtype=np.int64),
         )
 

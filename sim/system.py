@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Routing
-from twophase.link.runtime import Receiver, Reception, SoftTransmitter, Transmission, Transmitter
+from twophase.link.runtime import FeatureTransmitter, Receiver, Reception, SoftTransmitter, Transmission
+from twophase.sim.sentences import Sentences, sentences_from
 
 __all__ = [
     "HardSender",
@@ -25,11 +29,12 @@ __all__ = [
     "System",
     "load_samples",
     "load_system",
+    "npz_names",
 ]
 
 
 class HardSender(Protocol):
-    """As :class:`twophase.link.runtime.Transmitter`."""
+    """As :class:`twophase.link.runtime.FeatureTransmitter`."""
 
     def send(self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
         """Features to integers."""
@@ -85,6 +90,8 @@ class Samples:
     """Shape (samples, *input_shape)."""
     labels: NDArray[np.int64]
     """Shape (samples,)."""
+    sentences: Sentences | None = None
+    """What they are features of, for a text task whose file says it."""
 
 
 def load_system(bundle: Path, threads: int = 1) -> tuple[System, Manifest]:
@@ -120,24 +127,38 @@ def load_system(bundle: Path, threads: int = 1) -> tuple[System, Manifest]:
         routing=manifest.routing,
         classes=len(manifest.classes),
         llr_clip=manifest.llr_clip,
-        sender=Transmitter(bundle, threads, manifest=manifest),
+        sender=FeatureTransmitter(bundle, threads, manifest=manifest),
         listener=listeners[deployed],
         references=tuple(references),
     )
     return system, manifest
 
 
-def load_samples(path: Path, input_shape: Sequence[int], classes: int) -> Samples:
+def load_samples(
+    path: Path, input_shape: Sequence[int], classes: int, content: bytes | None = None
+) -> Samples:
     """Read an ``.npz`` with arrays ``input``, (samples, *input_shape), and ``label``, (samples,).
+
+    That of a text task holds the sentences, too: :mod:`twophase.sim.sentences`.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    input_shape, classes
+        The link's.
+    content
+        The file itself, if it lies in memory and ``path`` is what it was made from.
 
     Raises
     ------
     InputError
-        If an array is missing, has another shape, is empty, not finite, or names a class that does not exist.
+        If an array is missing, has another type or shape, is empty, not finite, or names a class that does
+        not exist.
     ArtifactError
         If the file is missing or is no readable ``.npz``.
     """
-    arrays = _read_npz(path)
+    arrays = _read_npz(path, content)
     for name in ("input", "label"):
         if name not in arrays:
             held = ", ".join(sorted(arrays)) or "nothing"
@@ -163,17 +184,35 @@ def load_samples(path: Path, input_shape: Sequence[int], classes: int) -> Sample
     if labels.min() < 0 or labels.max() >= classes:
         outlier = int(labels.min() if labels.min() < 0 else labels.max())
         raise InputError("label", f"lie in 0..{classes - 1}", outlier)
-    return Samples(values, labels.astype(np.int64))
+    return Samples(values, labels.astype(np.int64), sentences_from(arrays, len(values), classes))
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
+def npz_names(path: Path) -> set[str]:
+    """Names of the arrays of an ``.npz``, which are not read.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing or is no readable ``.npz``.
+    """
+    with _opened(path, None) as archive:
+        return set(archive.files)
+
+
+def _read_npz(path: Path, content: bytes | None) -> dict[str, NDArray[np.generic]]:
+    with _opened(path, content) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@contextmanager
+def _opened(path: Path, content: bytes | None) -> Iterator[NpzFile]:
     try:
-        with path.open("rb") as stream:
+        with path.open("rb") if content is None else io.BytesIO(content) as stream:
             archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+            if not isinstance(archive, NpzFile):
                 raise ValueError("it holds a single array")
             with archive:
-                return {name: archive[name] for name in archive.files}
+                yield archive
     except FileNotFoundError as error:
         raise ArtifactError(f"'{path}' is missing") from error
     except OSError as error:

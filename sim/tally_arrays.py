@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.sim.counts import SystemCounts, Tally
+from twophase.sim.counts import SystemCounts, Tally, TextCounts
 
 __all__ = ["tally_arrays", "tally_digest", "tally_from_arrays"]
 
@@ -56,8 +56,10 @@ def _to_arrays(counts: Any) -> dict[str, NDArray[Any]]:
         if isinstance(value, Counter):
             rows = [[*(key if isinstance(key, tuple) else (key,)), count] for key, count in value.items()]
             arrays[entry.name] = np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS[entry.name])
-        elif isinstance(value, SystemCounts):
+        elif isinstance(value, (SystemCounts, TextCounts)):
             arrays |= {f"{entry.name}/{name}": array for name, array in _to_arrays(value).items()}
+        elif value is None:
+            continue  # the digest of who counts nothing here stays what it was
         elif isinstance(value, dict):
             arrays |= _dict_arrays(entry.name, value)
         else:
@@ -92,6 +94,10 @@ def _from_arrays(kind: type, arrays: Mapping[str, NDArray[Any]], prefix: str = "
             }
         elif entry.name == "deployed":
             values[entry.name] = SystemCounts(**_from_arrays(SystemCounts, arrays, f"{place}/"))
+        elif entry.name == "text":
+            values["text"] = None
+            if "text/correct" in arrays:
+                values["text"] = TextCounts(**_from_arrays(TextCounts, arrays, "text/"))
         elif entry.name in ("histograms", "gains"):
             keys = {key: tuple(map(int, key.split())) for key in arrays[place].tolist()}
             values[entry.name] = {

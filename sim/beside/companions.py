@@ -8,7 +8,7 @@ the same symbols.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from twophase.link.errors import InputError
 from twophase.link.modes import ModeTable
 from twophase.link.runtime import Transmission
-from twophase.sim.settings import Settings
+from twophase.sim.sentences import Sentences
+from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings
 from twophase.sim.system import Listener
 
 __all__ = ["Companion", "Load", "make_companions", "scaled_load"]
@@ -41,7 +42,7 @@ class Companion(Protocol):
 
     @property
     def name(self) -> str:
-        """``conv``, ``ldpc`` or ``classify-and-send``."""
+        """``conv``, ``ldpc``, ``classify-and-send`` or ``tfidf``."""
         ...
 
     @property
@@ -104,8 +105,12 @@ def make_companions(
     classes: int,
     llr_clip: float,
     header_symbols: int = 0,
+    sentences: Sentences | None = None,
 ) -> tuple[Companion, ...]:
     """Make the companions that the settings ask for, codes first.
+
+    What is no system on the link's air has no companion: the ceiling without a channel, and the sentences,
+    which :mod:`twophase.sim.beside.text_sender` sends.
 
     Parameters
     ----------
@@ -120,12 +125,14 @@ def make_companions(
     llr_clip
         Bound on |LLR| of what the receiver is given.
     header_symbols
-        Widest header of the deployed link: classify-and-send may use a frame's header symbols as well.
+        Widest header of the deployed link: a label may use a frame's header symbols as well.
+    sentences
+        What the samples are features of, where a baseline needs them.
 
     Raises
     ------
     InputError
-        If a name is unknown or a mode has more bits than a code can take.
+        If a name is unknown, a mode has more bits than a code can take, or a baseline lacks its sentences.
     """
     # Late: codes and their tables are built only for those who ask.
     from twophase.sim.beside.coded import CodedCompanion
@@ -134,10 +141,16 @@ def make_companions(
     made: list[Companion] = [
         CodedCompanion(name, modes, listener, llr_clip, settings.kernel) for name in settings.codes
     ]
+    longest = header_symbols + modes.max_symbols
     for name in settings.baselines:
-        if name != "classify-and-send":
-            raise InputError("baseline", "be 'classify-and-send'", name)
-        made.append(LabelSender(classes, header_symbols + modes.max_symbols))
+        if name not in get_args(BaselineName):
+            raise InputError("baseline", "be " + ", ".join(map(repr, get_args(BaselineName))), name)
+        if name in SENTENCE_BASELINES and sentences is None:
+            raise InputError("baseline", "be left out where the samples hold no sentences", name)
+        if name == "classify-and-send":
+            made.append(LabelSender(classes, longest))
+        elif name == "tfidf" and sentences is not None:
+            made.append(LabelSender(classes, longest, sentences.tfidf))
     return tuple(made)
 
 

@@ -1,7 +1,8 @@
-"""Classify and send: the deployed link's own decision without noise, delivered as a label with a short code.
+"""Classify and send: a decision that is taken at the transmitter, delivered as a label with a short code.
 
-The decision is what the deployed receiver decides from the frame at hand, in its mode, when nothing disturbs
-it: a label of log2 M bits.  A good code made for exactly the frame's number of symbols carries it
+The decision is another classifier's, known for each sample beforehand, or the deployed link's own: what the
+deployed receiver decides from the frame at hand, in its mode, when nothing disturbs it.  It is a label of
+log2 M bits.  A good code made for exactly the frame's number of symbols carries it
 (:mod:`twophase.sim.codes.label_code`).  It is the real counterpart of the send-the-label
 bound (:mod:`twophase.sim.theory.label_bound`).  The symbols of the deployed link's header are used as well: a
 label needs no mode.
@@ -23,7 +24,7 @@ __all__ = ["LabelSender"]
 
 
 class LabelSender:
-    """A :class:`~twophase.sim.beside.companions.Companion` that sends the link's noise-free decision.
+    """A :class:`~twophase.sim.beside.companions.Companion` that sends a decision as a label.
 
     Parameters
     ----------
@@ -31,6 +32,9 @@ class LabelSender:
         Number of classes.
     max_symbols
         Longest frame of the deployed link, header included.
+    tfidf
+        What logistic regression on TF-IDF decides for, shape (samples,), to be sent as ``tfidf``.  None: the
+        link's noise-free decision, as ``classify-and-send``.
 
     Raises
     ------
@@ -38,28 +42,33 @@ class LabelSender:
         If there are fewer than 2 classes or no symbols.
     """
 
-    name = "classify-and-send"
     behind_header = False
 
-    def __init__(self, classes: int, max_symbols: int) -> None:
+    def __init__(self, classes: int, max_symbols: int, tfidf: NDArray[np.int64] | None = None) -> None:
         if classes < 2:
             raise InputError("classes", "be at least 2", classes)
         if max_symbols < 1:
             raise InputError("max_symbols", "be at least 1", max_symbols)
-        self.classes, self.max_symbols = classes, max_symbols
+        self.classes, self.max_symbols, self._tfidf = classes, max_symbols, tfidf
+        self.name = "classify-and-send" if tfidf is None else "tfidf"
+        decision = "the noise-free decision of the deployed link itself, for the mode at hand"
+        if tfidf is not None:
+            decision = "the decision of logistic regression on TF-IDF of the sentence's words"
         self.description = (
-            "the noise-free decision of the deployed link itself, for the mode at hand, as one of "
-            f"{classes} words of a good short code for the frame's symbols, maximum-likelihood decoder"
+            f"{decision}, as one of {classes} words of a good short code for the frame's symbols, "
+            "maximum-likelihood decoder"
         )
 
     def load(self, sent: Transmission, classes: NDArray[np.int64], symbols: NDArray[np.int64]) -> Load:
-        """Words of the labels ``classes``, as many ``symbols`` as the deployed frames have.
+        """Words of the labels ``classes``, or of TF-IDF's, as many ``symbols`` as the deployed frames have.
 
         Raises
         ------
         InputError
             If a class does not exist or a frame is longer than the longest or empty.
         """
+        if self._tfidf is not None:
+            classes = self._tfidf
         if classes.size and not (classes.min() >= 0 and classes.max() < self.classes):
             raise InputError("classes", f"lie in 0..{self.classes - 1}", int(classes.max()))
         if symbols.size and not (symbols.min() >= 1 and symbols.max() <= self.max_symbols):

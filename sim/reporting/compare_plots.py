@@ -23,6 +23,8 @@ __all__ = ["companions_svg", "compare_svg"]
 
 Report = dict[str, Any]
 
+_LINEAR = 30
+"""Times by which counts of symbols may differ on a linear axis."""
 _DEPLOYED = Look(COLOURS["deployed"], "o", width=2.4, size=5.5, hollow=False, alpha=0.16)
 
 
@@ -42,6 +44,10 @@ def companions_svg(report: Report) -> str:
             curve(above, snr, [entry["difference"] for entry in entries], intervals, look, "", 100)
             curve(below, snr, [entry["symbols_per_sample"] for entry in entries], None, look, name)
         above.set_ylabel("minus deployed,\npoints")
+        counts = [entry["symbols_per_sample"] for point in points for entry in point["companions"].values()]
+        counts += [point["symbols_per_sample"] for point in points]
+        if max(counts) > _LINEAR * min(counts):
+            below.set_yscale("log")
         _finish(figure, above, below)
 
     return svg(draw, _size(len(looks)), "companions", "Each companion minus deployed, and symbols per sample")
@@ -77,7 +83,8 @@ def _size(others: int) -> tuple[float, float]:
 
 def _finish(figure: Figure, above: Axes, below: Axes) -> None:
     below.set_ylabel("symbols per\nsample")
-    below.set_ylim(bottom=0)
+    if below.get_yscale() == "linear":
+        below.set_ylim(bottom=0)
     snr_axis(below)
     above.set_axisbelow(True)
     legend_above(figure, below)

@@ -21,7 +21,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-__all__ = ["COLOURS", "WIDTH", "Look", "companion_looks", "curve", "legend_above", "png", "snr_axis", "svg"]
+__all__ = [
+    "COLOURS",
+    "WIDTH",
+    "Look",
+    "companion_looks",
+    "curve",
+    "draw_ceiling",
+    "legend_above",
+    "png",
+    "snr_axis",
+    "svg",
+]
 
 # Okabe and Ito's palette, told apart by colour-blind readers; each is a CSS variable of the page as well.
 COLOURS = {
@@ -35,6 +46,7 @@ COLOURS = {
     "other2": "#8a6d00",
     "other3": "#6a4fb3",
     "other4": "#3c7d8c",
+    "other5": "#7b2d59",
 }
 WIDTH = 4.5
 """Of a figure in inches: about that of a phone's page."""
@@ -76,12 +88,13 @@ class Look:
     """Of the band around it."""
 
 
-_COMPANIONS = {"conv": 0, "ldpc": 1, "classify-and-send": 2}
+_COMPANIONS = {"conv": 0, "ldpc": 1, "classify-and-send": 2, "tfidf": 3, "text": 4}
 _OTHERS = (
     Look(COLOURS["other1"], "D", (0, (5, 1.2, 1, 1.2))),
     Look(COLOURS["other2"], "v", (0, (7, 2)), size=6.0),
     Look(COLOURS["other3"], "P", (0, (2.2, 1.6)), size=6.0),
     Look(COLOURS["other4"], "X", (0, (3, 1.2, 1, 1.2, 1, 1.2)), size=6.0),
+    Look(COLOURS["other5"], "<", (0, (6, 1.5, 2, 1.5)), size=6.0),
 )
 
 
@@ -119,6 +132,18 @@ def curve(
         markevery=1 + len(x) // 32,
         label=label,
         zorder=zorder,
+    )
+
+
+def draw_ceiling(axes: Axes, report: dict[str, Any]) -> None:
+    """The accuracy without a channel as a level line with its interval, if the report has one; in percent."""
+    if "ceiling" not in report:
+        return
+    ceiling = report["ceiling"]
+    low, high = ceiling["accuracy_ci"]
+    axes.axhspan(100 * low, 100 * high, color=COLOURS["ink"], alpha=0.06, linewidth=0, zorder=0.5)
+    axes.axhline(
+        100 * ceiling["accuracy"], color=COLOURS["ink"], linestyle=(0, (1, 1.5)), label=ceiling["name"]
     )
 
 

@@ -14,6 +14,8 @@ from twophase.sim.reporting.llr_plots import AVERAGED_TO, calibration_svg, llr_s
 from twophase.sim.reporting.mode_plots import modes_svgs
 from twophase.sim.reporting.plots import accuracy_svg, ber_svg, gap_svg, has_rates, rates_svg
 from twophase.sim.reporting.tables import air_text, gains_taken, hangs_together, tenth
+from twophase.sim.reporting.text_plots import symbols_svg
+from twophase.sim.reporting.text_tables import front_text, ratio_text, samples_word
 from twophase.sim.reporting.usage_plots import usage_svg
 from twophase.sim.verdict import verdict_reason
 
@@ -59,7 +61,10 @@ def page_text(report: Report, figures: dict[str, Any]) -> str:
         if "modes" in report
         else None,
         beside=_best_beside(report),
-        columns={4: 4, 5: 5, 6: 3, 7: 4}[_tiles(report)],
+        columns={4: 4, 5: 5, 6: 3, 7: 4, 8: 4}[_tiles(report)],
+        front=front_text(report) if "front" in report else "",
+        ratio=ratio_text(report) if "text" in report else "",
+        word=samples_word(report),
         trials=_span([point["trials"] for point in points]),
         together=hangs_together(report),
         gains_taken=gains_taken(report),
@@ -82,6 +87,7 @@ def page_figures(report: Report) -> dict[str, Any]:
         "rates": rates_svg(report) if has_rates(report) else "",
         "companions": companions_svg(report) if report.get("companions") else "",
         "compare": compare_svg(report) if report.get("compare") else "",
+        "symbols": symbols_svg(report) if "text" in report else "",
         "usage": usage_svg(report) if is_adaptive(report) else "",
         "modes": modes_svgs(report) if "modes" in report else [],
         "air": _air_figures(report),
@@ -111,11 +117,15 @@ def _air_figures(report: Report) -> list[dict[str, Any]]:
 
 
 def _best_beside(report: Report) -> dict[str, Any] | None:
-    """Companion and point where it stands best against the deployed link."""
+    """Companion and point where it stands best against the deployed link, of those that send as much.
+
+    The sentences themselves are left out, which are many times as long.
+    """
     entries = [
         {"name": name, "esn0_db": point["esn0_db"], **entry}
         for point in report["points"]
         for name, entry in point.get("companions", {}).items()
+        if name != "text"
     ]
     return max(entries, key=lambda entry: float(entry["difference"])) if entries else None
 
@@ -123,7 +133,8 @@ def _best_beside(report: Report) -> dict[str, Any] | None:
 def _tiles(report: Report) -> int:
     """How many figures stand below the verdict."""
     ends = min(2, len(report["points"]))
-    return 3 + ends + ("modes" in report) + bool(report.get("companions"))
+    beside = _best_beside(report) is not None
+    return 3 + ends + ("modes" in report) + beside + ("text" in report)
 
 
 def _points(difference: float) -> str:

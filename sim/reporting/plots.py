@@ -17,12 +17,14 @@ from twophase.sim.reporting.drawing import (
     Look,
     companion_looks,
     curve,
+    draw_ceiling,
     legend_above,
     png,
     snr_axis,
     svg,
 )
 from twophase.sim.reporting.tables import air_text
+from twophase.sim.reporting.text_tables import samples_word
 
 __all__ = ["accuracy_png", "accuracy_svg", "ber_svg", "gap_svg", "has_rates", "rates_svg"]
 
@@ -62,7 +64,7 @@ def accuracy_png(report: Report) -> bytes:
 
     trials = [point["trials"] for point in report["points"]]
     often = str(trials[0]) if len(set(trials)) == 1 else f"{min(trials)} to {max(trials)}"
-    samples = f"{report['samples']} samples x {often} trials"
+    samples = f"{report['samples']} {samples_word(report)} x {often} trials"
     title = f"{report['task']} over {air_text(report)}: {report['verdict']} ({samples})"
     return png(draw, (7.2, 7.2), title)
 
@@ -99,7 +101,7 @@ def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title:
         legend_above(figure, axes)
 
     # A row of the legend needs its share of the height.
-    rows = 2 + len(report["references"]) + len(report.get("companions", []))
+    rows = 2 + len(report["references"]) + len(report.get("companions", [])) + ("ceiling" in report)
     return svg(whole, (WIDTH, height + (0.1 * rows if name in ("accuracy", "gap") else 0.2)), name, title)
 
 
@@ -114,6 +116,7 @@ def _draw_accuracy(axes: Axes, report: Report) -> None:
     _percent(axes, snr, points, "accuracy_hard", _DEPLOYED, "deployed")
     bound = [point["label_bound"] for point in points]
     curve(axes, snr, bound, None, _BOUND, "send-the-label bound", 100)
+    draw_ceiling(axes, report)
     low = max(axes.get_ylim()[0], _lowest_shown(points))
     axes.set_ylim(low, min(axes.get_ylim()[1], 100 + 0.03 * (100 - low)))
     axes.set_ylabel("accuracy, %")

@@ -16,12 +16,13 @@ from twophase.sim.reporting.mode_plots import modes_png
 from twophase.sim.reporting.page import is_adaptive, page_figures, page_text
 from twophase.sim.reporting.plots import accuracy_png
 from twophase.sim.reporting.tables import csv_text
+from twophase.sim.reporting.text_plots import symbols_png
 from twophase.sim.reporting.usage_plots import usage_png
 
 __all__ = ["REPORT_PAGE", "render", "require_writable", "write_report"]
 
 REPORT_PAGE = "report.html"
-_SOMETIMES = ("usage.png", "modes.png")
+_SOMETIMES = ("usage.png", "modes.png", "symbols.png")
 """Files that not every report has; one of an earlier report does not stay."""
 
 Report = dict[str, Any]
@@ -33,6 +34,7 @@ def render(report: Report) -> dict[str, bytes]:
         "accuracy.png": accuracy_png(report),
         **({"usage.png": usage_png(report)} if is_adaptive(report) else {}),
         **({"modes.png": modes_png(report)} if "modes" in report else {}),
+        **({"symbols.png": symbols_png(report)} if "text" in report else {}),
         REPORT_PAGE: page_text(report, page_figures(report)).encode(),
         "report.csv": csv_text(report).encode(),
         # Last: who finds report.json finds the rest too.

@@ -10,6 +10,7 @@ from twophase.sim.words import channel_text
 
 __all__ = [
     "air_text",
+    "aligned",
     "best_fixed_table",
     "companions_table",
     "csv_text",
@@ -58,7 +59,7 @@ def result_table(report: Report) -> str:
         legend.append(f"as sent is for a receiver that knows the gains, which this one {taken}")
     if hangs_together(report):
         legend.append(_TOGETHER)
-    return "\n".join([*_aligned([header, *rows]), "", *legend])
+    return "\n".join([*aligned([header, *rows]), "", *legend])
 
 
 def companions_table(report: Report) -> str:
@@ -83,7 +84,7 @@ def companions_table(report: Report) -> str:
             ]
         rows.append(row)
     legend = "symbols: per sample, all included; diff: that system minus the deployed link, in points"
-    return "\n".join([*_aligned([header, *rows]), "", legend])
+    return "\n".join([*aligned([header, *rows]), "", legend])
 
 
 def usage_table(report: Report) -> str:
@@ -110,7 +111,7 @@ def usage_table(report: Report) -> str:
         "under each mode: % of samples sent in it; symbols: per sample, the sum with pilots",
         "mode errors: frames that the receiver took for another mode's",
     )
-    return "\n".join([*_aligned([header, *rows]), "", *legend])
+    return "\n".join([*aligned([header, *rows]), "", *legend])
 
 
 def best_fixed_table(report: Report) -> str:
@@ -132,10 +133,10 @@ def best_fixed_table(report: Report) -> str:
             ]
         )
     legend = "best fixed: the best mode of at least as many symbols (of all, if none has), known to both ends"
-    return "\n".join([*_aligned([header, *rows]), "", legend])
+    return "\n".join([*aligned([header, *rows]), "", legend])
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     """Columns aligned to the right, the first row underlined."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
@@ -193,7 +194,7 @@ _TABLES = ("llr_zeros", "llr_ones", "llr_expected_ones", "confusion", "counts")
 def csv_text(report: Report) -> str:
     """One line per SNR point; intervals, references, companions and modes each get columns of their own."""
     rows = [
-        _flat({key: value for key, value in point.items() if key not in _TABLES})
+        _flat({key: value for key, value in point.items() if key not in _TABLES} | _ceiling(report))
         for point in report["points"]
     ]
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -204,6 +205,14 @@ def csv_text(report: Report) -> str:
     unused = {column: 0 for column in columns if column.startswith("mode_usage_")}
     writer.writerows(unused | row for row in rows)
     return stream.getvalue()
+
+
+def _ceiling(report: Report) -> dict[str, Any]:
+    """The accuracy without a channel, the same in every line."""
+    if "ceiling" not in report:
+        return {}
+    ceiling = report["ceiling"]
+    return {"accuracy_no_channel": ceiling["accuracy"], "accuracy_no_channel_ci": ceiling["accuracy_ci"]}
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

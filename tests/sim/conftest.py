@@ -23,3 +23,10 @@ def table_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four modes by a table over the SNR, with 1 dB of hysteresis."""
     folder = tmp_path_factory.mktemp("table") / "runs" / "tiny" / "bundle"
     return write_tiny_bundle(folder, router="table", hysteresis_db=1.0)
+
+
+@pytest.fixture(scope="session")
+def text_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``bundle``, with sentences ahead of it."""
+    folder = tmp_path_factory.mktemp("text") / "runs" / "tiny" / "bundle"
+    return write_tiny_bundle(folder, text=True)

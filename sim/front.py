@@ -1,0 +1,149 @@
+"""The front end of a text link, run as it is deployed: sentences through the whole ``tx.onnx``.
+
+What is simulated starts at the features.  They are those of the bundle's test split, which its exporter
+computed with this very graph, or of a table of sentences, which are computed here.  Before a sweep
+:func:`check_front` runs the whole graph on some of the test sentences and holds features and codeword
+indices against what is simulated.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.manifest import Manifest
+from twophase.link.runtime import Transmitter
+from twophase.sim.sentences import read_csv
+from twophase.sim.system import HardSender, Samples
+
+__all__ = ["MOST_DIFFERENT", "check_front", "csv_samples"]
+
+CHECKED_SENTENCES = 300
+"""How many sentences are checked: some 15 ms each."""
+CHECKED_ESN0_DB = 10.0
+"""What the transmitter is told; every mode is requested by its number."""
+MOST_DIFFERENT = 0.01
+"""Share of the indices that may differ."""
+
+
+def csv_samples(bundle: Path, manifest: Manifest, path: Path) -> bytes:
+    """A table of sentences as an ``.npz`` of features and labels.
+
+    Parameters
+    ----------
+    bundle, manifest
+        The link.
+    path
+        A ``.csv`` with the columns ``text`` and ``label``.
+
+    Raises
+    ------
+    InputError
+        If the link takes no text, or as :func:`twophase.sim.sentences.read_csv`.
+    ArtifactError
+        If the table cannot be read or the graph fails.
+    PackageError
+        If no tokenizer is installed.
+    """
+    if manifest.front is None:
+        raise InputError("data", "be an .npz of features: this link takes no text", str(path))
+    texts, labels = read_csv(path, manifest.classes)
+    whole = Transmitter(bundle, manifest=manifest)
+    features = _features(whole, texts)
+    stream = io.BytesIO()
+    np.savez(stream, input=features, label=labels)
+    return stream.getvalue()
+
+
+def check_front(
+    bundle: Path, manifest: Manifest, sender: HardSender, samples: Samples, seed: int
+) -> dict[str, Any] | None:
+    """Entry ``front`` of ``report.json``; None if the link has no front or the samples no sentences.
+
+    Parameters
+    ----------
+    bundle, manifest, sender
+        The link, and its transmitter from features on.
+    samples
+        What is simulated.
+    seed
+        Chooses the sentences if there are more than :data:`CHECKED_SENTENCES`.
+
+    Raises
+    ------
+    ArtifactError
+        If more than 1 % of the indices differ: what is simulated would not be what is deployed.
+    PackageError
+        If no tokenizer is installed.
+    """
+    sentences = samples.sentences
+    if manifest.front is None or sentences is None:
+        return None
+    count = len(sentences.texts)
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(count)[:CHECKED_SENTENCES])
+    deployed = _features(
+        Transmitter(bundle, manifest=manifest),
+        [sentences.texts[number] for number in chosen],
+        "checking tx.onnx",
+    )
+    simulated = samples.features[chosen]
+    rows = np.flatnonzero((deployed != simulated).any(axis=1))
+    different = 0
+    by_mode = {}
+    for number, (name, mode) in enumerate(zip(manifest.modes.names, manifest.modes, strict=True)):
+        by_mode[name] = 0
+        if rows.size:
+            pair = [
+                sender.send(values[rows], CHECKED_ESN0_DB, number).indices[:, : mode.tokens]
+                for values in (deployed, simulated)
+            ]
+            by_mode[name] = int(np.count_nonzero(pair[0] != pair[1]))
+        different += by_mode[name]
+    total = len(chosen) * sum(mode.tokens for mode in manifest.modes)
+    if different > MOST_DIFFERENT * total:
+        raise ArtifactError(
+            f"'tx.onnx' gives other features than are simulated for {rows.size} of {len(chosen)} sentences, "
+            f"and {different} of {total} codeword indices differ (at most {MOST_DIFFERENT:.0%} may): what is "
+            "simulated would not be what is deployed"
+        )
+    return {
+        "sentences": len(chosen),
+        "different_features": int(rows.size),
+        "indices": total,
+        "different_indices": different,
+        "different_indices_by_mode": by_mode,
+    }
+
+
+def _features(whole: Transmitter, texts: Iterable[str], what: str = "sentences") -> NDArray[np.float32]:
+    """Features of each sentence, run by itself; shape (sentences, *input_shape)."""
+    listed = list(texts)
+    with _progress(what, len(listed)) as advance:
+        rows = []
+        for text in listed:
+            rows.append(whole.features(text))
+            advance()
+    return np.concatenate(rows)
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Any]:
+    """A bar on stderr; nothing where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,217 @@
+"""The sentences behind the features of a text link, and what others decide about them.
+
+An ``.npz`` of a text task holds, beside ``input`` and ``label``: ``text`` (all sentences in UTF-8, one behind
+the other), ``text_ends`` (where each ends), ``without_link`` and ``tfidf`` (classes that two classifiers
+decide for), ``huffman_lengths`` (bits of each byte value in a Huffman code of the training texts), and the
+tokens, ``input_ids`` and ``attention_mask``, which the simulator checks and does not need.
+
+A ``.csv`` holds sentences and labels alone; :mod:`twophase.sim.front` makes features of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.text_arrays import unpack_texts
+
+__all__ = ["SENTENCE_ARRAYS", "Sentences", "read_csv", "sentences_from"]
+
+SENTENCE_ARRAYS = (
+    "input_ids",
+    "attention_mask",
+    "text",
+    "text_ends",
+    "without_link",
+    "tfidf",
+    "huffman_lengths",
+)
+"""Arrays of a text task's ``.npz``; all of them or none."""
+LONGEST_CODEWORD = 64
+"""Most bits of a codeword of the Huffman code."""
+_LARGEST_CELL = 2**24
+_SHOWN = 40
+
+_Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """What the samples of a text task are features of."""
+
+    texts: tuple[str, ...]
+    without_link: NDArray[np.int64]
+    """Classes that the backbone's own linear classifier decides for, shape (samples,)."""
+    tfidf: NDArray[np.int64]
+    """Classes that logistic regression on TF-IDF decides for, shape (samples,)."""
+    huffman_lengths: NDArray[np.uint8]
+    """Bits of each byte value, shape (256,)."""
+
+    @cached_property
+    def messages(self) -> tuple[NDArray[np.uint8], ...]:
+        """Bits of each sentence, see :mod:`twophase.sim.beside.text_source`."""
+        from twophase.sim.beside.text_source import TextSource
+
+        source = TextSource(self.huffman_lengths)
+        return tuple(source.encode(text) for text in self.texts)
+
+
+def sentences_from(arrays: _Arrays, samples: int, classes: int) -> Sentences | None:
+    """The sentences of an ``.npz``; None if it holds features alone.
+
+    Parameters
+    ----------
+    arrays
+        All arrays of the file.
+    samples
+        How many samples it has.
+    classes
+        How many classes the link has.
+
+    Raises
+    ------
+    InputError
+        If some of the arrays are missing or one has another type, shape or range.
+    """
+    held = [name for name in SENTENCE_ARRAYS if name in arrays]
+    if not held:
+        return None
+    for name in SENTENCE_ARRAYS:
+        if name not in arrays:
+            raise InputError("data", f"hold '{name}' beside '{held[0]}'", ", ".join(sorted(arrays)))
+    _check_tokens(arrays, samples)
+    return Sentences(
+        texts=_texts(arrays, samples),
+        without_link=_classes("without_link", arrays["without_link"], samples, classes),
+        tfidf=_classes("tfidf", arrays["tfidf"], samples, classes),
+        huffman_lengths=_huffman_lengths(arrays["huffman_lengths"]),
+    )
+
+
+def read_csv(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Sentences and labels of a ``.csv`` in UTF-8 with the columns ``text`` and ``label``.
+
+    A label is the name of a class or, where no class is called so, its number.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or there is no row, or a row has other fields than the head, an empty text or
+        an unknown class; the line is named.
+    ArtifactError
+        If the file is missing, unreadable or not in UTF-8.
+    """
+    stream = io.StringIO(_content(path), newline="")
+    # A single quotation mark that nobody closes makes one cell of the rest of the file.
+    csv.field_size_limit(_LARGEST_CELL)
+    reader = csv.reader(stream, strict=True)
+    texts: list[str] = []
+    labels: list[int] = []
+    try:
+        head = [name.strip() for name in next(reader, [])]
+        for name in ("text", "label"):
+            if head.count(name) != 1:
+                raise InputError("data", f"have one column '{name}' (line 1)", ",".join(head))
+        line = reader.line_num + 1
+        for row in reader:
+            if row:
+                if len(row) != len(head):
+                    raise InputError("data", f"have {len(head)} fields in line {line}", len(row))
+                texts.append(_checked_text(row[head.index("text")], line))
+                labels.append(_class_number(row[head.index("label")].strip(), classes, line))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError("data", f"be a table of comma-separated values ({error})", str(path)) from error
+    if not texts:
+        raise InputError("data", "hold at least one sentence", f"a head alone ({path})")
+    return tuple(texts), np.array(labels, dtype=np.int64)
+
+
+def _content(path: Path) -> str:
+    try:
+        # A byte order mark, as spreadsheets write it, is no part of the first column's name.
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise ArtifactError(f"'{path}' is missing") from error
+    except OSError as error:
+        raise ArtifactError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ArtifactError(f"'{path}' must be in UTF-8; line {line} is not") from error
+
+
+def _checked_text(text: str, line: int) -> str:
+    if not text.strip():
+        raise InputError("text", f"not be empty (line {line})", text)
+    return text
+
+
+def _class_number(label: str, classes: Sequence[str], line: int) -> int:
+    if label in classes:
+        return list(classes).index(label)
+    if label.isascii() and label.isdigit() and int(label[:_SHOWN]) < len(classes):
+        return int(label)
+    listed = ", ".join(map(repr, classes[:8])) + (", ..." if len(classes) > 8 else "")
+    rule = f"be {listed} or a number in 0..{len(classes) - 1} (line {line})"
+    raise InputError("label", rule, label[:_SHOWN])
+
+
+def _check_tokens(arrays: _Arrays, samples: int) -> None:
+    ids, mask = arrays["input_ids"], arrays["attention_mask"]
+    for name, array in (("input_ids", ids), ("attention_mask", mask)):
+        if array.dtype.kind not in "iu":
+            raise InputError(name, "be integers", str(array.dtype))
+        if array.ndim != 2 or len(array) != samples or not array.shape[1]:
+            raise InputError(name, f"have shape ({samples}, tokens)", array.shape)
+    if ids.shape != mask.shape:
+        raise InputError("attention_mask", f"have shape {ids.shape}, as 'input_ids'", mask.shape)
+    if int(ids.min()) < 0:
+        raise InputError("input_ids", "be at least 0", int(ids.min()))
+    ones = mask.astype(np.int64)
+    if not (np.isin(ones, (0, 1)).all() and (np.diff(ones, axis=1) <= 0).all() and ones[:, 0].all()):
+        raise InputError("attention_mask", "be ones, then zeros, in each row", "other rows")
+
+
+def _texts(arrays: _Arrays, samples: int) -> tuple[str, ...]:
+    if arrays["text_ends"].shape != (samples,):
+        raise InputError("text_ends", f"have shape ({samples},), one per sample", arrays["text_ends"].shape)
+    texts = unpack_texts(arrays["text"], arrays["text_ends"])
+    for number, text in enumerate(texts):
+        if not text.strip():
+            raise InputError("text", "hold no empty sentence", f"one (sentence {number})")
+    return texts
+
+
+def _classes(name: str, values: NDArray[np.generic], samples: int, classes: int) -> NDArray[np.int64]:
+    if values.dtype.kind not in "iu":
+        raise InputError(name, "be integers", str(values.dtype))
+    if values.shape != (samples,):
+        raise InputError(name, f"have shape ({samples},), one per sample", values.shape)
+    numbers = values.astype(np.int64)
+    outside = (numbers < 0) | (numbers >= classes)
+    if outside.any():
+        raise InputError(name, f"lie in 0..{classes - 1}", int(numbers[outside][0]))
+    return numbers
+
+
+def _huffman_lengths(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    name = "huffman_lengths"
+    if values.dtype.kind not in "iu" or values.shape != (256,):
+        raise InputError(name, "be integers, shape (256,)", f"{values.dtype}, {values.shape}")
+    lengths = values.astype(np.int64)
+    if lengths.min() < 1 or lengths.max() > LONGEST_CODEWORD:
+        outlier = int(lengths.min() if lengths.min() < 1 else lengths.max())
+        raise InputError(name, f"lie in 1..{LONGEST_CODEWORD}", outlier)
+    kraft = math.fsum(2.0 ** -int(length) for length in lengths)
+    if kraft > 1:
+        raise InputError(name, "satisfy Kraft's inequality, sum of 2^-length <= 1", kraft)
+    return lengths.astype(np.uint8)

@@ -1,0 +1,186 @@
+"""A text link from the command line: what stands beside it, and that it is measured again alike."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import pickle
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.tiny_bundle import write_tiny_bundle
+from twophase.sim.cli import main
+from twophase.sim.counts import TextCounts
+from twophase.sim.job import default_baselines, make_job
+from twophase.sim.measure import measure
+from twophase.sim.record import report_content
+from twophase.sim.reporting.report import render
+from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings, Workers
+from twophase.sim.tally_arrays import tally_arrays, tally_digest, tally_from_arrays
+from twophase.sim.work.blocks import Block
+
+GRID = ("--snr", "4:6:10", "--trials", "2")
+
+
+@pytest.fixture(scope="module")
+def folder(text_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report, and in ``stdout`` what was printed."""
+    out = tmp_path_factory.mktemp("report")
+    with redirect_stdout(io.StringIO()) as printed:
+        assert main(["--bundle", str(text_bundle), "--out", str(out), *GRID, "--modes-report"]) in (0, 1)
+    (out / "stdout").write_text(printed.getvalue())
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_everything_stands_beside_it_without_being_asked_for(folder: Path, report: dict) -> None:
+    assert (folder / "symbols.png").read_bytes().startswith(b"\x89PNG")
+    assert report["settings"]["baselines"] == list(SENTENCE_BASELINES)
+    assert [entry["name"] for entry in report["companions"]] == ["tfidf", "text"]
+    assert report["front"]["sentences"] == 240
+    assert report["front"]["different_features"] == report["front"]["different_indices"] == 0
+    low, high = report["ceiling"]["accuracy_ci"]
+    assert low < report["ceiling"]["accuracy"] < high
+    assert sum(report["text"]["sources"].values()) == 240
+    assert "--baseline" not in report["command"]
+
+
+def test_the_figures_of_the_sentences_fit_one_another(report: dict) -> None:
+    for point in report["points"]:
+        entry, companion = point["text"], point["companions"]["text"]
+        assert entry["symbols"] == companion["symbols_per_sample"]
+        assert entry["ratio"] == pytest.approx(entry["symbols"] / point["symbols_per_sample"])
+        rate = math.log2(1 + 10 ** (point["esn0_db"] / 10))
+        assert entry["bound_symbols"] == pytest.approx(report["text"]["bits_per_sentence"] / rate)
+        assert entry["bound_ratio"] < entry["ratio"]
+        assert entry["trials"] == 1
+        assert 0.85 < entry["intact"] <= 1
+        assert point["counts"]["intact_text"] == entry["intact"] * 240
+        # The label goes in as many symbols as the frame has.
+        assert point["companions"]["tfidf"]["symbols_per_sample"] == point["symbols_per_sample"]
+    ratios = [point["text"]["ratio"] for point in report["points"]]
+    assert report["text"]["ratio"] == [min(ratios), max(ratios)]
+
+
+def test_page_and_table_tell_of_the_sentences(folder: Path, report: dict) -> None:
+    page = (folder / "report.html").read_text()
+    assert "240 sentences through the whole tx.onnx give the simulated features" in page
+    assert 'id="sentences"' in page
+    assert "no channel" in page
+    with (folder / "report.csv").open() as stream:
+        (first, *_) = csv.DictReader(stream)
+    assert float(first["accuracy_no_channel"]) == report["ceiling"]["accuracy"]
+    assert float(first["text_ratio"]) == report["points"][0]["text"]["ratio"]
+    assert float(first["companions_tfidf_accuracy"]) == report["points"][0]["companions"]["tfidf"]["accuracy"]
+
+
+def test_the_summary_has_a_line_for_each(folder: Path) -> None:
+    lines = (folder / "stdout").read_text().splitlines()
+    assert any(line.startswith("front end: 240 sentences through the whole") for line in lines)
+    assert any(line.startswith("no channel: 90.00 % (") for line in lines)
+    (text,) = (line for line in lines if line.startswith("text: "))
+    assert text.startswith("text: the sentences themselves would take ")
+    assert any("240 sentences x 2 trials" in line for line in lines)
+    assert any(line.endswith("ldpc 2/3, QPSK") for line in lines)
+
+
+def test_a_replay_with_two_processes_finds_all_equal(folder: Path, capsys) -> None:
+    assert main(["--replay", str(folder / "report.json"), "--workers", "2"]) == 0
+    assert "all equal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wanted", [(), ("no-channel", "tfidf"), ("text",)], ids=str)
+def test_each_line_can_be_had_by_itself(text_bundle: Path, wanted: tuple[BaselineName, ...]) -> None:
+    job = make_job(text_bundle, None, Settings(trials=1, baselines=wanted))
+    parts = job.open()
+    found = report_content("", job, parts[1], measure(job, parts, [8.0], Workers()))
+    assert ("ceiling" in found) == ("no-channel" in wanted)
+    assert ("text" in found) == ("text" in wanted)
+    assert set(found["points"][0]["companions"]) == {"tfidf", "text"} & set(wanted)
+    assert "front" in found
+    if len(wanted) == 1:  # the picture does without the ceiling
+        assert "symbols.png" in render(found)
+
+
+def test_auto_stands_alone(text_bundle: Path, capsys) -> None:
+    assert main(["--bundle", str(text_bundle), "--baseline", "auto", "text"]) == 2
+    assert "'baseline' must be 'auto' or names, not both" in capsys.readouterr().err
+
+
+def test_what_needs_sentences_is_refused_without_them(bundle: Path, tmp_path: Path, capsys) -> None:
+    assert main(["--bundle", str(bundle), "--baseline", "text", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "'baseline' must be left out where the samples hold no sentences" in error
+    assert error.count("\n") == 1
+
+
+def test_a_table_of_sentences_is_measured_with_nothing_beside_it(
+    text_bundle: Path, tmp_path: Path, capsys
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label\n" + "the superb film,d\nan awful plot,0\n" * 20)
+    words = ["--bundle", str(text_bundle), "--data", str(path), "--out", str(tmp_path / "sim"), *GRID]
+    assert main(words) in (0, 1)
+    found = json.loads((tmp_path / "sim" / "report.json").read_text())
+    assert (found["samples"], found["companions"]) == (40, [])
+    assert not {"front", "ceiling", "text"} & found.keys()
+    assert main([*words, "--baseline", "tfidf"]) == 2
+    capsys.readouterr()
+
+
+def test_the_key_of_the_blocks_holds_the_features_of_a_table(text_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label\nthe superb film,d\n")
+    job = make_job(text_bundle, path, Settings())
+    assert job.features is not None
+    assert "features" in json.loads(job.key())
+    # A worker measures what was made here, without a tokenizer of its own.
+    there = pickle.loads(pickle.dumps(job))
+    assert np.array_equal(there.open()[2].features, job.open()[2].features)
+    assert "features" not in json.loads(make_job(text_bundle, None, Settings()).key())
+
+
+def test_by_default_only_sentences_ask_for_more(text_bundle: Path, bundle: Path, tmp_path: Path) -> None:
+    assert default_baselines(text_bundle, None) == SENTENCE_BASELINES
+    assert default_baselines(bundle, None) == ()
+    np.savez(tmp_path / "features.npz", input=np.zeros((2, 5)), label=np.zeros(2, int))
+    assert default_baselines(text_bundle, tmp_path / "features.npz") == ()
+    assert default_baselines(text_bundle, tmp_path / "mine.csv") == ()
+
+
+def test_blocks_are_kept_and_merged_with_their_sentences(text_bundle: Path) -> None:
+    job = make_job(text_bundle, None, Settings(baselines=SENTENCE_BASELINES))
+    first, later = job(Block("", 6.0, 0, 1)), job(Block("", 6.0, 1, 1))
+    assert isinstance(first.text, TextCounts)
+    again = tally_from_arrays(tally_arrays(first))
+    assert tally_digest(again) == tally_digest(first)
+    intact = first.text.intact
+    first.merge(later)
+    assert (first.text.trials, first.text.intact) == (1, intact)
+    alone = job(Block("4x4qam", 6.0, 0, 1))
+    assert alone.text is None
+    assert "text/correct" not in tally_arrays(alone)
+    assert tally_from_arrays(tally_arrays(alone)).text is None
+
+
+def test_fading_headers_and_forced_modes_go_with_sentences(tmp_path: Path) -> None:
+    folder = write_tiny_bundle(tmp_path / "bundle", router="content", text=True, samples=60)
+    for settings in (
+        Settings(trials=1, baselines=SENTENCE_BASELINES, channel="rayleigh", coherence="sample"),
+        Settings(trials=1, baselines=SENTENCE_BASELINES, mode="4x16qam"),
+    ):
+        job = make_job(folder, None, settings)
+        measured = measure(job, job.open(), [9.0], Workers())
+        (tally,) = measured.link
+        assert tally.text is not None
+        assert tally.text.trials == 1
+        assert set(measured.companions) == {"tfidf", "text"}
