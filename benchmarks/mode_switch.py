@@ -35,9 +35,9 @@ from twophase.link.config import LinkConfig
 from twophase.link.modes import Mode
 from twophase.link.routing import Routing, SnrTable
 from twophase.link.runtime import MODE_REQUEST
-from twophase.training.config import PRESETS
 from twophase.training.deployed import HardTransmitter
 from twophase.training.model import LinkModel, widen
+from twophase.training.presets import PRESETS
 
 DIGITS = PRESETS["digits"]
 LINKS = {

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
@@ -44,11 +44,9 @@ class Speaker:
         self._modes: ModeTable = link.modes
         self._held = Hysteresis(link.routing.table, link.routing.hysteresis_db)
 
-    def speak(
-        self, features: NDArray[np.float32], snr_db: float
-    ) -> tuple[Transmission, NDArray[np.complex64]]:
-        """What is sent for one sample, as integers and as I/Q, shape (symbols,): header, then payload."""
-        sent = self._transmitter.send(features, self._held.hold(snr_db))
+    def speak(self, sample: ArrayLike, snr_db: float) -> tuple[Transmission, NDArray[np.complex64]]:
+        """What is sent for a sample, as integers and as I/Q, shape (symbols,): header, then payload."""
+        sent = self._transmitter.send(sample, self._held.hold(snr_db))
         number = int(sent.mode[0])
         header = qam(4).modulate(sent.header[0, : sent.header_count[0]])
         points = qam(self._modes[number].order).modulate(sent.symbols[0, : sent.symbol_count[0]])

@@ -23,9 +23,11 @@ from twophase.link.runtime import Receiver, Transmitter
 
 NO_TORCH = """
 import sys
+HEAVY = {"torch", "onnx", "onnxscript", "sklearn", "safetensors", "tensorboard"}
+HEAVY |= {"transformers", "tokenizers", "accelerate", "datasets"}
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "onnx", "onnxscript", "sklearn", "safetensors", "tensorboard"}:
+        if name.split(".")[0] in HEAVY:
             raise ModuleNotFoundError(f"{name} is not part of the base install", name=name)
 sys.meta_path.insert(0, Refuse())
 """
@@ -168,7 +170,7 @@ def test_the_edge_runtime_loads_nothing_heavy(digits_bundle: Path) -> None:
     probe = (
         "import sys; from twophase.link.runtime import Transmitter\n"
         f"Transmitter({str(digits_bundle)!r}).send([0.0] * 64, 5.0)\n"
-        "heavy = {'torch', 'onnx', 'matplotlib', 'commpy', 'scipy', 'sklearn'}\n"
+        "heavy = {'torch', 'onnx', 'matplotlib', 'commpy', 'scipy', 'sklearn', 'tokenizers'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

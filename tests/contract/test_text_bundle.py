@@ -1,0 +1,91 @@
+"""From a run of a text task to symbols: torch's programs, the bundle's graphs and the commands agree."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tools.commands import run_command
+from tools.tiny_grid import write_grid_text_run
+from twophase.link.manifest import BACKBONE_PROGRAM, TOKENIZER_FILE, load_manifest, program_file
+from twophase.link.runtime import FeatureTransmitter, Receiver, Transmitter
+from twophase.link.text import TextEncoder
+from twophase.link.text_arrays import unpack_texts
+
+NO_TORCH = """
+import sys
+HEAVY = {"torch", "onnxscript", "sklearn", "safetensors", "tensorboard"}
+HEAVY |= {"transformers", "accelerate", "datasets"}
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in HEAVY:
+            raise ModuleNotFoundError(f"{name} is for training alone", name=name)
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_grid_text_run(tmp_path_factory.mktemp("text") / "run", references=("aligned",))
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Path) -> Path:
+    done = run_command("tp-export", "--run", run, "--random-inputs", "100")
+    assert done.returncode == 0, done.stderr
+    return run / "bundle"
+
+
+@pytest.fixture(scope="module")
+def texts(bundle: Path) -> tuple[str, ...]:
+    with np.load(bundle / "eval.npz") as data:
+        return unpack_texts(data["text"], data["text_ends"])
+
+
+def test_a_device_makes_of_sentences_what_torch_makes_of_them(
+    run: Path, bundle: Path, texts: tuple[str, ...]
+) -> None:
+    manifest = load_manifest(run, "run")
+    assert manifest.front is not None
+    encoder = TextEncoder(run / TOKENIZER_FILE, manifest.front.max_length)
+    backbone = torch.export.load(run / BACKBONE_PROGRAM).module()
+    head = torch.export.load(run / program_file(manifest.head_file)).module()
+    transmitter = Transmitter(bundle)
+    rows = [backbone(*map(torch.from_numpy, pair)).detach() for pair in encoder.encode_each(texts)]
+    np.testing.assert_allclose(transmitter.features(texts), torch.cat(rows), rtol=1e-5, atol=1e-5)
+    # From the features on both count in whole numbers.
+    features = torch.from_numpy(transmitter.features(texts))
+    snr_db = torch.linspace(-5.0, 20.0, len(texts))
+    expected = head(features, snr_db, torch.tensor([-1]))
+    sent = transmitter.send(texts, snr_db.numpy())
+    for name, value in zip(("mode", "indices", "bits", "symbols"), expected, strict=False):
+        np.testing.assert_array_equal(getattr(sent, name), value.numpy(), err_msg=name)
+
+
+def test_the_split_of_the_bundle_is_what_a_device_has(bundle: Path, texts: tuple[str, ...]) -> None:
+    whole, head = Transmitter(bundle), FeatureTransmitter(bundle)
+    with np.load(bundle / "eval.npz") as data:
+        features = data["input"]
+    np.testing.assert_array_equal(whole.features(texts), features)
+    one, other = whole.send(texts, 5.0), head.send(features, 5.0)
+    for entry in fields(one):
+        np.testing.assert_array_equal(getattr(one, entry.name), getattr(other, entry.name))
+    logits = Receiver(bundle).receive(8.0 * one.bits - 4.0, one.mode).logits
+    assert logits.shape == (len(texts), len(whole.manifest.classes))
+
+
+def test_it_is_simulated_and_verified_without_the_training_packages(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_TORCH)
+    env = {"PYTHONPATH": str(tmp_path)}
+    verified = run_command("tp-verify", bundle, "--json", env=env)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    words = ("--bundle", bundle, "--snr", "0:10:20", "--trials", "2", "--out", tmp_path / "sim")
+    simulated = run_command("tp-sim", *words, env=env)
+    assert simulated.returncode in (0, 1), simulated.stderr
+    report = json.loads((tmp_path / "sim" / "report.json").read_text())
+    assert [point["esn0_db"] for point in report["points"]] == [0, 10, 20]
