@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,18 +88,17 @@ def _export(arguments: ExportArguments) -> int:
         raise InputError("web", "be left out for a link that takes text, which no page runs", str(run))
     exported_routing(manifest, arguments.router, arguments.hysteresis_db, arguments.header)
     check_target(out)
-    for package in ("torch", "onnx", "onnxscript"):
+    needed = dict.fromkeys(("torch", "onnx", "onnxscript"), "train")
+    if manifest.front is not None:
+        needed["tokenizers"] = "text"
+    for package, extra in needed.items():
         try:
             importlib.import_module(package)
         except ImportError as error:
             raise PackageError(
                 f"tp-export needs '{package}', which cannot be imported ({error}): "
-                "pip install 'twophase-link[train]'"
+                f"pip install 'twophase-link[{extra}]'"
             ) from error
-    if manifest.front is not None and importlib.util.find_spec("tokenizers") is None:
-        raise PackageError(
-            "tp-export needs 'tokenizers' for a link that takes text: pip install 'twophase-link[text]'"
-        )
     from twophase.export.bundle import build_bundle
     from twophase.export.contents.write import Extras
     from twophase.export.report import report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -117,10 +117,15 @@ def _check_text(bundle: Path) -> None:
     """Refuse to verify a link that takes text without the package that reads its tokenizer."""
     from twophase.export.checking.subject import Subject
 
-    if Subject(bundle).manifest.front is not None and importlib.util.find_spec("tokenizers") is None:
+    if Subject(bundle).manifest.front is None:
+        return
+    try:
+        importlib.import_module("tokenizers")
+    except ImportError as error:
         raise PackageError(
-            "tp-verify needs 'tokenizers' for a link that takes text: pip install 'twophase-link[text]'"
-        )
+            "tp-verify needs 'tokenizers' for a link that takes text, which cannot be imported "
+            f"({error}): pip install 'twophase-link[text]'"
+        ) from error
 
 
 def _int8_transmitter(bundle: Path, int8: Path) -> ModelProto:

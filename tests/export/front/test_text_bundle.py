@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tools.mutants import Mutant, in_graph, make_mutant
 from tools.mutate import constant, insert_behind, node, store
 from tools.tiny_text import text_arrays
 from twophase.export.checking.checks import NAMES, Check, run_checks
+from twophase.export.checking.cli import main as verify
 from twophase.export.cli import main
 from twophase.export.contents.card import CARD_FILE
 from twophase.export.contents.conformance import read_set
@@ -48,10 +50,11 @@ def texts(folder: Path) -> tuple[str, ...]:
     return unpack_texts(arrays["text"], arrays["text_ends"])
 
 
-def export(*words: str) -> tuple[int, str, str]:
+def told(command: Callable[[Sequence[str]], int], *words: str) -> tuple[int, str, str]:
+    """Exit status and what a command prints on stdout and stderr."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        status = main(words)
+        status = command(words)
     return status, out.getvalue(), err.getvalue()
 
 
@@ -183,17 +186,32 @@ def test_the_report_tells_of_the_front_end(
 
 
 def test_the_page_is_refused_before_any_work(text_run: Path, tmp_path: Path) -> None:
-    status, out, err = export("--run", str(text_run), "--out", str(tmp_path / "bundle"), "--web")
+    status, out, err = told(main, "--run", str(text_run), "--out", str(tmp_path / "bundle"), "--web")
     assert (status, out) == (2, "")
     (line,) = err.strip().splitlines()
     assert "'web' must be left out for a link that takes text" in line
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.parametrize("command", ["tp-export", "tp-verify"])
+def test_without_the_tokenizers_library_one_line_says_so(
+    command: str, text_run: Path, text_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    if command == "tp-export":
+        status, out, err = told(main, "--run", str(text_run), "--out", str(tmp_path / "bundle"))
+    else:
+        status, out, err = told(verify, str(text_bundle))
+    assert (status, out) == (2, "")
+    (line,) = err.strip().splitlines()
+    assert line.startswith(f"{command}: error: {command} needs 'tokenizers'")
+    assert line.endswith("pip install 'twophase-link[text]'")
+
+
 def test_a_run_without_its_backbone_is_refused(text_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(text_run, tmp_path / "run"))
     (run / BACKBONE_PROGRAM).unlink()
-    status, out, err = export("--run", str(run))
+    status, out, err = told(main, "--run", str(run))
     assert (status, out) == (2, "")
     assert "backbone.pt2' is missing" in err
 

@@ -51,6 +51,18 @@ def config(tiny_folder: Path, text_task: TextTask, tmp_path: Path) -> TrainConfi
     )
 
 
+@pytest.fixture
+def without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs and plots, which one test looks at, take most of the time of a small run."""
+
+    def stub(path: Path, *_: object) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    monkeypatch.setattr("twophase.training.programs._save_program", stub)
+    monkeypatch.setattr("twophase.training.run.plot_training", lambda *_: None)
+
+
 def quiet() -> Console:
     return Console(file=io.StringIO())
 
@@ -88,6 +100,7 @@ def test_a_run_holds_the_front_end_and_the_head(config: TrainConfig, text_task: 
     assert head(torch.from_numpy(held["input"]), torch.zeros(len(texts)))[1].shape == (len(texts), 3)
 
 
+@pytest.mark.usefixtures("without_programs")
 def test_an_interrupted_run_ends_as_one_that_was_not(config: TrainConfig) -> None:
     whole = replace(config, out=config.folder.with_name("whole"))
     train(whole, quiet())
@@ -108,6 +121,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(config: TrainConfig) -> Non
             np.testing.assert_array_equal(left[name], right[name], err_msg=name)
 
 
+@pytest.mark.usefixtures("without_programs")
 def test_the_teacher_is_heard_and_hidden_states_are_shared(
     config: TrainConfig, text_task: TextTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
