@@ -131,13 +131,22 @@ def _start(folder: Path) -> subprocess.Popen[str]:
     return started
 
 
+def _ended(started: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it said once it has ended; one that does not end fails the test instead of holding it up."""
+    try:
+        return started.communicate(timeout=60)
+    finally:
+        if started.poll() is None:
+            os.killpg(started.pid, signal.SIGKILL)
+
+
 # The workers hold the other end of stdout: that it ends proves that they have.
 
 
 def test_ctrl_c_ends_all_and_only_the_parent_speaks(tmp_path: Path) -> None:
     with _start(tmp_path) as started:
         os.killpg(started.pid, signal.SIGINT)
-        stdout, stderr = started.communicate(timeout=60)
+        stdout, stderr = _ended(started)
     assert started.returncode == 130
     assert stdout.splitlines()[-1] == "interrupted"
     assert not stderr
@@ -146,7 +155,7 @@ def test_ctrl_c_ends_all_and_only_the_parent_speaks(tmp_path: Path) -> None:
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     with _start(tmp_path) as started:
         os.kill(started.pid, signal.SIGKILL)
-        stdout, stderr = started.communicate(timeout=60)
+        stdout, stderr = _ended(started)
     assert started.returncode == -signal.SIGKILL
     assert set(stdout.splitlines()) <= {"hanging"}
     assert not stderr
