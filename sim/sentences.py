@@ -111,11 +111,11 @@ def read_csv(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], NDArr
         If the file is missing, unreadable or not in UTF-8.
     """
     stream = io.StringIO(_content(path), newline="")
-    # A single quotation mark that nobody closes makes one cell of the rest of the file.
-    csv.field_size_limit(_LARGEST_CELL)
     reader = csv.reader(stream, strict=True)
     texts: list[str] = []
     labels: list[int] = []
+    # A single quotation mark that nobody closes makes one cell of the rest of the file.
+    limit = csv.field_size_limit(_LARGEST_CELL)
     try:
         head = [name.strip() for name in next(reader, [])]
         for name in ("text", "label"):
@@ -131,6 +131,8 @@ def read_csv(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], NDArr
             line = reader.line_num + 1
     except csv.Error as error:
         raise InputError("data", f"be a table of comma-separated values ({error})", str(path)) from error
+    finally:
+        csv.field_size_limit(limit)  # of the process, which may read other files
     if not texts:
         raise InputError("data", "hold at least one sentence", f"a head alone ({path})")
     return tuple(texts), np.array(labels, dtype=np.int64)

@@ -104,8 +104,8 @@ def test_another_hash_is_found(node: RunNode, copied: tuple[Path, Manifest]) -> 
         ("link.json", lambda data: data.replace(b"twophase-link", b"other"), "no manifest of twophase-link"),
         (
             "link.json",
-            lambda data: data.replace(b'"version": 3,', b'"version": 2,', 1),
-            "must be of version 3, not 2",
+            lambda data: data.replace(b'"version": 4,', b'"version": 2,', 1),
+            "must be of version 4, not 2",
         ),
     ],
 )
