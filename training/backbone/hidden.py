@@ -24,7 +24,7 @@ from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import atomic_folder, read_json, write_json
 from twophase.training.backbone.batches import longest_first
 from twophase.training.backbone.parts import Stack, mean_pool
-from twophase.training.backbone.tokens import Source, Tokens
+from twophase.training.backbone.tokens import Tokens
 from twophase.training.progress import progress_bar
 
 __all__ = ["HiddenStates", "compute_hidden", "entry_folder", "open_hidden"]
@@ -39,7 +39,7 @@ ROOM = 64 << 20
 
 
 @dataclass(frozen=True)
-class HiddenStates(Source):
+class HiddenStates:
     """Hidden states of all texts; of a frozen backbone, one row each: the mean over its tokens."""
 
     states: NDArray[np.float32]

@@ -6,6 +6,7 @@ import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,19 +19,21 @@ from twophase.training.data import TextTask
 __all__ = ["Source", "Tokens", "tokenize"]
 
 
-class Source:
+class Source(Protocol):
     """Rows of different lengths, which a batch fills up to the longest of it."""
 
-    lengths: NDArray[np.int64]
-    """(n,): tokens of each text."""
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text, (n,)."""
+        ...
 
     def batch(self, members: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """What a part of the transformer takes of some texts: (rows, mask), mask (batch, longest) int64."""
-        raise NotImplementedError
+        ...
 
 
 @dataclass(frozen=True)
-class Tokens(Source):
+class Tokens:
     """Token ids of all texts of a task: training, then validation, then test."""
 
     ids: NDArray[np.int32]
