@@ -17,7 +17,7 @@ __all__ = ["CONFIG_NAME", "check_folder", "folder_lock", "load_config", "mark_un
 
 CONFIG_NAME = "config.json"
 FORMAT = "twophase-training"
-VERSION = 1
+VERSION = 2
 
 
 def check_folder(config: TrainConfig) -> None:

@@ -197,7 +197,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
         ("truncate", ["is truncated or altered: its SHA-256"]),
         ("remove", ["is missing; 'last.json' names it"]),
         ("garbage", ["last.json' is not JSON"]),
-        ("config", ["config.json' must be of version 1, not 0: train again"]),
+        ("config", ["config.json' must be of version 2, not 0: train again"]),
         ("method", ["config.json' is altered: 'method' must be one of"]),
         ("short", ["config.json' is altered: seed missing"]),
         ("standing", ["last.json' is altered"]),

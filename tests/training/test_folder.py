@@ -154,8 +154,8 @@ def test_the_folder_of_a_relative_name_is_set_aside_beside_it(
     ("change", "message"),
     [
         ({"format": "other"}, "is not the configuration of a training run"),
-        ({"version": 0}, "must be of version 1, not 0: train again"),
-        ({"version": None}, "must be of version 1, not None: train again"),
+        ({"version": 0}, "must be of version 2, not 0: train again"),
+        ({"version": None}, "must be of version 2, not None: train again"),
         ({"surprise": 1}, "is altered: .*surprise"),
         ({"epochs": 0}, "is altered: 'epochs' must be at least 1"),
         ({"epochs": "many"}, "is altered"),
