@@ -133,8 +133,8 @@ class Manifest:
     grid: Grid | None = None
     """Where the transmitter computes on an integer grid: its units.  None: the search is one of float32."""
     precision: Literal["float32", "int8"] = "float32"
-    """What the weights of the deployed graphs are stored and multiplied in; those of a ``front`` are stored so
-    too and multiplied in float32."""
+    """What the weights of the deployed graphs are stored and multiplied in; those of a ``front`` are stored
+    so too, and multiplied in float32."""
     front: Front | None = None
     """What makes features of text, ahead of the head.  None: the transmitter takes features."""
     conformance: Conformance | None = None
