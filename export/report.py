@@ -13,7 +13,7 @@ from twophase.export.mode import ModeProof
 from twophase.export.signature import WHOLE_FILE
 from twophase.link.manifest import Manifest
 
-__all__ = ["report"]
+__all__ = ["report", "vector_lines"]
 
 
 def report(summary: BundleSummary) -> str:
@@ -60,7 +60,7 @@ def report(summary: BundleSummary) -> str:
         *_accuracy_lines(manifest),
         *_int8_lines(manifest),
         "",
-        *_vector_lines(manifest),
+        *vector_lines(manifest),
         f"bundle: {summary.folder}",
     ]
     return "\n".join(lines) + "\n"
@@ -170,13 +170,15 @@ def _int8_text_lines(manifest: Manifest) -> Iterator[str]:
     yield f"features: root mean square difference {share:.2f} % of their standard deviation"
 
 
-def _vector_lines(manifest: Manifest) -> Iterator[str]:
+def vector_lines(manifest: Manifest) -> Iterator[str]:
     """The conformance vectors."""
     if manifest.conformance is None:
         return
     size = sum(entry["bytes"] for name, entry in manifest.files.items() if name.startswith("test_data_set_"))
     yield f"conformance vectors: {len(manifest.conformance.sets)} sets, {size / 1000:.0f} kB"
     yield f"golden hash of the symbols: {manifest.conformance.symbols_sha256}"
+    if manifest.front is not None and all(entry.graph != "tx.onnx" for entry in manifest.conformance.sets):
+        yield "none of them is of tx.onnx as a whole: no test sentence is decided clearly enough for that"
 
 
 def _rows(tally: Tally, several: bool) -> Iterator[tuple[str, Count]]:

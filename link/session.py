@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 import onnxruntime
@@ -158,20 +158,23 @@ class Graph:
 class _RoutedGraph(Graph):
     """A graph that takes ``snr_db`` last, and a request for a mode if there are several."""
 
+    samples: ClassVar[tuple[str, ...]]
+    """Names of what it takes ahead of that."""
+
     def __init__(
         self,
         folder: Path,
         file: str,
         manifest: Manifest,
         threads: int,
-        samples: tuple[str, ...],
         outputs: Shapes,
         options: GraphOptions | None,
     ) -> None:
+        self._shape = manifest.input_shape
         self._modes_count = len(manifest.modes)
         optional = (MODE_REQUEST,) if self._modes_count > 1 else ()
         path = graph_path(folder, file, manifest, options)
-        super().__init__(path, threads, (*samples, "snr_db"), outputs, optional, options)
+        super().__init__(path, threads, (*self.samples, "snr_db"), outputs, optional, options)
         self._optional = optional
 
     def _routed(
@@ -189,17 +192,7 @@ class _RoutedGraph(Graph):
 class FeatureGraph(_RoutedGraph):
     """A graph that takes ``input`` and ``snr_db``, and a request for a mode if there are several."""
 
-    def __init__(
-        self,
-        folder: Path,
-        file: str,
-        manifest: Manifest,
-        threads: int,
-        outputs: Shapes,
-        options: GraphOptions | None,
-    ) -> None:
-        self._shape = manifest.input_shape
-        super().__init__(folder, file, manifest, threads, ("input",), outputs, options)
+    samples = ("input",)
 
     def inputs(
         self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None
@@ -224,17 +217,7 @@ class FeatureGraph(_RoutedGraph):
 class TokenGraph(_RoutedGraph):
     """A graph that takes ``input_ids``, ``attention_mask`` and what a :class:`FeatureGraph` takes behind."""
 
-    def __init__(
-        self,
-        folder: Path,
-        file: str,
-        manifest: Manifest,
-        threads: int,
-        outputs: Shapes,
-        options: GraphOptions | None,
-    ) -> None:
-        samples = ("input_ids", "attention_mask")
-        super().__init__(folder, file, manifest, threads, samples, outputs, options)
+    samples = ("input_ids", "attention_mask")
 
     def inputs(
         self,

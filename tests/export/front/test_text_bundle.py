@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from twophase.export.cli import main
 from twophase.export.contents.card import CARD_FILE
 from twophase.export.contents.conformance import read_set
 from twophase.export.graph import all_nodes
+from twophase.export.report import vector_lines
 from twophase.export.session import Session
 from twophase.link.manifest import (
     BACKBONE_PROGRAM,
@@ -135,6 +137,16 @@ def test_the_whole_has_a_set_of_its_own(text_bundle: Path) -> None:
     routed = {"snr_db": inputs["snr_db"], "mode_request": inputs["mode_request"]}
     (indices,) = head.run(["indices"], {"input": moved, **routed})
     np.testing.assert_array_equal(indices, outputs["indices"])
+
+
+def test_a_bundle_without_a_set_of_the_whole_says_so(text_bundle: Path) -> None:
+    manifest = load_manifest(text_bundle, "bundle")
+    assert manifest.conformance is not None
+    told = "none of them is of tx.onnx as a whole"
+    assert not any(told in line for line in vector_lines(manifest))
+    others = tuple(entry for entry in manifest.conformance.sets if entry.graph != "tx.onnx")
+    bare = replace(manifest, conformance=replace(manifest.conformance, sets=others))
+    assert any(told in line for line in vector_lines(bare))
 
 
 @pytest.mark.parametrize(
