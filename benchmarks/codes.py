@@ -29,12 +29,11 @@ from scipy.sparse import csc_matrix
 from scipy.special import erfc
 from scipy.stats import beta
 
-from twophase.sim.codes.conv import ConvCode
+from twophase.sim.codes.conv import GENERATORS, MEMORY, ConvCode
 from twophase.sim.codes.design_file import read_design
 from twophase.sim.codes.label_code import label_code
 from twophase.sim.codes.ldpc import LdpcCode
 from twophase.sim.codes.message_passing import Checks, propagate
-from twophase.sim.codes.trellis import GENERATORS, MEMORY
 from twophase.sim.theory.label_bound import simplex_success
 
 ITERATIONS = 30

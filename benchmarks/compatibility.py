@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.export.contents.conformance import read_set, replay
-from twophase.export.session import GraphRunError
+from twophase.export.artefacts.conformance import read_set, replay
+from twophase.export.graphs.run import GraphRunError
 from twophase.link.errors import ArtifactError, LinkError
 from twophase.link.manifest import Manifest, load_manifest
 

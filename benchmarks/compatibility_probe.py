@@ -50,7 +50,7 @@ def graphs(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
 
 def runtime(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """The edge runtime on the same sets, one sample at a time."""
-    from twophase.link.conformance import stream_hash, symbol_stream
+    from twophase.link.manifest import stream_hash, symbol_stream
     from twophase.link.runtime import GraphOptions, Receiver, Transmitter
 
     options = GraphOptions(format=plan["format"])

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from twophase.link.constellation import Constellation, qam
 from twophase.link.demap import available_kernels, llr_bruteforce, llr_exact, llr_maxlog
-from twophase.sim.channels import modem
+from twophase.sim.channel.commpy import modem
 
 ESN0_DB = {16: 12.0, 64: 17.0, 256: 20.0}
 ORDERS = tuple(ESN0_DB)

@@ -39,16 +39,14 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from twophase.export.contents.conformance import replay
-from twophase.export.freeze import load_program
-from twophase.export.graph import GraphView
-from twophase.export.inputs import feature_batches, llr_batches, load_split
-from twophase.export.prove import prove_hard
-from twophase.export.rule import ModeSearch
-from twophase.export.runners import ProgramRunner
-from twophase.export.runtimes import OnnxRuntime, Reference, Runner
-from twophase.export.session import Values
-from twophase.export.signature import signature_of
+from twophase.export.artefacts.conformance import replay
+from twophase.export.compare.inputs import feature_batches, llr_batches, load_split
+from twophase.export.graphs.run import OnnxRuntime, Reference, Runner, Values
+from twophase.export.graphs.signature import signature_of
+from twophase.export.graphs.torch_program import ProgramRunner, load_program
+from twophase.export.graphs.view import GraphView
+from twophase.export.proof.hard import prove_hard
+from twophase.export.proof.nearest_codeword import ModeSearch
 from twophase.link.grid import grid_search
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
 from twophase.link.runtime import MODE_REQUEST

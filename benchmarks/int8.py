@@ -29,16 +29,15 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from runs import call
-from twophase.export.freeze import serialize
-from twophase.export.graph import GraphView
-from twophase.export.inputs import feature_batches
+from twophase.export.compare.inputs import feature_batches
+from twophase.export.graphs.run import Session, Values
+from twophase.export.graphs.view import GraphView, serialize
 from twophase.export.int8.calibrate import receptions
-from twophase.export.int8.parts import classifier_products, encoder_products
-from twophase.export.session import Session, Values
+from twophase.export.int8.nodes import classifier_products, encoder_products
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.runtime import Receiver, Transmitter
+from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings
-from twophase.sim.sweep import simulate_point
 from twophase.sim.system import Samples, System, load_samples
 
 SYSTEMS = ("float32", "int8", "float16 weights", "float16")

@@ -29,7 +29,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from twophase.export.archive import check_archive
+from twophase.export.graphs.torch_program import check_archive
 from twophase.link.errors import LinkError
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.runtime import MODE_REQUEST, GraphOptions, Receiver, Transmitter

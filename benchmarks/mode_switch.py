@@ -28,16 +28,16 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 from torch import Tensor, nn
 
-from twophase.export.freeze import IR_VERSION, OPSET, freeze, serialize
-from twophase.export.session import Session
-from twophase.export.signature import Port, Signature
-from twophase.link.config import LinkConfig
-from twophase.link.modes import Mode
+from twophase.export.graphs.run import Session
+from twophase.export.graphs.signature import Port, Signature
+from twophase.export.graphs.torch_program import IR_VERSION, OPSET, freeze
+from twophase.export.graphs.view import serialize
+from twophase.link.modes import LinkConfig, Mode
 from twophase.link.routing import Routing, SnrTable
 from twophase.link.runtime import MODE_REQUEST
-from twophase.training.deployed import HardTransmitter
-from twophase.training.model import LinkModel, widen
-from twophase.training.presets import PRESETS
+from twophase.training.config import PRESETS
+from twophase.training.model.exported import HardTransmitter
+from twophase.training.model.network import LinkModel, widen
 
 DIGITS = PRESETS["digits"]
 LINKS = {

@@ -6,8 +6,9 @@ differs.  The jobs call the commands, so that nothing here depends on how the pa
     python benchmarks/oracle.py record benchmarks/oracle.json
     python benchmarks/oracle.py check benchmarks/oracle.json
 
-Training in floating point gives the same bits only on processors for which torch takes the same kernels.  The
-record says for which it was made; elsewhere ``check`` refuses, and ``record`` of an earlier commit comes first.
+Training in floating point gives the same bits only on processors for which torch takes the same kernels.
+The record says for which it was made; elsewhere ``check`` refuses, and ``record`` of an earlier commit comes
+first.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ SIMULATE = {
 NOT_COMPARED = ("seconds",)
 """Entries of ``metrics.jsonl`` that tell of the machine."""
 TEXTS = ("stop_reason", "counts_sha256", "verdict")
-"""Entries of a point that are no numbers; ``counts_sha256`` stands for arrays that are compared themselves."""
+"""Entries of a point that are no numbers; what ``counts_sha256`` stands for is compared itself."""
 RENAMED = {"baselines": "companions"}
 """Entries of a point that were recorded under another name."""
 

@@ -48,7 +48,7 @@ def timed(part, function):
     return wrapper
 from twophase.link import runtime
 from twophase.sim import sweep
-from twophase.sim.air import radio
+from twophase.sim.channel import radio
 for name in ("__init__", "draw", "send"):
     setattr(radio.Radio, name, timed("channel", getattr(radio.Radio, name)))
 for name in ("llr_exact", "llr_maxlog", "llr_hard"):

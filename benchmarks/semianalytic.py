@@ -29,9 +29,9 @@ from pathlib import Path
 
 from twophase.link.errors import LinkError
 from twophase.link.noise import snr_grid
-from twophase.sim.expectation.semianalytic import Limits, expected_accuracy
+from twophase.sim.analytic.expected import Limits, expected_accuracy
+from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings
-from twophase.sim.sweep import simulate_point
 from twophase.sim.system import load_samples, load_system
 
 Z_LIMIT = 4.0

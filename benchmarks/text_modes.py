@@ -1,4 +1,4 @@
-"""From which Es/N0 on do sentences arrive?  Prints the table of ``sim/beside/text_table.py``.
+"""From which Es/N0 on do sentences arrive?  Prints the table of ``sim/baselines/text.py``.
 
     python benchmarks/text_modes.py [--bundle runs/reviews/bundle] [--sentences 2000] [--seed 0]
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
-from twophase.sim.beside.text_code import Scheme, TextCode
+from twophase.sim.baselines.text_code import Scheme, TextCode
 
 STEP_DB = 0.25
 MOST_WRONG = 0.01

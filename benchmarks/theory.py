@@ -32,8 +32,8 @@ from scipy.stats import chi2
 from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.demap import hard_decisions, llr_bruteforce, llr_exact
-from twophase.sim.air.radio import Arrival, Radio
-from twophase.sim.channels import CommpyDemapper
+from twophase.sim.channel.commpy import CommpyDemapper
+from twophase.sim.channel.radio import Arrival, Radio
 from twophase.sim.settings import ChannelName, Settings
 from twophase.sim.theory.ber import qam_ber
 from twophase.sim.theory.information import bicm_mutual_information

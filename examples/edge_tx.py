@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from twophase.link.errors import ArtifactError, first_line
 from twophase.link.runtime import GraphOptions, Transmitter
-from twophase.link.text_arrays import unpack_texts
+from twophase.link.text import unpack_texts
 
 
 def parse() -> argparse.Namespace:

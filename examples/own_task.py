@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from twophase.training.data import Split, Task, Texts, TextTask
-from twophase.training.tasks.partition import stratified
+from twophase.training.tasks.split import stratified
 
 
 def spirals() -> Task:

@@ -78,7 +78,7 @@ def _export(arguments: ExportArguments) -> int:
     if arguments.seed < 0:
         raise InputError("seed", "be at least 0", arguments.seed)
     from twophase.export.folders import check_target, newest_run
-    from twophase.export.router import exported_routing
+    from twophase.export.table_router import exported_routing
     from twophase.link.manifest import load_manifest
 
     run = arguments.run if arguments.run is not None else newest_run(_RUNS)
@@ -99,13 +99,13 @@ def _export(arguments: ExportArguments) -> int:
                 f"tp-export needs '{package}', which cannot be imported ({error}): "
                 f"pip install 'twophase-link[{extra}]'"
             ) from error
-    from twophase.export.bundle import build_bundle
-    from twophase.export.contents.write import Extras
+    from twophase.export.artefacts.write import Extras
+    from twophase.export.build import build_bundle
     from twophase.export.report import report
 
     runtime = None
     if arguments.web:
-        from twophase.export.contents.web import fetch_runtime
+        from twophase.export.artefacts.web import fetch_runtime
 
         runtime = fetch_runtime()
     with progress_line() as progress:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from twophase.export.bundle import BundleSummary
-from twophase.export.compare import BY_PROGRAM, BY_SEARCH, Count, Tally
-from twophase.export.exactness.proof import ExactProof
-from twophase.export.listing import listing_lines
-from twophase.export.mode import ModeProof
-from twophase.export.signature import WHOLE_FILE
+from twophase.export.build import BundleSummary
+from twophase.export.compare.tally import BY_PROGRAM, BY_SEARCH, Count, Tally
+from twophase.export.graphs.signature import WHOLE_FILE
+from twophase.export.proof.exact import ExactProof
+from twophase.export.proof.mode import ModeProof
+from twophase.export.provenance import listing_lines
 from twophase.link.manifest import Manifest
 
 __all__ = ["report", "vector_lines"]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.bits import indices_to_bits
-from twophase.link.config import QAM_ORDERS
 from twophase.link.errors import InputError
+from twophase.link.modes import QAM_ORDERS
 
 __all__ = ["Constellation", "qam"]
 

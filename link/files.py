@@ -1,4 +1,9 @@
-"""Files that are either whole or absent: written to a temporary name, then renamed."""
+"""Files that are either whole or absent: written to a temporary name, then renamed.
+
+SHA-256 comes from CPython itself, without OpenSSL: ``hashlib`` loads OpenSSL, 3.5 MiB that an edge process
+would hold for a few hashes at its start.  The modules taken here are those that it falls back on itself; an
+interpreter built without them gives OpenSSL's.  The digests are the same.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +12,36 @@ import errno
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twophase.link.digest import sha256
 from twophase.link.errors import ArtifactError, InputError
+
+if TYPE_CHECKING:
+    from hashlib import sha256
+else:
+    try:
+        if sys.version_info >= (3, 12):
+            from _sha2 import sha256
+        else:
+            from _sha256 import sha256
+    except ImportError:
+        from hashlib import sha256
 
 __all__ = [
     "atomic_folder",
     "atomic_path",
+    "cache_folder",
     "read_json",
     "reading",
+    "sha256",
     "sha256_of",
     "write_json",
     "write_text",
 ]
+
 
 _STORAGE_ERRORS = frozenset({errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS})
 """What a write may fail with; such an error need not name its file."""
@@ -214,3 +233,25 @@ def read_json(path: Path) -> Any:
             return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"'{path}' is not JSON: truncated or altered ({error})") from error
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for this package; it need not exist yet.
+
+    ``$TWOPHASE_CACHE``; else ``twophase-link`` in ``$XDG_CACHE_HOME``, which counts only if absolute, as its
+    specification says; else ``~/.cache/twophase-link``.
+
+    Raises
+    ------
+    InputError
+        If there is no home folder to look in.
+    """
+    try:
+        if named := os.environ.get("TWOPHASE_CACHE"):
+            return Path(named).expanduser().absolute()
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        return (base if base.is_absolute() else Path.home() / ".cache") / "twophase-link"
+    except RuntimeError as error:
+        raise InputError(
+            "TWOPHASE_CACHE", f"name a folder, as no home folder is known ({error})", os.environ.get("HOME")
+        ) from error

@@ -18,10 +18,21 @@ stays below a target; for 1e-3 it asks for this many QPSK symbols:
 
 Below -8 dB for 2 modes, -4.5 dB for 4 and -3 dB for 16 not even the longest code keeps the target: at -5 dB
 the bound for 16 modes is 1 %, at -10 dB it is 52 %.
+
+Short block codes over QPSK that tell the receiver the mode of a sample.
+
+A mode that the transmitter chooses by a sample's content must be told before the payload can be read.  Its
+number, MSB first, is the message of a short linear code: the index bits as they are (``plain``), repeated
+(``repeatR``), or a first-order Reed-Muller code RM(1,m) of length 2^m, dimension m + 1 and minimum distance
+2^(m-1) (MacWilliams and Sloane, "The Theory of Error-Correcting Codes", 1977, ch. 13; RM(1,3) is the (8,4)
+extended Hamming code ``hamming84``, ibid. ch. 1).  The receiver correlates the LLRs with every codeword in
+use: soft maximum likelihood.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -30,12 +41,203 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twophase.link.bits import bits_to_symbols, indices_to_bits
 from twophase.link.errors import InputError
-from twophase.link.header_code import CODE_NAMES, HeaderCode, codes_for, header_code
 from twophase.link.modes import checked_modes
-from twophase.link.noise import esn0_float32, is_float32
+from twophase.link.noise import esn0_db_to_noise_var, esn0_float32, is_float32
 
-__all__ = ["Header", "HeaderCode", "HeaderStep", "check_steps", "header_code", "plan_header"]
+__all__ = [
+    "CODE_NAMES",
+    "Header",
+    "HeaderCode",
+    "HeaderStep",
+    "check_steps",
+    "codes_for",
+    "header_code",
+    "plan_header",
+]
+
+
+_REED_MULLER = {"rm12": 2, "hamming84": 3, "rm14": 4, "rm15": 5, "rm16": 6}
+_MAX_REPEATS = 16
+
+CODE_NAMES = ("plain", *(f"repeat{count}" for count in range(2, _MAX_REPEATS + 1)), *_REED_MULLER)
+"""Every code that :func:`header_code` knows."""
+
+_MAX_MODES = 1024
+"""Decoding compares all codewords; more modes than this are a mistake."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeaderCode:
+    """A code made for a number of modes; make one with :func:`header_code`.  Its arrays are read-only."""
+
+    name: str
+    modes_count: int
+    """M: the codewords of the messages 0..M-1 are in use."""
+    k: int
+    """Information bits of the code."""
+    generator: NDArray[np.uint8]
+    """Shape (k, n), n even.  Index bits take the first rows; the message is zero on the others."""
+    codewords: NDArray[np.uint8]
+    """The bits that tell each mode, shape (M, n)."""
+    min_distance: int
+    """Smallest Hamming distance between two codewords in use."""
+
+    @property
+    def n(self) -> int:
+        """Channel bits."""
+        return int(self.generator.shape[1])
+
+    @property
+    def symbols(self) -> int:
+        """Channel uses: QPSK carries two bits each."""
+        return self.n // 2
+
+    def encode(self, mode: ArrayLike) -> NDArray[np.uint8]:
+        """Code bits of mode numbers, (...,) to (..., n).
+
+        Raises
+        ------
+        InputError
+            If a number is no integer of 0..M-1.
+        """
+        return self.codewords[checked_modes(mode, self.modes_count)]
+
+    def symbols_of(self, mode: ArrayLike) -> NDArray[np.int64]:
+        """QPSK point numbers of mode numbers, (...,) to (..., n / 2); errors of :meth:`encode`."""
+        return bits_to_symbols(self.encode(mode), 2)
+
+    def decode(self, llr: ArrayLike) -> NDArray[np.int64]:
+        """Most likely mode: the codeword c of the largest sum of (2c - 1) llr; of equals the lowest.
+
+        Parameters
+        ----------
+        llr
+            log P(b=1)/P(b=0) of each code bit, shape (..., n).
+
+        Returns
+        -------
+        NDArray
+            Shape (...,).
+
+        Raises
+        ------
+        InputError
+            If the shape is wrong or an LLR is not finite.
+        """
+        values = np.asarray(llr, dtype=np.float64)
+        if values.ndim == 0 or values.shape[-1] != self.n:
+            raise InputError("llr", f"have shape (..., {self.n})", values.shape)
+        if not np.isfinite(values).all():
+            raise InputError("llr", "be finite", "an array with NaN or infinity")
+        signs = 2.0 * self.codewords - 1.0
+        score = np.zeros((*values.shape[:-1], self.modes_count))
+        # Bit by bit: a matrix product may sum in another order in a batch of another size.
+        for position in range(self.n):
+            score += values[..., position, np.newaxis] * signs[:, position]
+        return np.asarray(np.argmax(score, axis=-1), dtype=np.int64)
+
+    def word_error_bound(self, esn0_db: ArrayLike) -> NDArray[np.float64]:
+        """Probability that AWGN turns a header into another one, at most; same shape.
+
+        The union bound of soft maximum likelihood for the mode whose codeword has the nearest neighbours:
+        each other codeword at Hamming distance d counts Q(sqrt(d Es/N0)), since a QPSK symbol gives Es/2 to
+        each of its bits and N0/2 is the noise on its axis.  Held to at most 1.
+
+        Raises
+        ------
+        InputError
+            If an SNR is not finite.
+        """
+        ratio = np.asarray(1.0 / esn0_db_to_noise_var(esn0_db))
+        distance = _distances(self.codewords)
+        unequal, place = np.unique(distance, return_inverse=True)
+        pairwise = np.array([_gaussian_tail(np.sqrt(d * ratio)) for d in unequal])
+        counts = np.array([np.bincount(row, minlength=unequal.size) for row in place.reshape(distance.shape)])
+        counts[:, unequal == 0] = 0
+        worst = np.tensordot(counts, pairwise, axes=1).max(axis=0)
+        return np.asarray(np.minimum(worst, 1.0))
+
+
+@cache
+def header_code(name: str, modes_count: int) -> HeaderCode:
+    """Make the code of a name for M modes.
+
+    Parameters
+    ----------
+    name
+        ``plain``; ``repeat2`` .. ``repeat16``; ``rm12``, ``hamming84``, ``rm14``, ``rm15``, ``rm16``.
+    modes_count
+        M, from 2: a single mode needs no header.
+
+    Examples
+    --------
+    >>> code = header_code("hamming84", 9)
+    >>> code.k, code.n, code.symbols, code.min_distance
+    (4, 8, 4, 4)
+    >>> code.encode(3).tolist()
+    [0, 1, 1, 0, 0, 1, 1, 0]
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, there are fewer than 2 or more than 1024 modes, or more than the code can tell
+        apart.
+    """
+    if name not in CODE_NAMES:
+        known = f"plain, repeat2 to repeat{_MAX_REPEATS}, {', '.join(_REED_MULLER)}"
+        raise InputError("header", f"be one of {known}", name)
+    if not 2 <= modes_count <= _MAX_MODES:
+        raise InputError("modes_count", f"lie in 2..{_MAX_MODES} for a header", modes_count)
+    index_bits = (modes_count - 1).bit_length()
+    generator = _generator(name, index_bits)
+    k = len(generator)
+    if index_bits > k:
+        raise InputError("header", f"be a code of at least {index_bits} bits for {modes_count} modes", name)
+    messages = np.zeros((modes_count, k), dtype=np.int64)
+    messages[:, :index_bits] = indices_to_bits(np.arange(modes_count), index_bits)
+    codewords = ((messages @ generator) % 2).astype(np.uint8)
+    distance = _distances(codewords)
+    for array in (generator, codewords):
+        array.setflags(write=False)
+    return HeaderCode(name, modes_count, k, generator, codewords, int(distance[distance > 0].min()))
+
+
+def codes_for(modes_count: int) -> tuple[HeaderCode, ...]:
+    """Every code that can tell M modes apart; errors of :func:`header_code`."""
+    index_bits = header_code("plain", modes_count).k
+    return tuple(
+        header_code(name, modes_count)
+        for name in CODE_NAMES
+        if name not in _REED_MULLER or index_bits <= _REED_MULLER[name] + 1
+    )
+
+
+def _generator(name: str, index_bits: int) -> NDArray[np.uint8]:
+    """Generator matrix, shape (k, n)."""
+    if name in _REED_MULLER:
+        # All ones, then one row for each of the m variables, whose values run through the columns: any
+        # first rows but the first alone span a code of distance 2^(m-1), the first alone one of 2^m.
+        variables = _REED_MULLER[name]
+        columns = indices_to_bits(np.arange(2**variables), variables).T
+        return np.concatenate([np.ones_like(columns[:1]), columns])
+    repeated = re.fullmatch(r"repeat(\d+)", name)
+    repeats = int(repeated.group(1)) if repeated else 1
+    identity = np.tile(np.eye(index_bits, dtype=np.uint8), repeats)
+    return np.pad(identity, [(0, 0), (0, identity.shape[1] % 2)])
+
+
+def _distances(codewords: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Hamming distances of all pairs, shape (M, M)."""
+    signs = 1.0 - 2.0 * codewords
+    return np.asarray(np.rint((codewords.shape[1] - signs @ signs.T) / 2), dtype=np.int64)
+
+
+def _gaussian_tail(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Q(x), the probability that a standard Gaussian exceeds x."""
+    return np.asarray(np.vectorize(math.erfc, otypes=[np.float64])(x / math.sqrt(2)) / 2)
+
 
 _ODD_REPEATS = {f"repeat{count}" for count in range(2, 17) if count & (count - 1)}
 _PLANNED_DB = np.arange(-10.0, 20.5, 0.5)
@@ -48,7 +250,7 @@ class HeaderStep:
     from_db: float
     """Es/N0 in dB; float32 holds it exactly.  The first step applies below its own, too."""
     code: str
-    """Name of a code, see :func:`~twophase.link.header_code.header_code`."""
+    """Name of a code, see :func:`~twophase.link.header.header_code`."""
 
     def __post_init__(self) -> None:
         if not is_float32(self.from_db):

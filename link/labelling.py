@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import InputError
-from twophase.link.labelling_distortion import (
+from twophase.link.labelling_search import (
     DEFAULT_BIT_ERROR_PROB,
+    binary_switching,
     checked_codebook,
     checked_flips,
     checked_usage,
     labelling_distortion,
     labelling_gain_db,
 )
-from twophase.link.labelling_search import binary_switching
 
 __all__ = [
     "LABELLINGS",

@@ -2,28 +2,30 @@
 
 A run folder's manifest lists the exported programs of the trained model, a bundle's manifest lists the
 ONNX graphs.  Both carry the whole definition of the link, so that a reader needs no training code.
+
+Conformance vectors: what a runtime must reproduce to send what was trained.
+
+A bundle holds sets of inputs and outputs of its graphs in ONNX's test layout, ``test_data_set_N/input_M.pb``
+and ``output_M.pb``, and one hash of all symbols that the transmitter's sets send.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_type_hints
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.config import LinkConfig
-from twophase.link.conformance import Conformance
-from twophase.link.digest import sha256
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.files import read_json, reading, sha256_of, write_json
-from twophase.link.front import BACKBONE_PROGRAM, TOKENIZER_FILE, Front
+from twophase.link.files import read_json, reading, sha256, sha256_of, write_json
 from twophase.link.grid import Grid, grid_codebook
 from twophase.link.header import Header
-from twophase.link.modes import ModeTable
+from twophase.link.modes import LinkConfig, ModeTable
 from twophase.link.routing import Routing
 from twophase.link.typed import from_json
 
@@ -37,13 +39,103 @@ __all__ = [
     "TOKENIZER_FILE",
     "VERSION",
     "Accuracy",
+    "Conformance",
     "Front",
     "Manifest",
     "Reference",
+    "VectorSet",
     "load_manifest",
     "program_file",
+    "stream_hash",
+    "symbol_stream",
     "write_manifest",
 ]
+
+
+TOKENIZER_FILE = "tokenizer.json"
+"""The tokenizer of a text link in the format of the ``tokenizers`` library, in its run and in its bundle."""
+BACKBONE_PROGRAM = "programs/backbone.pt2"
+"""The program of a run that takes token ids and a mask and gives the features that the head takes."""
+
+
+@dataclass(frozen=True)
+class Front:
+    """A tokenizer and a backbone in float32; what they give are the features that the link is trained on."""
+
+    backbone: str
+    """What it was made from, a name or a path, for people."""
+    max_length: int
+    """Tokens of a text, special ones included; the rest is cut."""
+    pooling: str = "mean"
+    """How the backbone makes one vector of the tokens': their mean over the mask."""
+
+    def __post_init__(self) -> None:
+        if not self.backbone:
+            raise InputError("backbone", "be a name or a path", self.backbone)
+        if self.max_length < 2:
+            raise InputError("max_length", "be at least 2 tokens", self.max_length)
+        if not self.pooling:
+            raise InputError("pooling", "name how tokens are pooled", self.pooling)
+
+
+@dataclass(frozen=True)
+class VectorSet:
+    """One set of inputs and outputs."""
+
+    folder: str
+    """``test_data_set_N``."""
+    graph: str
+    """``tx.onnx``, ``tx_head.onnx`` or ``rx.onnx``."""
+    description: str
+    """What the inputs are, in a few words."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"test_data_set_[0-9]+", self.folder):
+            raise InputError("folder", "be 'test_data_set_' and a number", self.folder)
+        if self.graph not in ("tx.onnx", "tx_head.onnx", "rx.onnx"):
+            raise InputError("graph", "be 'tx.onnx', 'tx_head.onnx' or 'rx.onnx'", self.graph)
+
+
+@dataclass(frozen=True)
+class Conformance:
+    """The sets of a bundle, in order, and the hash of the symbols of those of the transmitter's head."""
+
+    sets: tuple[VectorSet, ...]
+    symbols_sha256: str
+    """``stream_hash`` of the sets of ``tx_head.onnx``, or of ``tx.onnx`` where that is the head."""
+
+    def __post_init__(self) -> None:
+        folders = [entry.folder for entry in self.sets]
+        if len(set(folders)) != len(folders):
+            raise InputError("sets", "each have a folder of its own", folders)
+
+
+def symbol_stream(mode: ArrayLike, symbols: ArrayLike, symbol_count: ArrayLike) -> bytes:
+    """What a transmitter sends, as bytes: for each sample its mode, then its symbols, one byte each.
+
+    Parameters
+    ----------
+    mode
+        Shape (batch,).
+    symbols
+        Constellation point numbers, shape (batch, max_symbols).
+    symbol_count
+        How many of them are sent, shape (batch,).
+    """
+    modes: NDArray[np.uint8] = np.asarray(mode).astype(np.uint8)
+    points: NDArray[np.uint8] = np.asarray(symbols).astype(np.uint8)
+    counts = np.asarray(symbol_count)
+    rows = zip(modes, points, counts, strict=True)
+    return b"".join(bytes([number]) + row[:count].tobytes() for number, row, count in rows)
+
+
+def stream_hash(streams: Iterable[bytes]) -> str:
+    """SHA-256 of streams one behind the other, in hexadecimal digits."""
+    digest = sha256()
+    for stream in streams:
+        digest.update(stream)
+    return digest.hexdigest()
+
 
 FORMAT = "twophase-link"
 VERSION = 4

@@ -275,7 +275,7 @@ def table_lines(table: SnrTable, modes: ModeTable) -> list[str]:
 
     Examples
     --------
-    >>> from twophase.link.config import LinkConfig
+    >>> from twophase.link.modes import LinkConfig
     >>> modes = LinkConfig((16, 64), (12, 4), (4, 16), embedding_dim=8).modes
     >>> for line in table_lines(SnrTable((-1.25, 8.0), (0, 1, 3)), modes):
     ...     print(line)

@@ -17,39 +17,161 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.errors import InputError
-from twophase.link.frames import Frames, Transmission
-from twophase.link.manifest import TOKENIZER_FILE, Manifest, load_manifest
-from twophase.link.session import (
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.graphs import (
     MODE_REQUEST,
     FeatureGraph,
     Graph,
     GraphOptions,
     Shapes,
+    TokenGraph,
     as_float32,
     graph_file,
     graph_path,
     modes_of,
 )
-
-if TYPE_CHECKING:
-    from twophase.link.sentences import TextTransmitter
+from twophase.link.manifest import TOKENIZER_FILE, Front, Manifest, load_manifest
+from twophase.link.modes import checked_modes
+from twophase.link.text import TextEncoder
 
 __all__ = [
     "MODE_REQUEST",
     "FeatureTransmitter",
+    "Frames",
     "GraphOptions",
     "Receiver",
     "Reception",
     "SoftTransmitter",
+    "TextTransmitter",
     "Transmission",
     "Transmitter",
 ]
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """What the transmitter sends for each sample; integers only, padded to the largest mode.
+
+    Entries behind a sample's count are zero (bits, symbols) or -1 (indices, header) and are not sent.  A
+    frame is the header's symbols, then the payload's.
+    """
+
+    mode: NDArray[np.int64]
+    """Mode number, shape (batch,)."""
+    indices: NDArray[np.int64]
+    """Codeword indices, shape (batch, max_tokens)."""
+    bits: NDArray[np.uint8]
+    """Label bits with padding to whole symbols, shape (batch, max_bits)."""
+    symbols: NDArray[np.int64]
+    """Constellation point numbers, shape (batch, max_symbols)."""
+    bit_count: NDArray[np.int64]
+    """Channel bits of each sample, shape (batch,)."""
+    symbol_count: NDArray[np.int64]
+    """Channel uses of each sample's payload, shape (batch,)."""
+    header: NDArray[np.int64]
+    """QPSK point numbers that tell the mode, shape (batch, max_header_symbols); no columns where the routing
+    sends no header."""
+    header_count: NDArray[np.int64]
+    """Channel uses of each sample's header, shape (batch,)."""
+
+
+class Frames:
+    """Makes transmissions of what the graph ``file`` gives."""
+
+    def __init__(self, file: str, manifest: Manifest) -> None:
+        modes = manifest.modes
+        self.outputs: Shapes = {
+            "mode": (),
+            "indices": (modes.max_tokens,),
+            "bits": (modes.max_bits,),
+            "symbols": (modes.max_symbols,),
+            "bit_count": (),
+            "symbol_count": (),
+        }
+        """What the graph must give; a transmission begins with these."""
+        self._file = file
+        self._header = manifest.header
+
+    def transmission(
+        self, outputs: Sequence[NDArray[np.generic]], snr_db: NDArray[np.generic]
+    ) -> Transmission:
+        """The graph's outputs and the headers at the SNR that the transmitter believes in, (batch,).
+
+        Raises
+        ------
+        ArtifactError
+            If the graph gave a mode that does not exist.
+        """
+        try:
+            header, header_count = self._told(outputs[0], snr_db)
+        except InputError as error:
+            raise ArtifactError(
+                f"'{self._file}' gives a mode that the link does not have: {error}"
+            ) from error
+        return Transmission(*(*outputs, header, header_count))  # type: ignore[arg-type]
+
+    def _told(
+        self, mode: NDArray[np.generic], snr_db: NDArray[np.generic]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Headers and their lengths; without a look at the SNR where the link sends none."""
+        if self._header.steps:
+            return self._header.encode(mode, snr_db)
+        batch = len(checked_modes(mode, self._header.modes_count))
+        return np.empty((batch, 0), dtype=np.int64), np.zeros(batch, dtype=np.int64)
+
+
+class TextTransmitter:
+    """Each text runs by itself and unpadded, so that it gives the same beside any others.
+
+    :class:`~twophase.link.runtime.Transmitter` documents what it takes and raises.
+    """
+
+    def __init__(
+        self, folder: Path, threads: int, manifest: Manifest, front: Front, options: GraphOptions | None
+    ) -> None:
+        self._encoder = TextEncoder(folder / TOKENIZER_FILE, front.max_length)
+        self._frames = Frames("tx.onnx", manifest)
+        outputs = self._frames.outputs | {"features": manifest.input_shape}
+        self._graph = TokenGraph(folder, "tx.onnx", manifest, threads, outputs, options)
+
+    def send(self, texts: object, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
+        """Encode one text or several."""
+        *outputs, _, snr = self._run(texts, snr_db, mode)
+        return self._frames.transmission(outputs, snr)
+
+    def features(self, texts: object) -> NDArray[np.float32]:
+        """What the head takes for each text."""
+        *_, features, _ = self._run(texts, 0.0, None)
+        return np.asarray(features, dtype=np.float32)
+
+    def _run(self, texts: object, snr_db: ArrayLike, mode: ArrayLike | None) -> list[NDArray[np.generic]]:
+        """The graph's outputs of all texts, one below the other, and the SNR of each."""
+        if isinstance(texts, str):
+            tokens = [self._encoder.encode(texts)]
+        else:
+            tokens = self._encoder.encode_each(_several(texts))
+        inputs = self._graph.inputs(tokens, snr_db, mode)
+        rows = [[*self._graph.run(entry), entry["snr_db"]] for entry in inputs]
+        return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
+
+def _several(texts: object) -> list[str]:
+    """The entries of a sequence; whether each is a text is for the encoder to check."""
+    if isinstance(texts, np.ndarray):
+        if texts.dtype.kind in "UO" and texts.ndim == 1 and texts.size:
+            return list(texts)
+        given = f"an array of {texts.dtype} of shape {texts.shape}"
+    elif isinstance(texts, Sequence) and not isinstance(texts, (bytes, bytearray)):
+        if texts:
+            return list(texts)
+        given = "an empty one"
+    else:
+        given = type(texts).__name__
+    raise InputError("text", "be a string or a sequence of strings: this link takes text", given)
 
 
 @dataclass(frozen=True)
@@ -166,7 +288,7 @@ class Transmitter:
         if self.manifest.front is None:
             self._whole = FeatureTransmitter(folder, threads, manifest=self.manifest, options=options)
         else:
-            from twophase.link.sentences import TextTransmitter
+            from twophase.link.runtime import TextTransmitter
 
             self._whole = TextTransmitter(folder, threads, self.manifest, self.manifest.front, options)
 

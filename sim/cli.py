@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
 def _simulate(arguments: SimArguments) -> int:
     # Imported late, cheap ones first: --help must not wait for them, nor a mistyped option for commpy.
     from twophase.link.noise import snr_grid
-    from twophase.sim.air.radio import check_radio
+    from twophase.sim.channel.radio import check_radio
     from twophase.sim.packages import require_scikit_commpy
 
     if arguments.replay is not None:
@@ -167,8 +167,8 @@ def _simulate(arguments: SimArguments) -> int:
     bundle = arguments.bundle or (compare.pop(0) if compare else _newest_bundle())
     out = arguments.out or _beside(bundle)
 
-    from twophase.sim.job import default_baselines, make_job
-    from twophase.sim.reporting.report import render, require_writable, write_report
+    from twophase.sim.report.write import render, require_writable, write_report
+    from twophase.sim.sweep.job import default_baselines, make_job
 
     if arguments.baseline == ("auto",) and not arguments.semi_analytic:
         settings = replace(settings, baselines=default_baselines(bundle, arguments.data))
@@ -180,9 +180,9 @@ def _simulate(arguments: SimArguments) -> int:
     opened = [other.open() for other in others]
     require_writable(out)
     if arguments.semi_analytic:
-        from twophase.sim.expectation.semianalytic_report import run_semi_analytic
+        from twophase.sim.analytic.report import run_semi_analytic
         from twophase.sim.packages import versions
-        from twophase.sim.record import command_of
+        from twophase.sim.results.report_json import command_of
 
         origin = {
             "command": command_of(arguments, job, out),
@@ -196,8 +196,8 @@ def _simulate(arguments: SimArguments) -> int:
         print(told)  # noqa: T201
         return 0
 
-    from twophase.sim.measure import clear_blocks, measure
-    from twophase.sim.record import command_of, compared, report_content
+    from twophase.sim.results.report_json import command_of, compared, report_content
+    from twophase.sim.sweep.measure import clear_blocks, measure
 
     workers = Workers(arguments.workers, arguments.scheduler)
     measured = measure(job, (system, manifest, samples), grid, workers, out, arguments.modes_report)
@@ -229,7 +229,7 @@ def _replay(arguments: SimArguments) -> int:
     require_scikit_commpy()
     assert arguments.replay is not None
 
-    from twophase.sim.replay import replay, shown
+    from twophase.sim.results.replay import replay, shown
 
     workers = Workers(arguments.workers, arguments.scheduler)
     differences, counted = replay(arguments.replay, arguments.bundle, arguments.data, workers)
@@ -286,7 +286,7 @@ def _settings(arguments: SimArguments) -> Settings:
         tolerance=arguments.tolerance,
     )
     _refuse_idle(arguments)
-    from twophase.sim.kernels import usable_kernel
+    from twophase.sim.packages import usable_kernel
 
     return replace(settings, kernel=usable_kernel(arguments.kernel))
 
@@ -359,10 +359,17 @@ def _newest_bundle() -> Path:
 
 
 def _print_report(report: dict[str, Any], out: Path) -> None:
-    from twophase.sim.reporting.report import REPORT_PAGE
-    from twophase.sim.reporting.tables import best_fixed_table, companions_table, result_table, usage_table
-    from twophase.sim.reporting.text_tables import samples_word, text_lines, text_table
-    from twophase.sim.verdict import verdict_reason
+    from twophase.sim.report.tables import (
+        best_fixed_table,
+        companions_table,
+        result_table,
+        samples_word,
+        text_lines,
+        text_table,
+        usage_table,
+    )
+    from twophase.sim.report.write import REPORT_PAGE
+    from twophase.sim.results.verdict import verdict_reason
 
     tables = [result_table(report)]
     tables += [companions_table(report)] if report["companions"] else []

@@ -12,9 +12,8 @@ from twophase.link.demap import hard_decisions
 from twophase.link.modes import ModeTable
 from twophase.link.runtime import Transmission
 from twophase.sim.counts import GAIN_BINS_DB, LLR_EDGES, Tally
-from twophase.sim.frames import Frames
-from twophase.sim.reception import Heard
-from twophase.sim.streams import by_mode
+from twophase.sim.frames import Frames, by_mode
+from twophase.sim.receiver import Heard
 
 __all__ = [
     "count_bits",

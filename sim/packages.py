@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import platform
 from functools import cache
+from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 from pathlib import Path
+from typing import Literal
 
 import twophase.link
-from twophase.link.errors import PackageError
+from twophase.link.demap import available_kernels
+from twophase.link.errors import PackageError, first_line
+from twophase.sim.settings import KernelName
 
-__all__ = ["code_sha256", "require_scikit_commpy", "versions"]
+__all__ = ["code_sha256", "require_scikit_commpy", "usable_kernel", "versions"]
+
 
 _REPORTED = ("twophase-link", "scikit-commpy", "numpy", "scipy", "onnxruntime", "numba", "llvmlite")
 _USED = ("commpy/__init__.py", "commpy/channels.py", "commpy/modulation.py", "commpy/utilities.py")
@@ -97,3 +103,35 @@ def _wrong(found: str | None) -> PackageError:
         f"the package 'commpy' must be the one of scikit-commpy, not '{where}' "
         f"(PyPI's 'commpy' is another project and overwrites it); {_REMEDY}"
     )
+
+
+_log = logging.getLogger(__name__)
+
+
+def usable_kernel(wanted: KernelName | Literal["auto"]) -> KernelName:
+    """The kernel to use; ``auto`` is numba where it is installed and works.
+
+    Raises
+    ------
+    PackageError
+        If numba is asked for and missing or broken.
+    """
+    if wanted == "numpy":
+        return "numpy"
+    if "numba" not in available_kernels():
+        if wanted == "auto":
+            return "numpy"
+        raise PackageError(
+            "the package 'numba' must be installed for the kernel numba: pip install 'twophase-link[sim]'"
+        )
+    try:
+        import_module("twophase.link.demap_compiled")
+    except Exception as error:  # numba may fail at its import in any way
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        if wanted == "numba":
+            raise PackageError(
+                f"the package 'numba' must work for the kernel numba, but its import fails: {reason}"
+            ) from error
+        _log.warning("numba is installed, but its import fails (%s): NumPy computes instead", reason)
+        return "numpy"
+    return "numba"

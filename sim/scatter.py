@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from twophase.link.constellation import qam
+from twophase.sim.point import PointSimulator
 from twophase.sim.settings import Settings
-from twophase.sim.sweep import PointSimulator
 from twophase.sim.system import Samples, System
 
 __all__ = ["scatter_entries"]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.text_arrays import unpack_texts
+from twophase.link.text import unpack_texts
 
 __all__ = ["SENTENCE_ARRAYS", "Sentences", "read_csv", "sentences_from"]
 
@@ -58,8 +58,8 @@ class Sentences:
 
     @cached_property
     def messages(self) -> tuple[NDArray[np.uint8], ...]:
-        """Bits of each sentence, see :mod:`twophase.sim.beside.text_source`."""
-        from twophase.sim.beside.text_source import TextSource
+        """Bits of each sentence, see :mod:`twophase.sim.baselines.text_source`."""
+        from twophase.sim.baselines.text_source import TextSource
 
         source = TextSource(self.huffman_lengths)
         return tuple(source.encode(text) for text in self.texts)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from twophase.link.command import run_command
 from twophase.link.errors import InputError, PackageError
-from twophase.training.config import TrainConfig
-from twophase.training.presets import preset_of
+from twophase.training.config import TrainConfig, preset_of
 
 __all__ = ["main"]
 
@@ -50,7 +49,7 @@ def _default(argv: Sequence[str]) -> TrainConfig:
     config = TrainConfig(task=task, **preset_of(task))
     if "--resume" not in argv:
         return config
-    from twophase.training.folder import load_config
+    from twophase.training.run import load_config
 
     out = _value_of("--out", argv)
     return replace(load_config(Path(out) if out else config.folder), resume=True)
@@ -67,7 +66,7 @@ def _value_of(option: str, argv: Sequence[str]) -> str | None:
 
 def _train(config: TrainConfig) -> int:
     # Cheap checks first: a mistyped folder must not wait for torch.
-    from twophase.training.folder import check_folder, load_config
+    from twophase.training.run import check_folder, load_config
 
     check_folder(config)
     if config.resume:
@@ -79,7 +78,7 @@ def _train(config: TrainConfig) -> int:
             raise PackageError(f"tp-train needs {package}: pip install 'twophase-link[train]'") from error
     from rich.console import Console
 
-    from twophase.training.backbone.processes import is_main_process
+    from twophase.training.backbone.tune import is_main_process
     from twophase.training.run import train
 
     if is_main_process():

@@ -7,13 +7,57 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from twophase.link.config import LinkConfig
 from twophase.link.errors import InputError
 from twophase.link.grid import latent_limit
 from twophase.link.labelling import LABELLINGS
-from twophase.training.presets import PRESETS, preset_of
+from twophase.link.modes import LinkConfig
 
-__all__ = ["TrainConfig"]
+__all__ = ["PRESETS", "TrainConfig", "preset_of"]
+
+
+_SENTENCES: dict[str, Any] = {
+    "epochs": 30,
+    "alignment_start_epoch": 12,
+    "train_snr_low_db": -6.0,
+    "train_snr_high_db": 18.0,
+    "codebook_sizes": (2, 4),
+    "tokens": (16, 2),
+    "qam_orders": (4, 16),
+}
+
+_FEATURES: dict[str, Any] = {
+    "epochs": 60,
+    "alignment_start_epoch": 20,
+    "train_snr_low_db": -6.0,
+    "train_snr_high_db": 18.0,
+    "codebook_sizes": (2, 4, 16),
+    "tokens": (48, 14, 3),
+    "qam_orders": (4, 16, 64),
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {
+        "epochs": 250,
+        "alignment_start_epoch": 85,
+        "train_snr_low_db": -6.0,
+        "train_snr_high_db": 18.0,
+        "input_noise": 0.08,
+        "augmentation": 0.3,
+        "codebook_sizes": (2, 4, 16),
+        "tokens": (48, 14, 3),
+        "qam_orders": (4, 16, 64),
+    },
+    "reviews": _SENTENCES,
+    "sst2": _SENTENCES,
+    "csv": _SENTENCES,
+    "npz": _FEATURES,
+}
+
+
+def preset_of(task: str) -> dict[str, Any]:
+    """Defaults of a task; those of ``npz`` for a task of one's own."""
+    return PRESETS.get(task, _FEATURES)
+
 
 CHOICES = {
     "device": ("auto", "cpu", "cuda"),

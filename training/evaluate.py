@@ -14,7 +14,7 @@ from twophase.link.modes import Mode
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split
 from twophase.training.losses import entropy
-from twophase.training.model import HardSignal, LinkModel
+from twophase.training.model.network import HardSignal, LinkModel
 from twophase.training.phases import ENERGY_GROUPS, training_snr
 
 __all__ = [

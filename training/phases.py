@@ -28,10 +28,10 @@ from twophase.training.losses import (
     task_loss,
     usage_entropy_loss,
 )
-from twophase.training.model import HardSignal, LinkModel, SoftSignal
-from twophase.training.router import balance_loss, mode_shares
+from twophase.training.model.network import HardSignal, LinkModel, SoftSignal
+from twophase.training.model.router import balance_loss, mode_shares
+from twophase.training.model.soft_symbols import point_probabilities, straight_through
 from twophase.training.schedule import EpochPlan
-from twophase.training.soft_link import point_probabilities, straight_through
 
 __all__ = [
     "ENERGY_GROUPS",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twophase.link.config import LinkConfig
 from twophase.link.files import atomic_path
+from twophase.link.modes import LinkConfig
 from twophase.training.monitor import EpochRecord
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from twophase.training.checkpoint import (
 from twophase.training.config import TrainConfig
 from twophase.training.data import Task, TextTask
 from twophase.training.evaluate import evaluate_hard, evaluate_soft, usage_entropies
-from twophase.training.model import LinkModel
+from twophase.training.model.network import LinkModel
+from twophase.training.model.router import gumbel_noise
 from twophase.training.monitor import EpochRecord, expected_mean_abs_llr
 from twophase.training.phases import Batch, Step, alignment_step, learning_step, training_snr
-from twophase.training.router import gumbel_noise
 from twophase.training.schedule import EpochPlan, learning_rate, plan
 
 __all__ = ["Standing", "Trainer", "check_data"]

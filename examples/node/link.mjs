@@ -2,7 +2,7 @@
  * A bundle on Node: files from disk, ONNX Runtime as native library (`node`) or WebAssembly (`wasm`).
  *
  * The link itself (QAM, LLRs, routing, headers) is the code that the browser page runs,
- * `export/web_page/link/`; a bundle exported with `--web` has it in `web/link/`.
+ * `export/web/link/`; a bundle exported with `--web` has it in `web/link/`.
  *
  *   const bundle = await openFolder("runs/digits/bundle");
  *   const ort = await loadRuntime("node");
@@ -13,10 +13,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { Bundle } from "../../export/web_page/link/bundle.js";
-import { ArtifactError, InputError } from "../../export/web_page/link/errors.js";
+import { Bundle } from "../../export/web/link/bundle.js";
+import { ArtifactError, InputError } from "../../export/web/link/errors.js";
 
-export * from "../../export/web_page/link/index.js";
+export * from "../../export/web/link/index.js";
 
 /** What `--runtime` may name. */
 export const RUNTIMES = ["node", "wasm"];

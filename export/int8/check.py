@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto
 from onnx.shape_inference import InferenceError
 
-from twophase.export.graph import GraphView, all_nodes, node_inputs
-from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET, WEIGHT_ZERO_POINT
-from twophase.export.int8.parts import (
+from twophase.export.graphs.view import GraphView, all_nodes, node_inputs
+from twophase.export.int8.nodes import (
+    INT8_IR_VERSION,
+    INT8_OPSET,
     RESHAPING,
+    WEIGHT_ZERO_POINT,
     Product,
     classifier_products,
     encoder_products,

@@ -23,18 +23,20 @@ import onnx
 from onnx import ModelProto, NodeProto
 from onnx.shape_inference import InferenceError
 
-from twophase.export.graph import GraphView
+from twophase.export.graphs.run import Values
+from twophase.export.graphs.view import GraphView
 from twophase.export.int8.calibrate import observe
 from twophase.export.int8.check import check_quantized
-from twophase.export.int8.nodes import WEIGHT_ZERO_POINT, NodeWriter, power_of_two_scale
-from twophase.export.int8.parts import (
+from twophase.export.int8.nodes import (
+    WEIGHT_ZERO_POINT,
+    NodeWriter,
     Product,
     Rounding,
     classifier_products,
     encoder_products,
+    power_of_two_scale,
     rounding_before,
 )
-from twophase.export.session import Values
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import Manifest
 

@@ -1,8 +1,19 @@
-"""What a channel code of this package offers, and which kernels may run it."""
+"""What a channel code of this package offers, and which kernels may run it.
+
+Frames side by side: the layout in which the compiled decoders work.
+
+A decoder runs :data:`LANES` frames at once, one in each lane of the processor's vector registers.  Every lane
+does the same arithmetic whatever its neighbours hold, so a frame's result does not depend on its batch.
+
+Which code bit goes to which place of the constellation symbols' bits.
+
+Bits of a Gray-labelled QAM symbol are not equally reliable, so it matters where a code bit lands.  An
+interleaver is an array ``order`` of shape (n,): place i of the symbols' bits carries code bit ``order[i]``.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +21,84 @@ from numpy.typing import ArrayLike, NDArray
 from twophase.link.demap import available_kernels
 from twophase.link.errors import InputError
 
-__all__ = ["BlockCode", "checked_bits", "checked_kernel", "checked_llr"]
+__all__ = [
+    "LANES",
+    "BlockCode",
+    "checked_bits",
+    "checked_kernel",
+    "checked_llr",
+    "from_lanes",
+    "rotating_interleaver",
+    "row_column_interleaver",
+    "to_lanes",
+]
+
+
+LANES = 32
+"""Frames that a compiled decoder runs at once.  Loops over 16 lanes would be unrolled before the compiler
+looks for vector instructions, and stay scalar."""
+
+Real = TypeVar("Real", bound=np.floating)
+
+
+def to_lanes(values: NDArray[Real]) -> NDArray[Real]:
+    """(frames, n) to (ceil(frames / LANES), n, LANES); lanes without a frame repeat the last one."""
+    frames, n = values.shape
+    groups = -(-frames // LANES)
+    padded = np.pad(values, [(0, groups * LANES - frames), (0, 0)], mode="edge") if frames else values
+    return np.ascontiguousarray(padded.reshape(groups, LANES, n).transpose(0, 2, 1))
+
+
+def from_lanes(values: NDArray[Real], frames: int) -> NDArray[Real]:
+    """Undo :func:`to_lanes`: (groups, n, LANES) to (frames, n)."""
+    groups, n, lanes = values.shape
+    return np.ascontiguousarray(values.transpose(0, 2, 1).reshape(groups * lanes, n)[:frames])
+
+
+def row_column_interleaver(n: int, bits_per_symbol: int) -> NDArray[np.int64]:
+    """Bit interleaver of 3GPP TS 38.212 clause 5.4.2.2: the first code bits take the most reliable places.
+
+    Examples
+    --------
+    >>> row_column_interleaver(8, 4).tolist()
+    [0, 2, 4, 6, 1, 3, 5, 7]
+
+    Raises
+    ------
+    InputError
+        If n is no multiple of ``bits_per_symbol``.
+    """
+    symbols = _symbols(n, bits_per_symbol)
+    return np.arange(n, dtype=np.int64).reshape(bits_per_symbol, symbols).T.ravel()
+
+
+def rotating_interleaver(n: int, bits_per_symbol: int) -> NDArray[np.int64]:
+    """Neighbouring code bits go to different symbols and to different bit levels.
+
+    Code bit t = q S + s goes to symbol s, bit (q + s) modulo ``bits_per_symbol``, S being the number of
+    symbols: no stretch of a trellis gets only weak places.
+
+    Examples
+    --------
+    >>> rotating_interleaver(8, 4).tolist()
+    [0, 2, 4, 6, 7, 1, 3, 5]
+
+    Raises
+    ------
+    InputError
+        If n is no multiple of ``bits_per_symbol``.
+    """
+    symbols = _symbols(n, bits_per_symbol)
+    turn, symbol = np.divmod(np.arange(n, dtype=np.int64), symbols)
+    order = np.empty(n, dtype=np.int64)
+    order[symbol * bits_per_symbol + (turn + symbol) % bits_per_symbol] = np.arange(n)
+    return order
+
+
+def _symbols(n: int, bits_per_symbol: int) -> int:
+    if n < 1 or bits_per_symbol < 1 or n % bits_per_symbol:
+        raise InputError("n", f"be a positive multiple of {bits_per_symbol} bits per symbol", n)
+    return n // bits_per_symbol
 
 
 class BlockCode(Protocol):

@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
-from twophase.sim.codes.code import checked_kernel
-from twophase.sim.codes.lanes import from_lanes, to_lanes
+from twophase.sim.codes.code import checked_kernel, from_lanes, to_lanes
 
 __all__ = ["NORMALISATION", "RULES", "Checks", "parity_checks", "propagate"]
 

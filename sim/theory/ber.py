@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erfc
 
 from twophase.link.bits import bits_to_indices, indices_to_bits
-from twophase.link.config import QAM_ORDERS
 from twophase.link.constellation import qam
 from twophase.link.errors import InputError
+from twophase.link.modes import QAM_ORDERS
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.sim.settings import ChannelName
 from twophase.sim.theory.power_gain import rician_factor

@@ -16,8 +16,7 @@ from scipy.special import ndtr
 
 from twophase.link.errors import InputError
 from twophase.link.noise import esn0_db_to_noise_var
-from twophase.sim.air.ofdm import CARRIERS
-from twophase.sim.air.tdl import power_delay_profile
+from twophase.sim.channel.tdl import CARRIERS, power_delay_profile
 from twophase.sim.settings import ChannelName, CoherenceName
 from twophase.sim.theory.power_gain import power_gain_nodes, rician_factor
 

@@ -13,7 +13,7 @@ from twophase.link.constellation import qam
 from twophase.link.decode import codeword_log_posterior as numpy_log_posterior
 from twophase.link.decode import mmse_embedding
 from twophase.link.demap import llr_exact
-from twophase.training.soft_link import (
+from twophase.training.model.soft_symbols import (
     QamTables,
     codeword_log_posterior,
     exact_llr,

@@ -14,8 +14,7 @@ from tools.commands import run_command
 from tools.tiny_grid import write_grid_text_run
 from twophase.link.manifest import BACKBONE_PROGRAM, TOKENIZER_FILE, load_manifest, program_file
 from twophase.link.runtime import FeatureTransmitter, Receiver, Transmitter
-from twophase.link.text import TextEncoder
-from twophase.link.text_arrays import unpack_texts
+from twophase.link.text import TextEncoder, unpack_texts
 
 NO_TORCH = """
 import sys

@@ -27,8 +27,8 @@ from tools.tiny_run import (
     receiver_inputs,
     run_manifest,
 )
-from twophase.export.freeze import freeze
-from twophase.export.signature import signature_of
+from twophase.export.graphs.signature import signature_of
+from twophase.export.graphs.torch_program import freeze
 from twophase.link.manifest import Manifest
 
 

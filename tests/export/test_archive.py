@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from twophase.export.archive import check_archive
-from twophase.export.freeze import load_program
+from twophase.export.graphs.torch_program import check_archive, load_program
 from twophase.link.errors import ArtifactError
 
 

@@ -26,14 +26,14 @@ from tools.tiny_run import (
     TinyTransmitter,
     build_run,
 )
-from twophase.export.bundle import build_bundle
-from twophase.export.contents.accuracy import measure_accuracy
-from twophase.export.contents.card import link_card
-from twophase.export.contents.conformance import replay
-from twophase.export.contents.write import Extras
-from twophase.export.graph import GraphView
-from twophase.export.inputs import SPLIT_SNRS_DB
-from twophase.export.session import Session
+from twophase.export.artefacts.accuracy import measure_accuracy
+from twophase.export.artefacts.card import link_card
+from twophase.export.artefacts.conformance import replay
+from twophase.export.artefacts.write import Extras
+from twophase.export.build import build_bundle
+from twophase.export.compare.inputs import SPLIT_SNRS_DB
+from twophase.export.graphs.run import Session
+from twophase.export.graphs.view import GraphView
 from twophase.link.bits import symbols_to_bits
 from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.header import HeaderStep
@@ -195,7 +195,7 @@ def test_a_bundle_in_the_runtimes_own_format_and_with_a_page(
         (folder / "web" / "index.html").write_text("page")
         return ("web/index.html",)
 
-    monkeypatch.setitem(sys.modules, "twophase.export.contents.web", SimpleNamespace(write_web=write_web))
+    monkeypatch.setitem(sys.modules, "twophase.export.artefacts.web", SimpleNamespace(write_web=write_web))
     build_bundle(bare_run, tmp_path / "bundle", 0, extras=Extras(ort=True, web="runtime"))  # type: ignore[arg-type]
     manifest = load_manifest(tmp_path / "bundle", "bundle")
     assert {"ort/tx.ort", "ort/rx.ort", "ort/required_operators.config", "web/index.html"} <= set(

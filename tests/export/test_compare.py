@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tools.tiny_run import CONTENT, FOUR_MODES, ONE_MODE, run_manifest
-from twophase.export.compare import (
+from twophase.export.compare.tally import (
     BY_PROGRAM,
     EXCUSED_MARGIN,
     Margins,
@@ -18,9 +18,9 @@ from twophase.export.compare import (
     compare_transmissions,
     read_margins,
 )
-from twophase.export.prove import expected_bits
-from twophase.export.rule import ModeSearch
-from twophase.export.session import Values
+from twophase.export.graphs.run import Values
+from twophase.export.proof.hard import expected_bits
+from twophase.export.proof.nearest_codeword import ModeSearch
 from twophase.link.manifest import Manifest
 
 MANIFEST = run_manifest(ONE_MODE, ())

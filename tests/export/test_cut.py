@@ -10,10 +10,10 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import insert_behind, node, only, scalar, store
-from twophase.export.cut import Kind, problems_of_combining
-from twophase.export.graph import GraphView
-from twophase.export.prove import SENT, prove_cut, prove_hard, prove_integers, prove_table
-from twophase.export.search import prove_search
+from twophase.export.graphs.view import GraphView
+from twophase.export.proof.cut import Kind, problems_of_combining
+from twophase.export.proof.hard import SENT, prove_cut, prove_hard, prove_integers, prove_table
+from twophase.export.proof.search import prove_search
 
 Mutation = Callable[[ModelProto], None]
 

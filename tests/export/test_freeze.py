@@ -21,9 +21,9 @@ from tools.tiny_run import (
     feature_inputs,
     run_manifest,
 )
-from twophase.export.freeze import IR_VERSION, OPSET, canonical, freeze, serialize
-from twophase.export.interface import check_interface
-from twophase.export.signature import signature_of
+from twophase.export.graphs.signature import check_interface, signature_of
+from twophase.export.graphs.torch_program import IR_VERSION, OPSET, canonical, freeze
+from twophase.export.graphs.view import serialize
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import program_file
 

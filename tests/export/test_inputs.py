@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tools.tiny_run import FOUR_MODES, LLR_CLIP, eval_split, run_manifest
-from twophase.export.inputs import (
+from twophase.export.compare.inputs import (
     CHUNK,
     RANDOM_SNRS_DB,
     SPLIT_SNRS_DB,

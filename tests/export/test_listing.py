@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tools.tiny_run import CONTENT, FOUR_MODES, ONE_MODE, run_manifest
-from twophase.export.listing import listing_lines, mode_listing
+from twophase.export.provenance import listing_lines, mode_listing
 from twophase.link.routing import Routing, SnrTable
 
 

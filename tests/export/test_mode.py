@@ -11,10 +11,9 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from tools.mutate import constant, insert_before, insert_behind, node, producer, scalar, store
 from tools.tiny_run import FOUR_MODES
-from twophase.export.interface import check_interface
-from twophase.export.mode import check_mode
-from twophase.export.prove import prove_hard
-from twophase.export.signature import signature_of
+from twophase.export.graphs.signature import check_interface, signature_of
+from twophase.export.proof.hard import prove_hard
+from twophase.export.proof.mode import check_mode
 from twophase.link.routing import Routing, SnrTable
 
 Mutation = Callable[[ModelProto], None]

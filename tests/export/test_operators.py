@@ -6,7 +6,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from tools.mutate import node
-from twophase.export.operators import check_operators
+from twophase.export.graphs.signature import check_operators
 
 OPSET = helper.make_opsetid("", 18)
 

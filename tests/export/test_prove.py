@@ -13,11 +13,9 @@ from onnx import ModelProto, TensorProto, helper
 
 from tools.mutate import constant, insert_before, insert_behind, node, only, producer, scalar, store
 from tools.tiny_run import ONE_MODE, TinyTransmitter, export_program, feature_inputs, run_manifest
-from twophase.export.freeze import freeze
-from twophase.export.interface import check_interface
-from twophase.export.operators import RANDOM_OPERATORS, check_operators
-from twophase.export.prove import expected_bits, prove_hard
-from twophase.export.signature import signature_of
+from twophase.export.graphs.signature import RANDOM_OPERATORS, check_interface, check_operators, signature_of
+from twophase.export.graphs.torch_program import freeze
+from twophase.export.proof.hard import expected_bits, prove_hard
 from twophase.link.modes import Mode
 
 Mutation = Callable[[ModelProto], None]

@@ -12,10 +12,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tools.mutate import node
 from tools.tiny_grid import FOUR_GRID, grid_manifest
 from tools.tiny_run import FOUR_MODES, ONE_MODE, run_manifest
-from twophase.export import rule
-from twophase.export.graph import GraphView
-from twophase.export.rule import ModeSearch, grid_misfit, misfit
-from twophase.export.search import prove_search
+from twophase.export.graphs.view import GraphView
+from twophase.export.proof import nearest_codeword
+from twophase.export.proof.nearest_codeword import ModeSearch, grid_misfit, misfit
+from twophase.export.proof.search import prove_search
 
 
 def rule_of(
@@ -82,7 +82,7 @@ def test_a_large_batch_is_searched_in_blocks(monkeypatch: pytest.MonkeyPatch) ->
     latents = np.random.default_rng(2).standard_normal((11, 3, 4))
     best, margin = search.nearest(latents)
     # 48 scores at once are 3 samples of 2 tokens and 8 codewords: the last block is not full
-    monkeypatch.setattr(rule, "_BLOCK", 48)
+    monkeypatch.setattr(nearest_codeword, "_BLOCK", 48)
     in_blocks = search.nearest(latents)
     np.testing.assert_array_equal(in_blocks[0], best)
     np.testing.assert_allclose(in_blocks[1], margin, rtol=1e-9)

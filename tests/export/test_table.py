@@ -10,16 +10,14 @@ import pytest
 
 from tools.mutate import insert_before, node, producer, store
 from tools.tiny_run import CONTENT, INPUT_SHAPE, eval_split
-from twophase.export.freeze import IR_VERSION, OPSET, serialize
-from twophase.export.graph import GraphView
-from twophase.export.interface import check_interface
-from twophase.export.mode import check_mode, find_switch
-from twophase.export.prove import prove_hard
-from twophase.export.router import exported_routing
-from twophase.export.session import Session
-from twophase.export.signature import signature_of
-from twophase.export.table import install_table
-from twophase.export.verify import verify_soft, verify_transmitter
+from twophase.export.compare.program import verify_soft, verify_transmitter
+from twophase.export.graphs.run import Session
+from twophase.export.graphs.signature import check_interface, signature_of
+from twophase.export.graphs.torch_program import IR_VERSION, OPSET
+from twophase.export.graphs.view import GraphView, serialize
+from twophase.export.proof.hard import prove_hard
+from twophase.export.proof.mode import check_mode, find_switch
+from twophase.export.table_router import exported_routing, install_table
 from twophase.link.routing import SnrTable
 
 FEATURES = eval_split(CONTENT, 40)["input"]

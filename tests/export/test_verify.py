@@ -8,11 +8,11 @@ from onnx import ModelProto, TensorProto
 
 from tools.mutate import constant, insert_before, insert_behind, node, scalar, store
 from tools.tiny_run import FOUR_MODES, eval_split
-from twophase.export.compare import Tally
-from twophase.export.inputs import SPLIT_SNRS_DB
-from twophase.export.mode import check_mode
-from twophase.export.prove import prove_hard
-from twophase.export.verify import verify_receiver, verify_soft, verify_transmitter
+from twophase.export.compare.inputs import SPLIT_SNRS_DB
+from twophase.export.compare.program import verify_receiver, verify_soft, verify_transmitter
+from twophase.export.compare.tally import Tally
+from twophase.export.proof.hard import prove_hard
+from twophase.export.proof.mode import check_mode
 
 FEATURES = eval_split(FOUR_MODES, 40)["input"]
 TORCH = "torch and ONNX Runtime differ in"

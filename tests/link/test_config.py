@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from twophase.link.config import QAM_ORDERS, LinkConfig
 from twophase.link.errors import InputError
+from twophase.link.modes import QAM_ORDERS, LinkConfig
 
 VALID = {"codebook_sizes": (64,), "tokens": (4,), "qam_orders": (16,), "embedding_dim": 8}
 

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from twophase.link.conformance import Conformance, VectorSet, stream_hash, symbol_stream
 from twophase.link.errors import InputError
+from twophase.link.manifest import Conformance, VectorSet, stream_hash, symbol_stream
 
 MODE = [2, 0, 255]
 SYMBOLS = [[7, 255, 9, 0], [1, 2, 3, 4], [0, 0, 0, 0]]

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from twophase.link.bits import indices_to_bits
-from twophase.link.config import QAM_ORDERS
 from twophase.link.constellation import qam
 from twophase.link.errors import InputError
+from twophase.link.modes import QAM_ORDERS
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "qam_points.json"
 TABLES = json.loads(REFERENCE.read_text(encoding="utf-8"))

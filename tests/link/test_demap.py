@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from twophase.link.bits import symbols_to_bits
-from twophase.link.config import QAM_ORDERS
 from twophase.link.constellation import qam
 from twophase.link.demap import (
     LLR_CLIP,
@@ -21,6 +20,7 @@ from twophase.link.demap import (
     llr_maxlog,
 )
 from twophase.link.errors import InputError
+from twophase.link.modes import QAM_ORDERS
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VECTORS = json.loads((REFERENCE / "llr_vectors.json").read_text(encoding="utf-8"))

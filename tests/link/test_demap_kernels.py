@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from twophase.link import demap
 from twophase.link.bits import symbols_to_bits
-from twophase.link.config import QAM_ORDERS
 from twophase.link.constellation import Constellation, qam
 from twophase.link.demap import (
     LLR_CLIP,
@@ -25,6 +24,7 @@ from twophase.link.demap import (
     llr_maxlog,
 )
 from twophase.link.errors import InputError
+from twophase.link.modes import QAM_ORDERS
 
 VECTORS = json.loads((Path(__file__).parents[1] / "reference/llr_vectors.json").read_text(encoding="utf-8"))
 SETTINGS = settings(deadline=None, max_examples=60, derandomize=True)

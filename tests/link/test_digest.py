@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from twophase.link.digest import sha256
+from twophase.link.files import sha256
 
 
 def test_digests_are_those_of_the_standard():

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twophase.link.errors import InputError
-from twophase.link.header import Header, HeaderStep, check_steps, plan_header
-from twophase.link.header_code import codes_for, header_code
+from twophase.link.header import Header, HeaderStep, check_steps, codes_for, header_code, plan_header
 from twophase.link.noise import esn0_float32
 
 SETTINGS = settings(deadline=None, max_examples=60, derandomize=True)

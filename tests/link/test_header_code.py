@@ -17,7 +17,7 @@ from scipy.stats import binomtest, norm
 from twophase.link.constellation import qam
 from twophase.link.demap import MAX_CLIP, llr_exact
 from twophase.link.errors import InputError
-from twophase.link.header_code import CODE_NAMES, codes_for, header_code
+from twophase.link.header import CODE_NAMES, codes_for, header_code
 from twophase.link.noise import esn0_db_to_noise_var
 
 SETTINGS = settings(deadline=None, max_examples=60, derandomize=True)

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from twophase.link import manifest
-from twophase.link.config import LinkConfig
-from twophase.link.conformance import Conformance, VectorSet
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import sha256_of
 from twophase.link.grid import Grid
@@ -20,13 +18,16 @@ from twophase.link.manifest import (
     TOKENIZER_FILE,
     VERSION,
     Accuracy,
+    Conformance,
     Front,
     Manifest,
     Reference,
+    VectorSet,
     load_manifest,
     program_file,
     write_manifest,
 )
+from twophase.link.modes import LinkConfig
 from twophase.link.routing import Routing, SnrTable, fixed_routing
 
 FILES = {

@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twophase.link.config import LinkConfig
 from twophase.link.errors import InputError
-from twophase.link.modes import Mode, ModeTable, checked_modes
+from twophase.link.modes import LinkConfig, Mode, ModeTable, checked_modes
 
 MODES = st.builds(
     Mode,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twophase.link.config import LinkConfig
 from twophase.link.errors import InputError
 from twophase.link.header import HeaderStep, header_code
+from twophase.link.modes import LinkConfig
 from twophase.link.routing import Hysteresis, Routing, SnrTable, fixed_routing, table_lines
 from twophase.link.typed import from_json
 

@@ -11,12 +11,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from twophase.link.config import LinkConfig
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.header import HeaderStep
 from twophase.link.manifest import Manifest, Reference, write_manifest
+from twophase.link.modes import LinkConfig
 from twophase.link.routing import Hysteresis, Routing, SnrTable, fixed_routing
 from twophase.link.runtime import MODE_REQUEST, Receiver, SoftTransmitter, Transmitter
 

@@ -22,7 +22,7 @@ from twophase.link.runtime import (
     Transmission,
     Transmitter,
 )
-from twophase.link.text_arrays import unpack_texts
+from twophase.link.text import unpack_texts
 
 NAMES = tuple(entry.name for entry in fields(Transmission))
 SAMPLES = 40
@@ -291,7 +291,7 @@ def modules_after(body):
 def test_what_text_needs_is_imported_for_links_of_text_alone(of_features, bundle):
     start = "from twophase.link.runtime import Transmitter"
     plain = modules_after(f"{start}\nTransmitter({str(of_features)!r}).send([0.0] * 5, 5.0)")
-    assert not {"tokenizers", "twophase.link.text", "twophase.link.sentences"} & plain
+    assert not {"tokenizers", "twophase.link.text", "twophase.link.runtime"} & plain
     texts = modules_after(f"{start}\nTransmitter({str(bundle)!r}).send('a fine first film', 5.0)")
     assert "tokenizers" in texts
     assert not {"torch", "transformers", "huggingface_hub", "onnx", "scipy"} & texts

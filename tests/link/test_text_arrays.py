@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twophase.link.errors import InputError
-from twophase.link.text_arrays import pack_texts, unpack_texts
+from twophase.link.text import pack_texts, unpack_texts
 
 UTF8 = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -126,7 +126,9 @@ def test_an_unreadable_run_is_one_line(tmp_path: Path, monkeypatch, capsys) -> N
 def test_a_surrogate_that_is_not_aligned_is_remarked_after_the_verdict(
     bundle: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr("twophase.sim.record.remarks_on", lambda points, tolerance: ["not aligned"])
+    monkeypatch.setattr(
+        "twophase.sim.results.report_json.remarks_on", lambda points, tolerance: ["not aligned"]
+    )
     assert main(["--bundle", str(bundle), "--out", str(tmp_path), *QUICK]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-3].startswith("verdict: PASS")

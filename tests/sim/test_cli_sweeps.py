@@ -166,7 +166,7 @@ def test_a_block_tells_its_snr_only_to_who_knows_its_gain(words, known, monkeypa
         seen.append(settings.known_snr)
         raise ArtifactError("far enough")
 
-    monkeypatch.setattr("twophase.sim.air.radio.check_radio", caught)
+    monkeypatch.setattr("twophase.sim.channel.radio.check_radio", caught)
     assert main(["--channel", "rayleigh", "--coherence", "sample", *words]) == 2
     assert seen == [known]
 

@@ -10,9 +10,9 @@ import pytest
 from tools.tiny_bundle import TABLE
 from twophase.link.errors import InputError
 from twophase.link.routing import Routing
-from twophase.sim.estimates import SnrEstimates, estimate_generator
+from twophase.sim.point import noise_generator
+from twophase.sim.receiver import SnrEstimates, estimate_generator
 from twophase.sim.settings import Settings
-from twophase.sim.sweep import noise_generator
 
 ROUTING = Routing("snr", TABLE, 0.0, ())
 

@@ -9,12 +9,10 @@ import pytest
 
 from tools.tiny_bundle import CLASSES, HEADER, LINK
 from twophase.link.constellation import qam
-from twophase.link.header import Header
-from twophase.link.header_code import header_code
+from twophase.link.header import Header, header_code
 from twophase.link.manifest import load_manifest
 from twophase.link.runtime import Transmitter
-from twophase.sim.frames import behind, framed
-from twophase.sim.streams import modulate, transmit
+from twophase.sim.frames import behind, framed, modulate, transmit
 from twophase.sim.system import Samples, load_samples
 
 MODES = LINK.modes

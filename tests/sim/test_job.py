@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from twophase.link.errors import ArtifactError, InputError
-from twophase.sim.job import Job, make_job
-from twophase.sim.measure import clear_blocks, measure
+from twophase.sim.counts import tally_digest
 from twophase.sim.packages import versions
+from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings, Workers
-from twophase.sim.sweep import simulate_point
-from twophase.sim.tally_arrays import tally_digest
-from twophase.sim.work.blocks import Block
-from twophase.sim.work.store import FolderLock
+from twophase.sim.sweep.blocks import Block
+from twophase.sim.sweep.job import Job, make_job
+from twophase.sim.sweep.measure import clear_blocks, measure
+from twophase.sim.sweep.store import FolderLock
 
 SETTINGS = Settings(trials=4, seed=2, codes=("conv",))
 
@@ -75,10 +75,10 @@ def test_the_key_holds_what_counts_depend_on_and_nothing_else(
     assert len(before) == 9
     # A `git pull` between two runs begins afresh, and so does another numba.
     with monkeypatch.context() as patched:
-        patched.setattr("twophase.sim.job.code_sha256", lambda: "0" * 64)
+        patched.setattr("twophase.sim.sweep.job.code_sha256", lambda: "0" * 64)
         assert job.key() not in before
     with monkeypatch.context() as patched:
-        patched.setattr("twophase.sim.job.versions", lambda: versions() | {"numba": "missing"})
+        patched.setattr("twophase.sim.sweep.job.versions", lambda: versions() | {"numba": "missing"})
         assert job.key() not in before
     # Not where it lies: a bundle that was moved is the same one.
     assert dataclasses.replace(job, bundle=Path("elsewhere")).key() == job.key()
@@ -133,7 +133,7 @@ def test_an_interrupted_run_is_told_and_leaves_no_lock(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("twophase.sim.measure.run_sweep", interrupted)
+        patched.setattr("twophase.sim.sweep.measure.run_sweep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             measure(job, job.open(), [5.0], Workers(), tmp_path)
     assert "1 finished blocks are kept" in caplog.text
@@ -148,7 +148,7 @@ def test_an_interrupted_run_is_told_and_leaves_no_lock(
 def test_one_folder_is_measured_into_by_one_process(job: Job, tmp_path: Path) -> None:
     lock = FolderLock(tmp_path / ".blocks")
     script = (
-        "import sys; from pathlib import Path; from twophase.sim.measure import _lock\n"
+        "import sys; from pathlib import Path; from twophase.sim.sweep.measure import _lock\n"
         "try: _lock(Path(sys.argv[1]))\nexcept Exception as error: print(type(error).__name__, error)"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]

@@ -10,14 +10,14 @@ import pytest
 
 from tools.tiny_bundle import CLASSES, LINK, TABLE
 from twophase.sim.counts import SystemCounts, Tally
-from twophase.sim.job import make_job
-from twophase.sim.measure import measure
-from twophase.sim.modes_report import add_best_fixed, mode_entries
-from twophase.sim.results import point_results
+from twophase.sim.point import simulate_point
+from twophase.sim.results.figures import point_results
+from twophase.sim.results.modes import add_best_fixed, mode_entries
 from twophase.sim.settings import Settings, Workers
-from twophase.sim.statistics import paired_gap
-from twophase.sim.sweep import simulate_point
+from twophase.sim.sweep.job import make_job
+from twophase.sim.sweep.measure import measure
 from twophase.sim.system import Samples, System, load_samples, load_system
+from twophase.sim.theory.statistics import paired_gap
 
 MODES = LINK.modes
 GRID = (1.0, 7.0)

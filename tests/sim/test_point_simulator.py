@@ -17,14 +17,13 @@ from twophase.link.demap import llr_exact
 from twophase.link.errors import VerificationError
 from twophase.link.runtime import Reception, Transmission
 from twophase.sim.counting import count_llrs
-from twophase.sim.counts import LLR_EDGES, SystemCounts, Tally
-from twophase.sim.reception import Heard
-from twophase.sim.results import point_results
+from twophase.sim.counts import LLR_EDGES, SystemCounts, Tally, tally_digest
+from twophase.sim.point import PointSimulator, simulate_point
+from twophase.sim.receiver import Heard
+from twophase.sim.results.figures import point_results
 from twophase.sim.scatter import scatter_entries
 from twophase.sim.settings import Settings
-from twophase.sim.sweep import PointSimulator, simulate_point
 from twophase.sim.system import Samples, System, load_samples, load_system
-from twophase.sim.tally_arrays import tally_digest
 
 MODES = LINK.modes
 

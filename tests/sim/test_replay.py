@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from twophase.link.errors import ArtifactError
-from twophase.sim.job import make_job
-from twophase.sim.measure import measure
-from twophase.sim.record import report_content
-from twophase.sim.replay import replay, shown
+from twophase.sim.results.replay import replay, shown
+from twophase.sim.results.report_json import report_content
 from twophase.sim.settings import Settings, Workers
+from twophase.sim.sweep.job import make_job
+from twophase.sim.sweep.measure import measure
 
 Report = dict[str, Any]
 

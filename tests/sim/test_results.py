@@ -9,12 +9,12 @@ import pytest
 
 from tools.tiny_bundle import LINK
 from twophase.sim.counts import SystemCounts, Tally
-from twophase.sim.results import point_results
+from twophase.sim.results.figures import point_results
+from twophase.sim.results.verdict import remarks_on, verdict_of, verdict_reason
 from twophase.sim.settings import Settings
-from twophase.sim.statistics import paired_gap
 from twophase.sim.theory.ber import qam_ber
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
-from twophase.sim.verdict import remarks_on, verdict_of, verdict_reason
+from twophase.sim.theory.statistics import paired_gap
 
 MODES = LINK.modes
 SETTINGS = Settings(trials=10)

@@ -11,7 +11,7 @@ import pytest
 from tools.tiny_bundle import CLASSES, word_features
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import load_manifest
-from twophase.link.text_arrays import pack_texts
+from twophase.link.text import pack_texts
 from twophase.sim.front import csv_samples
 from twophase.sim.sentences import read_csv
 from twophase.sim.system import load_samples

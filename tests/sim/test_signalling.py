@@ -11,21 +11,19 @@ import pytest
 from scipy.special import ndtr
 
 from tools.tiny_bundle import CLASSES, LINK, ONE_MODE, TABLE, write_tiny_bundle
-from twophase.link.config import LinkConfig
 from twophase.link.demap import llr_exact
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.header_code import header_code
+from twophase.link.header import header_code
+from twophase.link.modes import LinkConfig
 from twophase.link.routing import HeaderStep, Routing, SnrTable
 from twophase.link.runtime import Reception, Transmission
-from twophase.sim.air.radio import Arrival, Radio
+from twophase.sim.channel.radio import Arrival, Radio
 from twophase.sim.counts import SystemCounts
-from twophase.sim.estimates import SnrEstimates
-from twophase.sim.frames import Frames, framed
-from twophase.sim.reception import Heard, ReceivingEnd
-from twophase.sim.results import point_results
+from twophase.sim.frames import Frames, framed, modulate, transmit
+from twophase.sim.point import simulate_point
+from twophase.sim.receiver import Heard, ReceivingEnd, SnrEstimates
+from twophase.sim.results.figures import point_results
 from twophase.sim.settings import Settings
-from twophase.sim.streams import modulate, transmit
-from twophase.sim.sweep import simulate_point
 from twophase.sim.system import Samples, SoftReference, System, load_samples, load_system
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 

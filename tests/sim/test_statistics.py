@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from twophase.link.errors import InputError
-from twophase.sim.statistics import clopper_pearson, paired_gap, wilson_by_sample
+from twophase.sim.theory.statistics import clopper_pearson, paired_gap, wilson_by_sample
 
 
 def _clustered(

@@ -14,13 +14,13 @@ from twophase.link.constellation import qam
 from twophase.link.demap import llr_bruteforce, llr_exact
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.runtime import SoftTransmitter, Transmission
-from twophase.sim import streams
-from twophase.sim.air.radio import Radio
-from twophase.sim.reception import demap_stream, listen
-from twophase.sim.results import point_results
+from twophase.sim import frames
+from twophase.sim.channel.radio import Radio
+from twophase.sim.frames import by_mode, modulate, soft_stream, transmit
+from twophase.sim.point import _NOISELESS_DB, noise_generator, simulate_point
+from twophase.sim.receiver import demap_stream, listen
+from twophase.sim.results.figures import point_results
 from twophase.sim.settings import Settings
-from twophase.sim.streams import by_mode, modulate, soft_stream, transmit
-from twophase.sim.sweep import _NOISELESS_DB, noise_generator, simulate_point
 from twophase.sim.system import Samples, SoftReference, System, load_samples, load_system
 from twophase.sim.theory.ber import ber_for_usage
 
@@ -132,7 +132,7 @@ def test_noise_differs_between_points_trials_and_blocks() -> None:
 
 def test_more_samples_than_a_block(system, samples, monkeypatch) -> None:
     whole = simulate_point(system, samples, 8.0, Settings(trials=3))
-    monkeypatch.setattr(streams, "BLOCK", 50)
+    monkeypatch.setattr(frames, "BLOCK", 50)
     blocks = simulate_point(system, samples, 8.0, Settings(trials=3))
     assert blocks.bits_sent == whole.bits_sent
     assert blocks.codewords_sent == whole.codewords_sent

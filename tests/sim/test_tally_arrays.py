@@ -9,8 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from twophase.sim.counts import LLR_EDGES, SystemCounts, Tally
-from twophase.sim.tally_arrays import tally_arrays, tally_digest, tally_from_arrays
+from twophase.sim.counts import LLR_EDGES, SystemCounts, Tally, tally_arrays, tally_digest, tally_from_arrays
 
 BINS = LLR_EDGES.size - 1
 

@@ -15,14 +15,13 @@ import pytest
 
 from tools.tiny_bundle import write_tiny_bundle
 from twophase.sim.cli import main
-from twophase.sim.counts import TextCounts
-from twophase.sim.job import default_baselines, make_job
-from twophase.sim.measure import measure
-from twophase.sim.record import report_content
-from twophase.sim.reporting.report import render
+from twophase.sim.counts import TextCounts, tally_arrays, tally_digest, tally_from_arrays
+from twophase.sim.report.write import render
+from twophase.sim.results.report_json import report_content
 from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings, Workers
-from twophase.sim.tally_arrays import tally_arrays, tally_digest, tally_from_arrays
-from twophase.sim.work.blocks import Block
+from twophase.sim.sweep.blocks import Block
+from twophase.sim.sweep.job import default_baselines, make_job
+from twophase.sim.sweep.measure import measure
 
 GRID = ("--snr", "4:6:10", "--trials", "2")
 

@@ -12,7 +12,7 @@ MODULES = {
     "tp-train": "twophase.training.cli",
     "tp-export": "twophase.export.cli",
     "tp-sim": "twophase.sim.cli",
-    "tp-verify": "twophase.export.checking.cli",
+    "tp-verify": "twophase.export.verify.cli",
 }
 
 

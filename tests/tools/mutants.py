@@ -19,14 +19,13 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import constant, insert_before, insert_behind, node, producer, scalar, store
-from twophase.export.contents.accuracy import measure_accuracy
-from twophase.export.contents.conformance import read_set
-from twophase.export.contents.ort_format import ORT_FOLDER, write_ort
+from twophase.export.artefacts.accuracy import measure_accuracy
+from twophase.export.artefacts.conformance import read_set
+from twophase.export.artefacts.ort import ORT_FOLDER, write_ort
+from twophase.export.graphs.run import GraphRunError, Session
 from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
-from twophase.export.session import GraphRunError, Session
-from twophase.link.conformance import stream_hash, symbol_stream
 from twophase.link.errors import ArtifactError, LinkError
-from twophase.link.manifest import Manifest, load_manifest, write_manifest
+from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
 from twophase.link.runtime import Receiver, Transmitter
 
 Change = Callable[[Path, Manifest], Manifest]

@@ -23,10 +23,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tools.tiny_text import FILLERS, NUMERALS, OPINIONS, WORDS, sentences, text_arrays, write_tokenizer
 from twophase.link.bits import bits_to_symbols, indices_to_bits, pad_bits
-from twophase.link.config import LinkConfig
 from twophase.link.constellation import qam
 from twophase.link.manifest import TOKENIZER_FILE, Front, Manifest, Reference, write_manifest
-from twophase.link.modes import ModeTable
+from twophase.link.modes import LinkConfig, ModeTable
 from twophase.link.routing import HeaderStep, Router, Routing, SnrTable
 from twophase.link.text import TextEncoder
 

@@ -25,11 +25,12 @@ from tools.tiny_run import (
     run_manifest,
 )
 from tools.tiny_text_run import TEXT, write_text_run
-from twophase.export.contents.accuracy import measure_accuracy
-from twophase.export.contents.conformance import set_files, write_vectors
-from twophase.export.freeze import freeze, serialize
-from twophase.export.prove import prove_hard
-from twophase.export.signature import signature_of
+from twophase.export.artefacts.accuracy import measure_accuracy
+from twophase.export.artefacts.conformance import set_files, write_vectors
+from twophase.export.graphs.signature import signature_of
+from twophase.export.graphs.torch_program import freeze
+from twophase.export.graphs.view import serialize
+from twophase.export.proof.hard import prove_hard
 from twophase.link.grid import Grid, latent_limit
 from twophase.link.manifest import Manifest, write_manifest
 from twophase.link.runtime import Receiver, Transmitter

@@ -17,10 +17,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from twophase.link.config import LinkConfig
 from twophase.link.header import HeaderStep
 from twophase.link.manifest import EVAL_FILE, Manifest, Reference, program_file, write_manifest
-from twophase.link.modes import ModeTable
+from twophase.link.modes import LinkConfig, ModeTable
 from twophase.link.routing import Router, Routing, SnrTable
 
 INPUT_SHAPE = (2, 3)

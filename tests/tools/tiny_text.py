@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from twophase.link.text import TextEncoder
-from twophase.link.text_arrays import pack_texts
+from twophase.link.text import TextEncoder, pack_texts
 
 SPECIAL = ("[UNK]", "[PAD]", "[CLS]", "[SEP]")
 OPINIONS = ("awful", "weak", "plain", "fine", "superb")

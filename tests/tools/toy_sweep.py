@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from twophase.link.errors import InputError
-from twophase.sim.work.blocks import Block
-from twophase.sim.work.executors import open_executor
-from twophase.sim.work.schedule import run_sweep
-from twophase.sim.work.stopping import StopRule
-from twophase.sim.work.store import BlockStore
+from twophase.sim.sweep.blocks import Block
+from twophase.sim.sweep.executors import open_executor
+from twophase.sim.sweep.schedule import run_sweep
+from twophase.sim.sweep.stopping import StopRule
+from twophase.sim.sweep.store import BlockStore
 
 POINTS = [("", 0.0), ("", 1.5), ("a mode", 0.0)]
 SAMPLES = 300

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tools.blobs import blobs, unchanged
-from twophase.link.config import LinkConfig
 from twophase.link.header import plan_header
+from twophase.link.modes import LinkConfig
 from twophase.link.routing import SnrTable, fixed_routing
-from twophase.training import adaptation as module
-from twophase.training.adaptation import adapt, measured_table, router_table
+from twophase.training import routing_table as module
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
 from twophase.training.evaluate import mode_accuracies
-from twophase.training.model import LinkModel
+from twophase.training.model.network import LinkModel
+from twophase.training.routing_table import adapt, measured_table, router_table
 
 # 12, 6, 6 and 3 symbols: codebooks of 24 and 12 bits over QPSK and 16-QAM.
 MODES = LinkConfig((4, 16), (12, 3), (4, 16), 2).modes

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twophase.link.errors import InputError
-from twophase.training.cache import cache_folder
+from twophase.link.files import cache_folder
 
 
 @pytest.mark.parametrize(

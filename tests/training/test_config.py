@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from twophase.link.errors import InputError
-from twophase.training.config import TrainConfig
-from twophase.training.presets import PRESETS
+from twophase.training.config import PRESETS, TrainConfig
 
 
 @pytest.mark.parametrize(

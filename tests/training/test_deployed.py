@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from twophase.link.config import LinkConfig
+from twophase.link.modes import LinkConfig
 from twophase.link.routing import HeaderStep, Routing, SnrTable, fixed_routing
-from twophase.training.deployed import HardTransmitter, ModeChoice, Receiver, SoftTransmitter
-from twophase.training.model import LinkModel
+from twophase.training.model.exported import HardTransmitter, ModeChoice, Receiver, SoftTransmitter
+from twophase.training.model.network import LinkModel
 
 LINK = LinkConfig(
     (4, 8), (5, 3), (4, 16), 3

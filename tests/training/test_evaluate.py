@@ -24,7 +24,7 @@ from twophase.training.evaluate import (
     symbol_energy,
     usage_entropies,
 )
-from twophase.training.model import LinkModel
+from twophase.training.model.network import LinkModel
 from twophase.training.phases import ENERGY_GROUPS
 
 CONFIG = TrainConfig(train_snr_low_db=30, train_snr_high_db=30, codebook_sizes=(16,), tokens=(3,))
@@ -92,7 +92,7 @@ def test_hard_evaluation_never_takes_a_soft_step(config: TrainConfig) -> None:
     model, split = make_model(config), make_split()
     with (
         patch.object(LinkModel, "soft_transmit", forbidden),
-        patch("twophase.training.quantizer.Codebook.soft_assignment", forbidden),
+        patch("twophase.training.model.codebook.Codebook.soft_assignment", forbidden),
     ):
         evaluate_hard(model, split, config, 2)
         mode_accuracies(model, split, torch.tensor([3.0]), 1)

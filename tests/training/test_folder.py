@@ -10,7 +10,7 @@ import pytest
 
 from twophase.link.errors import ArtifactError, InputError
 from twophase.training.config import TrainConfig
-from twophase.training.folder import (
+from twophase.training.run import (
     CONFIG_NAME,
     check_folder,
     folder_lock,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from twophase.link.grid import EXACT_LIMIT, latent_limit, to_grid
-from twophase.training.grid import ACTIVATION_LIMIT, WEIGHT_LIMIT, GridLinear, Unit, snap
+from twophase.training.model.integer_grid import ACTIVATION_LIMIT, WEIGHT_LIMIT, GridLinear, Unit, snap
 
 
 def unit_of(exponent: int) -> Unit:

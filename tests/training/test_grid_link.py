@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tools.blobs import FEATURES, blobs, unchanged
-from twophase.link.config import LinkConfig
 from twophase.link.errors import InputError, VerificationError
 from twophase.link.grid import CODEWORD_LIMIT, grid_search
+from twophase.link.modes import LinkConfig
 from twophase.link.routing import Routing, SnrTable
 from twophase.training.config import TrainConfig
 from twophase.training.data import Task
-from twophase.training.deployed import FloatSearch, GridSearch, HardTransmitter, SoftTransmitter
 from twophase.training.evaluate import evaluate_hard
-from twophase.training.grid import ACTIVATION_LIMIT, INPUT_LIMITS, GridLinear, Unit
-from twophase.training.model import LinkModel
+from twophase.training.model.exported import FloatSearch, GridSearch, HardTransmitter, SoftTransmitter
+from twophase.training.model.integer_grid import ACTIVATION_LIMIT, INPUT_LIMITS, GridLinear, Unit
+from twophase.training.model.network import LinkModel
 from twophase.training.trainer import Trainer
 
 LINK = LinkConfig((4, 8), (5, 3), (4, 16), 3)
@@ -223,7 +223,7 @@ def test_labels_fit_the_codewords_on_the_grid(tmp_path: Path, monkeypatch: pytes
         seen.append(codewords)
         return np.arange(len(codewords))
 
-    monkeypatch.setattr("twophase.training.quantizer.make_labels", note)
+    monkeypatch.setattr("twophase.training.model.codebook.make_labels", note)
     trainer.epoch(3)
     (codewords,) = seen
     unit = trainer.model.codebook(trainer.model.modes[0]).unit.known

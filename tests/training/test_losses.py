@@ -21,7 +21,7 @@ from twophase.training.losses import (
     task_loss,
     usage_entropy_loss,
 )
-from twophase.training.model import LinkModel
+from twophase.training.model.network import LinkModel
 from twophase.training.phases import Batch, alignment_step, learning_step, training_snr
 from twophase.training.schedule import plan
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from twophase.link.bits import bits_to_symbols, indices_to_bits, pad_bits
-from twophase.link.config import LinkConfig
 from twophase.link.constellation import qam
+from twophase.link.modes import LinkConfig
 from twophase.link.routing import Routing, SnrTable, fixed_routing
-from twophase.training.deployed import HardTransmitter, Receiver, SoftTransmitter
-from twophase.training.model import LinkModel
+from twophase.training.model.exported import HardTransmitter, Receiver, SoftTransmitter
+from twophase.training.model.network import LinkModel
 from twophase.training.phases import charged_energy
 
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from twophase.training.config import TrainConfig
-from twophase.training.model import LinkModel, Received
+from twophase.training.model.network import LinkModel, Received
+from twophase.training.model.soft_symbols import hard_symbols
 from twophase.training.phases import (
     Batch,
     Step,
@@ -21,7 +22,6 @@ from twophase.training.phases import (
     training_snr,
 )
 from twophase.training.schedule import plan
-from twophase.training.soft_link import hard_symbols
 
 CONFIG = TrainConfig(
     epochs=6,

@@ -19,10 +19,10 @@ from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.routing import HeaderStep, Routing, SnrTable, fixed_routing
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
-from twophase.training.deployed import HardTransmitter, Receiver, SoftTransmitter
-from twophase.training.model import LinkModel
-from twophase.training.programs import save_programs
-from twophase.training.quantizer import Codebook
+from twophase.training.model.codebook import Codebook
+from twophase.training.model.exported import HardTransmitter, Receiver, SoftTransmitter
+from twophase.training.model.network import LinkModel
+from twophase.training.save import save_programs
 
 FEATURES = 6
 TEMPERATURES = {"aligned": 0.7, "learning": 0.9}

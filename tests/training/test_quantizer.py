@@ -11,7 +11,7 @@ from torch import Tensor
 
 from twophase.link.bits import indices_to_bits
 from twophase.link.labelling import make_labels
-from twophase.training.quantizer import Codebook
+from twophase.training.model.codebook import Codebook
 
 
 def make_codebook(size: int = 16, dim: int = 5, seed: int = 0) -> Codebook:

@@ -14,11 +14,11 @@ import torch
 from scipy.stats import chi2, kstest
 from torch import Tensor
 
-from twophase.link.config import LinkConfig
+from twophase.link.modes import LinkConfig
 from twophase.training.config import TrainConfig
-from twophase.training.model import LinkModel
+from twophase.training.model.network import LinkModel
+from twophase.training.model.router import Router, balance_loss, gumbel_noise, mode_shares
 from twophase.training.phases import Batch, Step, alignment_step, learning_step, training_snr
-from twophase.training.router import Router, balance_loss, gumbel_noise, mode_shares
 from twophase.training.schedule import plan
 
 LINK = LinkConfig((4, 8, 16), (6, 3, 2), (4, 16), 3)

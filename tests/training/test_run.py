@@ -18,14 +18,13 @@ from tools.blobs import blobs, unchanged
 from twophase.link.errors import InputError
 from twophase.link.manifest import load_manifest
 from twophase.link.routing import fixed_routing
-from twophase.training import adaptation
+from twophase.training import routing_table
 from twophase.training import run as module
 from twophase.training.config import TrainConfig
 from twophase.training.data import Task
 from twophase.training.evaluate import Evaluation, symbol_energy
-from twophase.training.folder import folder_lock
 from twophase.training.monitor import read_records
-from twophase.training.run import train
+from twophase.training.run import folder_lock, train
 from twophase.training.trainer import VALIDATION_REPEATS
 
 
@@ -280,7 +279,7 @@ def make_adaptive(out: Path, **values: Any) -> TrainConfig:
 @pytest.fixture
 def few_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accuracies of the modes are measured in no time."""
-    monkeypatch.setattr(adaptation, "REPEATS", 1)
+    monkeypatch.setattr(routing_table, "REPEATS", 1)
 
 
 @pytest.mark.usefixtures("few_repeats")
@@ -291,7 +290,7 @@ def test_the_routing_is_that_of_the_deployed_model(
     config = make_adaptive(tmp_path / "run", router=router)
     training = train(config, quiet())
     model = left["deployed"][0]
-    expected = adaptation.adapt(model, config, task)
+    expected = routing_table.adapt(model, config, task)
     assert left["routing"] == expected.routing
     assert left["routing"].router == router
     assert {name: training[name] for name in expected.measured} == expected.measured

@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from twophase.link.config import LinkConfig
-from twophase.link.modes import Mode
+from twophase.link.modes import LinkConfig, Mode
 from twophase.training.config import TrainConfig
-from twophase.training.model import LinkModel
+from twophase.training.model.network import LinkModel
 from twophase.training.phases import Batch, Pass, Step, alignment_step, learning_step, training_snr
 from twophase.training.schedule import EpochPlan, plan
 

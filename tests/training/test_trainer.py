@@ -19,9 +19,9 @@ from twophase.training import trainer as module
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
 from twophase.training.evaluate import evaluate_hard, evaluate_soft
+from twophase.training.model.codebook import Codebook
 from twophase.training.monitor import EpochRecord
 from twophase.training.phases import Batch, Step
-from twophase.training.quantizer import Codebook
 from twophase.training.schedule import learning_rate
 from twophase.training.trainer import Trainer
 

@@ -19,9 +19,9 @@ from twophase.training import trainer as module
 from twophase.training.config import TrainConfig
 from twophase.training.data import Task
 from twophase.training.evaluate import evaluate_hard, usage_entropies
+from twophase.training.model.codebook import Codebook
 from twophase.training.monitor import EpochRecord, expected_mean_abs_llr
 from twophase.training.phases import Batch, Step
-from twophase.training.quantizer import Codebook
 from twophase.training.trainer import Trainer
 
 TRAIN, BATCH = 128, 16

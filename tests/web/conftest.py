@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tools.tiny_bundle import write_tiny_bundle
-from twophase.export.contents.web import WEB_FOLDER, WebRuntime, write_web
+from twophase.export.artefacts.web import WEB_FOLDER, WebRuntime, write_web
 from twophase.link.manifest import load_manifest, write_manifest
 
 ROOT = Path(__file__).parents[2]

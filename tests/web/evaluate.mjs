@@ -16,11 +16,11 @@ import {
   qam,
   readTensor,
   sha256,
-} from "../../export/web_page/link/index.js";
-import { withoutDefault } from "../../export/web_page/link/protobuf.js";
-import { featuresOf } from "../../export/web_page/page/ink.js";
-import { probabilities } from "../../export/web_page/page/reception.js";
-import { wilson } from "../../export/web_page/page/tally.js";
+} from "../../export/web/link/index.js";
+import { withoutDefault } from "../../export/web/link/protobuf.js";
+import { featuresOf } from "../../export/web/page/ink.js";
+import { probabilities } from "../../export/web/page/reception.js";
+import { wilson } from "../../export/web/page/tally.js";
 
 const decoded = (base64) => new Uint8Array(Buffer.from(base64, "base64"));
 const plain = (values) => Array.from(values);

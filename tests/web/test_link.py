@@ -16,8 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
-from twophase.link.header import Header, HeaderStep, plan_header
-from twophase.link.header_code import CODE_NAMES
+from twophase.link.header import CODE_NAMES, Header, HeaderStep, plan_header
 from twophase.link.routing import Hysteresis, SnrTable
 
 Evaluate = Callable[[dict[str, list[list[Any]]]], dict[str, list[dict[str, Any]]]]

@@ -16,8 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from twophase.link.conformance import stream_hash, symbol_stream
-from twophase.link.manifest import Manifest, load_manifest, write_manifest
+from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
 from twophase.link.runtime import Receiver, Transmitter
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "node"

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twophase.export.contents import web
-from twophase.export.contents.web import MAX_SAMPLES, WebRuntime, fetch_runtime, write_web
+from twophase.export.artefacts import web
+from twophase.export.artefacts.web import MAX_SAMPLES, WebRuntime, fetch_runtime, write_web
 from twophase.link.errors import ArtifactError, PackageError
 
 CONTENT = {"ort.wasm.bundle.min.mjs": b"loader", "ort-wasm-simd-threaded.wasm": b"\0asm"}

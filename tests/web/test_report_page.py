@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tools.fake_report import fake_report
-from twophase.sim.reporting.report import render
+from twophase.sim.report.write import render
 
 BROWSER = Path(__file__).parent / "report.mjs"
 SCREENS = ("light", "dark", "phone", "phoneDark")

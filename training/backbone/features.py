@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +13,200 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from torch import Tensor
 
-from twophase.link.files import atomic_folder
-from twophase.training.backbone.classifier import TextClassifier
+from twophase.link.errors import ArtifactError
+from twophase.link.files import atomic_folder, cache_folder
+from twophase.training.backbone.baselines import best_logistic
 from twophase.training.backbone.hidden import HiddenStates, compute_hidden, entry_folder, open_hidden
-from twophase.training.backbone.opened import Opened
-from twophase.training.backbone.outcome import (
-    Outcome,
-    frozen_outcome,
-    load_outcome,
-    save_outcome,
-    tuned_outcome,
+from twophase.training.backbone.layers import (
+    Backbone,
+    Parts,
+    Pooled,
+    TextClassifier,
+    pooled_in_batches,
+    split_backbone,
 )
-from twophase.training.backbone.parts import Backbone
-from twophase.training.backbone.tune import BEST, DROPOUT, Tuner, load_tuning
-from twophase.training.cache import cache_folder
-from twophase.training.checkpoint import load_weights
-from twophase.training.data import Split, Task, unchanged
+from twophase.training.backbone.load import LoadedBackbone, load_backbone
+from twophase.training.backbone.tokens import Source, Tokens, tokenize
+from twophase.training.backbone.tune import (
+    BEST,
+    DROPOUT,
+    Tuner,
+    TuneSettings,
+    check_batch_size,
+    load_tuning,
+    make_accelerator,
+)
+from twophase.training.checkpoint import load_weights, save_checkpoint
+from twophase.training.data import Split, Task, TextTask, unchanged
 from twophase.training.progress import say
 
-__all__ = ["Prepared", "prepare"]
+__all__ = [
+    "STORED",
+    "Opened",
+    "Outcome",
+    "Prepared",
+    "frozen_outcome",
+    "load_outcome",
+    "open_backbone",
+    "prepare",
+    "save_outcome",
+    "tuned_outcome",
+]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A backbone ready to be tuned, in this process and with those that it was launched with."""
+
+    settings: TuneSettings
+    task: TextTask
+    loaded: LoadedBackbone
+    parts: Parts
+    tokens: Tokens
+    accelerator: Any
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides the features: backbone, sentences, settings."""
+        settings = asdict(self.settings)
+        for name in ("backbone", "device", "threads"):
+            del settings[name]
+        splits = [len(part) for part in (self.tokens.train, self.tokens.validation, self.tokens.test)]
+        told = [self.loaded.fingerprint, settings, self.task.classes, splits]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        for values in (self.tokens.ids, self.tokens.mask, self.tokens.labels):
+            digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
+
+    def introduction(self) -> str:
+        """What is about to be done, in one line."""
+        loaded, tokens = self.loaded, self.tokens
+        layers = self.settings.tune_layers
+        part = {0: "frozen", -1: "all tuned"}.get(layers, f"the top {layers} tuned")
+        cut = f", {tokens.cut} of them cut to {self.settings.max_length}" if tokens.cut else ""
+        return (
+            f"backbone {loaded.name}: {loaded.layers} layers of {loaded.width}, {part}; "
+            f"{len(tokens.labels)} sentences of {tokens.lengths.mean():.1f} tokens on average{cut}"
+        )
+
+
+def open_backbone(settings: TuneSettings, task: TextTask) -> Opened:
+    """Load a backbone, take the task's sentences apart and check both; writes nothing.
+
+    Raises
+    ------
+    InputError, ArtifactError, PackageError
+        As :func:`.processes.make_accelerator`, :func:`.load.load_backbone`, :func:`.parts.split_backbone`,
+        :func:`.tokens.tokenize`, :func:`.tune.check_batch_size`.
+    """
+    accelerator = make_accelerator(settings)
+    if settings.tune_layers:
+        check_batch_size(settings, len(task.train), accelerator.num_processes)
+    loaded = load_backbone(settings.backbone, settings.max_length)
+    parts = split_backbone(loaded.model, settings.tune_layers)
+    tokens = tokenize(task, loaded.tokenizer_json, settings.max_length)
+    return Opened(settings, task, loaded, parts, tokens, accelerator)
+
+
+STORED = "features"
+"""Checkpoint that holds it."""
+STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""C of the logistic regression on a frozen backbone, from which the validation split chooses."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of all texts: training, then validation, then test."""
+
+    features: Tensor
+    """(n, C): standardised means over the tokens."""
+    probabilities: Tensor
+    """(n, classes): by the linear classifier on them, without a link."""
+    pooled: Pooled
+    """The standardisation, fitted on the training texts."""
+    record: dict[str, Any]
+    """How it came about, as plain values."""
+
+
+def tuned_outcome(
+    model: TextClassifier, source: Source, tokens: Tokens, device: torch.device, record: dict[str, Any]
+) -> Outcome:
+    """The outcome of a tuned backbone and the classifier that it was tuned with."""
+    everyone = np.arange(len(tokens.lengths))
+    means = torch.empty(len(everyone), model.classifier.in_features)
+    probabilities = torch.empty(len(everyone), model.classifier.out_features)
+    for members, pooled in pooled_in_batches(model, source, everyone, device):
+        with torch.inference_mode():
+            means[members] = pooled.cpu()
+            probabilities[members] = model.classifier(pooled).softmax(1).cpu()
+    standard = _fitted(means, tokens)
+    return Outcome(standard.standardise(means), probabilities, standard, record)
+
+
+def frozen_outcome(states: HiddenStates, tokens: Tokens, classes: int, record: dict[str, Any]) -> Outcome:
+    """The outcome of a frozen backbone, with a logistic regression fitted on the training texts.
+
+    Parameters
+    ----------
+    states
+        One row for each text: the mean over its tokens.
+    """
+    means = torch.from_numpy(states.states[states.starts])
+    standard = _fitted(means, tokens)
+    features = standard.standardise(means)
+    plain, labels = features.numpy(), tokens.labels
+    regression, accuracy = best_logistic(
+        plain[tokens.train],
+        labels[tokens.train],
+        plain[tokens.validation],
+        labels[tokens.validation],
+        STRENGTHS,
+    )
+    probabilities = torch.zeros(len(labels), classes)
+    known = torch.from_numpy(regression.classes_)
+    probabilities[:, known] = torch.from_numpy(regression.predict_proba(plain)).float()
+    return Outcome(features, probabilities, standard, record | {"validation_accuracy": accuracy})
+
+
+def save_outcome(checkpoints: Path, outcome: Outcome, fingerprint: str) -> None:
+    """Keep it in the run, so that a resumed run need not compute it again."""
+    tensors = {
+        "features": outcome.features,
+        "probabilities": outcome.probabilities,
+        "mean": outcome.pooled.mean,
+        "deviation": outcome.pooled.deviation,
+    }
+    state = {"epoch": outcome.record["epochs"], "fingerprint": fingerprint, "record": outcome.record}
+    save_checkpoint(checkpoints, STORED, tensors, state)
+
+
+def load_outcome(checkpoints: Path, fingerprint: str) -> Outcome | None:
+    """What the run keeps, or None if it had not come that far.
+
+    Raises
+    ------
+    ArtifactError
+        If it is altered, or of other sentences, settings or another backbone.
+    """
+    if not (checkpoints / f"{STORED}.json").is_file():
+        return None
+    checkpoint = load_tuning(checkpoints, STORED, fingerprint)
+    try:
+        tensors = checkpoint.tensors
+        pooled = Pooled(len(tensors["mean"]))
+        pooled.load_state_dict({name: tensors[name] for name in ("mean", "deviation")})
+        return Outcome(tensors["features"], tensors["probabilities"], pooled, checkpoint.state["record"])
+    except LookupError as error:
+        raise ArtifactError(f"'{checkpoints / STORED}.json' is altered: {error} is missing") from error
+
+
+def _fitted(means: Tensor, tokens: Tokens) -> Pooled:
+    pooled = Pooled(means.shape[1])
+    pooled.fit(means[tokens.train])
+    return pooled
+
 
 FOLDER = "backbone"
 """The tuned backbone in the run folder, in the format of transformers."""

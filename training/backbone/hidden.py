@@ -22,8 +22,7 @@ from torch import Tensor
 
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import atomic_folder, read_json, write_json
-from twophase.training.backbone.batches import longest_first
-from twophase.training.backbone.parts import Stack, mean_pool
+from twophase.training.backbone.layers import Stack, longest_first, mean_pool
 from twophase.training.backbone.tokens import Tokens
 from twophase.training.progress import progress_bar
 

@@ -6,8 +6,11 @@ comes from (seed, epoch, process), so that an epoch does not depend on an interr
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from twophase.link.errors import ArtifactError, InputError
-from twophase.training.backbone.batches import bucketed
-from twophase.training.backbone.classifier import TextClassifier, accuracy_of
-from twophase.training.backbone.parts import Stack
-from twophase.training.backbone.settings import TuneSettings
+from twophase.link.errors import ArtifactError, InputError, PackageError, first_line
+from twophase.training.backbone.layers import Stack, TextClassifier, accuracy_of, bucketed
 from twophase.training.backbone.tokens import Source, Tokens
 from twophase.training.checkpoint import (
     Checkpoint,
@@ -34,7 +34,139 @@ from twophase.training.checkpoint import (
 )
 from twophase.training.progress import progress_bar, say
 
-__all__ = ["BEST", "LAST", "Standing", "Tuner", "check_batch_size", "load_tuning"]
+__all__ = [
+    "BEST",
+    "LAST",
+    "Standing",
+    "TuneSettings",
+    "Tuner",
+    "check_batch_size",
+    "is_main_process",
+    "load_tuning",
+    "make_accelerator",
+]
+
+
+CHOICES = {"device": ("auto", "cpu", "cuda"), "mixed_precision": ("no", "fp16", "bf16")}
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """Settings of the step from sentences to features; errors name the arguments of ``tp-train``."""
+
+    backbone: str = "minilm"
+    """minilm, a folder, or the name of a model on a hub."""
+    tune_layers: int = 2
+    """Layers tuned, from the top; 0: none, -1: the whole."""
+    epochs: int = 3
+    """Passes over the training sentences."""
+    learning_rate: float = 3e-4
+    """Peak of AdamW's learning rate for the layers; the classifier's is ten times that."""
+    batch_size: int = 32
+    """Sentences per step, over all processes together."""
+    max_length: int = 128
+    """Tokens of a sentence, special ones included; the rest is cut."""
+    mixed_precision: str = "no"
+    """no, fp16 (a GPU) or bf16; of the tuning alone, features are computed in float32."""
+    seed: int = 0
+    """Of the classifier's weights, the order of sentences and dropout."""
+    device: str = "auto"
+    """auto takes a GPU if there is one."""
+    threads: int | None = None
+    """CPU threads of torch; None: OMP_NUM_THREADS, else every core that this process may use."""
+
+    def __post_init__(self) -> None:
+        if not self.backbone:
+            raise InputError("backbone", "be a name or a folder", self.backbone)
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(name, f"be one of {', '.join(choices)}", getattr(self, name))
+        if self.tune_layers < -1:
+            raise InputError("tune_layers", "be at least -1 (the whole)", self.tune_layers)
+        for argument, value, low in (
+            ("tune_epochs", self.epochs, 1),
+            ("tune_batch_size", self.batch_size, 1),
+            ("max_length", self.max_length, 2),
+            ("threads", 1 if self.threads is None else self.threads, 1),
+        ):
+            if value < low:
+                raise InputError(argument, f"be at least {low}", value)
+        if not 0 <= self.seed < 2**63:
+            raise InputError("seed", "be at least 0 and below 2**63", self.seed)
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError("tune_learning_rate", "be positive", self.learning_rate)
+
+    @property
+    def torch_threads(self) -> int:
+        """CPU threads in numbers."""
+        if self.threads is not None:
+            return self.threads
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        if told.isdecimal() and int(told) > 0:
+            return int(told)
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait while the main one computes hidden states."""
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes and prints; the only one unless a launcher says otherwise."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def make_accelerator(settings: TuneSettings) -> Any:
+    """The ``accelerate.Accelerator`` of these settings; joins the processes of a launch.
+
+    Raises
+    ------
+    InputError
+        If the device is not there, cannot compute in that precision, or the launcher was told otherwise.
+    PackageError
+        If accelerate is not installed.
+    """
+    try:
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedType, InitProcessGroupKwargs
+    except ImportError as error:
+        raise PackageError(
+            "tuning a backbone needs accelerate: pip install 'twophase-link[sentences]'"
+        ) from error
+    import torch
+
+    available = torch.cuda.is_available()
+    if settings.device == "cuda" and not available:
+        raise InputError("device", "be auto or cpu where torch finds no CUDA device", settings.device)
+    on_cpu = settings.device == "cpu" or not available
+    if settings.mixed_precision == "fp16" and on_cpu:
+        raise InputError("mixed_precision", "be no or bf16 without a GPU", settings.mixed_precision)
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launched not in ("no", settings.mixed_precision):
+        raise InputError(
+            "mixed_precision", f"be {launched}, which the launcher was told", settings.mixed_precision
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="accelerate")
+        try:
+            accelerator = Accelerator(
+                mixed_precision=settings.mixed_precision,
+                cpu=on_cpu,
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+            )
+        except ValueError as error:  # one setting for each process: accelerate keeps the first
+            raise InputError(
+                "mixed_precision and device", f"suit accelerate ({first_line(error)})", settings.device
+            ) from error
+    known = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+    if accelerator.distributed_type not in known:
+        raise InputError(
+            "the launcher",
+            "run one process, or several with a copy of the model each",
+            str(accelerator.distributed_type.value),
+        )
+    return accelerator
+
 
 LAST, BEST = "tuning", "tuned"
 """Checkpoints of a tuning."""

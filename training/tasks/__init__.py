@@ -21,7 +21,7 @@ def load_task(name: str, data: Path | None = None, samples: int | None = None) -
     data
         File of a task that needs one.
     samples
-        Take only so many of its samples; see :func:`twophase.training.tasks.subset.subset`.
+        Take only so many of its samples; see :func:`twophase.training.tasks.split.subset`.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def load_task(name: str, data: Path | None = None, samples: int | None = None) -
     task = _load(name, data)
     if samples is None:
         return task
-    from twophase.training.tasks.subset import subset
+    from twophase.training.tasks.split import subset
 
     return subset(task, samples)
 
@@ -80,13 +80,13 @@ def _sst2() -> TextTask:
 
 
 def _csv(path: Path) -> TextTask:
-    from twophase.training.tasks.csv_texts import csv_texts
+    from twophase.training.tasks.csv import csv_texts
 
     return csv_texts(path)
 
 
 def _npz(path: Path) -> Task:
-    from twophase.training.tasks.npz_arrays import npz_arrays
+    from twophase.training.tasks.npz import npz_arrays
 
     return npz_arrays(path)
 

@@ -7,9 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from twophase.link.errors import PackageError
-from twophase.training.data import Split, Task
-from twophase.training.tasks.affine import random_affine
-from twophase.training.tasks.partition import stratified
+from twophase.training.data import Split, Task, random_affine
+from twophase.training.tasks.split import stratified
 
 __all__ = ["digits"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from twophase.link.errors import ArtifactError, PackageError, first_line
 from twophase.training.data import Texts, TextTask
-from twophase.training.tasks.partition import held_out
+from twophase.training.tasks.split import held_out
 
 __all__ = ["sst2"]
 

@@ -11,9 +11,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import node, store
 from tools.tiny_run import FOUR_MODES, INPUT_SHAPE, eval_split, run_manifest
-from twophase.export.freeze import serialize
+from twophase.export.graphs.run import Session, Values
+from twophase.export.graphs.view import serialize
 from twophase.export.int8.calibrate import CALIBRATION_FILE, SNRS_DB, load_calibration, observe, receptions
-from twophase.export.session import Session, Values
 from twophase.link.errors import ArtifactError
 from twophase.link.runtime import MODE_REQUEST
 

@@ -20,22 +20,20 @@ from onnx.reference import ReferenceEvaluator
 from tools.mutate import constant, insert_before, insert_behind, node, producer, scalar, store
 from tools.tiny_grid import FOUR_GRID, GridTransmitter, grid_manifest
 from tools.tiny_run import FOUR_MODES, INPUT_SHAPE, eval_split, export_program, feature_inputs
-from twophase.export.freeze import freeze, serialize
-from twophase.export.graph import GraphView
-from twophase.export.inputs import llr_batches
+from twophase.export.compare.inputs import llr_batches
+from twophase.export.graphs.run import Session, Values
+from twophase.export.graphs.signature import check_interface, signature_of
+from twophase.export.graphs.torch_program import freeze
+from twophase.export.graphs.view import GraphView, serialize
 from twophase.export.int8.calibrate import SNRS_DB, receptions
-from twophase.export.int8.nodes import power_of_two_scale
-from twophase.export.int8.parts import classifier_products, encoder_products
+from twophase.export.int8.nodes import classifier_products, encoder_products, power_of_two_scale
 from twophase.export.int8.quantize import (
     _activation_step,
     check_quantized,
     quantize_receiver,
     quantize_transmitter,
 )
-from twophase.export.interface import check_interface
-from twophase.export.prove import prove_hard
-from twophase.export.session import Session, Values
-from twophase.export.signature import signature_of
+from twophase.export.proof.hard import prove_hard
 from twophase.link.errors import ArtifactError
 from twophase.link.runtime import MODE_REQUEST
 

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import node
-from twophase.export.int8.roundings import CLEARANCE, steady_rows
+from twophase.export.int8.calibrate import CLEARANCE, steady_rows
 
 STEP = 0.25
 

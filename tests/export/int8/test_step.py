@@ -12,12 +12,12 @@ from onnx import ModelProto
 from tools.mutate import constant, store
 from tools.tiny_grid import write_grid_bundle
 from tools.tiny_run import FOUR_MODES, eval_split
-from twophase.export.contents.write import Samples, accuracy_of
-from twophase.export.freeze import serialize
-from twophase.export.int8 import step
+from twophase.export.artefacts.write import Samples, accuracy_of
+from twophase.export.graphs.run import Values
+from twophase.export.graphs.view import serialize
+from twophase.export.int8 import stage
 from twophase.export.int8.quantize import quantize_transmitter
-from twophase.export.int8.step import quantise
-from twophase.export.session import Values
+from twophase.export.int8.stage import quantise
 from twophase.link.errors import VerificationError
 from twophase.link.manifest import Manifest, load_manifest
 
@@ -42,7 +42,7 @@ def grid_link(make_shared) -> Link:
     return models, load_manifest(folder, "bundle")
 
 
-def quantise_link(link: Link, folder: Path, random_inputs: int = 300) -> step.Quantised:
+def quantise_link(link: Link, folder: Path, random_inputs: int = 300) -> stage.Quantised:
     models, manifest = link
     return quantise(CALIBRATION, folder, models, manifest, SAMPLES, random_inputs, 0, lambda step: None)
 
@@ -93,8 +93,8 @@ def test_graphs_that_are_not_int8_are_refused_both_at_once(
     def keep(model: ModelProto, manifest: Manifest, calibration: Values) -> ModelProto:
         return model
 
-    monkeypatch.setattr(step, "quantize_transmitter", keep)
-    monkeypatch.setattr(step, "quantize_receiver", keep)
+    monkeypatch.setattr(stage, "quantize_transmitter", keep)
+    monkeypatch.setattr(stage, "quantize_receiver", keep)
     with pytest.raises(VerificationError) as caught:
         quantise_link(float_link, tmp_path)
     assert {problem.split(":")[0] for problem in caught.value.problems} == {"tx.onnx", "rx.onnx"}
@@ -110,7 +110,7 @@ def test_a_transmitter_that_is_not_hard_any_more_is_refused(
         store(result, name, np.roll(constant(result, name), 1, axis=0))
         return result
 
-    monkeypatch.setattr(step, "quantize_transmitter", mislabel)
+    monkeypatch.setattr(stage, "quantize_transmitter", mislabel)
     with pytest.raises(VerificationError, match="the INT8 graphs failed") as caught:
         quantise_link(float_link, tmp_path)
     assert any(
@@ -130,8 +130,8 @@ def test_a_grid_that_int8_changes_is_refused(
         store(result, name, (constant(result, name) // 64) * 64)
         return result
 
-    monkeypatch.setattr(step, "quantize_transmitter", coarser)
-    monkeypatch.setattr(step, "check_quantized", lambda model, original: [])
+    monkeypatch.setattr(stage, "quantize_transmitter", coarser)
+    monkeypatch.setattr(stage, "check_quantized", lambda model, original: [])
     with pytest.raises(VerificationError) as caught:
         quantise_link(grid_link, tmp_path)
     (problem,) = caught.value.problems

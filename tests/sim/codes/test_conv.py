@@ -13,8 +13,16 @@ from scipy.special import erfc, logsumexp
 
 from twophase.link.bits import indices_to_bits
 from twophase.link.errors import InputError
-from twophase.sim.codes.conv import BCJR_CLIP, ConvCode
-from twophase.sim.codes.trellis import GENERATORS, MEMORY, OUTPUTS, STATES, puncturing, weight_spectrum
+from twophase.sim.codes.conv import (
+    BCJR_CLIP,
+    GENERATORS,
+    MEMORY,
+    OUTPUTS,
+    STATES,
+    ConvCode,
+    puncturing,
+    weight_spectrum,
+)
 
 
 @pytest.fixture(scope="module")

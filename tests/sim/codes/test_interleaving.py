@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twophase.link.errors import InputError
-from twophase.sim.codes.interleaving import rotating_interleaver, row_column_interleaver
-from twophase.sim.codes.lanes import LANES, from_lanes, to_lanes
-from twophase.sim.codes.rate_matching import collect
+from twophase.sim.codes.code import LANES, from_lanes, rotating_interleaver, row_column_interleaver, to_lanes
+from twophase.sim.codes.ldpc import collect
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

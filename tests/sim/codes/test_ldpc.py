@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twophase.link.errors import InputError
-from twophase.sim.codes.base_graph import encode_mother, lifting_size, shifts
-from twophase.sim.codes.ldpc import LdpcCode
+from twophase.sim.codes.ldpc import LdpcCode, encode_mother, lifting_size, shifts
 
 
 def full_checks(z: int, number: int) -> np.ndarray:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from twophase.link.errors import InputError
-from twophase.sim.air.ofdm import CARRIERS, FFT_SIZE
-from twophase.sim.air.tdl import power_delay_profile
+from twophase.sim.channel.tdl import CARRIERS, FFT_SIZE, power_delay_profile
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
 

@@ -9,9 +9,8 @@ import numpy as np
 from rich.console import Console
 
 from twophase.training.backbone import tune
-from twophase.training.backbone.features import prepare
-from twophase.training.backbone.opened import open_backbone
-from twophase.training.backbone.settings import TuneSettings
+from twophase.training.backbone.features import open_backbone, prepare
+from twophase.training.backbone.tune import TuneSettings
 from twophase.training.data import Texts, TextTask
 
 SETTINGS = TuneSettings(

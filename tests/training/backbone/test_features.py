@@ -13,10 +13,9 @@ import torch
 from rich.console import Console
 
 from twophase.link.errors import ArtifactError
-from twophase.training.backbone.features import Prepared, prepare
+from twophase.training.backbone.features import Prepared, open_backbone, prepare
 from twophase.training.backbone.load import load_backbone
-from twophase.training.backbone.opened import open_backbone
-from twophase.training.backbone.settings import TuneSettings
+from twophase.training.backbone.tune import TuneSettings
 from twophase.training.data import TextTask
 
 

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from twophase.link.errors import ArtifactError, InputError
 from twophase.training.backbone.hidden import HiddenStates, compute_hidden, entry_folder, open_hidden
+from twophase.training.backbone.layers import Parts, mean_pool, split_backbone
 from twophase.training.backbone.load import load_backbone
-from twophase.training.backbone.parts import Parts, mean_pool, split_backbone
 from twophase.training.backbone.tokens import Tokens, tokenize
 from twophase.training.data import TextTask
 

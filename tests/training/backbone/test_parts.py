@@ -11,7 +11,7 @@ import transformers
 from torch import nn
 
 from twophase.link.errors import InputError
-from twophase.training.backbone.parts import Backbone, Pooled, split_backbone
+from twophase.training.backbone.layers import Backbone, Pooled, split_backbone
 
 SMALL: dict[str, Any] = {
     "vocab_size": 40,

@@ -12,10 +12,8 @@ import torch
 from rich.console import Console
 
 from twophase.link.errors import ArtifactError, InputError, LinkError
-from twophase.link.front import BACKBONE_PROGRAM, TOKENIZER_FILE
-from twophase.link.manifest import load_manifest, program_file
-from twophase.link.text import TextEncoder
-from twophase.link.text_arrays import unpack_texts
+from twophase.link.manifest import BACKBONE_PROGRAM, TOKENIZER_FILE, load_manifest, program_file
+from twophase.link.text import TextEncoder, unpack_texts
 from twophase.training.config import TrainConfig
 from twophase.training.data import TextTask
 from twophase.training.run import train
@@ -59,7 +57,7 @@ def without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
         path.parent.mkdir(exist_ok=True)
         path.touch()
 
-    monkeypatch.setattr("twophase.training.programs._save_program", stub)
+    monkeypatch.setattr("twophase.training.save._save_program", stub)
     monkeypatch.setattr("twophase.training.run.plot_training", lambda *_: None)
 
 

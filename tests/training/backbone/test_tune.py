@@ -14,13 +14,17 @@ import torch
 from rich.console import Console
 
 from twophase.link.errors import ArtifactError, InputError
-from twophase.training.backbone.batches import bucketed, longest_first
+from twophase.training.backbone.layers import bucketed, longest_first, split_backbone
 from twophase.training.backbone.load import load_backbone
-from twophase.training.backbone.parts import split_backbone
-from twophase.training.backbone.processes import is_main_process, make_accelerator
-from twophase.training.backbone.settings import TuneSettings
 from twophase.training.backbone.tokens import tokenize
-from twophase.training.backbone.tune import LAST, Tuner, load_tuning
+from twophase.training.backbone.tune import (
+    LAST,
+    Tuner,
+    TuneSettings,
+    is_main_process,
+    load_tuning,
+    make_accelerator,
+)
 from twophase.training.data import TextTask
 
 SETTINGS = TuneSettings(epochs=3, learning_rate=1e-2, batch_size=16, max_length=20, device="cpu")

@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-from twophase.training.tasks.affine import random_affine
+from twophase.training.data import random_affine
 from twophase.training.tasks.digits import digits
 
 

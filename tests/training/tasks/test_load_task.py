@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from twophase.link.errors import InputError
-from twophase.training.presets import PRESETS
+from twophase.training.config import PRESETS
 from twophase.training.tasks import TASKS, load_task
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twophase.link.errors import InputError
-from twophase.training.tasks.partition import Rows, held_out, partition, stratified
+from twophase.training.tasks.split import Rows, held_out, partition, stratified
 
 
 def some_labels(counts: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

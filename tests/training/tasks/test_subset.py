@@ -8,7 +8,7 @@ import pytest
 from twophase.link.errors import InputError
 from twophase.training.data import Task, Texts, TextTask
 from twophase.training.tasks import load_task
-from twophase.training.tasks.subset import subset
+from twophase.training.tasks.split import subset
 
 
 def part(name: str, *counts: int) -> Texts:

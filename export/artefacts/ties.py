@@ -1,0 +1,241 @@
+"""Inputs on which the transmitter decides by a hair: the hardest ones to send alike on two machines.
+
+They come from a seeded pool: test samples in noise, and for each mode pairs of test samples whose codewords
+differ.  The way between the two of a pair is halved until its ends are neighbours in float32 and the codeword
+changes between them, so the pool holds inputs on either side of a boundary of decision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from twophase.export.compare.inputs import SPLIT_SNRS_DB
+from twophase.export.compare.tally import EXCUSED_MARGIN, read_margins
+from twophase.export.graphs.run import Session, Values
+from twophase.export.proof.hard import HardProof
+from twophase.link.manifest import Manifest
+from twophase.link.runtime import MODE_REQUEST
+
+__all__ = ["Decisions", "TieSearch", "Ties"]
+
+_NOISY = 512
+"""Test samples in noise, for each mode."""
+
+_PAIRS = 32
+"""Pairs of test samples, for each mode."""
+
+_HALVINGS = 70
+"""More than enough to come down from any two float32 numbers to neighbours along their way."""
+
+_CHUNK = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """What a transmitter decided, and how clearly."""
+
+    indices: NDArray[np.int64]
+    """Codewords, shape (batch, max_tokens)."""
+    margin: NDArray[np.float64]
+    """Smallest margin of a sample's codewords, shape (batch,); -1 where a latent is not finite."""
+    mode_margin: NDArray[np.float64]
+    """Margin of its mode, shape (batch,); infinite where a table or a request decides."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ties:
+    """Inputs with small margins."""
+
+    features: NDArray[np.float32]
+    """Shape (batch, *input_shape)."""
+    snr_db: NDArray[np.float32]
+    """Shape (batch,)."""
+    mode: NDArray[np.int64]
+    """The mode that is requested, shape (batch,)."""
+
+
+class TieSearch:
+    """A transmitter's graph, and the tensors that it decides by.
+
+    Parameters
+    ----------
+    serialized
+        Bytes of ``tx.onnx``.
+    manifest
+        The link.
+    proof
+        Where the graph takes its decisions.
+    """
+
+    def __init__(self, serialized: bytes, manifest: Manifest, proof: HardProof) -> None:
+        self._manifest = manifest
+        self._proof = proof
+        inner = dict.fromkeys((*(search.latents for search in proof.searches), *proof.mode.scores))
+        self._names = ["mode", "indices", *(name for name in inner if name not in ("mode", "indices"))]
+        model = onnx.load_model_from_string(serialized)
+        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in self._names[2:])
+        self._session = Session(model.SerializeToString())
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every codeword follows from whole numbers, so that not even a tie is open to doubt."""
+        return self._manifest.grid is not None
+
+    def decide(self, feed: Values) -> Decisions:
+        """Codewords and margins of a feed that has one request for all samples, or one for each, or none."""
+        values = dict(zip(self._names, self._session.run(self._names, feed), strict=True))
+        with np.errstate(all="ignore"):  # latents of extreme inputs may not be finite
+            found = read_margins(
+                values,
+                values["mode"],
+                self._proof.searches,
+                self._manifest,
+                self._proof.mode.scores,
+                feed.get(MODE_REQUEST),
+            )
+        margin, mode_margin = (np.nan_to_num(part, nan=-1.0) for part in (found.margin, found.mode))
+        for search in self._proof.searches:
+            finite = np.isfinite(values[search.latents].reshape(len(margin), -1)).all(axis=1)
+            margin[~finite] = -1.0
+        return Decisions(values["indices"], margin.min(axis=1), mode_margin)
+
+    def clear(self, feed: Values) -> NDArray[np.bool_]:
+        """Which samples every machine must decide alike, shape (batch,).
+
+        All of an exact transmitter; of another those whose margins reach ``EXCUSED_MARGIN``.
+        """
+        found = self.decide(feed)
+        codewords = np.full(len(found.margin), True) if self.is_exact else found.margin >= EXCUSED_MARGIN
+        return codewords & (found.mode_margin >= EXCUSED_MARGIN)
+
+    def find(self, features: NDArray[np.float32], per_mode: int, seed: int) -> Ties:
+        """For each mode the clear inputs with the smallest margins.
+
+        Of an exact transmitter half of them are pairs of neighbours in float32 with a boundary in between.
+
+        Parameters
+        ----------
+        features
+            The test split, shape (n, *input_shape).
+        per_mode
+            How many to find in each mode, at most.
+        seed
+            Of the pool.
+        """
+        rng = np.random.default_rng(seed)
+        noisy = self._noisy(features, rng)
+        ends, visited = self._halved(features, rng)
+        pool = _joined([noisy, *visited])
+        kept: list[_Pool] = []
+        for number in range(len(self._manifest.modes)):
+            here = pool.rows(np.flatnonzero(pool.mode == number))
+            pairs = np.flatnonzero(ends[0].mode == number)[: per_mode // 4 if self.is_exact else 0]
+            kept += [end.rows(pairs) for end in ends]
+            kept.append(here.smallest(per_mode - 2 * len(pairs), 0.0 if self.is_exact else EXCUSED_MARGIN))
+        found = _joined(kept)
+        return Ties(found.features, found.snr_db, found.mode)
+
+    def _noisy(self, features: NDArray[np.float32], rng: np.random.Generator) -> _Pool:
+        """Test samples in Gaussian noise of 0.3 of each feature's standard deviation."""
+        count = _NOISY * len(self._manifest.modes)
+        drawn = features[rng.integers(0, len(features), count)]
+        noise = 0.3 * features.std(axis=0) * rng.standard_normal(drawn.shape)
+        return self._pool((drawn + noise).astype(np.float32), *self._conditions(count, rng))
+
+    def _halved(
+        self, features: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[tuple[_Pool, _Pool], list[_Pool]]:
+        """Neighbours between which a codeword changes, and the smallest margins met on the way to them."""
+        count = _PAIRS * len(self._manifest.modes)
+        start, stop = (features[rng.integers(0, len(features), count)].astype(np.float64) for _ in range(2))
+        snr_db, mode = self._conditions(count, rng)
+        first, last = (self._pool(side.astype(np.float32), snr_db, mode) for side in (start, stop))
+        differs = first.indices != last.indices
+        rows = np.flatnonzero(differs.any(axis=1))
+        token = differs.argmax(axis=1)[rows]
+        first, last = first.rows(rows), last.rows(rows)
+        start, way = start[rows], (stop - start)[rows]
+        sides = np.zeros(len(rows)), np.ones(len(rows))
+        visited = [first, last]
+        for _ in range(_HALVINGS):
+            middle = (sides[0] + sides[1]) / 2.0
+            share = middle.reshape(-1, *(1,) * (features.ndim - 1))
+            point = self._pool((start + share * way).astype(np.float32), first.snr_db, first.mode)
+            moved = ~(_equal(point, first) | _equal(point, last))
+            if not moved.any():
+                break
+            visited.append(point.rows(np.flatnonzero(moved)))
+            word = np.take_along_axis(point.indices, token[:, np.newaxis], axis=1)[:, 0]
+            before = word == np.take_along_axis(first.indices, token[:, np.newaxis], axis=1)[:, 0]
+            sides = np.where(before, middle, sides[0]), np.where(before, sides[1], middle)
+            first, last = first.replaced(point, before & moved), last.replaced(point, ~before & moved)
+        return (first, last), visited
+
+    def _conditions(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """SNRs in the range of the comparison, and every mode in its turn."""
+        snr_db = rng.uniform(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], count).astype(np.float32)
+        return snr_db, np.arange(count, dtype=np.int64) % len(self._manifest.modes)
+
+    def _pool(
+        self, features: NDArray[np.float32], snr_db: NDArray[np.float32], mode: NDArray[np.int64]
+    ) -> _Pool:
+        parts = []
+        for begin in range(0, len(features), _CHUNK):
+            rows = slice(begin, begin + _CHUNK)
+            feed: Values = {"input": features[rows], "snr_db": snr_db[rows]}
+            if len(self._manifest.modes) > 1:
+                feed[MODE_REQUEST] = mode[rows]
+            parts.append(self.decide(feed))
+        indices = np.concatenate([part.indices for part in parts])
+        return _Pool(features, snr_db, mode, indices, np.concatenate([part.margin for part in parts]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """Candidates, all arrays with a row for each."""
+
+    features: NDArray[np.float32]
+    snr_db: NDArray[np.float32]
+    mode: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    margin: NDArray[np.float64]
+
+    def rows(self, subset: NDArray[np.int64]) -> _Pool:
+        return _Pool(*(getattr(self, name)[subset] for name in self.__dataclass_fields__))
+
+    def replaced(self, other: _Pool, where: NDArray[np.bool_]) -> _Pool:
+        """These rows, but those of ``other`` where it says so; the conditions are the same in both."""
+
+        def choose(name: str) -> NDArray[np.generic]:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            chosen: NDArray[np.generic] = np.where(where.reshape(-1, *(1,) * (mine.ndim - 1)), theirs, mine)
+            return chosen
+
+        return _Pool(*(choose(name) for name in self.__dataclass_fields__))  # type: ignore[arg-type]
+
+    def smallest(self, count: int, bound: float) -> _Pool:
+        """The different rows of the smallest margins that reach ``bound``; of equal ones the first."""
+        order = np.argsort(self.margin, kind="stable")
+        order = order[self.margin[order] >= bound]
+        seen: dict[bytes, int] = {}
+        for row in order:
+            if len(seen) == count:
+                break
+            seen.setdefault(self.features[row].tobytes() + self.snr_db[row].tobytes(), int(row))
+        return self.rows(np.array(list(seen.values()), dtype=np.int64))
+
+
+def _equal(one: _Pool, other: _Pool) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (one.features == other.features).reshape(len(one.features), -1).all(axis=1)
+    return same
+
+
+def _joined(pools: list[_Pool]) -> _Pool:
+    names = _Pool.__dataclass_fields__
+    return _Pool(*(np.concatenate([getattr(pool, name) for pool in pools]) for name in names))

@@ -1,0 +1,174 @@
+"""What stands in a bundle besides the graphs, written in the order in which one part needs the other.
+
+Graphs and test split, conformance vectors, accuracy, then the manifest: from here on the folder is a bundle,
+and a conversion, a page and the card are made from it.  The manifest is written again with their hashes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twophase.export.artefacts.accuracy import ESN0_DB, SEED, measure_accuracy, trials_for
+from twophase.export.artefacts.card import CARD_FILE, link_card
+from twophase.export.artefacts.conformance import replay, set_files, write_vectors
+from twophase.export.backbone.sentences import Sentences, write_split
+from twophase.export.graphs.run import Session
+from twophase.export.graphs.signature import deployed, run_by_devices
+from twophase.export.proof.hard import HardProof
+from twophase.link.errors import VerificationError
+from twophase.link.manifest import (
+    EVAL_FILE,
+    TOKENIZER_FILE,
+    Accuracy,
+    Manifest,
+    load_manifest,
+    write_manifest,
+)
+from twophase.link.runtime import FeatureTransmitter, Receiver
+
+if TYPE_CHECKING:
+    from twophase.export.artefacts.web import WebRuntime
+
+__all__ = ["Extras", "Samples", "accuracy_of", "load_samples", "write_content"]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The test split."""
+
+    features: NDArray[np.float32]
+    """Shape (n, *input_shape)."""
+    labels: NDArray[np.int64]
+    """Shape (n,)."""
+    sentences: Sentences | None = None
+    """What the features were made of, where the link takes text."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a bundle holds on request."""
+
+    ort: bool = False
+    """The deployed graphs in ONNX Runtime's own format."""
+    web: WebRuntime | None = None
+    """A page with this runtime for browsers."""
+
+
+def load_samples(path: Path, features: NDArray[np.float32]) -> Samples:
+    """The test split whose ``features`` ``inputs.load_split`` has read and checked, with its labels."""
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        return Samples(features, arrays["label"])
+
+
+def accuracy_of(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest, samples: Samples) -> Accuracy:
+    """Accuracy of a deployed pair that stands in no bundle yet; ``folder`` holds it for a while."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        for graph in deployed(manifest):
+            (Path(name) / graph).write_bytes(graphs[graph])
+        return measure_accuracy(
+            FeatureTransmitter(name, manifest=manifest),
+            Receiver(name, manifest=manifest),
+            samples.features,
+            samples.labels,
+            trials=trials_for(len(samples.labels)),
+            seed=SEED,
+            esn0_db=ESN0_DB,
+        )
+
+
+def write_content(
+    folder: Path,
+    run: Path,
+    graphs: Mapping[str, bytes],
+    manifest: Manifest,
+    samples: Samples,
+    proof: HardProof,
+    seed: int,
+    extras: Extras,
+    progress: Callable[[str], None],
+) -> None:
+    """Write a whole bundle.
+
+    Parameters
+    ----------
+    folder
+        An empty folder.
+    run
+        Where the test split is copied from, and the tokenizer of a link that takes text.
+    graphs
+        Bytes of every graph, by file, proved and verified; of a link that takes text the whole is among them.
+    manifest
+        The bundle's, without vectors and files; its accuracy is measured if it has none.
+    samples
+        The test split; of a link that takes text with the features that its whole gives.
+    proof
+        Of the transmitter from features on.
+    seed
+        Of the vectors.
+    extras
+        What is asked for besides.
+    progress
+        Is told each step before it begins.
+
+    Raises
+    ------
+    VerificationError
+        If a graph does not give its own vectors again, in the bundle or converted.
+    """
+    for name, content in graphs.items():
+        (folder / name).write_bytes(content)
+    files = [*graphs, EVAL_FILE]
+    if manifest.front is None:
+        shutil.copyfile(run / EVAL_FILE, folder / EVAL_FILE)
+    else:
+        write_split(run / EVAL_FILE, folder / EVAL_FILE, samples.features)
+        shutil.copyfile(run / TOKENIZER_FILE, folder / TOKENIZER_FILE)
+        files.append(TOKENIZER_FILE)
+    progress("choosing conformance vectors")
+    conformance = write_vectors(
+        folder, graphs, manifest, samples.features, proof, seed, sentences=samples.sentences
+    )
+    accuracy = manifest.accuracy
+    if accuracy is None:
+        progress("measuring accuracy")
+        accuracy = accuracy_of(folder, graphs, manifest, samples)
+    whole = replace(manifest, conformance=conformance, accuracy=accuracy)
+    files += set_files(folder, conformance)
+    write_manifest(folder, whole, tuple(files))
+    _check_vectors(folder, graphs, whole)
+    if extras.ort:
+        from twophase.export.artefacts.ort import ORT_FOLDER, ort_runner, write_ort
+
+        progress("converting to ONNX Runtime's format")
+        converted = run_by_devices(whole)
+        files += [f"{ORT_FOLDER}/{name}" for name in write_ort(folder, folder / ORT_FOLDER, converted)]
+        problems = replay(ort_runner(folder / ORT_FOLDER, converted), folder, whole)
+        if problems:
+            raise VerificationError("the converted graphs", problems)
+    if extras.web is not None:
+        from twophase.export.artefacts.web import write_web
+
+        progress("writing the page")
+        files += write_web(folder, extras.web)
+    progress("writing the card")
+    write_manifest(folder, whole, tuple(files))
+    card = link_card(load_manifest(folder, "bundle"))
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    write_manifest(folder, whole, (*files, CARD_FILE))
+
+
+def _check_vectors(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) -> None:
+    """What was written reads back, and the graphs give it again."""
+    assert manifest.conformance is not None
+    sessions = {name: Session(graphs[name]) for name in {entry.graph for entry in manifest.conformance.sets}}
+    problems = replay(lambda graph, names, feed: sessions[graph].run(names, feed), folder, manifest)
+    if problems:
+        raise VerificationError("the conformance vectors", problems)

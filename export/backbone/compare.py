@@ -1,0 +1,196 @@
+"""The whole transmitter on the sentences of the test split: against torch, against the head, and in batches.
+
+Features are real numbers: torch and ONNX Runtime, and a sentence alone and in a padded batch, may differ in
+their last digits, and where the head rounds them to its grid one of them may fall to the other side.  How
+many sentences that gives another index is counted; more than ``ALLOWED_SHARE`` is a failure.  Behind the
+features nothing may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twophase.export.backbone.sentences import Sentences
+from twophase.export.compare.inputs import SPLIT_SNRS_DB
+from twophase.export.compare.tally import Count
+from twophase.export.graphs.run import Session, Values
+from twophase.export.graphs.signature import FEATURES, signature_of
+from twophase.link.manifest import Manifest
+from twophase.link.runtime import MODE_REQUEST
+
+__all__ = [
+    "ALLOWED_SHARE",
+    "TORCH_TOLERANCE",
+    "WholeRunner",
+    "allowed",
+    "decided",
+    "rows_apart",
+    "spread_db",
+    "unlike_head",
+]
+
+TORCH_TOLERANCE = 1e-4
+"""Largest difference of a feature between torch and ONNX Runtime, over the largest magnitude of one."""
+
+ALLOWED_SHARE = 0.01
+"""Share of sentences that may get another index where features differ by rounding errors; one always may."""
+
+_BATCH = 32
+"""Sentences of a padded batch."""
+
+_EACH_MODE = 16
+"""Sentences that are sent in each mode."""
+
+
+def allowed(count: int) -> int:
+    """How many of so many sentences may get another index."""
+    return max(1, int(ALLOWED_SHARE * count))
+
+
+class WholeRunner:
+    """A transmitter that takes token ids, and its head.
+
+    Parameters
+    ----------
+    whole, head
+        Bytes of the two graphs.
+    manifest
+        The link.
+
+    Raises
+    ------
+    GraphRunError
+        If ONNX Runtime cannot load one.
+    """
+
+    def __init__(self, whole: bytes, head: bytes, manifest: Manifest) -> None:
+        self._whole, self.head = Session(whole), Session(head)
+        self._sent = signature_of(manifest.head_file, manifest).output_names
+        self.modes = len(manifest.modes)
+
+    def alone(
+        self, sentences: Sentences, progress: Callable[[int], None] = lambda done: None
+    ) -> tuple[Values, NDArray[np.float32]]:
+        """Send each sentence by itself, unpadded, in the mode that the routing gives it, from -5 to 20 dB.
+
+        Parameters
+        ----------
+        sentences
+            The test split.
+        progress
+            Is told how many are done.
+
+        Returns
+        -------
+        tuple
+            What is sent, by name, and the features, shape (n, C).
+        """
+        snr_db = spread_db(len(sentences))
+        parts = []
+        for row in range(len(sentences)):
+            progress(row)
+            parts.append(self.run(sentences.alone(row) | {"snr_db": snr_db[row : row + 1]}))
+        return _joined([part for part, _ in parts]), np.concatenate([features for _, features in parts])
+
+    def run(self, feed: Values) -> tuple[Values, NDArray[np.float32]]:
+        """What is sent, and the features."""
+        *sent, features = self._whole.run([*self._sent, FEATURES], feed)
+        return dict(zip(self._sent, sent, strict=True)), features
+
+    def run_head(self, feed: Values) -> Values:
+        """What the head sends for features."""
+        return dict(zip(self._sent, self.head.run(self._sent, feed), strict=True))
+
+    def padded(self, sentences: Sentences) -> list[tuple[Values, NDArray[np.float32]]]:
+        """Ids and mask of padded batches of the test split, and the features that they give."""
+        batches = []
+        for start in range(0, len(sentences), _BATCH):
+            feed = sentences.padded(np.arange(start, min(start + _BATCH, len(sentences))))
+            snr_db = np.zeros(len(feed["input_ids"]), dtype=np.float32)
+            batches.append((feed, self.run(feed | {"snr_db": snr_db})[1]))
+        return batches
+
+
+def spread_db(count: int) -> NDArray[np.float32]:
+    """SNRs from -5 to 20 dB over a split."""
+    return np.linspace(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], count, dtype=np.float32)
+
+
+def unlike_head(
+    runner: WholeRunner, sentences: Sentences, sent: Values, features: NDArray[np.float32]
+) -> tuple[int, list[str]]:
+    """What the whole sends in another way than the head does for its features.
+
+    Parameters
+    ----------
+    runner
+        The two.
+    sentences
+        The test split; its first ones are sent in each mode besides.
+    sent, features
+        What ``WholeRunner.alone`` gave for it.
+
+    Returns
+    -------
+    tuple
+        Transmissions compared, and one sentence for each output that differs.
+    """
+    snr_db = spread_db(len(sentences))
+    pairs = [
+        (
+            {name: value[row : row + 1] for name, value in sent.items()},
+            runner.run_head({"input": features[row : row + 1], "snr_db": snr_db[row : row + 1]}),
+        )
+        for row in range(len(sentences))
+    ]
+    requests = np.arange(runner.modes if runner.modes > 1 else 0)
+    for row in range(min(_EACH_MODE, len(sentences)) if len(requests) else 0):
+        tokens = {
+            name: np.repeat(value, len(requests), axis=0) for name, value in sentences.alone(row).items()
+        }
+        routed: Values = {"snr_db": np.repeat(snr_db[row], len(requests)), MODE_REQUEST: requests}
+        ours, given = runner.run(tokens | routed)
+        pairs.append((ours, runner.run_head({"input": given} | routed)))
+    ours, theirs = (_joined(list(side)) for side in zip(*pairs, strict=True))
+    problems = []
+    for name, value in ours.items():
+        differs = (value != theirs[name]).reshape(len(value), -1).any(axis=1)
+        if differs.any():
+            problems.append(
+                f"'{name}' is not what the head gives for 'features' in {differs.sum()} of {len(differs)} "
+                "transmissions"
+            )
+    return len(ours["mode"]), problems
+
+
+def decided(session: Session, features: NDArray[np.float32], manifest: Manifest) -> list[Values]:
+    """Modes and indices that a head gives for features, from -5 to 20 dB: as routed, then in each mode."""
+    feed: Values = {"input": features, "snr_db": spread_db(len(features))}
+    count = len(manifest.modes)
+    feeds = [
+        feed,
+        *({**feed, MODE_REQUEST: np.array([number])} for number in range(count if count > 1 else 0)),
+    ]
+    return [
+        dict(zip(("mode", "indices"), session.run(["mode", "indices"], entry), strict=True))
+        for entry in feeds
+    ]
+
+
+def rows_apart(ones: list[Values], others: list[Values]) -> tuple[NDArray[np.bool_], Count]:
+    """Samples that get another mode or index anywhere, shape (n,), and indices compared."""
+    apart = np.zeros(len(ones[0]["mode"]), dtype=bool)
+    count = Count()
+    for one, other in zip(ones, others, strict=True):
+        differs = one["indices"] != other["indices"]
+        apart |= (one["mode"] != other["mode"]) | differs.any(axis=1)
+        count.compared += int(((one["indices"] >= 0) | (other["indices"] >= 0)).sum())
+        count.different += int(differs.sum())
+    return apart, count
+
+
+def _joined(parts: list[Values]) -> Values:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

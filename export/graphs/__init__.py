@@ -1,0 +1,1 @@
+"""Graphs as values: reading, running and freezing them."""

@@ -1,0 +1,212 @@
+"""A bundle under verification: its manifest, its graphs and what was proved of them, each read once.
+
+Nothing here trusts the bundle.  What cannot be read becomes a ``CheckError`` in every check that needs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnx import ModelProto
+from onnx.shape_inference import InferenceError
+
+from twophase.export.backbone.sentences import Sentences, load_sentences
+from twophase.export.compare.inputs import load_split
+from twophase.export.graphs.signature import all_graphs
+from twophase.export.graphs.view import GraphView
+from twophase.export.proof.hard import prove_cut
+from twophase.export.proof.mode import ModeProof, prove_mode
+from twophase.export.proof.nearest_codeword import ModeSearch
+from twophase.export.proof.search import prove_search
+from twophase.link.errors import ArtifactError, LinkError, first_line
+from twophase.link.files import read_json, reading, sha256_of
+from twophase.link.manifest import EVAL_FILE, MANIFEST_NAME, Manifest, load_manifest
+from twophase.link.typed import from_json
+
+__all__ = ["CheckError", "Finding", "Subject"]
+
+
+class CheckError(Exception):
+    """Why a check cannot be made, which fails it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found."""
+
+    problems: list[str]
+    """One sentence each; none if it passes."""
+    detail: str
+    """What was compared, in a few words."""
+    note: bool = False
+    """Whether it only tells something, and neither passes nor fails."""
+
+
+class Subject:
+    """A bundle.
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+
+    Raises
+    ------
+    ArtifactError
+        If it is no bundle of this version at all.  Damage is told by ``manifest_problems``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest_problems: list[str] = []
+        try:
+            self.manifest = load_manifest(folder, "bundle")
+        except ArtifactError as error:
+            self.manifest = _unchecked_manifest(folder, error)
+            others = [
+                problem for problem in _altered_files(folder, self.manifest) if problem not in str(error)
+            ]
+            self.manifest_problems = [str(error), *others]
+        # a bundle is read by several checks; the methods are functions of it alone
+        self.model = cache(self._model)
+        self.view = cache(self._view)
+
+    def graph_bytes(self, file: str) -> bytes:
+        """The bytes of a graph.
+
+        Raises
+        ------
+        CheckError
+            If it cannot be read.
+        """
+        try:
+            with reading(self.folder / file):
+                return (self.folder / file).read_bytes()
+        except LinkError as error:
+            raise CheckError(str(error)) from error
+
+    def unlisted_files(self) -> list[str]:
+        """Files in the folder that the manifest does not list, itself left out; relative, in order."""
+        names = (
+            path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if not path.is_dir()
+        )
+        return sorted(set(names) - {MANIFEST_NAME, *self.manifest.files})
+
+    def _model(self, file: str) -> ModelProto:
+        try:
+            return onnx.load_model_from_string(self.graph_bytes(file))
+        except DecodeError as error:
+            raise CheckError(f"'{file}' is no ONNX graph: {first_line(error)}") from error
+
+    def _view(self, file: str) -> GraphView:
+        try:
+            return GraphView(self.model(file))
+        except (onnx.checker.ValidationError, InferenceError) as error:
+            raise CheckError(f"'{file}' does not type-check: {first_line(error)}") from error
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Every graph that the bundle must hold."""
+        return all_graphs(self.manifest)
+
+    @property
+    def tx(self) -> GraphView:
+        """The transmitter from features on, type-checked, with all its outputs."""
+        file = self.manifest.head_file
+        view = self.view(file)
+        missing = {"mode", "indices", "bits", "symbols", "bit_count", "symbol_count"} - view.outputs
+        if missing:
+            raise CheckError(f"'{file}' lacks the output '{min(missing)}'")
+        return view
+
+    @cached_property
+    def mode_proof(self) -> tuple[ModeProof | None, list[str]]:
+        """How the transmitter chooses the mode, or the problems found."""
+        return prove_mode(self.tx, self.manifest)
+
+    @cached_property
+    def search_proof(self) -> tuple[tuple[ModeSearch, ...], list[str]]:
+        """The codebook search of each mode, or the problems found."""
+        return prove_search(self.tx, self.manifest)
+
+    @property
+    def searches(self) -> tuple[ModeSearch, ...]:
+        """The codebook search of each mode.
+
+        Raises
+        ------
+        CheckError
+            If the proof of the search fails.
+        """
+        searches, problems = self.search_proof
+        if problems:
+            raise CheckError("the codebook search is not proved, see above")
+        return searches
+
+    @property
+    def cut(self) -> GraphView:
+        """The transmitter, once it is proved that what is sent can be cut off.
+
+        Raises
+        ------
+        CheckError
+            If it cannot.
+        """
+        if prove_cut(self.tx):
+            raise CheckError("what is sent cannot be cut off behind 'indices', see above")
+        return self.tx
+
+    @cached_property
+    def features(self) -> NDArray[np.float32]:
+        """The test split, shape (n, *input_shape)."""
+        return load_split(self.folder / EVAL_FILE, self.manifest)
+
+    @cached_property
+    def sentences(self) -> Sentences:
+        """The test split as text and as token ids, of a link that takes text."""
+        assert len(self.features)
+        return load_sentences(self.folder / EVAL_FILE, self.manifest)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """Its classes, shape (n,)."""
+        count = len(self.features)
+        with (self.folder / EVAL_FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            labels: NDArray[np.int64] = arrays["label"]
+        assert len(labels) == count
+        return labels
+
+
+def _unchecked_manifest(folder: Path, cause: ArtifactError) -> Manifest:
+    """The manifest of a bundle whose files or digest are not what it says; ``cause`` if there is none."""
+    if not (folder / MANIFEST_NAME).is_file():
+        raise cause
+    value = read_json(folder / MANIFEST_NAME)
+    hints = get_type_hints(Manifest)
+    names = [item.name for item in fields(Manifest)]
+    try:
+        if value["kind"] != "bundle" or value["format"] != "twophase-link":
+            raise cause
+        known: dict[str, Any] = {name: from_json(hints[name], value[name], name) for name in names}
+        return Manifest(**known)
+    except (ValueError, KeyError, TypeError) as error:
+        raise cause from error
+
+
+def _altered_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Every file that is missing or not as listed."""
+    problems = []
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"'{path}' is missing")
+        elif sha256_of(path) != entry.get("sha256"):
+            problems.append(f"'{path}' is altered: its SHA-256 is not the one in the manifest")
+    return problems

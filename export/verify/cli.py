@@ -1,0 +1,208 @@
+"""``tp-verify``: prove again, on the machine at hand, that a bundle is what it says, without torch."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from twophase.export.progress import progress_line
+from twophase.link.command import run_command
+from twophase.link.errors import ArtifactError, PackageError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from twophase.export.verify.audit import Audit
+    from twophase.export.verify.checks import Check
+
+__all__ = ["VerifyArguments", "main"]
+
+_DESCRIPTION = """Check a bundle: hashes, ONNX standard, proofs that its transmitter is hard, every codeword
+of every mode, conformance vectors on several runtimes, batches, threads, accuracy. Nothing is written.
+Exit status: 0 every check passes, 1 one fails, 2 bad input.
+
+Examples:
+  tp-verify                        the newest bundle under runs/
+  tp-verify runs/digits/bundle     a named one
+  tp-verify --quick                without onnx.reference, accuracy and latency
+  tp-verify --audit                and how clearly codewords are chosen
+  tp-verify --json > verified.json for a program to read"""
+
+_WORDS = {"pass": "PASS", "fail": "FAIL", "note": "note", "left out": "-"}
+
+
+@dataclass(frozen=True)
+class VerifyArguments:
+    """What to check, and how."""
+
+    bundle: Annotated[
+        tyro.conf.Positional[Path | None],
+        tyro.conf.arg(metavar="BUNDLE", help_behavior_hint="(default: the newest under runs/)"),
+    ] = None
+    """Folder of the bundle."""
+    json: bool = False
+    """Print the result as JSON instead of a table."""
+    quick: bool = False
+    """Leave out onnx.reference, accuracy and latency; the table says so."""
+    audit: bool = False
+    """Measure margins between codewords on the test split, and what other arithmetics would change."""
+    int8: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
+    """INT8 bundle of the same run, for --audit to compare with."""
+    seed: int = 0
+    """Seed of the audit's noise."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``tp-verify``; returns the exit status."""
+    return run_command("tp-verify", VerifyArguments, _verify, _DESCRIPTION, argv)
+
+
+def _verify(arguments: VerifyArguments) -> int:
+    from twophase.link.errors import InputError
+
+    if arguments.seed < 0:
+        raise InputError("seed", "be at least 0", arguments.seed)
+    if arguments.int8 is not None and not arguments.audit:
+        raise InputError("int8", "go with --audit, which compares with it", str(arguments.int8))
+    bundle = arguments.bundle if arguments.bundle is not None else _newest_bundle()
+    for package in ("onnx", "onnxruntime"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise PackageError(
+                f"tp-verify needs '{package}', which cannot be imported ({error}): "
+                "pip install 'twophase-link[verify]'"
+            ) from error
+    from twophase.export.verify.checks import SLOW, check_bundle
+
+    _check_text(bundle)
+    other = None if arguments.int8 is None else _int8_transmitter(bundle, arguments.int8)
+    with progress_line() as progress:
+        checks = list(check_bundle(bundle, SLOW if arguments.quick else (), progress))
+        audit: Audit | None = None
+        if arguments.audit:
+            progress("audit")
+            audit = _audit(bundle, other, arguments.seed, checks)
+    passed = all(check.passed for check in checks)
+    if arguments.json:
+        sys.stdout.write(_as_json(bundle, checks, audit, passed))
+    else:
+        sys.stdout.write(_as_text(arguments, bundle, checks, audit, passed))
+    return 0 if passed else 1
+
+
+def _newest_bundle() -> Path:
+    from twophase.link.files import reading
+    from twophase.link.manifest import MANIFEST_NAME
+
+    pattern = f"runs/*/bundle/{MANIFEST_NAME}"
+    # a name with a dot in front is a run set aside or being written; glob matches it all the same
+    with reading(Path("runs")):
+        found = [path for path in Path().glob(pattern) if not path.parts[1].startswith(".")]
+        if found:
+            return max(found, key=lambda path: (path.stat().st_mtime, str(path))).parent
+    raise ArtifactError(
+        f"no bundle here: '{pattern}' must match a file; name the folder of one, or make one with tp-export"
+    )
+
+
+def _check_text(bundle: Path) -> None:
+    """Refuse to verify a link that takes text without the package that reads its tokenizer."""
+    from twophase.export.verify.bundle import Subject
+
+    if Subject(bundle).manifest.front is None:
+        return
+    try:
+        importlib.import_module("tokenizers")
+    except ImportError as error:
+        raise PackageError(
+            "tp-verify needs 'tokenizers' for a link that takes text, which cannot be imported "
+            f"({error}): pip install 'twophase-link[text]'"
+        ) from error
+
+
+def _int8_transmitter(bundle: Path, int8: Path) -> ModelProto:
+    """The transmitter of an INT8 bundle of the same link."""
+    from twophase.export.verify.bundle import CheckError, Subject
+    from twophase.link.errors import InputError
+    from twophase.link.manifest import load_manifest
+
+    manifest, ours = load_manifest(int8, "bundle"), Subject(bundle).manifest
+    if manifest.precision != "int8":
+        raise InputError("int8", "name an INT8 bundle", str(int8))
+    if any(getattr(manifest, name) != getattr(ours, name) for name in ("link", "codebooks", "input_shape")):
+        raise InputError("int8", f"name a bundle with the codebooks of '{bundle}'", str(int8))
+    try:
+        subject = Subject(int8)
+        subject.view(manifest.head_file)
+        return subject.model(manifest.head_file)
+    except CheckError as error:
+        raise ArtifactError(f"'{int8}': {error}") from error
+
+
+def _audit(bundle: Path, int8: ModelProto | None, seed: int, checks: list[Check]) -> Audit | None:
+    """None if the checks that the audit stands on failed."""
+    from twophase.export.graphs.run import GraphRunError
+    from twophase.export.verify.audit import audit_margins
+    from twophase.export.verify.bundle import Subject
+    from twophase.link.errors import first_line
+
+    needed = ("ONNX checker", "mode", "codebook search")
+    if not all(check.passed for check in checks if check.name in needed):
+        return None
+    subject = Subject(bundle)
+    try:
+        return audit_margins(
+            subject.model(subject.manifest.head_file),
+            subject.searches,
+            subject.manifest,
+            subject.features,
+            seed=seed,
+            int8=int8,
+        )
+    except GraphRunError as error:
+        raise ArtifactError(f"the audit broke off: a graph does not run: {first_line(error)}") from error
+
+
+def _as_json(bundle: Path, checks: list[Check], audit: Audit | None, passed: bool) -> str:
+    content: dict[str, Any] = {
+        "bundle": str(bundle),
+        "verdict": "PASS" if passed else "FAIL",
+        "checks": [asdict(check) for check in checks],
+    }
+    if audit is not None:
+        content["audit"] = audit.as_json()
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _as_text(
+    arguments: VerifyArguments, bundle: Path, checks: list[Check], audit: Audit | None, passed: bool
+) -> str:
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        detail = check.problems[0] if check.problems else check.detail
+        lines.append(f"{_WORDS[check.state]:<5} {check.name:<{width}}  {detail}")
+        lines += [f"{'':<{width + 8}}{problem}" for problem in check.problems[1:]]
+    if audit is not None:
+        lines += ["", *audit.lines()]
+    elif arguments.audit:
+        lines += ["", "audit: left out, because the codebook search is not proved"]
+    failed = sum(check.state == "fail" for check in checks)
+    made = sum(check.state in ("pass", "fail") for check in checks)
+    left_out = [check.name for check in checks if check.state == "left out"]
+    told = f"{made - failed} of {made} checks pass"
+    told += f"; left out: {', '.join(left_out)}" if left_out else ""
+    lines += ["", f"bundle: {bundle}", f"verdict: {'PASS' if passed else 'FAIL'} ({told})"]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

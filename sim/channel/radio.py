@@ -1,0 +1,217 @@
+"""The air between both ends and what the receiver knows of it.
+
+::
+
+    radio = Radio(settings, esn0_db, rng)
+    radio.draw(rows, width)          gains and noise, once for all systems that are compared
+    arrival = radio.send(points)     received symbols, and what the receiver takes gains and N0 for
+
+A frame has up to ``width`` data symbols; those of a fading channel that are estimated come in blocks, each
+with its pilots (:mod:`twophase.sim.channel.pilots`):
+
+    =====================  ======================================  =========================================
+    channel                gain                                    block that is estimated
+    =====================  ======================================  =========================================
+    awgn                   1                                       a frame and its pilots
+    rayleigh, rician       one for ``coherence`` symbols           these, pilots among them; or a frame and
+                                                                   its pilots
+    tdl-a, tdl-c           of a subcarrier, by its taps            a resource block: 12 subcarriers of one
+                                                                   OFDM symbol, pilots among them
+    =====================  ======================================  =========================================
+
+Pilots have the energy of a symbol and cost what a symbol costs: :func:`pilot_symbols` counts them.  Where a
+receiver believes in a longer frame than was sent, it finds noise in place of the data, but estimates the gain
+as if the pilots were there; neither is of use to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twophase.link.errors import InputError
+from twophase.link.noise import MAX_ESN0_DB, esn0_db_to_noise_var
+from twophase.sim.channel.flat import FlatAir
+from twophase.sim.channel.pilots import BlockEstimator, Layout, flat_estimator
+from twophase.sim.channel.tdl import BLOCK_CARRIERS, TdlAir, power_delay_profile, tdl_estimator
+from twophase.sim.settings import Settings
+
+__all__ = ["Arrival", "Radio", "check_radio", "pilot_symbols"]
+
+Symbols = NDArray[np.complex128]
+Reals = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What comes off the air and what the receiver takes it for; each (rows, width), not to be written to."""
+
+    received: Symbols
+    """Received data symbols, not equalised."""
+    gains: Symbols
+    """The receiver's gains."""
+    noise_var: Reals
+    """The receiver's N0, with the variance of the error of its gains."""
+    true_gains: Symbols
+    """The gains of the channel."""
+
+
+class Air(Protocol):
+    """What the two kinds of channels have in common."""
+
+    gains: Symbols
+    noise: Symbols
+    pilots: Symbols
+
+    def draw(self, rows: int, width: int) -> None:
+        """Draw gains, noise and what is received of the pilots."""
+
+    def receive(self, points: Symbols) -> Symbols:
+        """Send data symbols through what was drawn."""
+        ...
+
+
+class Radio:
+    """Gains and noise of one block of samples at one SNR, and the receiver's knowledge of them.
+
+    Parameters
+    ----------
+    settings
+        Channel, pilots and estimators.
+    esn0_db
+        Es/N0 in dB for symbols of unit average energy; on fading channels its mean.
+    rng
+        Where everything is drawn from.
+
+    Raises
+    ------
+    InputError
+        As :func:`check_radio`, or if the SNR is not within -``MAX_ESN0_DB``..``MAX_ESN0_DB``.
+    """
+
+    def __init__(self, settings: Settings, esn0_db: float, rng: np.random.Generator) -> None:
+        from twophase.sim.channel.commpy import fading, seeded_channel  # commpy takes long to import
+
+        check_radio(settings)
+        if not abs(esn0_db) <= MAX_ESN0_DB:
+            raise InputError("esn0_db", f"lie within {MAX_ESN0_DB:g} dB of 0", esn0_db)
+        self._settings = settings
+        self._layout = layout_of(settings)
+        self._estimator: BlockEstimator | None = None
+        self._air: Air
+        self.noise_var = float(esn0_db_to_noise_var(esn0_db))
+        """The true N0, total complex variance."""
+        if settings.channel in ("tdl-a", "tdl-c"):
+            profile = power_delay_profile(settings.channel, settings.delay_spread_ns)
+            self._air = TdlAir(seeded_channel(rng, esn0_db, fading("rayleigh")), self._layout, profile)
+            if settings.csi == "pilot":
+                self._estimator = tdl_estimator(settings.channel, settings.delay_spread_ns, settings.pilots)
+        else:
+            statistics = fading(settings.channel, settings.rician_k_db)
+            self._air = FlatAir(seeded_channel(rng, esn0_db, statistics), self._layout)
+            if settings.csi == "pilot":
+                self._estimator = flat_estimator(settings.pilots, *statistics)
+        self._gains = self._air.gains
+        self._noise_var: Reals = np.empty((0, 0))
+
+    @property
+    def true_gains(self) -> Symbols:
+        """Gains of the channel that were drawn, (rows, width)."""
+        return self._air.gains
+
+    def draw(self, rows: int, width: int) -> None:
+        """Draw gains, noise and pilots for ``rows`` frames of up to ``width`` data symbols.
+
+        Raises
+        ------
+        InputError
+            If there is not at least one of each.
+        """
+        if rows < 1 or width < 1:
+            raise InputError("rows and width", "be at least 1", (rows, width))
+        self._air.draw(rows, width)
+        self._gains, noise_var = self._knowledge(width)
+        self._noise_var = np.broadcast_to(noise_var, (rows, width))
+
+    def send(self, points: ArrayLike) -> Arrival:
+        """Send data symbols, complex (rows, width), through what was drawn; the same air at every call.
+
+        Raises
+        ------
+        InputError
+            If the shape is not what was drawn.
+        """
+        sent = np.asarray(points, dtype=np.complex128)
+        if sent.shape != self.true_gains.shape:
+            raise InputError("points", f"have the shape {self.true_gains.shape} that was drawn", sent.shape)
+        return Arrival(self._air.receive(sent), self._gains, self._noise_var, self.true_gains)
+
+    def energy_sums(self) -> tuple[float, int]:
+        """Sum of |noise|^2 and number of the noise values that were drawn for data; N0 is their quotient."""
+        noise = self._air.noise
+        return float((noise.real**2 + noise.imag**2).sum()), noise.size
+
+    def _knowledge(self, width: int) -> tuple[Symbols, Reals]:
+        """The receiver's gains, (rows, width), and N0, which broadcasts against them."""
+        mismatch = 10.0 ** (self._settings.noise_mismatch_db / 10.0)
+        noise_var = np.array([self.noise_var * mismatch])
+        if self._settings.csi == "perfect":
+            return self.true_gains, noise_var
+        if self._estimator is None:
+            return np.broadcast_to(np.complex128(1), self.true_gains.shape), noise_var
+        pilots = self._air.pilots
+        if self._settings.noise_estimate == "pilot":
+            noise_var = self._estimator.noise_var(pilots[:, 0]) * mismatch
+        gains, error = self._estimator.gains(pilots, noise_var, self._settings.estimator)
+        total = noise_var[:, np.newaxis, np.newaxis] + error
+        # Errors are alike in all blocks of a row.
+        total = np.broadcast_to(total, (len(total), gains.shape[1], total.shape[2]))
+        return self._layout.spread(gains, width), self._layout.spread(total, width)
+
+
+def layout_of(settings: Settings) -> Layout:
+    """Data symbols and pilots of a block."""
+    pilots = settings.pilots if settings.csi == "pilot" else 0
+    if settings.channel in ("tdl-a", "tdl-c"):
+        return Layout(BLOCK_CARRIERS - pilots, pilots)
+    if settings.channel == "awgn" or settings.coherence == "sample":
+        return Layout(None, pilots)
+    return Layout(1 if settings.coherence == "symbol" else int(settings.coherence) - pilots, pilots)
+
+
+def pilot_symbols(settings: Settings, data_symbols: ArrayLike) -> NDArray[np.int64]:
+    """Pilot symbols sent with frames of so many data symbols, header included; same shape."""
+    layout = layout_of(settings)
+    return layout.blocks(data_symbols) * layout.pilots
+
+
+def check_radio(settings: Settings) -> None:
+    """Refuse what no receiver could do; quick, and without importing commpy.
+
+    Raises
+    ------
+    InputError
+        If gains without coherence are to be estimated, pilots leave no room for data or for an estimate of
+        N0, N0 is to be estimated without pilots, or echoes outlast the cyclic prefix.
+    """
+    selective = settings.channel in ("tdl-a", "tdl-c")
+    if selective:
+        power_delay_profile(settings.channel, settings.delay_spread_ns)
+    if settings.csi != "pilot":
+        if settings.noise_estimate == "pilot":
+            raise InputError("noise_estimate", "be 'known' without pilots (csi 'pilot')", "pilot")
+        return
+    if settings.pilots < 1:
+        raise InputError("pilots", "be at least 1", settings.pilots)
+    if settings.coherence == "symbol" and settings.channel in ("rayleigh", "rician"):
+        rule = "be a number of symbols or 'sample' with pilots: they must share a gain with the data"
+        raise InputError("coherence", rule, "symbol")
+    block = BLOCK_CARRIERS if selective else settings.coherence
+    if isinstance(block, int) and settings.pilots >= block:
+        raise InputError("pilots", f"be fewer than the {block} symbols of a block", settings.pilots)
+    least = 3 if selective else 2
+    if settings.noise_estimate == "pilot" and settings.pilots < least:
+        raise InputError("pilots", f"be at least {least} a block to estimate N0 as well", settings.pilots)

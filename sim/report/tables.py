@@ -1,0 +1,309 @@
+"""A report as text: tables for the terminal and the CSV for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from twophase.sim.results.report_json import channel_text
+
+__all__ = [
+    "air_text",
+    "aligned",
+    "best_fixed_table",
+    "companions_table",
+    "csv_text",
+    "front_text",
+    "gains_taken",
+    "hangs_together",
+    "ratio_text",
+    "result_table",
+    "samples_word",
+    "tenth",
+    "text_lines",
+    "text_table",
+    "usage_table",
+]
+
+
+Report = dict[str, Any]
+
+
+def air_text(report: Report) -> str:
+    """The channel's name; a report from before it held one is of a channel that needs no further figure."""
+    return str(report.get("channel_text") or channel_text(report["channel"], report["coherence"]))
+
+
+def hangs_together(report: Report) -> bool:
+    """Whether bits of a sample share a fade or the error of an estimate, so that they err together."""
+    shares_fade = report["coherence"] != "symbol" or report["channel"].startswith("tdl")
+    return bool(shares_fade or _csi(report) == "pilot")
+
+
+def gains_taken(report: Report) -> str:
+    """What the receiver does with the gains, which that of the BER's theory knows; empty if it knows them."""
+    return {"perfect": "", "pilot": "estimates", "none": "takes for one"}[_csi(report)]
+
+
+def _csi(report: Report) -> str:
+    """What the receiver knows of the gains; a report from before this was a setting: all."""
+    return str(report.get("settings", {}).get("csi", "perfect"))
+
+
+def result_table(report: Report) -> str:
+    """Aligned columns that look the same on a terminal and in a pipe, accuracies in percent, and a legend.
+
+    With the two usual references no line is longer than 110 characters; the page and the CSV have more.
+    """
+    names = [entry["name"] for entry in report["references"]]
+    header = ["Es/N0", "Eb/N0", "deployed", "95 %", *names, "gap", "shown>="]
+    header += ["BER", "as sent", "bound", "verdict"]
+    rows = [_row(point, names) for point in report["points"]]
+    legend = list(_LEGEND)
+    if taken := gains_taken(report):
+        legend.append(f"as sent is for a receiver that knows the gains, which this one {taken}")
+    if hangs_together(report):
+        legend.append(_TOGETHER)
+    return "\n".join([*aligned([header, *rows]), "", *legend])
+
+
+def companions_table(report: Report) -> str:
+    """What is shown beside the link on the same air, in percent, and the symbols that it takes; a legend."""
+    names = [entry["name"] for entry in report["companions"]]
+    header = ["Es/N0", "deployed", "symbols"]
+    for name in names:
+        header += [name, "symbols", "diff"]
+    rows = []
+    for point in report["points"]:
+        row = [
+            f"{point['esn0_db']:g}",
+            f"{100 * point['accuracy_hard']:.2f}",
+            f"{point['symbols_per_sample']:.2f}",
+        ]
+        for name in names:
+            entry = point["companions"][name]
+            row += [
+                f"{100 * entry['accuracy']:.2f}",
+                f"{entry['symbols_per_sample']:.2f}",
+                f"{100 * entry['difference']:+.2f}",
+            ]
+        rows.append(row)
+    legend = "symbols: per sample, all included; diff: that system minus the deployed link, in points"
+    return "\n".join([*aligned([header, *rows]), "", legend])
+
+
+def usage_table(report: Report) -> str:
+    """Which mode is sent how often at each SNR, in percent, and what telling it costs; with a legend."""
+    points = report["points"]
+    used = {name for point in points for name in point["mode_usage"]}
+    names = [entry["mode"] for entry in report["mode_table"] if entry["mode"] in used]
+    parts = ["payload", "header"]
+    if any(point.get("pilot_symbols_per_sample", 0) > 0 for point in points):
+        parts.append("pilot")
+    header = ["Es/N0", *names, *("pilots" if part == "pilot" else part for part in parts)]
+    header += ["symbols", "mode errors"]
+    rows = [
+        [
+            f"{point['esn0_db']:g}",
+            *(_share(point["mode_usage"].get(name, 0.0)) for name in names),
+            *(f"{point[f'{part}_symbols_per_sample']:.2f}" for part in parts),
+            f"{point['symbols_per_sample']:.2f}",
+            f"{point['mode_error_rate']:.1e}",
+        ]
+        for point in points
+    ]
+    legend = (
+        "under each mode: % of samples sent in it; symbols: per sample, the sum with pilots",
+        "mode errors: frames that the receiver took for another mode's",
+    )
+    return "\n".join([*aligned([header, *rows]), "", *legend])
+
+
+def best_fixed_table(report: Report) -> str:
+    """The adaptive link beside the best fixed mode at each SNR, accuracies in percent; with a legend."""
+    header = ["Es/N0", "adaptive", "symbols", "best fixed", "symbols", "accuracy", "difference", "95 %"]
+    rows = []
+    for point in report["points"]:
+        best = point["best_fixed"]
+        rows.append(
+            [
+                f"{point['esn0_db']:g}",
+                f"{100 * point['accuracy_hard']:.2f}",
+                f"{point['symbols_per_sample']:.2f}",
+                best["mode"],
+                str(best["symbols"]),
+                f"{100 * best['accuracy']:.2f}",
+                f"{100 * best['difference']:+.2f}",
+                _interval(best["difference_ci"], "{:+.1f}"),
+            ]
+        )
+    legend = "best fixed: the best mode of at least as many symbols (of all, if none has), known to both ends"
+    return "\n".join([*aligned([header, *rows]), "", legend])
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Columns aligned to the right, the first row underlined."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f}" if value else "-"
+
+
+_LEGEND = (
+    "gap: deployed minus soft in points, against the soft reference where it is lowest",
+    "shown>=: one-sided 95 % lower bound of the difference to every reference; the verdict goes by it",
+    "as sent: theory of the BER for the points as this transmitter uses them",
+    "bound: an ideal system that sends the label, with this classifier",
+)
+
+_TOGETHER = (
+    "a sample's bits share a fade or an estimate: BER's interval, made for independent bits, is too short"
+)
+
+
+def _row(point: dict[str, Any], names: list[str]) -> list[str]:
+    return [
+        f"{point['esn0_db']:g}",
+        tenth(point["ebn0_db"]),
+        f"{100 * point['accuracy_hard']:.2f}",
+        _interval(point["accuracy_hard_ci"], "{:.1f}"),
+        *(f"{100 * point['references'][name]['accuracy']:.2f}" for name in names),
+        f"{round(100 * point['gap'], 2) + 0.0:+.2f}",
+        f"{100 * min(entry['gap_lower_bound'] for entry in point['references'].values()):+.2f}",
+        f"{point['ber']:.1e}",
+        f"{point['ber_theory_usage']:.1e}",
+        f"{100 * point['label_bound']:.1f}",
+        point["verdict"],
+    ]
+
+
+def tenth(value: float) -> str:
+    """One decimal, and never ``-0.0``."""
+    return f"{round(value, 1) + 0.0:.1f}"
+
+
+def _interval(interval: tuple[float, float], form: str) -> str:
+    return "..".join(form.format(100 * end) for end in interval)
+
+
+_TABLES = ("llr_zeros", "llr_ones", "llr_expected_ones", "confusion", "counts")
+"""Tables within a point: they stand in report.json alone."""
+
+
+def csv_text(report: Report) -> str:
+    """One line per SNR point; intervals, references, companions and modes each get columns of their own."""
+    rows = [
+        _flat({key: value for key, value in point.items() if key not in _TABLES} | _ceiling(report))
+        for point in report["points"]
+    ]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    # A mode that is not in use has a share, zero, but no accuracy.
+    unused = {column: 0 for column in columns if column.startswith("mode_usage_")}
+    writer.writerows(unused | row for row in rows)
+    return stream.getvalue()
+
+
+def _ceiling(report: Report) -> dict[str, Any]:
+    """The accuracy without a channel, the same in every line."""
+    if "ceiling" not in report:
+        return {}
+    ceiling = report["ceiling"]
+    return {"accuracy_no_channel": ceiling["accuracy"], "accuracy_no_channel_ci": ceiling["accuracy_ci"]}
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, entry in value.items():
+        # The references' columns need no "references_" in front: their names tell.
+        column = f"{prefix}{name}"
+        if isinstance(entry, dict):
+            flat |= _flat(entry, "" if name == "references" else f"{column}_")
+        elif isinstance(entry, (tuple, list)):
+            flat[f"{column}_low"], flat[f"{column}_high"] = entry
+        else:
+            flat[column] = entry
+    return flat
+
+
+def samples_word(report: Report) -> str:
+    """What the samples are: sentences where the report knows it."""
+    return "sentences" if "front" in report else "samples"
+
+
+def text_table(report: Report) -> str:
+    """Symbols of the link and of the sentences themselves at each SNR; with a legend."""
+    header = ["Es/N0", "link", "text", "times", "Shannon", "times", "intact", "text sent by"]
+    rows = []
+    for point in report["points"]:
+        entry = point["text"]
+        rows.append(
+            [
+                f"{point['esn0_db']:g}",
+                f"{point['symbols_per_sample']:.2f}",
+                f"{entry['symbols']:.1f}",
+                f"{entry['ratio']:.0f}",
+                f"{entry['bound_symbols']:.1f}",
+                f"{entry['bound_ratio']:.0f}",
+                f"{100 * entry['intact']:.1f}",
+                entry["scheme"] or "by each block's gain",
+            ]
+        )
+    legend = (
+        "symbols per sentence, all included; times: so many times the link's; intact: % of the sentences",
+        f"Shannon: {report['text']['bits_per_sentence']:.0f} bits at log2(1 + Es/N0) bits per symbol, the "
+        "least that any code needs for them",
+    )
+    return "\n".join([*aligned([header, *rows]), "", *legend])
+
+
+def text_lines(report: Report) -> list[str]:
+    """Lines of the summary: front end, ceiling and how long the sentences are; as far as there are any."""
+    lines = []
+    if "front" in report:
+        lines.append(f"front end: {front_text(report)}")
+    if "ceiling" in report:
+        low, high = report["ceiling"]["accuracy_ci"]
+        lines.append(
+            f"no channel: {100 * report['ceiling']['accuracy']:.2f} % ({100 * low:.1f}..{100 * high:.1f}), "
+            f"{report['ceiling']['description']}"
+        )
+    if "text" in report:
+        lines.append(f"text: {ratio_text(report)}")
+    return lines
+
+
+def front_text(report: Report) -> str:
+    """Whether the whole graph gives what is simulated; one sentence without a full stop."""
+    front = report["front"]
+    count = f"{front['sentences']} sentences through the whole tx.onnx"
+    if not front["different_features"]:
+        return f"{count} give the simulated features, bit for bit"
+    return (
+        f"{count}: {front['different_features']} give other features than are simulated, and "
+        f"{front['different_indices']} of {front['indices']} codeword indices differ"
+    )
+
+
+def ratio_text(report: Report) -> str:
+    """How many times as long the sentences are; one sentence without a full stop."""
+    text = report["text"]
+    return (
+        f"the sentences themselves would take {_span(text['ratio'])} times as many symbols (by an ideal code "
+        f"for the same bits {_span(text['bound_ratio'])} times); {_span(text['intact'], 100, 1)} % of them "
+        "arrive intact"
+    )
+
+
+def _span(ends: list[float], scale: float = 1, digits: int = 0) -> str:
+    low, high = (f"{scale * end:.{digits}f}" for end in ends)
+    return low if low == high else f"{low}..{high}"

@@ -1,0 +1,139 @@
+"""Figure of a text link: accuracy against symbols, beside the sentences themselves and label companions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from twophase.sim.report.drawing import (
+    COLOURS,
+    WIDTH,
+    Look,
+    companion_looks,
+    draw_ceiling,
+    place_labels,
+    png,
+    svg,
+)
+from twophase.sim.report.tables import air_text
+
+__all__ = ["symbols_png", "symbols_svg"]
+
+Report = dict[str, Any]
+
+_DEPLOYED = Look(COLOURS["deployed"], "o", width=1.2, size=6.0, hollow=False)
+_BOUND = Look(COLOURS["limit"], "|", width=0.0, size=9.0)
+_WIDE = 50
+"""Times that the ends of an axis are apart from which it has fewer ticks."""
+_NAMED = 3
+"""Points of the grid that are named beside the link and beside the sentences."""
+
+
+def symbols_png(report: Report) -> bytes:
+    """Accuracy against symbols per sentence, a mark for each SNR, as a PNG on white."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        _draw(axes, report)
+        figure.legend(loc="outside lower center", ncols=3)
+        figure.draw_without_rendering()  # labels are placed where there is room, so the layout must stand
+        place_labels(axes, _named(report), figure.dpi)
+
+    return png(draw, (7.2, 5.0), f"{report['task']} over {air_text(report)}: what a sentence costs")
+
+
+def symbols_svg(report: Report) -> str:
+    """The same for the page, narrow."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        _draw(axes, report)
+        figure.legend(loc="outside upper left", ncols=2, borderpad=0.1)
+        figure.draw_without_rendering()
+        place_labels(axes, _named(report), figure.dpi)
+
+    rows = 2 + len(report["companions"])
+    return svg(draw, (WIDTH, 3.4 + 0.1 * rows), "symbols", "Accuracy against symbols per sentence")
+
+
+def _draw(axes: Axes, report: Report) -> None:
+    points = report["points"]
+    own = [point["symbols_per_sample"] for point in points]
+    _marks(axes, own, [100 * point["accuracy_hard"] for point in points], _DEPLOYED, "deployed")
+    draw_ceiling(axes, report)
+    for name, look in companion_looks([entry["name"] for entry in report["companions"]]).items():
+        entries = [point["companions"][name] for point in points]
+        _marks(axes, [entry["symbols_per_sample"] for entry in entries], _accuracy(entries), look, name)
+    if "text" in report:
+        bounds = [point["text"]["bound_symbols"] for point in points]
+        _marks(axes, bounds, [_best_text(report)] * len(bounds), _BOUND, "text, Shannon bound")
+    axes.set_xscale("log")
+    low, high = _limits(report)
+    axes.set_xlim(low, high)
+    steps = (1, 3) if high > _WIDE * low else (1, 2, 5)
+    ticks = [step * 10.0**power for power in range(-1, 7) for step in steps]
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("symbols per sentence, all included")
+    axes.set_ylabel("accuracy, %")
+    axes.margins(y=0.12)
+    axes.set_axisbelow(True)
+
+
+def _marks(axes: Axes, symbols: list[float], accuracy: list[float], look: Look, label: str) -> None:
+    axes.plot(
+        symbols,
+        accuracy,
+        color=look.colour,
+        marker=look.marker,
+        markersize=look.size,
+        markerfacecolor="none" if look.hollow else look.colour,
+        markeredgewidth=1.1 if look.hollow else 0.0,
+        linestyle=look.dash if look.width else "none",
+        linewidth=0.5 * look.width,
+        label=label,
+        zorder=2.2 if look.hollow else 2.4,
+    )
+
+
+def _best_text(report: Report) -> float:
+    """Accuracy in percent of sentences that all arrive."""
+    if "ceiling" in report:
+        return 100 * float(report["ceiling"]["accuracy"])
+    return 100 * max(float(point["companions"]["text"]["accuracy"]) for point in report["points"])
+
+
+def _accuracy(entries: list[dict[str, Any]]) -> list[float]:
+    return [100 * entry["accuracy"] for entry in entries]
+
+
+def _named(report: Report) -> list[tuple[float, float, str]]:
+    """All marks, to be kept free; lowest, middle and highest Es/N0 of link and sentences have a name."""
+    points = report["points"]
+    chosen = {round(float(place)) for place in np.linspace(0, len(points) - 1, min(_NAMED, len(points)))}
+    marks = []
+    for place, point in enumerate(points):
+        name = f"{point['esn0_db']:g} dB" if place in chosen else ""
+        marks.append((point["symbols_per_sample"], 100 * point["accuracy_hard"], name))
+        for companion, entry in point["companions"].items():
+            named = name if companion == "text" else ""
+            marks.append((entry["symbols_per_sample"], 100 * entry["accuracy"], named))
+        if "text" in point:
+            marks.append((point["text"]["bound_symbols"], _best_text(report), ""))
+    if "ceiling" in report:
+        line = 100 * report["ceiling"]["accuracy"]
+        marks += [(float(symbols), line, "") for symbols in np.geomspace(*_limits(report), 80)]
+    return marks
+
+
+def _limits(report: Report) -> tuple[float, float]:
+    """Ends of the axis of symbols."""
+    counts = [point["symbols_per_sample"] for point in report["points"]]
+    counts += [entry["symbols_per_sample"] for p in report["points"] for entry in p["companions"].values()]
+    counts += [point["text"]["bound_symbols"] for point in report["points"] if "text" in point]
+    return 0.7 * min(counts), 1.6 * max(counts)

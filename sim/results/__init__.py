@@ -1,0 +1,1 @@
+"""From counts to figures, to the verdict and to what report.json says."""

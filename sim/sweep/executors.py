@@ -1,0 +1,271 @@
+"""Where blocks are run: in this process, in worker processes, or on a Dask cluster.
+
+An executor takes blocks and gives their results in any order; who merges them puts them in order, so that a
+report does not depend on where they ran.  Worker processes are started anew (``spawn``): nothing of this
+process, such as threads or a generator's state, leaks into them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections import deque
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from twophase.link.errors import LinkError
+from twophase.sim.settings import check_workers
+from twophase.sim.sweep.blocks import Block, Task
+
+__all__ = ["Executor", "InProcess", "Processes", "WorkerError", "open_executor"]
+
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class WorkerError(LinkError):
+    """A worker process ended, or raised what cannot be sent to another process."""
+
+
+class Executor(Protocol[Result_co]):
+    """Runs blocks; a context manager that leaves no process behind."""
+
+    @property
+    def workers(self) -> int:
+        """How many blocks can run at once."""
+        ...
+
+    def submit(self, block: Block) -> None:
+        """Have a block run; returns at once."""
+        ...
+
+    def next_result(self) -> tuple[Block, Result_co]:
+        """Wait for a submitted block, whichever ends first; what its task raised is raised here."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Start what is needed."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it; what still runs is given up."""
+        ...
+
+
+def open_executor(task: Task[Result], workers: int = 1, scheduler: str | None = None) -> Executor[Result]:
+    """The executor for ``--workers`` and ``--scheduler``.
+
+    Parameters
+    ----------
+    task
+        What is done with a block.
+    workers
+        Processes; one is this process itself.
+    scheduler
+        Address of a Dask scheduler, whose workers take the place of processes.
+
+    Raises
+    ------
+    InputError
+        As :func:`check_workers`.
+    PackageError
+        If Dask is asked for and not installed.
+    """
+    check_workers(workers, scheduler)
+    if scheduler is None:
+        return InProcess(task) if workers == 1 else Processes(task, workers)
+    from twophase.sim.sweep.dask import Dask
+
+    return Dask(task, scheduler)
+
+
+class InProcess(Generic[Result]):
+    """Blocks one after the other, in this process."""
+
+    workers = 1
+
+    def __init__(self, task: Task[Result]) -> None:
+        self._task = task
+        self._waiting: deque[Block] = deque()
+
+    def submit(self, block: Block) -> None:
+        """Put a block in the queue; it runs when a result is asked for."""
+        self._waiting.append(block)
+
+    def next_result(self) -> tuple[Block, Result]:
+        """Run the next block."""
+        block = self._waiting.popleft()
+        return block, self._task(block)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._waiting.clear()
+
+
+class Processes(Generic[Result]):
+    """Blocks in worker processes on this machine.
+
+    The workers end with this process, however it ends, and on leaving the context.  They do not see Ctrl-C:
+    the interrupt is this process's, which ends them.
+
+    Parameters
+    ----------
+    task
+        Pickled, and sent to each worker once.
+    workers
+        How many.
+
+    Raises
+    ------
+    InputError
+        As :func:`check_workers`.
+    """
+
+    def __init__(self, task: Task[Result], workers: int) -> None:
+        check_workers(workers)
+        self.workers = workers
+        self._task = task
+        self._processes: dict[Connection, SpawnProcess] = {}
+        self._running: dict[Connection, Block] = {}
+        self._waiting: deque[Block] = deque()
+
+    def submit(self, block: Block) -> None:
+        """Hand a block to an idle worker, or put it in the queue."""
+        self._waiting.append(block)
+        self._hand_out()
+
+    def next_result(self) -> tuple[Block, Result]:
+        """Wait for a worker.
+
+        Raises
+        ------
+        WorkerError
+            If a worker has ended by itself, or raised what cannot be sent here.
+        """
+        # A worker that ends closes its end, which shows as "ready" and then as the end of the file.
+        ready = wait(list(self._running))[0]
+        assert isinstance(ready, Connection)
+        block = self._running.pop(ready)
+        try:
+            result, error, trace = ready.recv()
+        except (EOFError, ConnectionResetError):
+            process = self._processes.pop(ready)
+            process.join()
+            raise WorkerError(
+                f"a worker process ended by itself, exit code {process.exitcode} (-9: killed, as when memory "
+                "runs out); finished blocks are kept, so the same command goes on from there"
+            ) from None
+        if error is not None:
+            if not isinstance(error, LinkError):
+                error.add_note(f"raised in a worker process:\n{trace}")
+            raise error
+        self._hand_out()
+        return block, result
+
+    def __enter__(self) -> Self:
+        context = multiprocessing.get_context("spawn")
+        payload = pickle.dumps(self._task)
+        # Workers inherit the mask, so that Ctrl-C cannot reach them, not even while they start.  The tracker
+        # of resources would lift it on its first start, hence that comes before.
+        from multiprocessing.resource_tracker import ensure_running
+
+        ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for number in range(self.workers):
+                own, other = context.Pipe()
+                name = f"worker {number + 1}"
+                process = context.Process(target=_work, args=(other, payload), name=name, daemon=True)
+                self._processes[own] = process
+                process.start()
+                other.close()
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _hand_out(self) -> None:
+        for connection in self._processes:
+            if not self._waiting:
+                return
+            if connection not in self._running:
+                # A worker that has died is found out when its result is awaited.
+                self._running[connection] = self._waiting.popleft()
+                with suppress(BrokenPipeError):
+                    connection.send(self._running[connection])
+
+    def _end(self) -> None:
+        # Killed, not asked: a block may take minutes, and a worker has nothing to put in order.
+        for process in self._processes.values():
+            if process.pid is not None:
+                process.kill()
+        for connection, process in self._processes.items():
+            if process.pid is not None:
+                process.join()
+                process.close()
+            connection.close()
+        self._processes.clear()
+        self._running.clear()
+        self._waiting.clear()
+
+
+def _work(connection: Connection, payload: bytes) -> None:
+    """Life of a worker process: blocks in, results out, until the other end is closed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    task: Task[Any] | None = None
+    with suppress(Exception):  # whatever it is, the first block meets it again and tells it
+        task = pickle.loads(payload)
+        task.prepare()
+    while True:
+        try:
+            block = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        try:
+            # Here and not before, so that a task that cannot be unpickled is told like any other error.
+            task = pickle.loads(payload) if task is None else task
+            answer: tuple[Any, BaseException | None, str] = task(block), None, ""
+            pickled = pickle.dumps(answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other process raises it
+            pickled = pickle.dumps((None, _sendable(error), traceback.format_exc()))
+        try:
+            connection.send_bytes(pickled)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _end_with_parent() -> None:
+    """A block under way would run to its end although nobody takes its result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error itself if another process can build it, else its words."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - a constructor of its own may raise anything
+        return WorkerError(f"{type(error).__name__} in a worker process: {error}")
+    return error

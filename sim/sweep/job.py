@@ -1,0 +1,183 @@
+"""What a worker needs to measure a block of trials, wherever it runs: where the link is and how to try it.
+
+A job is small and can be sent to another process; what it names is opened there, once, and checked against
+the hashes that it was made with, so that no worker measures anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.files import sha256, sha256_of
+from twophase.link.manifest import EVAL_FILE, MANIFEST_NAME, Manifest, load_manifest
+from twophase.sim.counts import Tally
+from twophase.sim.packages import code_sha256, versions
+from twophase.sim.sentences import SENTENCE_ARRAYS
+from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings
+from twophase.sim.sweep.blocks import Block
+from twophase.sim.system import Samples, System, load_samples, load_system, npz_names
+
+if TYPE_CHECKING:
+    from twophase.sim.point import PointSimulator
+
+__all__ = ["Job", "default_baselines", "make_job"]
+
+_NO_MATTER = ("trials", "precision", "max_trials", "tolerance")
+"""Settings that the counts of one trial do not depend on."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One bundle, its samples and how they are sent; call it with a block to measure that."""
+
+    bundle: Path
+    bundle_sha256: str
+    """Of the manifest, which holds the hash of every other file."""
+    data: Path
+    data_sha256: str
+    settings: Settings
+    started_in: Path = Path()
+    """Folder that relative paths are seen from: a worker may have been started elsewhere."""
+    features: bytes | None = field(default=None, repr=False)
+    """An ``.npz`` of what the front makes of a table of sentences, so that all workers send the same."""
+
+    def __call__(self, block: Block) -> Tally:
+        """Counts of a block of trials.
+
+        Raises
+        ------
+        ArtifactError
+            If bundle or samples are not those that the job was made for.
+        """
+        return _simulator(self, block.sweep, block.esn0_db).run(range(block.first, block.first + block.count))
+
+    def prepare(self) -> None:
+        """Import and open what the first block would wait for; errors as :meth:`open`."""
+        import twophase.sim.point  # noqa: F401 - commpy takes long to import
+
+        _open(self)
+
+    def key(self) -> str:
+        """Everything that the counts of a block depend on, as JSON text."""
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in _NO_MATTER}
+        content: dict[str, Any] = {
+            "bundle": self.bundle_sha256,
+            "data": self.data_sha256,
+            "settings": settings,
+            "versions": versions(),
+            "code": code_sha256(),
+        }
+        if self.features is not None:
+            content["features"] = sha256(self.features).hexdigest()
+        return json.dumps(content, sort_keys=True)
+
+    def open(self) -> tuple[System, Manifest, Samples]:
+        """The link, its manifest and the samples.
+
+        Raises
+        ------
+        ArtifactError
+            If they cannot be read or are not those that the job was made for.
+        InputError
+            If the samples do not fit the link, hold no sentences though a baseline needs them, or the mode
+            that is asked for does not exist.
+        """
+        bundle, data = self.started_in / self.bundle, self.started_in / self.data
+        system, manifest = load_system(bundle)
+        samples = load_samples(data, manifest.input_shape, len(manifest.classes), self.features)
+        for path, expected in ((bundle / MANIFEST_NAME, self.bundle_sha256), (data, self.data_sha256)):
+            if sha256_of(path) != expected:
+                raise ArtifactError(f"'{path}' was altered since this run began")
+        needing = [name for name in self.settings.baselines if name in SENTENCE_BASELINES]
+        if needing and samples.sentences is None:
+            rule = "be left out where the samples hold no sentences, or not those of a text task's eval.npz"
+            raise InputError("baseline", rule, ", ".join(needing))
+        if self.settings.mode is not None:
+            manifest.modes.find(self.settings.mode)
+        return system, manifest, samples
+
+
+def make_job(bundle: Path, data: Path | None, settings: Settings) -> Job:
+    """A job on the files as they are now; without ``data`` on the bundle's evaluation split.
+
+    A table of sentences (``.csv``) goes through the link's front end here, once.
+
+    Raises
+    ------
+    ArtifactError
+        If a file is missing or cannot be read.
+    InputError
+        If a table of sentences breaks a rule, or the link takes no text.
+    PackageError
+        If there is a table and no tokenizer is installed.
+    """
+    data = data or bundle / EVAL_FILE
+    manifest = bundle / MANIFEST_NAME
+    if not manifest.is_file():
+        load_manifest(bundle, "bundle")  # which says what there is instead
+    job = Job(bundle, _hash(manifest), data, _hash(data), settings, Path.cwd())
+    if data.suffix.lower() != ".csv":
+        return job
+    from twophase.sim.front import csv_samples
+
+    return replace(job, features=csv_samples(bundle, load_manifest(bundle, "bundle"), data))
+
+
+def default_baselines(bundle: Path, data: Path | None) -> tuple[BaselineName, ...]:
+    """What is drawn beside a link if nobody says it: for sentences all that needs them, else nothing.
+
+    Raises
+    ------
+    ArtifactError
+        If the bundle is unreadable or of another version, or the samples cannot be read.
+    """
+    if load_manifest(bundle, "bundle", only=()).front is None:
+        return ()
+    path = data or bundle / EVAL_FILE
+    if path.suffix.lower() == ".csv":
+        return ()
+    return SENTENCE_BASELINES if set(SENTENCE_ARRAYS) <= npz_names(path) else ()
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"'{path}' is missing") from error
+    except OSError as error:
+        raise ArtifactError(f"'{path}' cannot be read: {error.strerror or error}") from error
+
+
+# One process measures one job at a time, and the blocks of a point one after another.
+_opened: dict[Job, tuple[System, Samples]] = {}
+_current: dict[tuple[Job, str, float], PointSimulator] = {}
+
+
+def _simulator(job: Job, sweep: str, esn0_db: float) -> PointSimulator:
+    """The simulator of a point; that of the last one is kept, with what it has transmitted."""
+    from twophase.sim.point import PointSimulator
+
+    place = (job, sweep, esn0_db)
+    if place not in _current:
+        system, samples = _open(job)
+        settings = job.settings
+        if sweep:
+            # A mode by itself, for comparison: references and companions are the link's.
+            system = replace(system, references=())
+            settings = replace(settings, mode=sweep, codes=(), baselines=())
+        _current.clear()
+        _current[place] = PointSimulator(system, samples, esn0_db, settings)
+    return _current[place]
+
+
+def _open(job: Job) -> tuple[System, Samples]:
+    """What the job names; that of the last job is kept."""
+    if job not in _opened:
+        system, _, samples = job.open()
+        _opened.clear()
+        _opened[job] = (system, samples)
+    return _opened[job]

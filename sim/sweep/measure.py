@@ -1,0 +1,168 @@
+"""One bundle measured over a grid: the link, and with ``--modes-report`` every mode by itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twophase.link.errors import InputError
+from twophase.link.manifest import Manifest
+from twophase.sim.counts import Tally, tally_arrays, tally_from_arrays
+from twophase.sim.results.text import described, text_entries
+from twophase.sim.settings import Workers
+from twophase.sim.sweep.executors import open_executor
+from twophase.sim.sweep.job import Job
+from twophase.sim.sweep.schedule import run_sweep, sweep_progress
+from twophase.sim.sweep.stopping import StopRule
+from twophase.sim.sweep.store import BlockStore, FolderLock
+from twophase.sim.system import Samples, System
+
+__all__ = ["Measured", "Opened", "clear_blocks", "measure"]
+
+Opened = tuple[System, Manifest, Samples]
+
+_log = logging.getLogger(__name__)
+
+_BLOCKS = ".blocks"
+"""Folder of finished blocks in that of the report; removed when the report is written."""
+
+_locks: dict[Path, FolderLock] = {}
+"""Of the folders that this process works in."""
+_measured: set[Path] = set()
+"""Folders of blocks of sweeps that this process has finished: to take those up is no resumption."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Counts of a whole sweep."""
+
+    link: list[Tally]
+    """Of the link, by point of the grid."""
+    reasons: list[str]
+    """Why each of these points ended."""
+    modes: list[list[Tally]]
+    """Of every mode by itself, [mode][point]; empty unless asked for."""
+    scatter: list[dict[str, Any]]
+    """Received symbols, see :mod:`twophase.sim.scatter`."""
+    companions: dict[str, str]
+    """Names and descriptions of the systems beside the link."""
+    beside_text: dict[str, Any] = field(default_factory=dict)
+    """Entries ``front``, ``ceiling`` and ``text`` of the report, as far as there are any."""
+
+
+def measure(
+    job: Job,
+    opened: Opened,
+    grid: Sequence[float],
+    workers: Workers,
+    out: Path | None = None,
+    modes_report: bool = False,
+) -> Measured:
+    """Measure a bundle at every point of a grid.
+
+    Parameters
+    ----------
+    job
+        What is measured, and how.
+    opened
+        What :meth:`Job.open` gave.
+    grid
+        Es/N0 of each point in dB.
+    workers
+        Who does the work.
+    out
+        Folder of the report, where finished blocks are kept until :func:`clear_blocks`; None keeps none.
+        Until then, or an error, no other process can measure into it, but where the system has no ``fcntl``.
+    modes_report
+        Whether every mode is measured by itself, too.
+
+    Raises
+    ------
+    InputError
+        If another process that is running measures into ``out``.
+    LinkError
+        Whatever bundle, samples or a worker give reason to.
+    """
+    system, manifest, samples = opened
+    settings = job.settings
+    beside_text = text_entries(job, manifest, system.sender, samples)
+    names = ["", *(system.modes.names if modes_report else ())]
+    # A point that the grid names twice is measured once.
+    points = list(dict.fromkeys((name, esn0_db) for name in names for esn0_db in grid))
+    rule = StopRule(settings.trials, settings.precision, settings.max_trials)
+    store = None
+    if out is not None:
+        _lock(out)
+        store = _store(out, job)
+    if store is not None and store.folder not in _measured and (kept := _kept(store)):
+        _log.warning("taking up an interrupted run: %d finished blocks are there already", kept)
+    try:
+        with (
+            sweep_progress() as progress,
+            open_executor(job, workers.processes, workers.scheduler) as executor,
+        ):
+            # commpy takes long to import: other processes meanwhile make themselves ready.
+            from twophase.sim.baselines.base import make_companions
+            from twophase.sim.scatter import scatter_entries
+
+            beside = make_companions(
+                *(settings, system.modes, system.listener, system.classes, system.llr_clip),
+                sentences=samples.sentences,
+            )
+            scatter = scatter_entries(system, samples, grid, settings)
+            results = run_sweep(points, rule, executor, store, progress)
+    except BaseException:
+        if store is not None and (kept := _kept(store)):
+            _log.warning("%d finished blocks are kept; the same command goes on from there", kept)
+        if out is not None:
+            _unlock(out)
+        raise
+    if store is not None:
+        _measured.add(store.folder)
+    return Measured(
+        link=[results["", esn0_db][0] for esn0_db in grid],
+        reasons=[results["", esn0_db][1] for esn0_db in grid],
+        modes=[[results[name, esn0_db][0] for esn0_db in grid] for name in names[1:]],
+        scatter=scatter,
+        companions={item.name: item.description for item in beside} | described(beside_text),
+        beside_text=beside_text,
+    )
+
+
+def _kept(store: BlockStore[Tally]) -> int:
+    return sum(1 for _ in store.folder.glob("*.npz"))
+
+
+def clear_blocks(out: Path, jobs: Iterable[Job]) -> None:
+    """Remove the finished blocks beside a report that holds them all now; those of other sweeps stay."""
+    for job in jobs:
+        store = _store(out, job)
+        store.clear()
+        _measured.discard(store.folder)
+    _unlock(out)
+
+
+def _lock(out: Path) -> None:
+    """Keep other processes out of a folder; who measures several bundles into it locks it once."""
+    folder = (out / _BLOCKS).resolve()
+    if folder in _locks:
+        return
+    try:
+        _locks[folder] = FolderLock(folder)
+    except BlockingIOError as error:
+        raise InputError("out", "not be in use by another tp-sim that is running", str(out)) from error
+    except OSError as error:
+        raise InputError("out", f"be a folder that can be written ({error.strerror})", str(out)) from error
+
+
+def _unlock(out: Path) -> None:
+    lock = _locks.pop((out / _BLOCKS).resolve(), None)
+    if lock is not None:
+        lock.release()
+
+
+def _store(out: Path, job: Job) -> BlockStore[Tally]:
+    return BlockStore(out / _BLOCKS, job.key(), tally_arrays, tally_from_arrays)

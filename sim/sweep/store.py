@@ -1,0 +1,205 @@
+"""Finished blocks on disk, so that an interrupted sweep takes up where it stopped.
+
+Everything that a result depends on, as text, is the key; its SHA-256 names the folder.  Blocks of another
+bundle, seed or channel are therefore never mixed up: they lie elsewhere.  The file of a block is whole or
+absent, and it holds a digest of its arrays, for a file can be damaged later.  A lock keeps two programs from
+working in the same folder at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import astuple
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twophase.link.errors import InputError, first_line
+from twophase.link.files import atomic_path, reading, write_text
+from twophase.sim.sweep.blocks import Block
+
+__all__ = ["KEY_NAME", "Arrays", "BlockStore", "FolderLock"]
+
+Arrays = Mapping[str, NDArray[Any]]
+CountsT = TypeVar("CountsT")
+
+KEY_NAME = "key.json"
+"""What the blocks of a folder depend on, for who wants to know whose they are."""
+
+_DIGEST = "sha256"
+_LOCK_NAME = ".lock"
+_TRIES = 10
+_log = logging.getLogger(__name__)
+
+
+class BlockStore(Generic[CountsT]):
+    """Counts of finished blocks under one key.  Only the process that merges them reads and writes here.
+
+    Parameters
+    ----------
+    folder
+        Where the folders of all keys lie; made when the first block is kept.
+    key
+        Everything that a result depends on beside the block: program's version, bundle, samples, settings.
+    to_arrays, from_arrays
+        Counts to named arrays and back.  ``from_arrays`` may raise ``KeyError`` or ``ValueError``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        to_arrays: Callable[[CountsT], Arrays],
+        from_arrays: Callable[[Arrays], CountsT],
+    ) -> None:
+        self._parent = folder
+        self._key = key
+        self._to_arrays, self._from_arrays = to_arrays, from_arrays
+        self.folder = folder / hashlib.sha256(key.encode()).hexdigest()
+        """Where the blocks of this key lie."""
+
+    def load(self, block: Block) -> CountsT | None:
+        """Counts of a finished block; None if there are none.  A damaged file is removed, with a warning.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is there but the system does not let it be read.
+        """
+        path = self._path(block)
+        if not path.is_file():
+            return None
+        with reading(path):
+            content = path.read_bytes()
+        try:
+            return self._from_arrays(_checked(np.load(io.BytesIO(content), allow_pickle=False), block))
+        except Exception as error:  # noqa: BLE001 - damage shows as anything from a bad checksum to a syntax error
+            _log.warning("'%s' is damaged (%s); its block runs again", path, first_line(error))
+        path.unlink(missing_ok=True)
+        return None
+
+    def save(self, block: Block, counts: CountsT) -> None:
+        """Keep the counts of a finished block.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written (no permission, disk full), or an array holds Python objects, which
+            would not be loaded again.
+        """
+        arrays = {name: np.asarray(array) for name, array in self._to_arrays(counts).items()}
+        for name, array in arrays.items():
+            if array.dtype.hasobject:
+                raise InputError(name, "be an array without Python objects", array.dtype)
+        # Any: the keyword allow_pickle is of NumPy 2, an earlier one takes it for an array.
+        content: dict[str, Any] = {**arrays, _DIGEST: np.array(_digest(arrays, block))}
+        if not (self.folder / KEY_NAME).exists():
+            write_text(self.folder / KEY_NAME, self._key)
+        with atomic_path(self._path(block)) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **content)
+
+    def clear(self) -> None:
+        """Remove all blocks of this key, once the sweep is finished; those of other keys stay."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # blocks of other keys are in it, or there never was one
+            self._parent.rmdir()
+
+    def _path(self, block: Block) -> Path:
+        # A mode's name may hold what a file's name must not, hence the digest.
+        name = hashlib.sha256(_spelled(block).encode()).hexdigest()[:24]
+        return self.folder / f"{name}.npz"
+
+
+class FolderLock:
+    """An exclusive lock on the folder of finished blocks, held until :meth:`release` or the process's end.
+
+    The lock is the system's, on a file in the folder: what a killed process leaves of it blocks nobody.
+    Where the system has no ``fcntl`` (Windows) or the file system no locks, nothing is locked.
+
+    Parameters
+    ----------
+    folder
+        That of the blocks of all keys; made if it does not exist.
+
+    Raises
+    ------
+    BlockingIOError
+        If another holds it.
+    OSError
+        If the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _LOCK_NAME
+        self._descriptor = -1
+        if find_spec("fcntl") is None:
+            return
+        for _ in range(_TRIES):
+            folder.mkdir(parents=True, exist_ok=True)
+            # Who held it may have removed it, or its folder, in the meantime: then again.
+            with suppress(FileNotFoundError):
+                self._descriptor = _locked(self._path)
+                return
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._path))
+
+    def release(self) -> None:
+        """Give the lock up and remove its file, and the folder if nothing else is in it."""
+        if self._descriptor < 0:
+            return
+        with suppress(OSError):
+            self._path.unlink()  # first, so that nobody finds it who could not have it
+        os.close(self._descriptor)
+        with suppress(OSError):
+            self._path.parent.rmdir()
+
+
+def _locked(path: Path) -> int:
+    """Descriptor of a locked file; ``FileNotFoundError`` if it was removed in the meantime."""
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # no locks here
+            return descriptor
+        if not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise FileNotFoundError(path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _checked(archive: Any, block: Block) -> dict[str, NDArray[Any]]:
+    with archive:
+        arrays = {name: archive[name] for name in archive.files}
+    if str(arrays.pop(_DIGEST)) != _digest(arrays, block):
+        raise ValueError("its digest is another one")
+    return arrays
+
+
+def _digest(arrays: Arrays, block: Block) -> str:
+    """Of the block, too, so that a renamed file is not taken for another block's."""
+    state = hashlib.sha256(_spelled(block).encode())
+    for name, array in sorted(arrays.items()):
+        state.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        state.update(np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()
+
+
+def _spelled(block: Block) -> str:
+    return json.dumps(astuple(block))

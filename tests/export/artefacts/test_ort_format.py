@@ -1,0 +1,146 @@
+"""ONNX Runtime's own format: the same bytes each time, and the same results."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
+
+from tools.tiny_bundle import write_tiny_bundle
+from twophase.export.artefacts.ort import CONFIG_FILE, canonical_ort, ort_runner, write_ort
+from twophase.export.graphs.run import Session
+from twophase.link.errors import ArtifactError
+
+FILES = ("tx.ort", "rx.ort", CONFIG_FILE)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp("ort") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def converted(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("converted")
+    assert write_ort(bundle, folder) == FILES
+    return folder
+
+
+def kernel_types(path: Path) -> dict[bytes, dict[bytes, list[tuple[int, int]]]]:
+    """The table of kernel types of a file."""
+    resolver = InferenceSession.GetRootAs(bytearray(path.read_bytes()), 0).KernelTypeStrResolver()
+
+    def items(entry: Any, name: str) -> list[Any]:
+        return [getattr(entry, name)(place) for place in range(getattr(entry, f"{name}Length")())]
+
+    return {
+        entry.OpId(): {
+            kind.KernelTypeStr(): [(place.ArgType(), place.Index()) for place in items(kind, "Args")]
+            for kind in items(entry, "KernelTypeStrArgs")
+        }
+        for entry in items(resolver, "OpKernelTypeStrArgs")
+    }
+
+
+def test_another_process_in_another_folder_writes_the_same_bytes(
+    bundle: Path, converted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(bundle, tmp_path / "elsewhere")
+    script = (
+        "import sys; from pathlib import Path; from twophase.export.artefacts.ort import write_ort\n"
+        "write_ort(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path / "elsewhere"), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(FILES)
+    for name in FILES:
+        assert (tmp_path / "out" / name).read_bytes() == (converted / name).read_bytes()
+
+
+def test_the_graphs_give_what_the_originals_give(bundle: Path, converted: Path) -> None:
+    rng = np.random.default_rng(0)
+    count = 40
+    run = ort_runner(converted)
+    feeds = {
+        "tx.onnx": {
+            "input": rng.standard_normal((count, 5)).astype(np.float32),
+            "snr_db": rng.uniform(-5.0, 15.0, count).astype(np.float32),
+        },
+        "rx.onnx": {
+            "llr": rng.standard_normal((count, 8)).astype(np.float32),
+            "mode": rng.integers(0, 4, count),
+        },
+    }
+    for graph, feed in feeds.items():
+        original = onnx.load(bundle / graph)
+        names = [value.name for value in original.graph.output]
+        wanted = Session(original.SerializeToString()).run(names, feed)
+        for one, other in zip(run(graph, names, feed), wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+    # an input that may be left out may also be given
+    names = ["mode"]
+    (asked,) = run("tx.onnx", names, {**feeds["tx.onnx"], "mode_request": np.array([2])})
+    assert asked.tolist() == [2] * count
+
+
+def test_the_list_of_operators_is_that_of_the_graphs_and_names_no_folder(
+    bundle: Path, converted: Path
+) -> None:
+    text = (converted / CONFIG_FILE).read_text().splitlines()
+    comments = [line for line in text if line.startswith("#")]
+    lines = [line for line in text if not line.startswith("#")]
+    assert comments == ["# Generated from model/s:", "# - rx.ort", "# - tx.ort"]
+    listed = {name for line in lines for name in line.split(";")[2].split(",")}
+    graphs = [onnx.load(bundle / name).graph for name in ("tx.onnx", "rx.onnx")]
+    operators = {node.op_type for graph in graphs for node in graph.node}
+    # what is folded away needs no kernel, and nothing is fused to operators that ONNX does not have
+    assert listed <= operators
+    assert {"ArgMax", "Gather", "MatMul", "Softmax"} <= listed
+    assert all(line.startswith("ai.onnx;") for line in lines)
+
+
+def test_canonical_bytes_hold_the_same_table_in_the_order_of_its_keys(converted: Path) -> None:
+    path = converted / "tx.ort"
+    table = kernel_types(path)
+    assert len(table) > 5
+    assert list(table) == sorted(table)
+    again = canonical_ort(path.read_bytes())
+    assert again == path.read_bytes()
+
+
+def test_the_table_of_the_runtime_survives(bundle: Path, converted: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "raw.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(str(bundle / "tx.onnx"), options, providers=["CPUExecutionProvider"])
+    assert kernel_types(tmp_path / "raw.ort") == kernel_types(converted / "tx.ort")
+    assert canonical_ort((tmp_path / "raw.ort").read_bytes()) == (converted / "tx.ort").read_bytes()
+
+
+def test_other_bytes_are_no_such_graph() -> None:
+    with pytest.raises(ValueError, match="no graph in ONNX Runtime's format"):
+        canonical_ort(bytes(64))
+
+
+def test_a_graph_that_is_missing_or_damaged_is_named(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    (folder / "rx.onnx").write_bytes(b"damaged")
+    with pytest.raises(ArtifactError, match=r"rx.onnx' cannot be converted to ONNX Runtime's format"):
+        write_ort(folder, tmp_path / "out")
+    (folder / "tx.onnx").unlink()
+    with pytest.raises(ArtifactError, match=r"tx.onnx' cannot be converted"):
+        write_ort(folder, tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"tx.ort' is missing"):
+        ort_runner(tmp_path / "nowhere")

@@ -1,0 +1,269 @@
+"""``tp-verify``'s checks pass a bundle as it was exported, and reject each altered one for its own reason."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tools.mutants import MUTANTS, Mutant, contradicting_types, in_graph, make_mutant
+from tools.tiny_bundle import write_tiny_bundle
+from tools.tiny_grid import FOUR_GRID, grid_manifest, write_complete_bundle, write_grid_bundle
+from tools.tiny_run import FOUR_MODES, run_manifest
+from twophase.export.artefacts.card import CARD_FILE, link_card
+from twophase.export.artefacts.ort import write_ort
+from twophase.export.compare.tally import TOLERANCE
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Reference
+from twophase.export.graphs.torch_program import IR_VERSION, OPSET
+from twophase.export.verify import graph_checks, run_checks
+from twophase.export.verify.bundle import Subject
+from twophase.export.verify.checks import NAMES, OPTIONAL, Check, check_bundle
+from twophase.export.verify.codebooks import codebook_hash
+from twophase.export.verify.graph_checks import FLOAT_FORMAT
+from twophase.link.constellation import qam
+from twophase.link.errors import ArtifactError
+from twophase.link.manifest import load_manifest, write_manifest
+
+FIRST = NAMES[0]
+ALWAYS = [name for name in NAMES if name not in OPTIONAL]
+
+
+@pytest.fixture(scope="module")
+def bundle(make_shared: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A complete bundle on an integer grid.  Read only."""
+    return make_shared("grid-bundle", write_grid_bundle)
+
+
+@pytest.fixture
+def spoilt(bundle: Path, tmp_path: Path) -> Path:
+    """A copy to be spoilt."""
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+
+
+def made(folder: Path, *names: str) -> dict[str, Check]:
+    """Some checks, or all."""
+    leave_out = set(NAMES) - set(names) if names else set()
+    return {check.name: check for check in check_bundle(folder, leave_out) if check.state != "left out"}
+
+
+def test_a_bundle_as_it_was_exported_passes_every_check(bundle: Path) -> None:
+    told: list[str] = []
+    checks = list(check_bundle(bundle, progress=told.append))
+    assert [check.name for check in checks] == ALWAYS
+    assert {check.name: check.problems for check in checks if check.problems} == {}
+    assert [check.name for check in checks if check.state != "pass"] == ["latency"]
+    assert checks[-1].state == "note"
+    assert told == [FIRST, *ALWAYS]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_is_rejected_for_its_reason(bundle: Path, tmp_path: Path, mutant: Mutant) -> None:
+    found = made(make_mutant(bundle, tmp_path / "bundle", mutant), FIRST, mutant.check)
+    check = found[mutant.check]
+    assert check.state == "fail"
+    assert not check.passed
+    assert any(mutant.reason in problem for problem in check.problems), check.problems
+    assert check.detail.startswith(check.problems[0])
+    # the hashes know nothing: they were made again
+    assert found[FIRST].state == "pass"
+
+
+def test_every_check_is_made_and_listed_whatever_the_others_find(spoilt: Path) -> None:
+    manifest = in_graph(contradicting_types)(spoilt, load_manifest(spoilt, "bundle"))
+    write_manifest(spoilt, manifest, tuple(manifest.files))
+    (spoilt / "rx.onnx").write_bytes(b"no graph")
+    found = made(spoilt)
+    assert list(found) == ALWAYS
+    assert [name for name, check in found.items() if check.passed] == ["constellation"]
+    for name in ("ONNX checker", "mode", "cut", "exactness"):
+        assert "'tx.onnx' does not type-check" in found[name].detail
+    assert any("'rx.onnx' is no ONNX graph" in problem for problem in found["ONNX checker"].problems)
+
+
+def test_altered_and_missing_files_are_all_told(spoilt: Path) -> None:
+    (spoilt / "test_data_set_0" / "input_0.pb").unlink()
+    with (spoilt / "eval.npz").open("ab") as stream:
+        stream.write(b"more")
+    found = made(spoilt, FIRST, "codebook search")
+    assert found[FIRST].state == "fail"
+    told = " ".join(found[FIRST].problems)
+    assert "eval.npz" in told
+    assert "input_0.pb" in told
+    # what the damage leaves alone is checked all the same
+    assert found["codebook search"].state == "pass"
+
+
+def test_an_altered_manifest_is_told(spoilt: Path) -> None:
+    path = spoilt / "link.json"
+    path.write_text(path.read_text().replace('"made_by": "tests"', '"made_by": "others"'))
+    found = made(spoilt, FIRST, "cut")
+    assert "its digest is not that of its content" in found[FIRST].detail
+    assert found["cut"].state == "pass"
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"format": "twophase-link", "kind": "run"}'])
+def test_what_is_no_bundle_is_refused(spoilt: Path, content: str | None) -> None:
+    (spoilt / "link.json").unlink()
+    if content is not None:
+        (spoilt / "link.json").write_text(content)
+    with pytest.raises(ArtifactError):
+        list(check_bundle(spoilt))
+
+
+def test_a_float_link_passes_and_is_told_to_be_inexact(four_tx, four_rx, tmp_path: Path) -> None:
+    models = {"tx.onnx": four_tx.model, "rx.onnx": four_rx.model}
+    manifest = run_manifest(FOUR_MODES, ())
+    found = made(write_complete_bundle(tmp_path / "float", FOUR_MODES, manifest, models))
+    assert {name: check.problems for name, check in found.items() if check.problems} == {}
+    assert {name for name, check in found.items() if check.state == "note"} == {"exactness", "latency"}
+    assert found["exactness"].detail.startswith("not exact by construction: float search (")
+
+
+def test_an_int8_bundle_passes_and_its_weights_may_not_be_float(int8_bundle: Path, tmp_path: Path) -> None:
+    found = made(int8_bundle)
+    assert {name: check.problems for name, check in found.items() if check.problems} == {}
+    assert found["precision"].detail.startswith("int8: ")
+    folder = Path(shutil.copytree(int8_bundle, tmp_path / "bundle"))
+    model = onnx.load(folder / "tx.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("scale_"):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.float32(0.3), tensor.name))
+    (folder / "tx.onnx").write_bytes(model.SerializeToString())
+    problems = made(folder, "precision")["precision"].problems
+    assert any("is 0.3, not a power of two" in problem for problem in problems)
+    assert "'tx.onnx' is no int8 graph: no product multiplies uint8 with stored uint8" in problems
+    # sold as float32
+    write_manifest(
+        folder,
+        replace(load_manifest(int8_bundle, "bundle"), precision="float32"),
+        ("eval.npz", "tx.onnx", "rx.onnx"),
+    )
+    assert "is no float32 graph: QuantizeLinear" in made(folder, "precision")["precision"].detail
+
+
+def test_converted_graphs_are_replayed(spoilt: Path) -> None:
+    manifest = load_manifest(spoilt, "bundle")
+    names = [f"ort/{name}" for name in write_ort(spoilt, spoilt / "ort")]
+    write_manifest(spoilt, manifest, (*manifest.files, *names))
+    check = made(spoilt, "ort/ files")["ort/ files"]
+    assert check.state == "pass"
+    assert "converted by an unknown version" in check.detail
+
+
+def test_files_that_the_manifest_does_not_list_are_told_and_no_fault(spoilt: Path) -> None:
+    (spoilt / "notes.txt").write_text("seen")
+    check = made(spoilt, FIRST)[FIRST]
+    assert check.state == "pass"
+    assert check.detail.endswith("; not listed: 'notes.txt'")
+
+
+def test_a_check_that_breaks_off_fails_alone(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(subject: Subject) -> object:
+        raise KeyError("a name that no library expects")
+
+    monkeypatch.setattr(
+        "twophase.export.verify.checks._CHECKS",
+        (("broken", broken), ("constellation", graph_checks.constellation)),
+    )
+    first, second = check_bundle(bundle)
+    assert first.problems == ("the check broke off: KeyError: 'a name that no library expects'",)
+    assert second.state == "pass"
+
+
+def test_a_bundle_of_another_make_fails_and_breaks_nothing(tmp_path: Path) -> None:
+    """Look-up tables for a model: hard to prove anything about, and no vectors."""
+    found = made(write_tiny_bundle(tmp_path / "bundle"))
+    assert list(found) == ALWAYS
+    assert not found["codebook search"].passed
+    assert not found["vectors: ONNX Runtime"].passed
+    assert not any("broke off" in check.detail for check in found.values()), found
+
+
+def test_a_runtime_that_depends_on_its_threads_is_told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Racing(OnnxRuntime):
+        def __init__(self, model: onnx.ModelProto, *, optimised: bool = True, threads: int = 1) -> None:
+            super().__init__(model, optimised=optimised, threads=threads)
+            self.shift = threads - 1
+
+        def run(self, outputs, feed):
+            values = super().run(outputs, feed)
+            return [
+                value + self.shift * (name == "logits") for name, value in zip(outputs, values, strict=True)
+            ]
+
+    monkeypatch.setattr(run_checks, "OnnxRuntime", Racing)
+    check = made(bundle, "threads")["threads"]
+    (problem,) = check.problems
+    assert problem.startswith("1 and 2 threads of the receiver differ in 'logits'")
+
+
+def test_a_constellation_of_another_energy_is_told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_checks, "qam", lambda order: replace(qam(order), points=2 * qam(order).points))
+    assert made(bundle, "constellation")["constellation"].problems == (
+        f"4-QAM has an average energy of {np.mean(np.abs(2 * qam(4).points) ** 2)}, not 1",
+        f"16-QAM has an average energy of {np.mean(np.abs(2 * qam(16).points) ** 2)}, not 1",
+    )
+
+
+@pytest.mark.parametrize(("extra", "passes"), [(1, True), (2, False), (-2, False)])
+def test_accuracy_may_differ_by_a_tie_and_no_more(spoilt: Path, extra: int, passes: bool) -> None:
+    # 160 decisions: one of them may differ
+    manifest = load_manifest(spoilt, "bundle")
+    assert manifest.accuracy is not None
+    first, *rest = manifest.accuracy.correct
+    stated = replace(manifest.accuracy, correct=(first + extra, *rest))
+    write_manifest(spoilt, replace(manifest, accuracy=stated), tuple(manifest.files))
+    assert made(spoilt, "accuracy")["accuracy"].passed is passes
+
+
+def test_thresholds_of_the_checks() -> None:
+    assert (OPSET, IR_VERSION) == FLOAT_FORMAT
+    assert run_checks.ACCURACY_TOLERANCE == 2 * TOLERANCE
+
+
+def test_external_tensors_are_refused(spoilt: Path) -> None:
+    model = onnx.load(spoilt / "rx.onnx")
+    (tensor,) = [entry for entry in model.graph.initializer if entry.name == "head.weight"]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    (spoilt / "rx.onnx").write_bytes(model.SerializeToString())
+    assert (
+        "'rx.onnx' keeps tensors in other files"
+        in made(spoilt, "opset, IR, domains")["opset, IR, domains"].problems
+    )
+
+
+def test_the_hash_of_codebooks_is_that_of_their_float32_bytes(bundle: Path) -> None:
+    codebooks = [grid_manifest(FOUR_GRID).codebook(index) for index in range(2)]
+    digest = codebook_hash(codebooks)
+    assert digest != codebook_hash(codebooks[::-1])
+    assert digest == codebook_hash([codebook.astype(np.float32) for codebook in codebooks])
+    assert digest in made(bundle, "codebook hash")["codebook hash"].detail
+
+
+@pytest.mark.parametrize("make", [OnnxRuntime, Reference])
+def test_a_graph_that_does_not_run_is_told(bundle: Path, make: Callable[..., OnnxRuntime]) -> None:
+    model = onnx.load(bundle / "tx.onnx")
+    runner = make(model)
+    with pytest.raises(GraphRunError):
+        runner.run(["indices"], {"input": np.zeros((1, 5, 5), np.float32), "snr_db": np.zeros(1, np.float32)})
+    next(entry for entry in model.graph.node if entry.op_type == "Round").op_type = "Square"
+    with pytest.raises(GraphRunError):
+        make(model).run(["indices"], {})
+
+
+def test_a_card_must_say_what_the_manifest_says(spoilt: Path) -> None:
+    assert "link card" not in made(spoilt)  # a bundle made by hand has none
+    manifest = load_manifest(spoilt, "bundle")
+    (spoilt / CARD_FILE).write_text(link_card(manifest), encoding="utf-8")
+    write_manifest(spoilt, manifest, (*manifest.files, CARD_FILE))
+    assert made(spoilt, "link card")["link card"].passed
+    better = (spoilt / CARD_FILE).read_text(encoding="utf-8").replace("%", "% at least")
+    (spoilt / CARD_FILE).write_text(better, encoding="utf-8")
+    write_manifest(spoilt, manifest, (*manifest.files, CARD_FILE))
+    check = made(spoilt, "link card")["link card"]
+    assert check.problems == (f"'{CARD_FILE}' is not made from the manifest",)

@@ -1,0 +1,241 @@
+"""Figures over SNR: curves that coincide can be told apart, and nothing stands in their way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tools.fake_report import fake_report
+from twophase.sim.report import plots
+from twophase.sim.report.drawing import (
+    COLOURS,
+    Look,
+    companion_looks,
+    curve,
+    legend_above,
+    place_labels,
+    snr_axis,
+    svg,
+)
+
+GRID = (0.0, 5.0, 10.0, 20.0)
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    return fake_report(GRID)
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """Figures that the page's functions draw, with their layout made, in place of SVG."""
+    figures: list[Figure] = []
+
+    def draw_only(draw, size, name, title) -> str:
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        figure.draw_without_rendering()
+        figures.append(figure)
+        return title
+
+    monkeypatch.setattr(plots, "svg", draw_only)
+    return figures
+
+
+def _lines(axes: Axes) -> dict[str, Any]:
+    return {str(line.get_label()): line for line in axes.lines}
+
+
+ALL = [plots.accuracy_svg, plots.gap_svg, plots.ber_svg, plots.rates_svg]
+ALL += [plots.companions_svg, plots.compare_svg]
+
+
+@pytest.mark.parametrize("figure_of", ALL)
+def test_the_legend_covers_no_curve(figure_of, report, drawn) -> None:
+    figure_of(report)
+    (figure,) = drawn
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1
+    assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
+
+
+def test_curves_that_coincide_are_told_apart(report, drawn) -> None:
+    plots.accuracy_svg(report)
+    lines = _lines(drawn[0].axes[0])
+    named = {name: line for name, line in lines.items() if name != "send-the-label bound"}
+    assert set(named) == {"deployed", "soft: learning", "soft: aligned", "conv", "ldpc", "classify-and-send"}
+    for looks in (
+        [line.get_color() for line in named.values()],
+        [line.get_marker() for line in named.values()],
+        [(line.get_linestyle(), str(line._unscaled_dash_pattern)) for line in named.values()],
+    ):
+        assert len(set(looks)) == len(looks)
+    # The deployed curve is the broadest and lies below; the others' marks are hollow rings around its dots.
+    deployed = named.pop("deployed")
+    assert deployed.get_markerfacecolor() != "none"
+    for line in named.values():
+        assert line.get_markerfacecolor() == "none"
+        assert line.get_zorder() > deployed.get_zorder()
+        assert line.get_linewidth() < deployed.get_linewidth()
+    np.testing.assert_allclose(
+        lines["conv"].get_ydata(),
+        [100 * point["companions"]["conv"]["accuracy"] for point in report["points"]],
+    )
+
+
+def test_differences_and_rates_are_as_in_the_report(report, drawn) -> None:
+    points = report["points"]
+    plots.gap_svg(report)
+    plots.companions_svg(report)
+    plots.compare_svg(report)
+    plots.rates_svg(report)
+    gap, beside, others, rates = (figure.axes for figure in drawn)
+    aligned = _lines(gap[0])["deployed - soft: aligned"]
+    expected = [100 * point["references"]["aligned"]["gap"] for point in points]
+    np.testing.assert_allclose(aligned.get_ydata(), expected)
+    ldpc = beside[0].lines[2]
+    np.testing.assert_allclose(
+        ldpc.get_ydata(), [100 * point["companions"]["ldpc"]["difference"] for point in points]
+    )
+    symbols = _lines(beside[1])["ldpc"]
+    np.testing.assert_allclose(
+        symbols.get_ydata(), [point["companions"]["ldpc"]["symbols_per_sample"] for point in points]
+    )
+    np.testing.assert_allclose(
+        others[0].lines[0].get_ydata(), [100 * point["accuracy"] for point in report["compare"][0]["points"]]
+    )
+    sent = _lines(rates[0])["information bits sent"]
+    np.testing.assert_allclose(
+        sent.get_ydata(), [point["bits_per_sample"] / point["symbols_per_sample"] for point in points]
+    )
+
+
+def test_bundles_on_other_grids_are_drawn_where_they_belong(report, drawn) -> None:
+    shifted = [point | {"esn0_db": point["esn0_db"] + 2.5} for point in report["compare"][0]["points"]]
+    entry = report["compare"][0] | {"points": shifted[:2]}
+    plots.compare_svg(report | {"compare": [entry, report["compare"][0] | {"name": "third"}]})
+    lines = _lines(drawn[0].axes[1])
+    assert list(lines["other-1"].get_xdata()) == [2.5, 7.5]
+    assert list(lines["third"].get_xdata()) == list(GRID)
+
+
+def test_bit_errors_are_drawn_against_both_closed_forms(report, drawn) -> None:
+    plots.ber_svg(report)
+    lines = _lines(drawn[0].axes[0])
+    for label, name in (
+        ("theory, uniform use", "ber_theory"),
+        ("theory, points as sent", "ber_theory_usage"),
+    ):
+        np.testing.assert_allclose(lines[label].get_ydata(), [point[name] for point in report["points"]])
+
+
+def test_a_report_without_closed_forms_can_be_drawn(drawn) -> None:
+    """One of an earlier version."""
+    report = fake_report(GRID, channel="tdl-c", closed_forms=False)
+    assert not plots.has_rates(report)
+    plots.accuracy_svg(report)
+    plots.ber_svg(report)
+    for figure, name in zip(drawn, ("send-the-label bound", "theory, points as sent"), strict=True):
+        assert np.isnan(_lines(figure.axes[0])[name].get_ydata()).all()
+
+
+def test_a_value_that_is_missing_at_one_point_leaves_a_gap(report, drawn) -> None:
+    points = [point | ({"capacity": None} if n == 1 else {}) for n, point in enumerate(report["points"])]
+    plots.rates_svg(report | {"points": points})
+    values = _lines(drawn[0].axes[0])["capacity"].get_ydata()
+    assert np.isnan(values).tolist() == [False, True, False, False]
+
+
+def test_no_bit_errors_can_be_drawn(report, drawn) -> None:
+    nothing = {"bit_errors": 0, "ber": 0.0, "ber_ci": [0.0, 1e-5], "ber_theory": 0.0, "ber_theory_usage": 0.0}
+    plots.ber_svg(report | {"points": [point | nothing for point in report["points"]]})
+    low, high = drawn[0].axes[0].get_ylim()
+    assert 0 < low < high
+
+
+def test_a_known_companion_always_looks_alike() -> None:
+    alone = companion_looks(["ldpc"])["ldpc"]
+    among = companion_looks(["conv", "ldpc", "classify-and-send", "new"])
+    assert among["ldpc"] == alone
+    assert len({look.colour for look in among.values()}) == 4
+    assert {look.colour for look in among.values()} <= set(COLOURS.values())
+    # More than there are looks: drawn all the same.
+    assert len(companion_looks([str(n) for n in range(9)])) == 9
+
+
+def test_many_points_do_not_drown_in_marks() -> None:
+    axes = Figure().subplots()
+    x = np.arange(101.0)
+    curve(axes, x, list(x), None, Look("#000000", "o"), "many")
+    every = axes.lines[0].get_markevery()
+    assert len(x[::every]) <= 33
+
+
+@pytest.mark.parametrize("snr", [[3.0], [3.0, 4.0], [-5.0, 20.0]])
+def test_the_axis_of_snr_shows_every_point(snr) -> None:
+    axes = Figure().subplots()
+    axes.plot(snr, snr)
+    snr_axis(axes)
+    low, high = axes.get_xlim()
+    assert low < min(snr) <= max(snr) < high
+    assert high - low >= 3
+    assert axes.get_xlabel() == "Es/N0, dB"
+
+
+def test_an_svg_is_named_and_takes_the_colours_of_the_page() -> None:
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=COLOURS["other2"], label="a line")
+        legend_above(figure, axes)
+
+    text = svg(draw, (3, 2), "test", 'less < "more"')
+    assert text == svg(draw, (3, 2), "test", 'less < "more"')
+    assert 'aria-label="less &lt; &quot;more&quot;"' in text
+    assert "var(--other2)" in text
+    assert COLOURS["other2"] not in text
+    assert '<g id="' not in text
+
+
+def test_names_in_a_panel_cover_neither_points_nor_one_another() -> None:
+    figure = Figure(figsize=(4, 3))
+    axes = figure.subplots()
+    points = [(2.0, 95.0, "16x4qam"), (2.0, 95.2, "64x16qam"), (2.1, 95.1, "256x64qam"), (4.0, 90.0, "")]
+    axes.plot([x for x, _, _ in points], [y for _, y, _ in points], "o", markersize=6)
+    axes.set(xlim=(0, 6), ylim=(85, 105))
+    figure.draw_without_rendering()
+    place_labels(axes, points, figure.dpi)
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in axes.texts] == ["16x4qam", "64x16qam", "256x64qam"]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+        for x, y, _ in points:
+            assert not box.contains(*axes.transData.transform((x, y)))
+
+
+def test_a_companion_that_fails_does_not_flatten_the_others(report, drawn) -> None:
+    plots.accuracy_svg(report)
+    failing = {"accuracy": 0.1, "accuracy_ci": [0.08, 0.12]}
+    points = [
+        point | {"companions": {name: entry | failing for name, entry in point["companions"].items()}}
+        for point in report["points"]
+    ]
+    plots.accuracy_svg(report | {"points": points})
+    lowest = min(
+        value
+        for point in points
+        for value in (
+            point["accuracy_hard"],
+            *(entry["accuracy"] for entry in point["references"].values()),
+        )
+    )
+    usual, limited = (figure.axes[0].get_ylim()[0] for figure in drawn)
+    assert 60 < limited < 100 * lowest
+    assert usual < 100 * lowest

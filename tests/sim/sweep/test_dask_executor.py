@@ -1,0 +1,143 @@
+"""Blocks on a local Dask cluster: the same counts, and errors that arrive as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dask
+import pytest
+from distributed import LocalCluster
+
+from tools.toy_sweep import POINTS, ToyCounts, ToyTask, logged, same
+from twophase.link.errors import InputError, PackageError
+from twophase.sim.packages import code_sha256, versions
+from twophase.sim.sweep import dask as module
+from twophase.sim.sweep.blocks import Block, trial_blocks
+from twophase.sim.sweep.dask import Dask
+from twophase.sim.sweep.executors import InProcess, WorkerError, open_executor
+from twophase.sim.sweep.schedule import run_sweep
+from twophase.sim.sweep.stopping import StopRule
+
+RULE = StopRule(3, precision=0.02, max_trials=50)
+
+
+def _cluster(workers: int) -> LocalCluster:
+    return LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+    )
+
+
+def _run(executor: Dask[ToyCounts], blocks: list[Block]) -> dict[Block, ToyCounts]:
+    for block in blocks:
+        executor.submit(block)
+    return dict(executor.next_result() for _ in blocks)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Address of a scheduler with two worker processes."""
+    with _cluster(2) as running:
+        yield running.scheduler_address
+
+
+def test_a_cluster_gives_what_one_process_gives(cluster: str, tmp_path: Path) -> None:
+    with InProcess(ToyTask()) as executor:
+        expected = run_sweep(POINTS, RULE, executor)
+    with open_executor(ToyTask(log=tmp_path / "log"), scheduler=cluster) as executor:
+        assert executor.workers == 2
+        results = run_sweep(POINTS, RULE, executor)
+    assert list(results) == list(expected)
+    for point, (counts, reason) in expected.items():
+        assert results[point][1] == reason
+        assert same(results[point][0], counts)
+    # Each block ran once, and each worker opened what it needs once.
+    events = logged(tmp_path / "log")
+    ran = [what for _, what in events if what != "open"]
+    assert len(ran) == len(set(ran))
+    opened = [process for process, what in events if what == "open"]
+    assert len(opened) == len(set(opened)) <= 2
+
+
+def test_another_task_takes_the_place_of_the_first(cluster: str) -> None:
+    blocks = list(trial_blocks(POINTS[0], 0, 20))
+    for seed in (1, 2, 1):
+        with Dask(ToyTask(seed=seed), cluster) as executor:
+            found = _run(executor, blocks)
+        assert all(same(found[block], ToyTask(seed=seed)(block)) for block in blocks)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind", "words"),
+    [
+        ("input", InputError, "^'esn0_db' must be another, not 7.0$"),
+        ("defect", ZeroDivisionError, "^a defect$"),
+    ],
+)
+def test_errors_arrive_as_they_are(cluster: str, trouble: str, kind: type[Exception], words: str) -> None:
+    with (
+        Dask(ToyTask(trouble=trouble, trouble_at=5), cluster) as executor,
+        pytest.raises(kind, match=words),
+    ):
+        _run(executor, list(trial_blocks(POINTS[0], 0, 20)))
+
+
+def test_a_worker_of_another_version_is_refused(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = module._versions()
+    assert own["twophase-link"] != "missing"
+    monkeypatch.setattr(module, "_versions", lambda: {**own, "numpy": "1.0"})
+    with Dask(ToyTask(), cluster) as executor:
+        executor.submit(Block("", 0.0, 0, 5))
+        with pytest.raises(PackageError, match=rf"numpy {own['numpy']} and not 1\.0: results would differ"):
+            executor.next_result()
+
+
+def test_a_worker_with_other_code_is_refused(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = module._versions()
+    (code,) = (name for name in own if "code" in name)
+    assert code_sha256().startswith(own[code])
+    assert own.items() >= versions().items()
+    monkeypatch.setattr(module, "_versions", lambda: {**own, code: "0" * 16})
+    with Dask(ToyTask(), cluster) as executor:
+        executor.submit(Block("", 0.0, 0, 5))
+        with pytest.raises(PackageError, match=f"{code} {own[code]} and not 0000"):
+            executor.next_result()
+
+
+def test_what_is_given_up_does_not_run(cluster: str, tmp_path: Path) -> None:
+    task = ToyTask(log=tmp_path / "log", trouble="defect", trouble_at=0)
+    blocks = list(trial_blocks(POINTS[0], 0, 2000))
+    with Dask(task, cluster) as executor, pytest.raises(ZeroDivisionError):
+        _run(executor, blocks)
+    assert len(logged(tmp_path / "log")) < len(blocks)
+    # The cluster is free for others.
+    with Dask(ToyTask(), cluster) as executor:
+        assert same(_run(executor, blocks[:1])[blocks[0]], ToyTask()(blocks[0]))
+
+
+def test_an_address_without_a_scheduler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_START_S", 0.2)
+    for address in ("tcp://127.0.0.1:9", "nothing like an address:x"):
+        with pytest.raises(
+            InputError, match="'scheduler' must be the address of a Dask scheduler that answers"
+        ):
+            Dask(ToyTask(), address).__enter__()
+
+
+def test_a_cluster_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_START_S", 1)
+    with (
+        _cluster(0) as empty,
+        pytest.raises(InputError, match="'scheduler' must be of a scheduler that has workers"),
+    ):
+        Dask(ToyTask(), empty.scheduler_address).__enter__()
+
+
+def test_a_block_that_kills_its_workers_is_given_up() -> None:
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        _cluster(1) as own,
+        Dask(ToyTask(trouble="killed"), own.scheduler_address) as executor,
+        pytest.raises(WorkerError, match=r"lost a block .*goes on from there"),
+    ):
+        _run(executor, list(trial_blocks(POINTS[0], 0, 5)))

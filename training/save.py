@@ -1,0 +1,193 @@
+"""What training leaves for the exporter: the trained systems as ``torch.export`` programs, and ``link.json``.
+
+A process that loads them needs no model class.  Of a link that takes sentences there is one program more, the
+backbone, and the tokenizer; the others take what the backbone gives.
+"""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from twophase.link.demap import LLR_CLIP
+from twophase.link.files import atomic_path, write_text
+from twophase.link.grid import Grid
+from twophase.link.manifest import (
+    BACKBONE_PROGRAM,
+    CALIBRATION_FILE,
+    EVAL_FILE,
+    TOKENIZER_FILE,
+    Front,
+    Manifest,
+    Reference,
+    write_manifest,
+)
+from twophase.link.routing import Routing
+from twophase.training.config import TrainConfig
+from twophase.training.data import Split, Task
+from twophase.training.model.exported import HardTransmitter, Receiver, SoftTransmitter
+from twophase.training.model.network import LinkModel
+
+__all__ = ["Sentences", "save_programs"]
+
+PACKAGES = ("twophase-link", "torch", "numpy", "scikit-learn")
+PACKAGES_OF_SENTENCES = ("accelerate", "tokenizers", "transformers")
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """What stands ahead of a link that takes sentences, and what it is compared with."""
+
+    front: Front
+    backbone: nn.Module
+    """Tokens to features: int64 (batch, length), int64 (batch, length) -> (batch, C)."""
+    tokenizer_json: str
+    test_arrays: Mapping[str, Any]
+    """Of the test split, for ``eval.npz``: tokens, sentences, decisions of other classifiers."""
+
+
+def save_programs(
+    folder: Path,
+    task: Task,
+    config: TrainConfig,
+    deployed: tuple[LinkModel, float],
+    learned: tuple[LinkModel, float] | None,
+    routing: Routing,
+    training: dict[str, Any],
+    command: str,
+    sentences: Sentences | None = None,
+) -> None:
+    """Write ``programs/*.pt2``, ``eval.npz`` and, last of all, ``link.json``.
+
+    Parameters
+    ----------
+    deployed
+        The model to deploy and the temperature of its soft path.
+    learned
+        The best model of the learning phase and its temperature; None if there was no such phase.
+    routing
+        Who chooses the mode, and how the receiver learns it.
+    training
+        What the manifest says of the training.
+    sentences
+        What stands ahead of a link that takes sentences.
+    """
+    model, temperature = deployed
+    files = [EVAL_FILE, CALIBRATION_FILE]
+    _save_split(folder / EVAL_FILE, task.test, {} if sentences is None else sentences.test_arrays)
+    _save_split(folder / CALIBRATION_FILE, task.train, {})
+    programs: dict[str, nn.Module] = {
+        "tx" if sentences is None else "tx_head": HardTransmitter(model, routing),
+        "rx": Receiver(model),
+        "soft": SoftTransmitter(model, routing, temperature),
+    }
+    references = []
+    if learned is not None:
+        programs["soft_learning"] = SoftTransmitter(learned[0], routing, learned[1])
+        programs["rx_learning"] = Receiver(learned[0])
+        references.append(
+            Reference(
+                name="learning",
+                description="best model of the learning phase on its soft path, with its own receiver",
+                soft="soft_learning.onnx",
+                rx="rx_learning.onnx",
+                temperature=learned[1],
+            )
+        )
+    references.append(
+        Reference(
+            name="aligned",
+            description="the deployed model on its soft path, with the deployed receiver",
+            soft="soft.onnx",
+            rx="rx.onnx",
+            temperature=temperature,
+        )
+    )
+    batch = torch.export.Dim("batch")
+    for name, module in programs.items():
+        example = _llr_example(model) if name.startswith("rx") else _feature_example(model, task)
+        axes = tuple({0: batch} if len(values) > 1 else None for values in example)
+        _save_program(folder / f"programs/{name}.pt2", module, example, axes)
+        files.append(f"programs/{name}.pt2")
+    if sentences is not None:
+        _save_program(folder / BACKBONE_PROGRAM, sentences.backbone, *_sentence_example(sentences.front))
+        write_text(folder / TOKENIZER_FILE, sentences.tokenizer_json)
+        files += [BACKBONE_PROGRAM, TOKENIZER_FILE]
+    books = [model.codebook(mode) for mode in model.one_mode_per_codebook()]
+    manifest = Manifest(
+        kind="run",
+        task=task.name,
+        classes=task.classes,
+        input_shape=task.input_shape,
+        link=model.link,
+        codebooks=tuple(tuple(map(tuple, book.words.detach().cpu().double().tolist())) for book in books),
+        grid=_grid_of(model),
+        labels=tuple(tuple(book.labels.cpu().tolist()) for book in books),
+        usage=tuple(
+            tuple((book.usage.cpu().double() / book.usage.cpu().double().sum()).tolist()) for book in books
+        ),
+        llr_clip=LLR_CLIP,
+        routing=routing,
+        references=tuple(references),
+        front=None if sentences is None else sentences.front,
+        training=training,
+        provenance={
+            "command": command,
+            "python": platform.python_version(),
+            "versions": {
+                name: version(name) for name in PACKAGES + (PACKAGES_OF_SENTENCES if sentences else ())
+            },
+        },
+    )
+    write_manifest(folder, manifest, tuple(files))
+
+
+def _grid_of(model: LinkModel) -> Grid | None:
+    """Units of the codebook searches; None for a transmitter in float32."""
+    if not model.on_grid:
+        return None
+    books = [model.codebook(mode) for mode in model.one_mode_per_codebook()]
+    return Grid(tuple(book.unit.known for book in books), books[0].latent_limit)
+
+
+def _feature_example(model: LinkModel, task: Task) -> tuple[torch.Tensor, ...]:
+    example = torch.zeros(2, *task.input_shape), torch.zeros(2)
+    return (*example, torch.full((1,), -1)) if len(model.modes) > 1 else example
+
+
+def _llr_example(model: LinkModel) -> tuple[torch.Tensor, ...]:
+    return torch.zeros(2, model.modes.max_bits), torch.zeros(2, dtype=torch.int64)
+
+
+def _sentence_example(front: Front) -> tuple[tuple[torch.Tensor, ...], tuple[Any, ...]]:
+    """Two sentences of other lengths, and the axes that are free."""
+    mask = torch.ones(2, 6, dtype=torch.int64)
+    mask[1, 4:] = 0
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", min=2, max=front.max_length)}
+    return (torch.ones(2, 6, dtype=torch.int64), mask), (axes, axes)
+
+
+def _save_program(
+    path: Path, module: nn.Module, example: tuple[torch.Tensor, ...], axes: tuple[Any, ...]
+) -> None:
+    with warnings.catch_warnings(), atomic_path(path) as temporary:
+        # torch 2.13's own tracer and serialiser call parts of torch that it has deprecated.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*|copyreg")
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\..*|copyreg")
+        program = torch.export.export(module.cpu().eval(), example, dynamic_shapes=axes)
+        with temporary.open("wb") as stream:
+            torch.export.save(program, stream)
+
+
+def _save_split(path: Path, split: Split, more: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, input=split.features.cpu().numpy(), label=split.labels.cpu().numpy(), **more)
