@@ -75,6 +75,7 @@ def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Pat
 def test_a_bundle_in_int8_has_a_report_of_its_own() -> None:
     assert _beside(Path("runs/digits/bundle")) == Path("runs/digits/sim")
     assert _beside(Path("runs/digits/bundle-int8")) == Path("runs/digits/sim-int8")
+    assert _beside(Path("link-v1")) == Path("sim")
 
 
 def test_an_unreadable_run_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
