@@ -157,7 +157,7 @@ def load_config(folder: Path) -> TrainConfig:
         raise ArtifactError(f"'{path}' must be of version {VERSION}, not {found!r}: train again")
     try:
         return TrainConfig.from_json(value)
-    except (TypeError, ValueError, LookupError) as error:
+    except ValueError as error:
         raise ArtifactError(f"'{path}' is altered: {error}") from error
 
 

@@ -182,7 +182,7 @@ def test_settings_that_lack_an_entry_are_refused(tmp_path: Path) -> None:
     values = json.loads(path.read_text())
     del values["surrogate"]
     path.write_text(json.dumps(values))
-    with pytest.raises(ArtifactError, match=r"is altered: .*surrogate missing"):
+    with pytest.raises(ArtifactError, match=r"is altered: .*lacks surrogate"):
         load_config(tmp_path / "run")
 
 
