@@ -50,7 +50,7 @@ def within(low: float, high: float, hint: str = "") -> Rule:
     return Rule(f"lie in {low}..{high}{hint}", lambda value: low <= value <= high)
 
 
-def check_fields(instance: Any) -> None:
+def check_fields(instance: object) -> None:
     """Hold the fields of a dataclass to their hints: type, ``Literal`` choices and ``Rule``s.
 
     None passes where the hint allows it; of a tuple each entry is checked.
@@ -60,16 +60,17 @@ def check_fields(instance: Any) -> None:
     InputError
         Names field, rule and value; of a tuple the entry at fault.
     """
-    for name, kind in _hints(type(instance)):
+    owner: Any = type(instance)
+    for name, kind in _hints(owner):
         fault = _fault(kind, getattr(instance, name))
         if fault is not None:
             raise InputError(name, *fault)
 
 
 @cache
-def _hints(kind: type) -> tuple[tuple[str, Any], ...]:
-    hints = get_type_hints(kind, include_extras=True)
-    return tuple((item.name, hints[item.name]) for item in fields(kind))
+def _hints(owner: type) -> tuple[tuple[str, Any], ...]:
+    hints = get_type_hints(owner, include_extras=True)
+    return tuple((item.name, hints[item.name]) for item in fields(owner))
 
 
 def _fault(kind: Any, value: Any) -> tuple[str, Any] | None:

@@ -20,6 +20,7 @@ __all__ = [
     "Checkpoint",
     "load_checkpoint",
     "load_weights",
+    "model_tensors",
     "optimizer_tensors",
     "restore_optimizer",
     "save_checkpoint",
@@ -103,6 +104,11 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, where: Path) -> None:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ArtifactError(f"the checkpoint in '{where}' belongs to another model: {error}") from error
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """A model's weights, by the names that ``load_weights`` knows."""
+    return {f"model.{name}": value for name, value in model.state_dict().items()}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a training run is told: every argument of ``tp-train``, checked, with each task's defaults."""
+"""What a training run is given: every argument of ``tp-train``, checked, with each task's defaults."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class TrainConfig:
     samples: int | None = None
     """Take only so many samples of the task, chosen by a fixed seed: for a quick try."""
     out: Path | None = None
-    """Run folder; runs/TASK if not given.  A finished run there is kept beside it as .TASK.previous."""
+    """Run folder; runs/TASK if not given.  A finished run there is kept next to it as .TASK.previous."""
     resume: bool = False
     """Continue the interrupted run in the run folder, to the same result as without the interruption."""
     seed: Seed = 0
@@ -93,8 +93,11 @@ class TrainConfig:
     threads: Annotated[int, at_least(1)] = 1
     """CPU threads of torch for the link, whose model is too small to gain from more.  A backbone takes all
     cores unless OMP_NUM_THREADS says otherwise."""
+    log: Literal["table", "reported"] = "table"
+    """How the terminal shows an epoch: as a row of a table, or in the two lines of the reported method.
+    Every term is in metrics.jsonl and TensorBoard."""
 
-    backbone: str = "minilm"
+    backbone: Annotated[str, Rule("be a name or a folder", bool)] = "minilm"
     """Pretrained transformer that reads sentences: minilm (all-MiniLM-L6-v2, in a package, needs no network),
     the name of a model on a hub (roberta-base), or a folder with one.  Tasks of text only."""
     tune_layers: Annotated[int, at_least(-1)] = 2
@@ -266,23 +269,22 @@ class TrainConfig:
         return 1 if self.method == "hard-only" else min(self.alignment_start_epoch, self.epochs)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for ``config.json``."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: _plain(value) for name, value in values.items()}
+        """Plain values for ``config.json``; how the terminal shows a run is no part of it."""
+        return {name: _plain(value) for name, value in vars(self).items() if name != "log"}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TrainConfig:
         """Inverse of ``as_json``; ValueError for anything else."""
-        config: TrainConfig = from_json(cls, value, "config")
+        config: TrainConfig = from_json(cls, value | {"log": cls.log}, "config")
         return config
 
     def command_line(self) -> str:
-        """The command that repeats this run; says nothing of this machine but the paths that it was told."""
+        """The command that repeats this run; says nothing of this machine but the paths that it was given."""
         words = ["tp-train", "--task", self.task]
         usual = TrainConfig(task=self.task, **preset_of(self.task))
         for item in fields(self):
             value = getattr(self, item.name)
-            left_out = ("task", "out", "resume", "device", "threads")
+            left_out = ("task", "out", "resume", "device", "threads", "log")
             if item.name in left_out or value == getattr(usual, item.name):
                 continue
             option = item.name.replace("_", "-")

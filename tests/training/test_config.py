@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +104,6 @@ ADAPTIVE: dict[str, Any] = {
 }
 
 
-def test_several_codebooks_and_constellations_make_several_modes() -> None:
-    config = TrainConfig(**ADAPTIVE)
-    assert config.link.modes.names == ("32x4qam", "32x64qam", "8x4qam", "8x64qam")
-    assert TrainConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
-
-
 def test_command_line_repeats_the_run_and_names_no_path(tmp_path: Path) -> None:
     preset = PRESETS["digits"]
     one_link = {"codebook_sizes": (32,), "tokens": (5,), "qam_orders": (64,)}
@@ -118,15 +111,6 @@ def test_command_line_repeats_the_run_and_names_no_path(tmp_path: Path) -> None:
     assert (
         config.command_line()
         == "tp-train --task digits --seed 3 --no-bridge --codebook-sizes 32 --tokens 5 --qam-orders 64"
-    )
-
-
-def test_command_line_repeats_a_run_of_several_modes() -> None:
-    config = TrainConfig(**{**PRESETS["digits"], **ADAPTIVE})
-    assert config.command_line() == (
-        "tp-train --task digits --codebook-sizes 32 8 --tokens 5 7 --qam-orders 4 64 --router content "
-        "--lambda-rate 0.0123 --lambda-balance 0.0234 --router-temperature 0.345 --router-noise 0.456 "
-        "--router-focus 0.567 --modes-per-step 11 --table-tolerance 0.0567 --hysteresis-db 0.678"
     )
 
 

@@ -207,8 +207,8 @@ def _config(transformers: Any, folder: Path, name: str) -> Any:
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"'{folder}' holds no backbone: 'config.json' is missing")
     with _loading(name, "config.json"):
-        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = told.get("model_type")
+        stated = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = stated.get("model_type")
         if kind not in FAMILIES:
             raise InputError(
                 "backbone", f"be of one of the families {', '.join(FAMILIES)}", f"{name} ({kind})"
@@ -265,7 +265,7 @@ def _loading(name: str, what: str) -> Iterator[None]:
 
 
 def _positions(model: Any) -> int:
-    """Tokens that the position embeddings reach; RoBERTa's begin behind the one for padding."""
+    """Tokens that the position embeddings reach; RoBERTa's begin after the one for padding."""
     table = model.embeddings.position_embeddings
     return int(table.num_embeddings) - (0 if table.padding_idx is None else int(table.padding_idx) + 1)
 

@@ -99,4 +99,4 @@ _BUILT_IN: Mapping[str, Callable[[], Task | TextTask]] = {
 _FROM_FILE: Mapping[str, Callable[[Path], Task | TextTask]] = {"csv": _csv, "npz": _npz}
 
 TASKS = (*_BUILT_IN, *_FROM_FILE)
-"""Names that ``--task`` takes, beside ``MODULE:FUNCTION``."""
+"""Names that ``--task`` takes, next to ``MODULE:FUNCTION``."""
