@@ -14,7 +14,6 @@ from twophase.training.backbone.tune import is_main_process
 from twophase.training.config import TrainConfig
 from twophase.training.data import TextTask
 from twophase.training.epoch_lines import TABLE_HEAD, reported_lines, table_row
-from twophase.training.evaluate import symbol_energy
 from twophase.training.folder import folder_lock, mark_unfinished, start_folder
 from twophase.training.monitor import EpochRecord, MetricsLog, collapse_warnings
 from twophase.training.plots import plot_training
@@ -138,8 +137,6 @@ def _finish(
         "deployed": {"checkpoint": config.deploy} | state["record"],
         "learning": None if learned_state is None else learned_state["record"],
         "perplexity": [math.exp(entropy) for entropy in state["record"]["vq_entropy"]],
-        # On training data; an amplifier divides by its root to send Es = 1.
-        "symbol_energy": [symbol_energy(deployed, mode, trainer.task.train) for mode in deployed.modes],
         "warnings_at_the_end": sorted(warned),
     } | adaptation.measured
     if backbone is not None:

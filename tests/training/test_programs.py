@@ -18,6 +18,7 @@ from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.routing import HeaderStep, Routing, SnrTable
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
+from twophase.training.evaluate import symbol_energy
 from twophase.training.model.codebook import Codebook
 from twophase.training.model.exported import HardTransmitter, Receiver, SoftTransmitter
 from twophase.training.model.network import LinkModel
@@ -169,6 +170,10 @@ def test_the_manifest_describes_task_link_and_references(saved: Saved) -> None:
     assert manifest.provenance["command"] == saved.config.command_line()
     assert manifest.provenance["python"] == platform.python_version()
     assert manifest.provenance["versions"]["torch"] == version("torch")
+    energies = [symbol_energy(saved.deployed, mode, saved.task.train) for mode in saved.deployed.modes]
+    assert manifest.symbol_energy == pytest.approx(energies)
+    counts = torch.bincount(saved.task.train.labels, minlength=3) / 20
+    assert manifest.class_frequency == pytest.approx(counts.tolist())
     references = {entry.name: (entry.soft, entry.rx, entry.temperature) for entry in manifest.references}
     assert references == {
         "learning": ("soft_learning.onnx", "rx_learning.onnx", 0.9),

@@ -22,7 +22,7 @@ from twophase.training import run as module
 from twophase.training.config import TrainConfig
 from twophase.training.data import Task
 from twophase.training.epoch_lines import TABLE_HEAD, table_row
-from twophase.training.evaluate import Evaluation, symbol_energy
+from twophase.training.evaluate import Evaluation
 from twophase.training.monitor import read_records
 from twophase.training.run import train
 from twophase.training.trainer import VALIDATION_REPEATS
@@ -161,7 +161,7 @@ def test_a_run_stops_early_when_it_is_aligned(
     assert left["training"]["epochs"] == 6
 
 
-def test_the_training_entry_is_made_of_the_records(tmp_path: Path, left: dict[str, Any], task: Task) -> None:
+def test_the_training_entry_is_made_of_the_records(tmp_path: Path, left: dict[str, Any]) -> None:
     config = make_config(tmp_path / "run", seed=2, train_snr_low_db=-3.0, train_snr_high_db=9.0)
     training, lines = shown(config)
     records = read_records(config.folder / "metrics.jsonl")
@@ -175,8 +175,6 @@ def test_the_training_entry_is_made_of_the_records(tmp_path: Path, left: dict[st
         assert training[name]["losses"] == record.losses
     deployed = records[training["deployed"]["epoch"] - 1]
     assert training["perplexity"] == [pytest.approx(math.exp(deployed.vq_entropy[0]))]
-    model = left["deployed"][0]
-    assert training["symbol_energy"] == [pytest.approx(symbol_energy(model, model.modes[0], task.train))]
     assert left["routing"] == fixed_routing()
     assert "validation_accuracy_of_modes" not in training
     json.dumps(training, allow_nan=False)
@@ -237,10 +235,7 @@ def test_the_routing_is_that_of_the_deployed_model(
     assert left["routing"] == expected.routing
     assert left["routing"].router == router
     assert {name: training[name] for name in expected.measured} == expected.measured
-    assert len(training["symbol_energy"]) == 4
     assert len(training["perplexity"]) == 2
-    for energy, mode in zip(training["symbol_energy"], model.modes, strict=True):
-        assert energy == pytest.approx(symbol_energy(model, mode, task.train))
 
 
 @pytest.mark.usefixtures("few_repeats", "left", "task")
