@@ -7,6 +7,7 @@ terminated.  ``--version`` alone prints the version.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import re
@@ -15,15 +16,16 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from twophase.link.errors import LinkError
+from twophase.link.errors import LinkError, PackageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-__all__ = ["WIDTH", "Progress", "Terminal", "run_command"]
+__all__ = ["WIDTH", "Progress", "Terminal", "require", "run_command"]
 
 WIDTH = 100
 """Columns that the output of a command takes at most."""
@@ -100,6 +102,31 @@ def run_command(
         where = f"'{error.filename}': " if error.filename else ""
         print(f"{program}: error: {where}{error.strerror or error}", file=sys.stderr)  # noqa: T201
         return 2
+
+
+def require(package: str, extra: str, who: str) -> ModuleType:
+    """A package that not every installation has.
+
+    Parameters
+    ----------
+    package
+        As ``import`` takes it.
+    extra
+        Of this distribution, that brings it.
+    who
+        Needs it, for the message.
+
+    Raises
+    ------
+    PackageError
+        If it cannot be imported; says how to install it.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        name = {"sklearn": "scikit-learn"}.get(root := package.partition(".")[0], root)
+        remedy = f"pip install 'twophase-link[{extra}]'"
+        raise PackageError(f"{who} needs {name}, which cannot be imported ({error}): {remedy}") from error
 
 
 def _parse(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import shlex
 import sys
@@ -10,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twophase.link.command import Terminal, run_command
-from twophase.link.errors import InputError, PackageError
+from twophase.link.command import Terminal, require, run_command
+from twophase.link.errors import InputError
 from twophase.training.config import TrainConfig, preset_of
 
 __all__ = ["main"]
@@ -86,10 +85,7 @@ def _train(config: TrainConfig) -> int:
     if config.resume:
         _check_unchanged(config, load_config(config.folder))
     for package in ("torch", "safetensors", "sklearn", "tensorboard"):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise PackageError(f"tp-train needs {package}: pip install 'twophase-link[train]'") from error
+        require(package, "train", "tp-train")
     from twophase.training.backbone.tune import is_main_process
     from twophase.training.run import train
 

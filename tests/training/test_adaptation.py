@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tools.blobs import blobs, unchanged
+from tools.blobs import blobs
 from twophase.link.header import plan_header
 from twophase.link.modes import LinkConfig
 from twophase.link.routing import SnrTable, fixed_routing
@@ -220,7 +220,7 @@ class Sealed:
 
 def make_task() -> Task:
     sealed: Any = Sealed()
-    return Task("blobs", ("a", "b", "c"), blobs(60, 1), blobs(30, 2), sealed, unchanged)
+    return Task("blobs", ("a", "b", "c"), blobs(60, 1), blobs(30, 2), sealed)
 
 
 @pytest.fixture(autouse=True)

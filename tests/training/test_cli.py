@@ -256,7 +256,7 @@ def _interrupt(*_: object) -> None:
 def test_missing_torch_is_named_with_its_remedy(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('gone', name='torch')\n")
     done = run_command("tp-train", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
-    assert_refused(done, "tp-train needs torch: pip install 'twophase-link[train]'")
+    assert_refused(done, "tp-train needs torch, which", "(gone): pip install 'twophase-link[train]'")
 
 
 def test_help_is_in_sections_of_100_columns_and_imports_nothing_heavy() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -263,7 +264,7 @@ def test_accuracy_of_a_mode_is_that_of_an_evaluation_in_it_at_one_snr() -> None:
     """300 samples 20 times: 0.05 is 5.4 standard errors of a difference; four of them, false alarm 1e-6."""
     model, split = make_model(SEVERAL), make_split(300)
     level = torch.tensor([5.0])
-    at_one_snr = TrainConfig(**(SEVERAL.as_json() | {"train_snr_low_db": 5.0, "train_snr_high_db": 5.0}))
+    at_one_snr = replace(SEVERAL, train_snr_low_db=5.0, train_snr_high_db=5.0)
     table = mode_accuracies(model, split, level, 20)
     for number in range(4):
         found = evaluate_hard(model, split, at_one_snr, 20, always(number))

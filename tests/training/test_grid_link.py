@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tools.blobs import FEATURES, blobs, unchanged
+from tools.blobs import FEATURES, blobs
 from twophase.link.errors import InputError, VerificationError
 from twophase.link.grid import CODEWORD_LIMIT, grid_search
 from twophase.link.modes import LinkConfig
@@ -145,7 +145,7 @@ def make_trainer(out: Path, **values: Any) -> Trainer:
         "hidden": 12,
         "batch_size": 16,
     }
-    task = Task("blobs", ("a", "b", "c"), blobs(96, 1), blobs(40, 2), blobs(20, 3), unchanged)
+    task = Task("blobs", ("a", "b", "c"), blobs(96, 1), blobs(40, 2), blobs(20, 3))
     trainer = Trainer(TrainConfig(out=out, **(small | values)), task)
     trainer.checkpoints.mkdir(parents=True)
     return trainer

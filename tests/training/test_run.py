@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tools.blobs import blobs, unchanged
+from tools.blobs import blobs
 from twophase.link.command import Terminal
 from twophase.link.manifest import load_manifest
 from twophase.link.routing import fixed_routing
@@ -31,7 +31,7 @@ from twophase.training.trainer import VALIDATION_REPEATS
 @pytest.fixture(autouse=True)
 def task(monkeypatch: pytest.MonkeyPatch) -> Task:
     """A small task under the name of the real one."""
-    small = Task("blobs", ("a", "b", "c"), blobs(64, 1), blobs(30, 2), blobs(20, 3), unchanged)
+    small = Task("blobs", ("a", "b", "c"), blobs(64, 1), blobs(30, 2), blobs(20, 3))
     monkeypatch.setattr(module, "load_task", lambda *_: small)
     return small
 

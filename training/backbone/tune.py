@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from twophase.link.command import Progress, Terminal
-from twophase.link.errors import ArtifactError, InputError, PackageError, first_line
+from twophase.link.command import Progress, Terminal, require
+from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.training.backbone.layers import Stack, TextClassifier, accuracy_of, bucketed
 from twophase.training.backbone.tokens import Source, Tokens
 from twophase.training.checkpoint import (
@@ -82,13 +82,10 @@ def make_accelerator(config: TrainConfig) -> Any:
     PackageError
         If accelerate is not installed.
     """
-    try:
-        from accelerate import Accelerator
-        from accelerate.utils import DistributedType, InitProcessGroupKwargs
-    except ImportError as error:
-        raise PackageError(
-            "tuning a backbone needs accelerate: pip install 'twophase-link[sentences]'"
-        ) from error
+    require("accelerate", "sentences", "tuning a backbone")
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedType, InitProcessGroupKwargs
+
     available = torch.cuda.is_available()
     if config.device == "cuda" and not available:
         raise InputError("device", "be auto or cpu where torch finds no CUDA device", config.device)
