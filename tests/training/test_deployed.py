@@ -140,16 +140,6 @@ def test_a_request_overrules_every_router(content: bool, routing: Routing) -> No
             torch.testing.assert_close(symbols[:, : mode.symbols], soft.symbols)
 
 
-def test_a_link_of_one_mode_has_nothing_to_choose() -> None:
-    model = make_model(ONE_MODE)
-    features, esn0_db = make_features(5), torch.linspace(-50, 50, 5)
-    for module in transmitters(model, fixed_routing()):
-        with torch.no_grad():
-            mode, *_ = module(features, esn0_db)
-        assert mode.dtype == torch.int64
-        assert mode.tolist() == [0] * 5
-
-
 @pytest.mark.parametrize("number", MODES)
 def test_llrs_behind_a_modes_bits_reach_nothing(number: int) -> None:
     receiver, mode = Receiver(make_model()), LINK.modes[number]

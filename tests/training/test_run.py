@@ -148,19 +148,6 @@ def test_hard_only_training_has_no_learning_reference(tmp_path: Path, left: dict
     assert training["deployed"]["phase"] == "alignment"
 
 
-def test_a_run_stops_early_when_it_is_aligned(
-    tmp_path: Path, left: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("twophase.training.trainer.EARLY_STOP_CONSISTENCY", math.inf)
-    validation_accuracies(monkeypatch, [0.5] * 12, [0.5] * 12)
-    config = make_config(tmp_path / "run", epochs=12, early_stop_patience=2)
-    training = train(config, Terminal(quiet=True))
-    # Epoch 4 is the first aligned one and a new best; 5 and 6 are in a row.
-    assert training["epochs"] == 6
-    assert [record.epoch for record in read_records(config.folder / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
-    assert left["training"]["epochs"] == 6
-
-
 def test_the_training_entry_is_made_of_the_records(tmp_path: Path, left: dict[str, Any]) -> None:
     config = make_config(tmp_path / "run", seed=2, train_snr_low_db=-3.0, train_snr_high_db=9.0)
     training, lines = shown(config)

@@ -98,27 +98,6 @@ def test_a_run_holds_the_front_end_and_the_head(config: TrainConfig, text_task: 
 
 
 @pytest.mark.usefixtures("without_programs")
-def test_an_interrupted_run_ends_as_one_that_was_not(config: TrainConfig) -> None:
-    whole = replace(config, out=config.folder.with_name("whole"))
-    train(whole, quiet())
-
-    class Stopped(Terminal):
-        def say(self, line: str) -> None:
-            if line.split()[0] == "3":
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(config, Stopped())
-    train(replace(config, resume=True), quiet())
-    ours, theirs = (load_manifest(folder, "run") for folder in (config.folder, whole.folder))
-    assert ours.codebooks == theirs.codebooks
-    assert ours.training["deployed"] == theirs.training["deployed"]
-    with np.load(config.folder / "eval.npz") as left, np.load(whole.folder / "eval.npz") as right:
-        for name in left.files:
-            np.testing.assert_array_equal(left[name], right[name], err_msg=name)
-
-
-@pytest.mark.usefixtures("without_programs")
 def test_the_teacher_is_heard_and_hidden_states_are_shared(
     config: TrainConfig, text_task: TextTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
