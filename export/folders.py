@@ -1,4 +1,4 @@
-"""Which run is exported, and where its bundle may go.  Needs no torch, so that bad input is told at once."""
+"""Which run is exported, and where its bundle may go; without torch, so that bad input is refused at once."""
 
 from __future__ import annotations
 

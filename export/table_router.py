@@ -1,11 +1,8 @@
-"""Surgery: a look-up of the SNR takes the place of the router that was trained.
+"""Which routing a bundle gets, and how a table takes the place of the router that was trained.
 
-What remains can be audited at a glance: ``mode = modes[number of thresholds <= snr_db]``.  The router and all
-that it alone needed are gone from the graph.
-
-Which routing a bundle gets: the trained one, another header, or the table in the router's place.
-
-Needs no torch, so that bad input is told at once.
+The trained routing, one with another header, or a look-up of the SNR: ``mode = modes[number of thresholds <=
+snr_db]``, which can be audited at a glance.  The router and all that it alone needed are then gone from the
+graph.  Nothing here needs torch, so that bad input is refused at once.
 """
 
 from __future__ import annotations
@@ -14,11 +11,9 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from onnx.shape_inference import InferenceError
 
-from twophase.export.graphs.view import GraphView, node_inputs
+from twophase.export.graphs.view import GraphError, GraphView, node_inputs
 from twophase.export.proof.mode import find_switch
 from twophase.link.errors import InputError
 from twophase.link.header import HeaderStep, header_code
@@ -32,13 +27,13 @@ def install_table(model: ModelProto, table: SnrTable) -> ModelProto:
     """A copy of a transmitter that chooses its mode by ``table``.
 
     The look-up enters at the Where that lets ``mode_request`` overrule the router.  A graph without such a
-    place, or one that breaks the ONNX standard, comes back as it is: the proof of its mode tells why.
+    place, or one that breaks the ONNX standard, comes back as it is: the proof of its mode says why.
     """
     result = ModelProto()
     result.CopyFrom(model)
     try:
         switch = find_switch(GraphView(model))
-    except (onnx.checker.ValidationError, InferenceError):
+    except GraphError:
         return result
     if switch is None:
         return result
@@ -139,7 +134,7 @@ def exported_routing(
         Hysteresis in dB of a bundle that goes by a table; None: the run's own, or ``HYSTERESIS_DB`` for a
         table that takes a router's place.
     header
-        Name of the one code that tells the mode at every SNR, or ``auto``.
+        Name of the one code that signals the mode at every SNR, or ``auto``.
 
     Raises
     ------

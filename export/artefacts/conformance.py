@@ -188,8 +188,8 @@ def _unlisted(folder: Path, entry: VectorSet, manifest: Manifest) -> list[str]:
     with reading(folder / entry.folder):
         held = {f"{entry.folder}/{path.name}" for path in (folder / entry.folder).iterdir()}
     listed = {name for name in manifest.files if name.startswith(f"{entry.folder}/")}
-    told = {"is not listed in the manifest": held - listed, "is listed and not there": listed - held}
-    return [f"'{name}' {how}" for how, names in told.items() for name in sorted(names)]
+    faults = {"is not listed in the manifest": held - listed, "is listed and not there": listed - held}
+    return [f"'{name}' {how}" for how, names in faults.items() for name in sorted(names)]
 
 
 def _vacuous(entry: VectorSet, inputs: Values, wanted: Values, manifest: Manifest) -> list[str]:

@@ -1,7 +1,7 @@
 """What stands in a bundle besides the graphs, written in the order in which one part needs the other.
 
-Graphs and test split, conformance vectors, accuracy, then the manifest: from here on the folder is a bundle,
-and a conversion, a page and the card are made from it.  The manifest is written again with their hashes.
+Graphs and test split, conformance vectors, accuracy, on request a conversion and a page, then the card, which
+lists what is there, and last the manifest: with it the folder is a bundle.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from twophase.export.artefacts.accuracy import ESN0_DB, SEED, measure_accuracy, 
 from twophase.export.artefacts.card import CARD_FILE, link_card
 from twophase.export.artefacts.conformance import replay, set_files, write_vectors
 from twophase.export.backbone.sentences import Sentences, write_split
-from twophase.export.graphs.run import Session
+from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import deployed, run_by_devices
 from twophase.export.proof.hard import HardProof
 from twophase.link.errors import VerificationError
+from twophase.link.files import sha256_of
 from twophase.link.manifest import (
     EVAL_FILE,
     TOKENIZER_FILE,
     Accuracy,
     Manifest,
-    load_manifest,
     write_manifest,
 )
 from twophase.link.runtime import FeatureTransmitter, Receiver
@@ -37,7 +37,7 @@ from twophase.link.runtime import FeatureTransmitter, Receiver
 if TYPE_CHECKING:
     from twophase.export.artefacts.web import WebRuntime
 
-__all__ = ["Extras", "Samples", "accuracy_of", "load_samples", "write_content"]
+__all__ = ["Extras", "Samples", "accuracy_of", "load_samples", "write_artefacts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def accuracy_of(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest, s
         )
 
 
-def write_content(
+def write_artefacts(
     folder: Path,
     run: Path,
     graphs: Mapping[str, bytes],
@@ -116,7 +116,7 @@ def write_content(
     extras
         What is asked for besides.
     progress
-        Is told each step before it begins.
+        Is given each step before it begins.
 
     Raises
     ------
@@ -140,17 +140,16 @@ def write_content(
     if accuracy is None:
         progress("measuring accuracy")
         accuracy = accuracy_of(folder, graphs, manifest, samples)
-    whole = replace(manifest, conformance=conformance, accuracy=accuracy)
+    manifest = replace(manifest, conformance=conformance, accuracy=accuracy)
     files += set_files(folder, conformance)
-    write_manifest(folder, whole, tuple(files))
-    _check_vectors(folder, graphs, whole)
+    _check_vectors(folder, graphs, manifest)
     if extras.ort:
         from twophase.export.artefacts.ort import ORT_FOLDER, ort_runner, write_ort
 
         progress("converting to ONNX Runtime's format")
-        converted = run_by_devices(whole)
+        converted = run_by_devices(manifest)
         files += [f"{ORT_FOLDER}/{name}" for name in write_ort(folder, folder / ORT_FOLDER, converted)]
-        problems = replay(ort_runner(folder / ORT_FOLDER, converted), folder, whole)
+        problems = replay(ort_runner(folder / ORT_FOLDER, converted), folder, manifest)
         if problems:
             raise VerificationError("the converted graphs", problems)
     if extras.web is not None:
@@ -159,16 +158,17 @@ def write_content(
         progress("writing the page")
         files += write_web(folder, extras.web)
     progress("writing the card")
-    write_manifest(folder, whole, tuple(files))
-    card = link_card(load_manifest(folder, "bundle"))
-    (folder / CARD_FILE).write_text(card, encoding="utf-8")
-    write_manifest(folder, whole, (*files, CARD_FILE))
+    listed = {
+        name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size} for name in files
+    }
+    (folder / CARD_FILE).write_text(link_card(replace(manifest, files=listed)), encoding="utf-8")
+    write_manifest(folder, manifest, (*files, CARD_FILE))
 
 
 def _check_vectors(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) -> None:
     """What was written reads back, and the graphs give it again."""
     assert manifest.conformance is not None
-    sessions = {name: Session(graphs[name]) for name in {entry.graph for entry in manifest.conformance.sets}}
-    problems = replay(lambda graph, names, feed: sessions[graph].run(names, feed), folder, manifest)
+    runners = {entry.graph: OnnxRuntime(graphs[entry.graph]) for entry in manifest.conformance.sets}
+    problems = replay(lambda graph, names, feed: runners[graph].run(names, feed), folder, manifest)
     if problems:
         raise VerificationError("the conformance vectors", problems)

@@ -2,7 +2,7 @@
 
 Features are real numbers: torch and ONNX Runtime, and a sentence alone and in a padded batch, may differ in
 their last digits, and where the head rounds them to its grid one of them may fall to the other side.  How
-many sentences that gives another index is counted; more than ``ALLOWED_SHARE`` is a failure.  Behind the
+many sentences that gives another index is counted; more than ``ALLOWED_SHARE`` is a failure.  After the
 features nothing may differ.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from twophase.export.backbone.sentences import Sentences
 from twophase.export.compare.inputs import SPLIT_SNRS_DB
 from twophase.export.compare.tally import Count
-from twophase.export.graphs.run import Session, Values
+from twophase.export.graphs.run import OnnxRuntime, Values, joined, rows_of
 from twophase.export.graphs.signature import FEATURES, signature_of
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
@@ -67,7 +67,8 @@ class WholeRunner:
     """
 
     def __init__(self, whole: bytes, head: bytes, manifest: Manifest) -> None:
-        self._whole, self.head = Session(whole), Session(head)
+        self._whole = OnnxRuntime(whole)
+        self.head = OnnxRuntime(head)
         self._sent = signature_of(manifest.head_file, manifest).output_names
         self.modes = len(manifest.modes)
 
@@ -81,7 +82,7 @@ class WholeRunner:
         sentences
             The test split.
         progress
-            Is told how many are done.
+            Is given how many are done.
 
         Returns
         -------
@@ -93,16 +94,17 @@ class WholeRunner:
         for row in range(len(sentences)):
             progress(row)
             parts.append(self.run(sentences.alone(row) | {"snr_db": snr_db[row : row + 1]}))
-        return _joined([part for part, _ in parts]), np.concatenate([features for _, features in parts])
+        return joined([part for part, _ in parts]), np.concatenate([features for _, features in parts])
 
     def run(self, feed: Values) -> tuple[Values, NDArray[np.float32]]:
         """What is sent, and the features."""
-        *sent, features = self._whole.run([*self._sent, FEATURES], feed)
-        return dict(zip(self._sent, sent, strict=True)), features
+        sent = self._whole.read([*self._sent, FEATURES], feed)
+        features = sent.pop(FEATURES)
+        return sent, features
 
     def run_head(self, feed: Values) -> Values:
         """What the head sends for features."""
-        return dict(zip(self._sent, self.head.run(self._sent, feed), strict=True))
+        return self.head.read(self._sent, feed)
 
     def padded(self, sentences: Sentences) -> list[tuple[Values, NDArray[np.float32]]]:
         """Ids and mask of padded batches of the test split, and the features that they give."""
@@ -141,7 +143,7 @@ def unlike_head(
     snr_db = spread_db(len(sentences))
     pairs = [
         (
-            {name: value[row : row + 1] for name, value in sent.items()},
+            rows_of(sent, slice(row, row + 1)),
             runner.run_head({"input": features[row : row + 1], "snr_db": snr_db[row : row + 1]}),
         )
         for row in range(len(sentences))
@@ -154,7 +156,7 @@ def unlike_head(
         routed: Values = {"snr_db": np.repeat(snr_db[row], len(requests)), MODE_REQUEST: requests}
         ours, given = runner.run(tokens | routed)
         pairs.append((ours, runner.run_head({"input": given} | routed)))
-    ours, theirs = (_joined(list(side)) for side in zip(*pairs, strict=True))
+    ours, theirs = (joined(list(side)) for side in zip(*pairs, strict=True))
     problems = []
     for name, value in ours.items():
         differs = (value != theirs[name]).reshape(len(value), -1).any(axis=1)
@@ -166,7 +168,7 @@ def unlike_head(
     return len(ours["mode"]), problems
 
 
-def decided(session: Session, features: NDArray[np.float32], manifest: Manifest) -> list[Values]:
+def decided(head: OnnxRuntime, features: NDArray[np.float32], manifest: Manifest) -> list[Values]:
     """Modes and indices that a head gives for features, from -5 to 20 dB: as routed, then in each mode."""
     feed: Values = {"input": features, "snr_db": spread_db(len(features))}
     count = len(manifest.modes)
@@ -174,10 +176,7 @@ def decided(session: Session, features: NDArray[np.float32], manifest: Manifest)
         feed,
         *({**feed, MODE_REQUEST: np.array([number])} for number in range(count if count > 1 else 0)),
     ]
-    return [
-        dict(zip(("mode", "indices"), session.run(["mode", "indices"], entry), strict=True))
-        for entry in feeds
-    ]
+    return [head.read(["mode", "indices"], entry) for entry in feeds]
 
 
 def rows_apart(ones: list[Values], others: list[Values]) -> tuple[NDArray[np.bool_], Count]:
@@ -190,7 +189,3 @@ def rows_apart(ones: list[Values], others: list[Values]) -> tuple[NDArray[np.boo
         count.compared += int(((one["indices"] >= 0) | (other["indices"] >= 0)).sum())
         count.different += int(differs.sum())
     return apart, count
-
-
-def _joined(parts: list[Values]) -> Values:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

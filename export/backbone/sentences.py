@@ -87,7 +87,7 @@ def _lengths(held: Values, count: int, max_length: int) -> NDArray[np.int64]:
     filled = np.arange(ids.shape[1]) < lengths[..., np.newaxis]
     if mask.shape != ids.shape or (mask != filled).any() or lengths.min() < 1:
         raise InputError(
-            "attention_mask", "be 1 at every token, of which each row has one, and 0 behind", "other"
+            "attention_mask", "be 1 at every token, of which each row has one, and 0 after", "other"
         )
     return lengths
 
@@ -113,7 +113,7 @@ def problems_of_tokenizer(tokenizer: Path, sentences: Sentences, manifest: Manif
     first = unlike[0]
     return [
         f"it gives other ids than 'input_ids' for {len(unlike)} of {len(sentences)} sentences, first for "
-        f"number {first}: {_told(given[first])} instead of {_told(wanted[first])}"
+        f"number {first}: {_shown(given[first])} instead of {_shown(wanted[first])}"
     ]
 
 
@@ -124,6 +124,6 @@ def write_split(source: Path, target: Path, features: NDArray[np.float32]) -> No
     np.savez(target, **(held | {"input": features}))
 
 
-def _told(ids: NDArray[Any]) -> str:
+def _shown(ids: NDArray[Any]) -> str:
     values = ids.tolist()
     return ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")

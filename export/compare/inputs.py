@@ -141,6 +141,6 @@ def llr_batches(
 def _masked(
     llr: NDArray[np.float64], mode: NDArray[np.int64], bits_of_mode: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Zero behind the bits of each sample's mode."""
+    """Zero after the bits of each sample's mode."""
     sent = np.arange(bits_of_mode.max()) < bits_of_mode[mode, np.newaxis]
     return np.where(sent, llr, 0.0).astype(np.float32)

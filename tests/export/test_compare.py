@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 
 from tools.tiny_run import CONTENT, FOUR_MODES, ONE_MODE, run_manifest
+from twophase.export.compare.margins import Margins, read_margins
 from twophase.export.compare.tally import (
     BY_PROGRAM,
     EXCUSED_MARGIN,
-    Margins,
     Tally,
     check_modes,
     check_rules,
     compare_receptions,
     compare_soft,
     compare_transmissions,
-    read_margins,
 )
 from twophase.export.graphs.run import Values
 from twophase.export.proof.hard import expected_bits

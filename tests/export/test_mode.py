@@ -20,7 +20,7 @@ Mutation = Callable[[ModelProto], None]
 
 SECRET = (
     "'mode' is computed from 'input', which the receiver does not know: it must follow from 'snr_db' and "
-    "'mode_request' alone, for no header tells the mode"
+    "'mode_request' alone, for no header signals the mode"
 )
 
 

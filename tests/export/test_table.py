@@ -11,7 +11,7 @@ import pytest
 from tools.mutate import insert_before, node, producer, store
 from tools.tiny_run import CONTENT, INPUT_SHAPE, eval_split
 from twophase.export.compare.program import verify_soft, verify_transmitter
-from twophase.export.graphs.run import Session
+from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import check_interface, signature_of
 from twophase.export.graphs.torch_program import IR_VERSION, OPSET
 from twophase.export.graphs.view import GraphView, serialize
@@ -83,12 +83,12 @@ def test_forced_modes_are_sent_as_before(content_tx) -> None:
         "snr_db": rng.uniform(-10, 30, 64).astype(np.float32),
         "mode_request": rng.integers(0, 4, 64),
     }
-    before = Session(serialize(content_tx.model)).run(OUTPUTS, feed)
-    after = Session(serialize(install_table(content_tx.model, TABLE))).run(OUTPUTS, feed)
+    before = OnnxRuntime(content_tx.model).run(OUTPUTS, feed)
+    after = OnnxRuntime(install_table(content_tx.model, TABLE)).run(OUTPUTS, feed)
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
     del feed["mode_request"]
-    mode, *_ = Session(serialize(install_table(content_tx.model, TABLE))).run(OUTPUTS, feed)
+    mode, *_ = OnnxRuntime(install_table(content_tx.model, TABLE)).run(OUTPUTS, feed)
     np.testing.assert_array_equal(mode, TABLE.choose(feed["snr_db"]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
@@ -73,3 +74,11 @@ def _replace_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:
     copies = [NodeProto.FromString(entry.SerializeToString()) for entry in nodes]
     del model.graph.node[:]
     model.graph.node.extend(copies)
+
+
+def nodes(text: str) -> list[NodeProto]:
+    """Nodes in the notation of ``onnx.parser``, with ``;`` in between, each named after its last output."""
+    made = [onnx.parser.parse_node(entry) for entry in text.split(";")]
+    for entry in made:
+        entry.name = f"node_{entry.output[-1]}"
+    return made

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
 from twophase.link.runtime import Receiver, Transmitter
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "node"
+EXAMPLE = Path(__file__).parents[2] / "export" / "web" / "node"
 TRANSMIT = Path(__file__).parent / "transmit.mjs"
 RUNTIMES = ("node", "wasm")
 

@@ -20,16 +20,15 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from tools.mutants import Mutant, in_graph, make_mutant
 from tools.mutate import constant, insert_behind, node, store
 from tools.tiny_text import text_arrays
-from twophase.export.artefacts.card import CARD_FILE
 from twophase.export.artefacts.conformance import read_set
 from twophase.export.cli import main
-from twophase.export.graphs.run import Session
+from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.view import all_nodes
 from twophase.export.report import vector_lines
+from twophase.export.verify.bundle import Bundle
 from twophase.export.verify.checks import NAMES, Check, check_bundle
 from twophase.export.verify.cli import main as verify
 from twophase.link.manifest import (
-    BACKBONE_PROGRAM,
     EVAL_FILE,
     TOKENIZER_FILE,
     Manifest,
@@ -65,7 +64,7 @@ def told(command: Callable[[Sequence[str]], int], *words: str) -> tuple[int, str
 @pytest.mark.parametrize("name", ["text_bundle", "int8_text_bundle"])
 def test_every_check_passes(name: str, request: pytest.FixtureRequest) -> None:
     bundle: Path = request.getfixturevalue(name)
-    checks = {check.name: check for check in check_bundle(bundle, ("latency", "threads"))}
+    checks = {check.name: check for check in check_bundle(Bundle(bundle), ("latency", "threads"))}
     assert {name: check.problems for name, check in checks.items() if check.problems} == {}
     assert set(FRONT_CHECKS) <= checks.keys()
     assert "features bit for bit as recorded" in checks["text to symbols"].detail
@@ -131,7 +130,7 @@ def test_the_whole_has_a_set_of_its_own(text_bundle: Path) -> None:
     lengths = inputs["attention_mask"].sum(axis=1)
     assert lengths.min() < inputs["input_ids"].shape[1]
     # features that are moved by what another runtime may move them give the same integers
-    head = Session((text_bundle / "tx_head.onnx").read_bytes())
+    head = OnnxRuntime((text_bundle / "tx_head.onnx").read_bytes())
     moved = outputs["features"] + np.float32(1e-4) * np.sign(outputs["features"])
     routed = {"snr_db": inputs["snr_db"], "mode_request": inputs["mode_request"]}
     (indices,) = head.run(["indices"], {"input": moved, **routed})
@@ -146,54 +145,6 @@ def test_a_bundle_without_a_set_of_the_whole_says_so(text_bundle: Path) -> None:
     others = tuple(entry for entry in manifest.conformance.sets if entry.graph != "tx.onnx")
     bare = replace(manifest, conformance=replace(manifest.conformance, sets=others))
     assert any(told in line for line in vector_lines(bare))
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("text_bundle", ("Measured on 40 test sentences:", "| torch and ONNX Runtime |")),
-        (
-            "int8_text_bundle",
-            ("those of the backbone are stored so", "that in INT8 gives features that differ by"),
-        ),
-    ],
-)
-def test_the_card_tells_of_the_front_end(
-    name: str, words: tuple[str, ...], request: pytest.FixtureRequest
-) -> None:
-    card = (request.getfixturevalue(name) / CARD_FILE).read_text()
-    always = (
-        'Transmitter("BUNDLE").send("a sentence", snr_db=10.0)',
-        "The licence of the backbone is that of its source",
-        "for the same features",
-        "Every output of `tx_head.onnx` must be equal",
-        "what all sets of `tx_head.onnx` send",
-    )
-    for text in (*always, *words):
-        assert text in card
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("text_bundle", ()),
-        ("int8_text_bundle", ("sentences with equal indices", "classes of sentences, no noise")),
-    ],
-)
-def test_the_report_tells_of_the_front_end(
-    name: str, words: tuple[str, ...], request: pytest.FixtureRequest
-) -> None:
-    bundle: Path = request.getfixturevalue(name)
-    lines = bundle.with_suffix(".report").read_text().splitlines()
-    always = (
-        "tx.onnx  ",
-        "tx.onnx: transmissions, the head's on its features",
-        "tx.onnx: alone and in padded batches",
-        "tx.onnx: its own features and the run's",
-        "text: 40 sentences, 320 tokens as the tokenizer gives them; sentences with another index: 0 in ",
-    )
-    for text in (*always, *words):
-        assert any(line.startswith(text) for line in lines), text
 
 
 def test_the_page_is_refused_before_any_work(text_run: Path, tmp_path: Path) -> None:
@@ -217,14 +168,6 @@ def test_without_the_tokenizers_library_one_line_says_so(
     (line,) = err.strip().splitlines()
     assert line.startswith(f"{command}: error: {command} needs 'tokenizers'")
     assert line.endswith("pip install 'twophase-link[text]'")
-
-
-def test_a_run_without_its_backbone_is_refused(text_run: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(text_run, tmp_path / "run"))
-    (run / BACKBONE_PROGRAM).unlink()
-    status, out, err = told(main, "--run", str(run))
-    assert (status, out) == (2, "")
-    assert "backbone.pt2' is missing" in err
 
 
 # what no check lets pass
@@ -321,7 +264,9 @@ MUTANTS = (
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_rejected_for_its_reason(text_bundle: Path, tmp_path: Path, mutant: Mutant) -> None:
     folder = make_mutant(text_bundle, tmp_path / "bundle", mutant)
-    found = {check.name: check for check in check_bundle(folder, set(NAMES) - {NAMES[0], mutant.check})}
+    found = {
+        check.name: check for check in check_bundle(Bundle(folder), set(NAMES) - {NAMES[0], mutant.check})
+    }
     assert found[mutant.check].state == "fail"
     assert any(mutant.reason in problem for problem in found[mutant.check].problems), found[mutant.check]
     assert found[NAMES[0]].state == "pass"
@@ -329,7 +274,9 @@ def test_a_mutant_is_rejected_for_its_reason(text_bundle: Path, tmp_path: Path, 
 
 def precision_of(folder: Path) -> Check:
     (check,) = [
-        check for check in check_bundle(folder, set(NAMES) - {"precision"}) if check.state != "left out"
+        check
+        for check in check_bundle(Bundle(folder), set(NAMES) - {"precision"})
+        if check.state != "left out"
     ]
     assert check.state == "fail"
     return check

@@ -11,8 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import node, store
 from tools.tiny_run import FOUR_MODES, INPUT_SHAPE, eval_split, run_manifest
-from twophase.export.graphs.run import Session, Values
-from twophase.export.graphs.view import serialize
+from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.export.int8.calibrate import CALIBRATION_FILE, SNRS_DB, load_calibration, observe, receptions
 from twophase.link.errors import ArtifactError
 from twophase.link.runtime import MODE_REQUEST
@@ -83,7 +82,7 @@ def test_without_noise_worth_mentioning_the_signs_are_the_bits_that_were_sent(fo
     heard = receptions(four_tx.model, MANIFEST, feed, 0)
     for number, mode in enumerate(MANIFEST.modes):
         request = {MODE_REQUEST: np.array([number])}
-        (bits,) = Session(serialize(four_tx.model)).run(["bits"], {**feed, **request})
+        (bits,) = OnnxRuntime(four_tx.model).run(["bits"], {**feed, **request})
         llr = heard["llr"][heard["mode"] == number, : mode.channel_bits]
         np.testing.assert_array_equal(llr > 0, bits[:, : mode.channel_bits] == 1)
 
@@ -92,7 +91,7 @@ def test_llrs_of_a_gaussian_channel_are_as_wrong_as_theory_says(four_tx) -> None
     """4-QAM at 0 dB: a bit is wrong with Q(1) = 0.1587; 6 sigma, a false alarm in 5e8 runs."""
     feed = samples(2000, snr_db=0.0)
     request = {MODE_REQUEST: np.array([0])}
-    (bits,) = Session(serialize(four_tx.model)).run(["bits"], {**feed, **request})
+    (bits,) = OnnxRuntime(four_tx.model).run(["bits"], {**feed, **request})
     heard = receptions(four_tx.model, MANIFEST, feed, 0)
     sent = MANIFEST.modes[0].information_bits
     wrong = (heard["llr"][heard["mode"] == 0, :sent] > 0) != (bits[:, :sent] == 1)

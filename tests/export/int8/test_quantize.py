@@ -21,7 +21,7 @@ from tools.mutate import constant, insert_before, insert_behind, node, producer,
 from tools.tiny_grid import FOUR_GRID, GridTransmitter, grid_manifest
 from tools.tiny_run import FOUR_MODES, INPUT_SHAPE, eval_split, export_program, feature_inputs
 from twophase.export.compare.inputs import llr_batches
-from twophase.export.graphs.run import Session, Values
+from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.export.graphs.signature import check_interface, signature_of
 from twophase.export.graphs.torch_program import freeze
 from twophase.export.graphs.view import GraphView, serialize
@@ -96,7 +96,7 @@ def grid_inputs(count: int) -> Iterator[NDArray[np.float32]]:
 
 
 def test_int8_on_a_grid_gives_the_same_indices_fused_unfused_and_by_reference(grid_tx, grid_int8) -> None:
-    before, after = Session(serialize(grid_tx)), Session(serialize(grid_int8))
+    before, after = OnnxRuntime(grid_tx), OnnxRuntime(grid_int8)
     reference = ReferenceEvaluator(grid_int8)
     names = ["indices", "symbols"]
     seen: set[int] = set()
@@ -124,7 +124,7 @@ def test_every_tensor_that_is_left_on_a_grid_keeps_its_values(grid_tx, grid_int8
     for model in (grid_tx, grid_int8):
         probe = copied(model)
         probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-        got.append(Session(serialize(probe)).run(names, feed))
+        got.append(OnnxRuntime(probe).run(names, feed))
     assert len(names) == 4
     for before, after in zip(*got, strict=True):
         np.testing.assert_array_equal(before, after)
@@ -215,8 +215,8 @@ def test_the_calibrated_transmitter_agrees_and_is_proved_hard(four_tx, float_int
     assert check_quantized(float_int8, four_tx.model) == []
     assert prove_hard(float_int8, four_tx.manifest)[1] == []
     feed = samples(1000)
-    before = Session(serialize(four_tx.model)).run(["indices"], feed)[0]
-    after = Session(serialize(float_int8)).run(["indices"], feed)[0]
+    before = OnnxRuntime(four_tx.model).run(["indices"], feed)[0]
+    after = OnnxRuntime(float_int8).run(["indices"], feed)[0]
     assert np.mean(before == after) > 0.95
     np.testing.assert_array_equal(after, unoptimised(float_int8, ["indices"], feed)[0])
 
@@ -224,7 +224,7 @@ def test_the_calibrated_transmitter_agrees_and_is_proved_hard(four_tx, float_int
 def test_inputs_beyond_the_calibration_saturate(float_int8) -> None:
     for features in grid_inputs(100):
         feed = {"input": features, "snr_db": np.zeros(len(features), np.float32)}
-        indices = Session(serialize(float_int8)).run(["indices"], feed)[0]
+        indices = OnnxRuntime(float_int8).run(["indices"], feed)[0]
         np.testing.assert_array_equal(indices, ReferenceEvaluator(float_int8).run(["indices"], feed)[0])
 
 
@@ -234,8 +234,8 @@ def test_the_receiver_decodes_as_before_and_classifies_closely(four_rx, receiver
     names = ["posterior", "indices", "logits"]
     for llr, mode in llr_batches(four_rx.manifest, 500, 3):
         feed = {"llr": llr, "mode": mode}
-        before = Session(serialize(four_rx.model)).run(names, feed)
-        after = Session(serialize(receiver_int8)).run(names, feed)
+        before = OnnxRuntime(four_rx.model).run(names, feed)
+        after = OnnxRuntime(receiver_int8).run(names, feed)
         for place in (0, 1):
             np.testing.assert_array_equal(before[place], after[place])
         assert np.abs(before[2] - after[2]).max() < 0.05 * np.abs(before[2]).max()
@@ -264,7 +264,7 @@ def test_a_router_that_reads_the_content_is_left_as_it_is(content_tx) -> None:
     stored = {tensor.name for tensor in quantized.graph.initializer}
     assert {"router.weight", "router.bias"} <= stored
     feed = samples(300)
-    modes = [Session(serialize(model)).run(["mode"], feed)[0] for model in (content_tx.model, quantized)]
+    modes = [OnnxRuntime(model).run(["mode"], feed)[0] for model in (content_tx.model, quantized)]
     np.testing.assert_array_equal(*modes)
 
 
@@ -325,7 +325,7 @@ def test_a_product_without_a_bias_is_made_int8() -> None:
     quantized = quantize_transmitter(model, replace(GRID, grid=None), feed)
     assert check_quantized(quantized, model) == []
     assert [entry.op_type for entry in quantized.graph.node].count("QuantizeLinear") == 1
-    agreement = [Session(serialize(entry)).run(["indices"], feed)[0] for entry in (model, quantized)]
+    agreement = [OnnxRuntime(entry).run(["indices"], feed)[0] for entry in (model, quantized)]
     assert np.mean(agreement[0] == agreement[1]) > 0.95
 
 
