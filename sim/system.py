@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.link.manifest import Manifest, load_manifest
+from twophase.link.modem import Transmission
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Routing
-from twophase.link.runtime import FeatureTransmitter, Receiver, Reception, SoftTransmitter, Transmission
+from twophase.link.runtime import FeatureTransmitter, Receiver, Reception, SoftTransmitter
 from twophase.sim.sentences import Sentences, sentences_from
 
 __all__ = [

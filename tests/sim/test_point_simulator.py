@@ -15,7 +15,8 @@ from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
 from twophase.link.errors import VerificationError
-from twophase.link.runtime import Reception, Transmission
+from twophase.link.modem import Transmission
+from twophase.link.runtime import Reception
 from twophase.sim.counting import count_llrs
 from twophase.sim.counts import LLR_EDGES, SystemCounts, Tally, tally_digest
 from twophase.sim.point import PointSimulator, simulate_point
