@@ -221,10 +221,10 @@ class Audit:
     def lines(self) -> list[str]:
         """Two tables: margins, and shares of tokens with another index."""
         head = f"{'codebook':<10} {'tokens':>9} {'ties':>7}"
-        lines = [head + "".join(f" {name:>10}" for name in _quantile_names()) + "  margin"]
+        lines = [head + "".join(f" {name:>9}" for name in _quantile_names()) + "  margin"]
         for book in self.codebooks:
-            values = "".join(f" {value:>10.4g}" for value in book.quantiles.values())
-            unit = "units of the grid" if book.whole else "relative"
+            values = "".join(f" {value:>9.4g}" for value in book.quantiles.values())
+            unit = "in units" if book.whole else "relative"
             lines.append(f"{_name(book):<10} {book.tokens:>9,} {book.ties:>7,}{values}  {unit}")
         lines += ["", f"{'other indices':<10}" + "".join(f" {name:>20}" for name in VARIANTS)]
         for book in self.codebooks:

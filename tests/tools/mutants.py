@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,6 +45,12 @@ class Mutant:
     """What one of its problems must contain."""
     resigned: bool = True
     """Whether vectors and accuracy are made again from its graphs, not the hashes alone."""
+    whole: bool = False
+    """Whether it goes through the whole of ``tp-verify``, not through its own check alone."""
+
+
+MUTANTS: list[Mutant] = []
+"""All of them; the functions below are added as they are defined."""
 
 
 def make_mutant(bundle: Path, folder: Path, mutant: Mutant) -> Path:
@@ -111,6 +118,19 @@ def in_graph(alter: Callable[[ModelProto], None], file: str = "tx.onnx") -> Chan
     return change
 
 
+def mutant(
+    check: str, reason: str, file: str | None = "tx.onnx", *, resigned: bool = True, whole: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add what a function makes of a graph, or of the whole bundle where no file is named."""
+
+    def add(alter: Callable[..., Any]) -> Callable[..., Any]:
+        change = alter if file is None else in_graph(alter, file)
+        MUTANTS.append(Mutant(alter.__name__, change, check, reason, resigned, whole))
+        return alter
+
+    return add
+
+
 def decisions(model: ModelProto) -> list[NodeProto]:
     """The ArgMax nodes over codewords, codebook by codebook."""
     return [entry for entry in model.graph.node if entry.op_type == "ArgMax"]
@@ -124,6 +144,7 @@ def readers(model: ModelProto, name: str) -> list[NodeProto]:
 # --- what is sent
 
 
+@mutant("cut", "take values from 'input' past", whole=True)
 def symbols_past_the_indices(model: ModelProto) -> None:
     """A symbol is switched by a feature, which no codeword tells."""
     zero = scalar(model, "still", 0.0, np.float32)
@@ -134,6 +155,7 @@ def symbols_past_the_indices(model: ModelProto) -> None:
     insert_behind(model, "symbols", [*leak, node("Where", ["shown", none, "symbols_before"], "symbols")])
 
 
+@mutant("labels one to one", "8 codewords have 7 patterns of bits", whole=True)
 def shared_label(model: ModelProto) -> None:
     table = constant(model, "table_0")
     table[3] = table[5]
@@ -143,6 +165,7 @@ def shared_label(model: ModelProto) -> None:
 # --- the choice of codewords
 
 
+@mutant("random operators", "'tx.onnx': RandomUniformLike ('node_uniform') draws random numbers", whole=True)
 def gumbel_noise(model: ModelProto) -> None:
     choice = decisions(model)[0]
     scores = choice.input[0]
@@ -158,6 +181,7 @@ def searched_name(model: ModelProto) -> str:
     return str(producer(model, add.input[0]).input[1])
 
 
+@mutant("codebook hash", "'tx.onnx': the codebook search is not proved", whole=True)
 def altered_searched_codeword(model: ModelProto) -> None:
     name = searched_name(model)
     value = constant(model, name)
@@ -165,6 +189,7 @@ def altered_searched_codeword(model: ModelProto) -> None:
     store(model, name, value)
 
 
+@mutant("vectors: ONNX Runtime", "(tx.onnx): 'indices' differs in", resigned=False)
 def altered_encoder_weight(model: ModelProto) -> None:
     """Whole numbers still: only what is sent tells."""
     weights = constant(model, "w1")
@@ -172,6 +197,7 @@ def altered_encoder_weight(model: ModelProto) -> None:
     store(model, "w1", weights)
 
 
+@mutant("exactness", "exact are those below 16,777,216 only", whole=True)
 def overflowing_sum(model: ModelProto) -> None:
     """The same decisions, but of sums that float32 cannot hold: 2^7 times larger, and odd."""
     weights, bias = constant(model, "w2"), constant(model, "b2")
@@ -189,11 +215,13 @@ def producer_of(model: ModelProto, stored: str) -> str:
     return str(reader.output[0])
 
 
+@mutant("search in NumPy", "are no whole numbers", whole=True)
 def latents_not_rounded(model: ModelProto) -> None:
     last = [entry for entry in model.graph.node if entry.op_type == "Round"][-1]
     last.op_type = "Identity"
 
 
+@mutant("batch 1 = batch n", "batch 1 and batch 40 differ in 'indices'", whole=True)
 def sees_its_batch(model: ModelProto) -> None:
     """Inputs are measured from the largest of the batch: exact, and another thing for a sample alone."""
     gemm = next(entry for entry in model.graph.node if entry.op_type == "Gemm")
@@ -205,6 +233,7 @@ def sees_its_batch(model: ModelProto) -> None:
 # --- the choice of the mode
 
 
+@mutant("mode", "'mode' is computed from 'input', which the receiver does not know", whole=True)
 def mode_from_the_features(model: ModelProto) -> None:
     """The routed mode is one higher for bright inputs: a bit that crosses the channel free of charge."""
     where = producer(model, "mode")
@@ -221,11 +250,17 @@ def mode_from_the_features(model: ModelProto) -> None:
 # --- the graph
 
 
+@mutant("opset, IR, domains", "'tx.onnx' needs operators of 'com.microsoft', not of ONNX alone")
 def own_operator(model: ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     model.graph.node.append(node("Gelu", ["input"], "stray", domain="com.microsoft"))
 
 
+@mutant(
+    "dynamic quantisation",
+    "'rx.onnx': DynamicQuantizeLinear ('dynamic') makes a sample depend on the others in its batch",
+    "rx.onnx",
+)
 def quantised_by_batch(model: ModelProto) -> None:
     gemm = next(entry for entry in model.graph.node if entry.op_type == "Gemm")
     source = gemm.input[0]
@@ -233,6 +268,7 @@ def quantised_by_batch(model: ModelProto) -> None:
     insert_before(model, gemm, 0, [dynamic, node("DequantizeLinear", ["byte", "scale", "zero"], "real")])
 
 
+@mutant("inputs and outputs", "'rx.onnx': the outputs must be ['logits', 'posterior', 'indices']", "rx.onnx")
 def renamed_output(model: ModelProto) -> None:
     for entry in model.graph.node:
         for position, name in enumerate(entry.output):
@@ -241,17 +277,25 @@ def renamed_output(model: ModelProto) -> None:
     next(value for value in model.graph.output if value.name == "logits").name = "scores_of_classes"
 
 
+@mutant("ONNX checker", "'tx.onnx' does not type-check")
 def contradicting_types(model: ModelProto) -> None:
     value = next(value for value in model.graph.output if value.name == "bits")
     value.type.tensor_type.elem_type = TensorProto.FLOAT
 
 
+@mutant(
+    "codebook hash",
+    "'rx.onnx' holds other codewords than codebook 0: codeword 6 differs by 0.0312",
+    "rx.onnx",
+    whole=True,
+)
 def altered_received_codeword(model: ModelProto) -> None:
     value = constant(model, "codebook_0")
     value[6, 1] += 0.03125
     store(model, "codebook_0", value)
 
 
+@mutant("accuracy", "decisions are right", "rx.onnx", resigned=False)
 def swapped_classes(model: ModelProto) -> None:
     """A receiver that calls one class another: it works, but not as it was trained."""
     for name in ("head.weight", "head.bias"):
@@ -260,6 +304,7 @@ def swapped_classes(model: ModelProto) -> None:
         store(model, name, value)
 
 
+@mutant("labels of the receiver", "mode 0 (8x4qam): the labels of the codewords", "rx.onnx", whole=True)
 def permuted_received_labels(model: ModelProto) -> None:
     """A receiver that takes the bits of a label in another order."""
     name = next(
@@ -273,6 +318,7 @@ def permuted_received_labels(model: ModelProto) -> None:
     store(model, name, np.ascontiguousarray(value[::-1] if len(value) == 3 else value[:, ::-1]))
 
 
+@mutant("labels of the receiver", "from that of the manifest's labels and", "rx.onnx")
 def with_a_prior(model: ModelProto) -> None:
     """A receiver that prefers the first codeword, at LLRs that leave it open."""
     first = next(entry for entry in model.graph.node if entry.op_type == "Softmax")
@@ -283,6 +329,7 @@ def with_a_prior(model: ModelProto) -> None:
 # --- the rest of the bundle
 
 
+@mutant("precision", "'tx.onnx' is no int8 graph: no product multiplies uint8 with stored uint8", None)
 def declared_int8(folder: Path, manifest: Manifest) -> Manifest:
     """Graphs in float32 that are sold as INT8."""
     for file in ("tx.onnx", "rx.onnx"):
@@ -292,6 +339,7 @@ def declared_int8(folder: Path, manifest: Manifest) -> Manifest:
     return replace(manifest, precision="int8")
 
 
+@mutant("ort/ files", "(tx.onnx): 'indices' differs in", None)
 def foreign_ort(folder: Path, manifest: Manifest) -> Manifest:
     """Converted graphs of another model."""
     other = folder.parent / "other"
@@ -301,6 +349,7 @@ def foreign_ort(folder: Path, manifest: Manifest) -> Manifest:
     return replace(manifest, files=manifest.files | {name: {} for name in names})
 
 
+@mutant("ort/ files", "the manifest does not list 'ort/rx.ort'", None)
 def half_an_ort(folder: Path, manifest: Manifest) -> Manifest:
     names = write_ort(folder, folder / ORT_FOLDER)
     (folder / ORT_FOLDER / "rx.ort").unlink()
@@ -308,6 +357,7 @@ def half_an_ort(folder: Path, manifest: Manifest) -> Manifest:
     return replace(manifest, files=manifest.files | {name: {} for name in listed})
 
 
+@mutant("vectors: ONNX Runtime", "must hold the outputs logits, posterior, indices", None)
 def without_an_output(folder: Path, manifest: Manifest) -> Manifest:
     """A set that does not say what the receiver decides."""
     assert manifest.conformance is not None
@@ -326,126 +376,31 @@ def shortened_sets(folder: Path, manifest: Manifest, samples: int) -> Manifest:
     return manifest
 
 
+@mutant("vectors: ONNX Runtime", "test_data_set_0 (tx.onnx): 'input' is empty", None, resigned=False)
 def empty_sets(folder: Path, manifest: Manifest) -> Manifest:
     return shortened_sets(folder, manifest, 0)
 
 
+@mutant("vectors: ONNX Runtime", "in which 'tx.onnx' sends mode ", None)
 def one_sample_each(folder: Path, manifest: Manifest) -> Manifest:
     return shortened_sets(folder, manifest, 1)
 
 
+@mutant("vectors: ONNX Runtime", "/input_0.pb' is not listed in the manifest", None)
 def unlisted_vectors(folder: Path, manifest: Manifest) -> Manifest:
     """Vectors that no hash covers."""
     files = {name: value for name, value in manifest.files.items() if not name.startswith("test_data_set_0/")}
     return replace(manifest, files=files)
 
 
+@mutant("vectors: ONNX Runtime", "no conformance vectors are there for 'tx.onnx'", None)
 def no_sets(folder: Path, manifest: Manifest) -> Manifest:
     assert manifest.conformance is not None
     return replace(manifest, conformance=replace(manifest.conformance, sets=()))
 
 
+@mutant("vectors: ONNX Runtime", "no conformance vectors are there for 'rx.onnx'", None)
 def vectors_of_one_side(folder: Path, manifest: Manifest) -> Manifest:
     assert manifest.conformance is not None
     kept = tuple(entry for entry in manifest.conformance.sets if entry.graph == "tx.onnx")
     return replace(manifest, conformance=replace(manifest.conformance, sets=kept))
-
-
-_TX = in_graph
-SEARCH, TABLE, EXACT = "codebook search", "all codewords", "exactness"
-VECTORS, RECEIVED = "vectors: ONNX Runtime", "labels of the receiver"
-
-MUTANTS = (
-    Mutant("symbols_past_the_indices", _TX(symbols_past_the_indices), "cut", "take values from 'input' past"),
-    Mutant("shared_label", _TX(shared_label), "labels one to one", "8 codewords have 7 patterns of bits"),
-    Mutant(
-        "gumbel_noise",
-        _TX(gumbel_noise),
-        "random operators",
-        "'tx.onnx': RandomUniformLike ('node_uniform') draws random numbers",
-    ),
-    Mutant(
-        "altered_searched_codeword_hash",
-        _TX(altered_searched_codeword),
-        "codebook hash",
-        "'tx.onnx': the codebook search is not proved",
-    ),
-    Mutant(
-        "altered_encoder_weight",
-        _TX(altered_encoder_weight),
-        VECTORS,
-        "(tx.onnx): 'indices' differs in",
-        resigned=False,
-    ),
-    Mutant("overflowing_sum", _TX(overflowing_sum), EXACT, "exact are those below 16,777,216 only"),
-    Mutant(
-        "sees_its_batch", _TX(sees_its_batch), "batch 1 = batch n", "batch 1 and batch 40 differ in 'indices'"
-    ),
-    Mutant("latents_not_rounded", _TX(latents_not_rounded), "search in NumPy", "are no whole numbers"),
-    Mutant(
-        "mode_from_the_features",
-        _TX(mode_from_the_features),
-        "mode",
-        "'mode' is computed from 'input', which the receiver does not know",
-    ),
-    Mutant(
-        "own_operator",
-        _TX(own_operator),
-        "opset, IR, domains",
-        "'tx.onnx' needs operators of 'com.microsoft', not of ONNX alone",
-    ),
-    Mutant(
-        "quantised_by_batch",
-        in_graph(quantised_by_batch, "rx.onnx"),
-        "dynamic quantisation",
-        "'rx.onnx': DynamicQuantizeLinear ('dynamic') makes a sample depend on the others in its batch",
-    ),
-    Mutant(
-        "renamed_output",
-        in_graph(renamed_output, "rx.onnx"),
-        "inputs and outputs",
-        "'rx.onnx': the outputs must be ['logits', 'posterior', 'indices']",
-    ),
-    Mutant("contradicting_types", _TX(contradicting_types), "ONNX checker", "'tx.onnx' does not type-check"),
-    Mutant(
-        "altered_received_codeword",
-        in_graph(altered_received_codeword, "rx.onnx"),
-        "codebook hash",
-        "'rx.onnx' holds other codewords than codebook 0: codeword 6 differs by 0.0312",
-    ),
-    Mutant(
-        "swapped_classes_accuracy",
-        in_graph(swapped_classes, "rx.onnx"),
-        "accuracy",
-        "decisions are right",
-        resigned=False,
-    ),
-    Mutant(
-        "permuted_received_labels",
-        in_graph(permuted_received_labels, "rx.onnx"),
-        RECEIVED,
-        "mode 0 (8x4qam): the labels of the codewords",
-    ),
-    Mutant(
-        "with_a_prior", in_graph(with_a_prior, "rx.onnx"), RECEIVED, "from that of the manifest's labels and"
-    ),
-    Mutant(
-        "declared_int8",
-        declared_int8,
-        "precision",
-        "'tx.onnx' is no int8 graph: no product multiplies uint8 with stored uint8",
-    ),
-    Mutant("foreign_ort", foreign_ort, "ort/ files", "(tx.onnx): 'indices' differs in"),
-    Mutant("half_an_ort", half_an_ort, "ort/ files", "the manifest does not list 'ort/rx.ort'"),
-    Mutant(
-        "without_an_output", without_an_output, VECTORS, "must hold the outputs logits, posterior, indices"
-    ),
-    Mutant("empty_sets", empty_sets, VECTORS, "test_data_set_0 (tx.onnx): 'input' is empty", resigned=False),
-    Mutant("one_sample_each", one_sample_each, VECTORS, "in which 'tx.onnx' sends mode "),
-    Mutant("unlisted_vectors", unlisted_vectors, VECTORS, "/input_0.pb' is not listed in the manifest"),
-    Mutant("no_sets", no_sets, VECTORS, "no conformance vectors are there for 'tx.onnx'"),
-    Mutant(
-        "vectors_of_one_side", vectors_of_one_side, VECTORS, "no conformance vectors are there for 'rx.onnx'"
-    ),
-)
-"""All of them."""

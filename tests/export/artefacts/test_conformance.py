@@ -25,8 +25,7 @@ from twophase.export.graphs.torch_program import freeze
 from twophase.export.graphs.view import serialize
 from twophase.export.proof.hard import HardProof, prove_hard
 from twophase.link.errors import ArtifactError, VerificationError
-from twophase.link.grid import grid_search
-from twophase.link.manifest import Conformance, Manifest, load_manifest
+from twophase.link.manifest import Manifest, load_manifest
 
 Run = Callable[[str, list[str], Values], list[NDArray[Any]]]
 
@@ -190,31 +189,6 @@ def test_on_a_grid_ties_and_neighbours_that_differ_are_kept(grid_bundle: Path) -
         assert any(np.array_equal(middle, end) for end in (rows[one], rows[other]))
 
 
-def test_an_exact_tie_goes_to_the_lowest_index(grid_bundle: Path) -> None:
-    """The latents of the vectors, searched in whole numbers."""
-    manifest = load_manifest(grid_bundle, "bundle")
-    assert manifest.grid is not None
-    model = onnx.load(grid_bundle / "tx.onnx")
-    proof, _ = prove_hard(model, manifest)
-    assert proof is not None
-    names = list(dict.fromkeys(search.latents for search in proof.searches))
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    session = OnnxRuntime(model)
-    tied = 0
-    for _, inputs, outputs in sets_of(grid_bundle, manifest, "tx.onnx"):
-        latents = dict(zip(names, session.run(names, inputs), strict=True))
-        for row, mode in enumerate(outputs["mode"]):
-            search, entry = proof.searches[mode], manifest.modes[int(mode)]
-            value = latents[search.latents]
-            vectors = value.reshape(len(outputs["mode"]), -1, value.shape[-1])[row, : entry.tokens]
-            codebook = manifest.grid_codebook(entry.codebook)
-            sent = outputs["indices"][row, : entry.tokens]
-            np.testing.assert_array_equal(sent, grid_search(vectors, codebook))
-            distance = ((vectors[:, np.newaxis] - codebook) ** 2).sum(-1)
-            tied += int(((distance == distance.min(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
-    assert tied > 0
-
-
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(
     vectors, four_tx, four_rx, tmp_path: Path
 ) -> None:
@@ -355,13 +329,6 @@ def test_a_graph_that_does_not_run_is_a_problem_and_ends_nothing(vectors) -> Non
         f"test_data_set_{number} (tx.onnx) does not run: no kernel for ArgMax" for number in range(4)
     ]
     assert last.startswith(f"the symbol stream has the SHA-256 {hashlib.sha256().hexdigest()}, not ")
-
-
-def test_a_golden_hash_of_other_symbols_is_told(vectors) -> None:
-    folder, manifest, graphs = vectors
-    other = replace(manifest, conformance=Conformance(manifest.conformance.sets, "0" * 64))
-    (problem,) = replay(runner(graphs), folder, other)
-    assert problem.endswith(f"not {'0' * 64}")
 
 
 def truncated(folder: Path) -> None:

@@ -13,7 +13,6 @@ from twophase.export.graphs.run import OnnxReference, OnnxRuntime, Runner
 from twophase.export.graphs.torch_program import IR_VERSION, OPSET
 from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
 from twophase.export.int8.weights import check_weights, quantise_weights
-from twophase.link.errors import ArtifactError
 
 WORDS, WIDTH, FEATURES = 50, 128, 8
 RNG = np.random.default_rng(0)
@@ -106,13 +105,3 @@ def test_what_is_left_in_float32_is_counted(backbone: ModelProto, quantised: Mod
     assert "real numbers next to 8,136 of int8" in problem
     head.graph.initializer.append(hidden)
     assert check_weights(large, head) == []
-
-
-def test_a_backbone_without_matrices_is_refused() -> None:
-    nodes = [
-        helper.make_node("Cast", ["input_ids"], ["real"], to=TensorProto.FLOAT),
-        helper.make_node("Slice", ["real", "start", "end", "axis"], ["features"]),
-    ]
-    numbers = {"start": np.array([0]), "end": np.array([FEATURES]), "axis": np.array([1])}
-    with pytest.raises(ArtifactError, match="no matrix to quantise"):
-        quantise_weights(model(nodes, numbers))

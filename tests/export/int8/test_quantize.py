@@ -203,11 +203,6 @@ def test_what_a_rounding_holds_in_between_may_not_be_read_elsewhere(grid_tx) -> 
         quantize_transmitter(wrong, GRID, {})
 
 
-def test_a_float_encoder_is_no_grid(four_tx) -> None:
-    with pytest.raises(ArtifactError, match="on an integer grid must multiply"):
-        quantize_transmitter(four_tx.model, GRID, {})
-
-
 # --- calibrated graphs
 
 
@@ -249,12 +244,6 @@ def test_int8_graphs_have_the_same_bytes_twice(four_tx, four_rx, float_int8, rec
     calibration = receptions(four_tx.model, four_rx.manifest, samples(200), 0)
     again = quantize_receiver(four_rx.copy(), four_rx.manifest, calibration)
     assert serialize(again) == serialize(receiver_int8)
-
-
-def test_the_original_is_not_changed(four_tx) -> None:
-    before = serialize(four_tx.model)
-    quantize_transmitter(four_tx.model, four_tx.manifest, samples(20))
-    assert serialize(four_tx.model) == before
 
 
 def test_a_router_that_reads_the_content_is_left_as_it_is(content_tx) -> None:
@@ -373,12 +362,6 @@ def test_an_operator_that_means_something_else_at_opset_21_is_refused() -> None:
         axis=np.array([1]),
     )
     with pytest.raises(ArtifactError, match="the definition of AveragePool changed between opsets 18 and 21"):
-        quantize_transmitter(model, replace(GRID, grid=None), {"input": np.ones((3, 4), np.float32)})
-
-
-def test_a_newer_opset_is_refused() -> None:
-    model = small(node("MatMul", ["input", "w"], "latents"), opset=22)
-    with pytest.raises(ArtifactError, match="the graph is of opset 22"):
         quantize_transmitter(model, replace(GRID, grid=None), {"input": np.ones((3, 4), np.float32)})
 
 

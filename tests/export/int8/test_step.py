@@ -81,12 +81,6 @@ def test_on_a_grid_nothing_differs(grid_link: Link, tmp_path: Path) -> None:
     assert record["indices"]["random"]["compared"] > 300
 
 
-def test_without_random_inputs_there_is_still_the_split(float_link: Link, tmp_path: Path) -> None:
-    record = quantise_link(float_link, tmp_path, 0).record
-    assert record["indices"]["random"] == {"compared": 0, "different": 0}
-    assert record["indices"]["test_split"]["compared"] > 0
-
-
 def test_graphs_that_are_not_int8_are_refused_both_at_once(
     float_link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,9 +22,7 @@ from twophase.export.verify.audit import (
     VARIANTS,
     Audit,
     audit_margins,
-    fed_at,
     products_between,
-    rounding_of,
     with_float16,
     with_int8,
 )
@@ -214,27 +212,3 @@ def test_int8_rounds_to_steps_that_cover_the_range() -> None:
     wanted = (np.rint(values / step) * step) @ (np.rint(WEIGHTS / unit) * unit)
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
     assert np.abs(got - run(view.model, input=values)).max() > 1e-3
-
-
-def test_what_is_rounded_to_latents_is_found() -> None:
-    view = small(
-        [
-            node("Mul", ["input", "unit"], "scaled"),
-            node("Round", ["scaled"], "whole"),
-            node("Clip", ["whole", "least", "most"], "clipped"),
-            node("Reshape", ["clipped", "shape"], "latents"),
-            node("MatMul", ["latents", "weights"], "output"),
-        ],
-        unit=np.float32(8),
-        least=np.float32(-4),
-        most=np.float32(4),
-        shape=np.array([-1, 2]),
-        weights=WEIGHTS,
-    )
-    assert rounding_of(view, "latents") == "scaled"
-    assert rounding_of(view, "scaled") == "scaled"
-    assert rounding_of(view, "output") == "output"
-    model, given = fed_at(view, "scaled")
-    values = np.array([[0.5, 1.5], [2.5, 9.0]], dtype=np.float32)
-    got = run(model, input=np.zeros((2, 2), np.float32), **{given: values})
-    np.testing.assert_array_equal(got, np.array([[0, 2], [2, 4]], np.float32) @ WEIGHTS)
