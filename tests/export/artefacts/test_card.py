@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tools.tiny_grid import FOUR_GRID, grid_manifest
-from tools.tiny_run import FOUR_MODES, run_manifest
+from tools.tiny_run import FOUR_GRID, FOUR_MODES, grid_manifest, run_manifest
 from twophase.export.artefacts.card import CARD_FILE, link_card, wilson
 from twophase.link.manifest import Accuracy, Conformance, Manifest, VectorSet
 from twophase.sim.theory.statistics import wilson_by_sample

@@ -14,8 +14,18 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from tools.tiny_grid import EXPONENT, FOUR_GRID, GridSpec, write_grid_bundle
-from tools.tiny_run import FOUR_MODES, ONE_MODE, TinyReceiver, eval_split, export_program, receiver_inputs
+from tools.tiny_run import (
+    EXPONENT,
+    FOUR_GRID,
+    FOUR_MODES,
+    ONE_MODE,
+    GridSpec,
+    TinyReceiver,
+    eval_split,
+    export_program,
+    receiver_inputs,
+    write_grid_bundle,
+)
 from twophase.export.artefacts.conformance import read_set, replay, set_files, write_vectors
 from twophase.export.artefacts.ties import TieSearch
 from twophase.export.compare.tally import EXCUSED_MARGIN, POSTERIOR_MARGIN

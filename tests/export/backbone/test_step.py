@@ -14,7 +14,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from tools.tiny_text_run import TinyBackbone, export_backbone
+from tools.tiny_run import TinyBackbone, export_backbone
 from twophase.export.backbone import whole as freezing
 from twophase.export.backbone.compare import allowed
 from twophase.export.backbone.merge import merge

@@ -18,8 +18,16 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tools.mutate import constant, insert_before, insert_behind, node, producer, scalar, store
-from tools.tiny_grid import FOUR_GRID, GridTransmitter, grid_manifest
-from tools.tiny_run import FOUR_MODES, INPUT_SHAPE, eval_split, export_program, feature_inputs
+from tools.tiny_run import (
+    FOUR_GRID,
+    FOUR_MODES,
+    INPUT_SHAPE,
+    GridTransmitter,
+    eval_split,
+    export_program,
+    feature_inputs,
+    grid_manifest,
+)
 from twophase.export.compare.inputs import llr_batches
 from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.export.graphs.signature import check_interface, signature_of

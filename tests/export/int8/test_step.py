@@ -10,8 +10,7 @@ import pytest
 from onnx import ModelProto
 
 from tools.mutate import constant, store
-from tools.tiny_grid import write_grid_bundle
-from tools.tiny_run import FOUR_MODES, eval_split
+from tools.tiny_run import FOUR_MODES, eval_split, write_grid_bundle
 from twophase.export.artefacts.write import Samples, accuracy_of
 from twophase.export.graphs.run import Values
 from twophase.export.graphs.view import serialize

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import nodes
-from tools.tiny_grid import FOUR_GRID, grid_manifest
+from tools.tiny_run import FOUR_GRID, grid_manifest
 from twophase.export.graphs.view import GraphView
 from twophase.export.proof.exact import prove_exact
 

@@ -12,8 +12,15 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import insert_before, node, nodes, store
-from tools.tiny_grid import CONTENT_GRID, FOUR_GRID, GridTransmitter, grid_manifest, write_grid_bundle
-from tools.tiny_run import export_program, feature_inputs
+from tools.tiny_run import (
+    CONTENT_GRID,
+    FOUR_GRID,
+    GridTransmitter,
+    export_program,
+    feature_inputs,
+    grid_manifest,
+    write_grid_bundle,
+)
 from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import signature_of
 from twophase.export.graphs.torch_program import freeze

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import constant, node, store
-from tools.tiny_grid import write_grid_bundle
+from tools.tiny_run import write_grid_bundle
 from twophase.export.compare.inputs import load_split
 from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.view import GraphView
@@ -183,7 +183,7 @@ def test_the_audit_is_json_and_a_table(grid_audit: Audit) -> None:
     lines = grid_audit.lines()
     assert lines[0].split()[:3] == ["codebook", "tokens", "ties"]
     assert lines[1].startswith("0 (K=8)")
-    assert "units of the grid" in lines[1]
+    assert "in units" in lines[1]
 
 
 # --- the variants

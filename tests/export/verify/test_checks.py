@@ -13,8 +13,14 @@ import pytest
 
 from tools.mutants import MUTANTS, Mutant, contradicting_types, in_graph, make_mutant
 from tools.tiny_bundle import write_tiny_bundle
-from tools.tiny_grid import FOUR_GRID, grid_manifest, write_complete_bundle, write_grid_bundle
-from tools.tiny_run import FOUR_MODES, run_manifest
+from tools.tiny_run import (
+    FOUR_GRID,
+    FOUR_MODES,
+    grid_manifest,
+    run_manifest,
+    write_complete_bundle,
+    write_grid_bundle,
+)
 from twophase.export.artefacts.card import CARD_FILE, link_card
 from twophase.export.artefacts.ort import write_ort
 from twophase.export.graphs.run import GraphRunError, OnnxReference, OnnxRuntime

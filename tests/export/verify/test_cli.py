@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tools.mutants import MUTANTS, make_mutant
-from tools.tiny_grid import write_grid_bundle
+from tools.tiny_run import write_grid_bundle
 from twophase.export.verify.checks import NAMES, OPTIONAL, SLOW
 from twophase.export.verify.cli import main
 from twophase.link.manifest import load_manifest, write_manifest
