@@ -35,6 +35,7 @@ from twophase.link.demap import llr_exact, llr_hard, llr_maxlog
 from twophase.link.header import Header
 from twophase.link.modem import Demap, Transmission, group_by_mode
 from twophase.link.noise import esn0_db_to_noise_var
+from twophase.link.samples import Samples
 from twophase.sim.baselines.base import Companion, Load, make_companions
 from twophase.sim.baselines.text import TEXT, TextSender
 from twophase.sim.channel.commpy import CommpyDemapper
@@ -62,7 +63,7 @@ from twophase.sim.frames import (
 )
 from twophase.sim.receiver import Heard, ReceivingEnd, SnrEstimates, point_key
 from twophase.sim.settings import Settings
-from twophase.sim.system import Listener, Samples, SoftReference, System
+from twophase.sim.system import Listener, SoftReference, System
 
 __all__ = ["PointSimulator", "noise_generator", "simulate_point"]
 

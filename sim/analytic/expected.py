@@ -32,12 +32,13 @@ from twophase.link.errors import InputError
 from twophase.link.modem import Transmission, group_by_mode
 from twophase.link.modes import ModeTable
 from twophase.link.noise import esn0_db_to_noise_var
+from twophase.link.samples import Samples
 from twophase.sim.analytic.laws import codeword_success, word_law
 from twophase.sim.analytic.words import Strata, WordClasses, class_probabilities, stratified_probabilities
 from twophase.sim.frames import transmit
 from twophase.sim.receiver import SnrEstimates, point_key
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, System
+from twophase.sim.system import System
 from twophase.sim.theory.statistics import CONFIDENCE, Interval, wilson_by_sample
 
 __all__ = ["ExpectedPoint", "Limits", "check_semi_analytic", "expected_accuracy"]

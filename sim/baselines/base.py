@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from twophase.link.errors import InputError
 from twophase.link.modem import Transmission
 from twophase.link.modes import ModeTable
-from twophase.sim.sentences import Sentences
+from twophase.link.sentences import Sentences
 from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings
 from twophase.sim.system import Listener
 

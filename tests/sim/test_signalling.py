@@ -18,6 +18,7 @@ from twophase.link.modem import Transmission
 from twophase.link.modes import LinkConfig
 from twophase.link.routing import HeaderStep, Routing, SnrTable
 from twophase.link.runtime import Reception
+from twophase.link.samples import Samples, load_samples
 from twophase.sim.channel.radio import Arrival, Radio
 from twophase.sim.counts import SystemCounts
 from twophase.sim.frames import Frames, framed, payload_stream, transmit
@@ -25,7 +26,7 @@ from twophase.sim.point import simulate_point
 from twophase.sim.receiver import Heard, ReceivingEnd, SnrEstimates
 from twophase.sim.results.figures import point_results
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, SoftReference, System, load_samples, load_system
+from twophase.sim.system import SoftReference, System, load_system
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
 MODES = LINK.modes

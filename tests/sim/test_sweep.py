@@ -15,6 +15,7 @@ from twophase.link.demap import llr_bruteforce, llr_exact
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.modem import Transmission, group_by_mode, payload_llr
 from twophase.link.runtime import SoftTransmitter
+from twophase.link.samples import Samples, load_samples
 from twophase.sim import frames
 from twophase.sim.channel.radio import Radio
 from twophase.sim.frames import payload_stream, soft_stream, transmit
@@ -22,7 +23,7 @@ from twophase.sim.point import _NOISELESS_DB, noise_generator, simulate_point
 from twophase.sim.receiver import listen
 from twophase.sim.results.figures import point_results
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, SoftReference, System, load_samples, load_system
+from twophase.sim.system import SoftReference, System, load_system
 from twophase.sim.theory.ber import ber_for_usage
 
 MODES = LINK.modes

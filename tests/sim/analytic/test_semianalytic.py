@@ -17,11 +17,12 @@ from twophase.link.demap import hard_decisions
 from twophase.link.errors import InputError
 from twophase.link.modem import group_by_mode
 from twophase.link.noise import esn0_db_to_noise_var
+from twophase.link.samples import Samples, load_samples
 from twophase.sim.analytic.expected import Limits, check_semi_analytic, expected_accuracy
 from twophase.sim.analytic.laws import codeword_success, word_law
 from twophase.sim.frames import payload_stream, transmit
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, System, load_samples, load_system
+from twophase.sim.system import System, load_system
 
 MODES = LINK.modes
 SAMPLED = Limits(table_bits=0, evaluations=400)
