@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from twophase.export.artefacts.conformance import replay
-from twophase.export.compare.inputs import feature_batches, llr_batches, load_split
+from twophase.export.compare.inputs import feature_batches, llr_batches
 from twophase.export.graphs.run import OnnxReference, OnnxRuntime, Runner, Values
 from twophase.export.graphs.signature import signature_of
 from twophase.export.graphs.torch_program import TorchProgram, load_program
@@ -50,6 +50,7 @@ from twophase.export.proof.nearest_codeword import ModeSearch
 from twophase.link.grid import grid_search
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.samples import load_split
 
 INTEGERS = ["mode", "indices", "bits", "symbols", "bit_count", "symbol_count"]
 ALONE = 2000
@@ -171,7 +172,7 @@ def _compare_inputs(
     arguments: argparse.Namespace,
 ) -> None:
     """Random inputs through the whole transmitter."""
-    features = load_split(run / EVAL_FILE, manifest)
+    features = load_split(run / EVAL_FILE, manifest).features
     shipped, plain, reference = (make(model) for make in _runtimes().values())
     done = 0
     for batch in feature_batches(features, len(manifest.modes), arguments.inputs, arguments.seed):
@@ -194,7 +195,7 @@ def _compare_borders(
     run: Path, manifest: Manifest, program: TorchProgram, model: ModelProto, table: Table, seed: int
 ) -> None:
     """Neighbouring inputs on either side of a border between codewords."""
-    features = load_split(run / EVAL_FILE, manifest)
+    features = load_split(run / EVAL_FILE, manifest).features
     shipped, plain, reference = (make(model) for make in _runtimes().values())
     rng = np.random.default_rng(seed)
     requests = rng.integers(0, len(manifest.modes), BORDERS)
@@ -381,7 +382,7 @@ def _sent(
     folder: Path, manifest: Manifest, model: ModelProto, arguments: argparse.Namespace
 ) -> dict[str, NDArray[Any]]:
     """Inputs of the transmitter with a request each, and what ONNX Runtime sends."""
-    features = load_split(folder / EVAL_FILE, manifest)
+    features = load_split(folder / EVAL_FILE, manifest).features
     shipped = OnnxRuntime(model)
     parts: list[Values] = []
     modes = len(manifest.modes)

@@ -9,10 +9,8 @@ from typing import Any, Literal, get_args
 
 from onnx import ModelProto
 
-from twophase.export.artefacts.write import Extras, Samples, load_samples, write_artefacts
-from twophase.export.backbone.sentences import load_sentences
+from twophase.export.artefacts.write import Extras, write_artefacts
 from twophase.export.backbone.whole import WholeTransmitter, build_whole
-from twophase.export.compare.inputs import load_split
 from twophase.export.compare.program import verify_receiver, verify_soft, verify_transmitter
 from twophase.export.compare.tally import Tally
 from twophase.export.folders import check_target
@@ -26,11 +24,12 @@ from twophase.export.proof.hard import HardProof, prove_hard
 from twophase.export.proof.mode import check_mode
 from twophase.export.provenance import export_record
 from twophase.export.table_router import AUTO, RouterChoice, exported_routing, install_table
-from twophase.link.errors import InputError, VerificationError
+from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.files import atomic_folder
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
 from twophase.link.routing import SnrTable
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.samples import Samples, load_split
 
 __all__ = ["BundleSummary", "Precision", "build_bundle"]
 
@@ -129,10 +128,9 @@ def build_bundle(
     manifest = load_manifest(run, "run")
     check_target(out)
     manifest = replace(manifest, routing=exported_routing(manifest, router, hysteresis_db, header))
-    features = load_split(run / EVAL_FILE, manifest)
-    samples = load_samples(run / EVAL_FILE, features)
-    if manifest.front is not None:
-        samples = replace(samples, sentences=load_sentences(run / EVAL_FILE, manifest))
+    samples = load_split(run / EVAL_FILE, manifest)
+    if manifest.front is not None and samples.sentences is None:
+        raise ArtifactError(f"'{run / EVAL_FILE}' holds no sentences, and the link takes text")
     table = manifest.routing.table if router == "table" else None
     draft = _Draft(run, manifest, table, samples, random_inputs, seed, progress)
     calibration = load_calibration(run, manifest) if precision == "int8" else None

@@ -23,7 +23,6 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from twophase.export.backbone.sentences import Sentences
 from twophase.export.compare.tally import TOLERANCE
 from twophase.export.graphs.run import GraphRunError, Values
 from twophase.export.graphs.signature import WHOLE_FILE, signature_of
@@ -31,6 +30,7 @@ from twophase.export.proof.hard import HardProof
 from twophase.link.errors import ArtifactError
 from twophase.link.files import reading
 from twophase.link.manifest import Conformance, Manifest, VectorSet, stream_hash, symbol_stream
+from twophase.link.sentences import Sentences
 
 __all__ = ["Run", "read_set", "replay", "set_files", "write_vectors"]
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from twophase.export.artefacts.ties import TieSearch
 from twophase.export.backbone.compare import decided, rows_apart, spread_db
-from twophase.export.backbone.sentences import Sentences
 from twophase.export.compare.inputs import SPLIT_SNRS_DB, llr_batches
 from twophase.export.compare.tally import POSTERIOR_MARGIN, TOLERANCE
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
@@ -21,6 +20,7 @@ from twophase.export.proof.hard import HardProof
 from twophase.link.errors import VerificationError
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.sentences import Sentences
 
 __all__ = ["FilledSet", "vector_sets"]
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from twophase.export.artefacts.accuracy import ESN0_DB, SEED, measure_accuracy, trials_for
 from twophase.export.artefacts.card import CARD_FILE, link_card
 from twophase.export.artefacts.conformance import replay, set_files, write_vectors
-from twophase.export.backbone.sentences import Sentences, write_split
 from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import deployed, run_by_devices
 from twophase.export.proof.hard import HardProof
@@ -33,23 +32,12 @@ from twophase.link.manifest import (
     write_manifest,
 )
 from twophase.link.runtime import FeatureTransmitter, Receiver
+from twophase.link.samples import Samples
 
 if TYPE_CHECKING:
     from twophase.export.artefacts.web import WebRuntime
 
-__all__ = ["Extras", "Samples", "accuracy_of", "load_samples", "write_artefacts"]
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """The test split."""
-
-    features: NDArray[np.float32]
-    """Shape (n, *input_shape)."""
-    labels: NDArray[np.int64]
-    """Shape (n,)."""
-    sentences: Sentences | None = None
-    """What the features were made of, where the link takes text."""
+__all__ = ["Extras", "accuracy_of", "write_artefacts"]
 
 
 @dataclass(frozen=True)
@@ -60,12 +48,6 @@ class Extras:
     """The deployed graphs in ONNX Runtime's own format."""
     web: WebRuntime | None = None
     """A page with this runtime for browsers."""
-
-
-def load_samples(path: Path, features: NDArray[np.float32]) -> Samples:
-    """The test split whose ``features`` ``inputs.load_split`` has read and checked, with its labels."""
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-        return Samples(features, arrays["label"])
 
 
 def accuracy_of(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest, samples: Samples) -> Accuracy:
@@ -129,7 +111,7 @@ def write_artefacts(
     if manifest.front is None:
         shutil.copyfile(run / EVAL_FILE, folder / EVAL_FILE)
     else:
-        write_split(run / EVAL_FILE, folder / EVAL_FILE, samples.features)
+        _write_split(run / EVAL_FILE, folder / EVAL_FILE, samples.features)
         shutil.copyfile(run / TOKENIZER_FILE, folder / TOKENIZER_FILE)
         files.append(TOKENIZER_FILE)
     progress("choosing conformance vectors")
@@ -172,3 +154,10 @@ def _check_vectors(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest
     problems = replay(lambda graph, names, feed: runners[graph].run(names, feed), folder, manifest)
     if problems:
         raise VerificationError("the conformance vectors", problems)
+
+
+def _write_split(source: Path, target: Path, features: NDArray[np.float32]) -> None:
+    """Copy an ``eval.npz`` with other features; equal arrays give equal bytes."""
+    with source.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        held: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+    np.savez(target, **(held | {"input": features}))

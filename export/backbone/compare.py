@@ -9,17 +9,20 @@ features nothing may differ.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.export.backbone.sentences import Sentences
 from twophase.export.compare.inputs import SPLIT_SNRS_DB
 from twophase.export.compare.tally import Count
 from twophase.export.graphs.run import OnnxRuntime, Values, joined, rows_of
 from twophase.export.graphs.signature import FEATURES, signature_of
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.sentences import Sentences
+from twophase.link.text import TextEncoder
 
 __all__ = [
     "ALLOWED_SHARE",
@@ -27,6 +30,7 @@ __all__ = [
     "WholeRunner",
     "allowed",
     "decided",
+    "problems_of_tokenizer",
     "rows_apart",
     "spread_db",
     "unlike_head",
@@ -189,3 +193,33 @@ def rows_apart(ones: list[Values], others: list[Values]) -> tuple[NDArray[np.boo
         count.compared += int(((one["indices"] >= 0) | (other["indices"] >= 0)).sum())
         count.different += int(differs.sum())
     return apart, count
+
+
+def problems_of_tokenizer(tokenizer: Path, sentences: Sentences, manifest: Manifest) -> list[str]:
+    """Whether a tokenizer encodes the texts to their ids: one sentence if it does not.
+
+    Raises
+    ------
+    ArtifactError, InputError
+        If the file is no tokenizer, or a text is none that a link may be given.
+    PackageError
+        If ``tokenizers`` is not installed.
+    """
+    assert manifest.front is not None
+    ids, mask = TextEncoder(tokenizer, manifest.front.max_length).encode_all(sentences.texts)
+    given = [row[:length] for row, length in zip(ids, mask.sum(axis=1), strict=True)]
+    wanted = [row[:length] for row, length in zip(sentences.input_ids, sentences.lengths, strict=True)]
+    pairs = zip(given, wanted, strict=True)
+    unlike = [number for number, (one, other) in enumerate(pairs) if not np.array_equal(one, other)]
+    if not unlike:
+        return []
+    first = unlike[0]
+    return [
+        f"it gives other ids than 'input_ids' for {len(unlike)} of {len(sentences)} sentences, first for "
+        f"number {first}: {_shown(given[first])} instead of {_shown(wanted[first])}"
+    ]
+
+
+def _shown(ids: NDArray[Any]) -> str:
+    values = ids.tolist()
+    return ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")

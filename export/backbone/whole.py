@@ -21,11 +21,11 @@ from twophase.export.backbone.compare import (
     WholeRunner,
     allowed,
     decided,
+    problems_of_tokenizer,
     rows_apart,
     unlike_head,
 )
 from twophase.export.backbone.merge import check_whole, merge
-from twophase.export.backbone.sentences import Sentences, problems_of_tokenizer
 from twophase.export.compare.tally import Count
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
 from twophase.export.graphs.signature import FEATURES, backbone_signature, check_interface, check_operators
@@ -34,6 +34,7 @@ from twophase.export.graphs.view import GraphError, GraphView, serialize
 from twophase.export.int8.weights import check_weights, quantise_weights
 from twophase.link.errors import ArtifactError, first_line
 from twophase.link.manifest import BACKBONE_PROGRAM, TOKENIZER_FILE, Manifest
+from twophase.link.sentences import Sentences
 
 __all__ = ["WholeTransmitter", "build_whole", "freeze_backbone", "quantise_whole"]
 

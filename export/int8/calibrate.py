@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, numpy_helper
 
-from twophase.export.compare.inputs import load_split
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values, rows_of
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import Manifest
@@ -27,6 +26,7 @@ from twophase.link.modem import modulate, payload_llr
 from twophase.link.modes import Mode
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.samples import load_split
 
 __all__ = [
     "CALIBRATION_FILE",
@@ -117,7 +117,7 @@ def load_calibration(run: Path, manifest: Manifest) -> Values:
     path = run / CALIBRATION_FILE
     if not path.is_file():
         raise ArtifactError(f"'{path}' is missing: INT8 is calibrated on training samples; train again")
-    features = load_split(path, manifest)
+    features = load_split(path, manifest).features
     snr_db = np.resize(np.array(SNRS_DB, dtype=np.float32), len(features))
     return {"input": features, "snr_db": snr_db}
 

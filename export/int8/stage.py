@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from twophase.export.artefacts.write import Samples, accuracy_of
-from twophase.export.backbone.sentences import Sentences
+from twophase.export.artefacts.write import accuracy_of
 from twophase.export.backbone.whole import WholeTransmitter, quantise_whole
 from twophase.export.compare.inputs import feature_batches, llr_batches
 from twophase.export.compare.margins import DecidingGraph
@@ -45,6 +44,8 @@ from twophase.export.int8.quantize import check_quantized, quantize_receiver, qu
 from twophase.export.proof.hard import HardProof, prove_hard
 from twophase.link.errors import VerificationError
 from twophase.link.manifest import Accuracy, Manifest
+from twophase.link.samples import Samples
+from twophase.link.sentences import Sentences
 
 __all__ = ["Quantised", "quantise"]
 

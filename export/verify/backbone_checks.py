@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from twophase.export.backbone.compare import WholeRunner, allowed, decided, rows_apart, unlike_head
+from twophase.export.backbone.compare import (
+    WholeRunner,
+    allowed,
+    decided,
+    problems_of_tokenizer,
+    rows_apart,
+    unlike_head,
+)
 from twophase.export.backbone.merge import unlike_proved
-from twophase.export.backbone.sentences import problems_of_tokenizer
 from twophase.export.compare.tally import TOLERANCE
 from twophase.export.graphs.run import GraphRunError
 from twophase.export.graphs.signature import FEATURES, WHOLE_FILE
@@ -59,7 +65,7 @@ def text_to_symbols(bundle: Bundle) -> Finding:
     if not np.isfinite(features).all():
         raise GraphRunError(f"'{WHOLE_FILE}' gives NaN or infinity in '{FEATURES}'")
     compared, problems = unlike_head(runner, sentences, sent, features)
-    recorded = bundle.features
+    recorded = bundle.samples.features
     error = np.abs(features - recorded)
     if (error > TOLERANCE * (1.0 + np.abs(recorded))).any():
         problems.append(

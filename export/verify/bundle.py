@@ -10,14 +10,10 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 from onnx import ModelProto
 
-from twophase.export.backbone.sentences import Sentences, load_sentences
-from twophase.export.compare.inputs import load_split
 from twophase.export.graphs.signature import all_graphs
 from twophase.export.graphs.view import GraphError, GraphView
 from twophase.export.proof.hard import prove_cut
@@ -27,6 +23,8 @@ from twophase.export.proof.search import prove_search
 from twophase.link.errors import ArtifactError, LinkError, first_line
 from twophase.link.files import read_json, reading, sha256_of
 from twophase.link.manifest import EVAL_FILE, MANIFEST_NAME, Manifest, load_manifest
+from twophase.link.samples import Samples, load_split
+from twophase.link.sentences import Sentences
 from twophase.link.typed import from_json
 
 __all__ = ["Bundle", "CheckError", "Finding"]
@@ -163,24 +161,16 @@ class Bundle:
         return self.tx
 
     @cached_property
-    def features(self) -> NDArray[np.float32]:
-        """The test split, shape (n, *input_shape)."""
+    def samples(self) -> Samples:
+        """The test split."""
         return load_split(self.folder / EVAL_FILE, self.manifest)
 
-    @cached_property
+    @property
     def sentences(self) -> Sentences:
         """The test split as text and as token ids, of a link that takes text."""
-        assert len(self.features)
-        return load_sentences(self.folder / EVAL_FILE, self.manifest)
-
-    @cached_property
-    def labels(self) -> NDArray[np.int64]:
-        """Its classes, shape (n,)."""
-        count = len(self.features)
-        with (self.folder / EVAL_FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            labels: NDArray[np.int64] = arrays["label"]
-        assert len(labels) == count
-        return labels
+        if self.samples.sentences is None:
+            raise CheckError(f"'{EVAL_FILE}' holds no sentences, and the link takes text")
+        return self.samples.sentences
 
 
 def _unchecked_manifest(folder: Path, cause: ArtifactError) -> Manifest:

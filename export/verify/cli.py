@@ -154,7 +154,9 @@ def _audit(bundle: Bundle, int8: ModelProto | None, seed: int, checks: list[Chec
         return None
     model = bundle.model(bundle.manifest.head_file)
     try:
-        return audit_margins(model, bundle.searches, bundle.manifest, bundle.features, seed=seed, int8=int8)
+        return audit_margins(
+            model, bundle.searches, bundle.manifest, bundle.samples.features, seed=seed, int8=int8
+        )
     except GraphRunError as error:
         raise ArtifactError(f"the audit broke off: a graph does not run: {first_line(error)}") from error
 

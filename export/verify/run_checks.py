@@ -166,7 +166,7 @@ def alone_and_in_batches(bundle: Bundle) -> Finding:
     alone = [receiver.outputs(_sample(received, row)) for row in range(len(received["mode"]))]
     what = f"batch 1 and batch {len(alone)} of the receiver"
     compare_receptions(what, joined(alone), together, received["mode"], bundle.manifest, tally)
-    samples = len(bundle.features[:_ALONE])
+    samples = len(bundle.samples.features[:_ALONE])
     return _tallied(tally, f"{samples} samples in every mode, and the receiver")
 
 
@@ -195,8 +195,8 @@ def accuracy(bundle: Bundle) -> Finding:
     got = measure_accuracy(
         FeatureTransmitter(bundle.folder, manifest=manifest),
         Receiver(bundle.folder, manifest=manifest),
-        bundle.features,
-        bundle.labels,
+        bundle.samples.features,
+        bundle.samples.labels,
         trials=stated.trials,
         seed=stated.seed,
         esn0_db=stated.esn0_db,
@@ -317,7 +317,7 @@ def _replayed(bundle: Bundle, run: Run) -> Finding:
 
 def _split_feeds(bundle: Bundle, count: int | None = None) -> list[Values]:
     """The test split, or its first samples, from -5 to 20 dB: as routed, then in each mode of several."""
-    features = bundle.features[:count]
+    features = bundle.samples.features[:count]
     snr_db = np.linspace(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], len(features), dtype=np.float32)
     feed: Values = {"input": features, "snr_db": snr_db}
     modes = len(bundle.manifest.modes)

@@ -18,11 +18,11 @@ from tools.tiny_run import TinyBackbone, export_backbone
 from twophase.export.backbone import whole as freezing
 from twophase.export.backbone.compare import allowed
 from twophase.export.backbone.merge import merge
-from twophase.export.backbone.sentences import load_sentences
 from twophase.export.backbone.whole import WholeTransmitter, build_whole
 from twophase.export.graphs.view import serialize
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import BACKBONE_PROGRAM, EVAL_FILE, TOKENIZER_FILE, Manifest, load_manifest
+from twophase.link.samples import load_split
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,8 @@ def made(text_run: Path, head: ModelProto, manifest: Manifest) -> Callable[..., 
         path = text_run / EVAL_FILE
         with np.load(path) as split:
             features = split["input"] + np.float32(moved)
-        sentences = load_sentences(path, manifest)
+        sentences = load_split(path, manifest).sentences
+        assert sentences is not None
         return build_whole(run, manifest, head, sentences, features, lambda step: None)
 
     return make

@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from tools.mutate import constant, store
 from tools.tiny_run import FOUR_MODES, eval_split, write_grid_bundle
-from twophase.export.artefacts.write import Samples, accuracy_of
+from twophase.export.artefacts.write import accuracy_of
 from twophase.export.graphs.run import Values
 from twophase.export.graphs.view import serialize
 from twophase.export.int8 import stage
@@ -19,6 +19,7 @@ from twophase.export.int8.quantize import quantize_transmitter
 from twophase.export.int8.stage import quantise
 from twophase.link.errors import VerificationError
 from twophase.link.manifest import Manifest, load_manifest
+from twophase.link.samples import Samples
 
 SPLIT = eval_split(FOUR_MODES, 40)
 SAMPLES = Samples(SPLIT["input"], SPLIT["label"])

@@ -13,7 +13,6 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import constant, node, store
 from tools.tiny_run import write_grid_bundle
-from twophase.export.compare.inputs import load_split
 from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.view import GraphView
 from twophase.export.proof.hard import prove_hard
@@ -28,6 +27,7 @@ from twophase.export.verify.audit import (
 )
 from twophase.link.manifest import load_manifest
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.samples import load_split
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def grid_parts(grid_bundle):
     proof, problems = prove_hard(model, manifest)
     assert problems == []
     assert proof is not None
-    return model, proof, manifest, load_split(grid_bundle / "eval.npz", manifest)
+    return model, proof, manifest, load_split(grid_bundle / "eval.npz", manifest).features
 
 
 @pytest.fixture(scope="module")
