@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tools.mutate import insert_before, node, producer, store
+from tools.mutate import insert_before, node, producer
 from tools.tiny_run import CONTENT, INPUT_SHAPE, eval_split
 from twophase.export.compare.program import verify_soft, verify_transmitter
 from twophase.export.graphs.run import OnnxRuntime
@@ -125,12 +125,3 @@ def test_a_graph_without_a_place_for_it_comes_back_as_it_is(one_tx, four_tx) -> 
     assert serialize(install_table(model, TABLE)) == serialize(model)
     where.op_type = "Nothing"
     assert serialize(install_table(model, TABLE)) == serialize(model)
-
-
-def test_its_names_are_new(four_tx) -> None:
-    model = four_tx.copy()
-    store(model, "routing_modes", np.array([1]))
-    installed = install_table(model, TABLE)
-    assert {"routing_table_modes", "routing_table_thresholds_db"} <= {
-        tensor.name for tensor in installed.graph.initializer
-    }

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tools.tiny_run import FOUR_GRID, FOUR_MODES, grid_manifest, run_manifest
+from tools.tiny_run import FOUR_MODES, run_manifest
 from twophase.export.artefacts.card import CARD_FILE, link_card, wilson
 from twophase.link.manifest import Accuracy, Conformance, Manifest, VectorSet
 from twophase.sim.theory.statistics import wilson_by_sample
@@ -112,21 +112,6 @@ def test_accuracy_stands_with_intervals_on_samples_and_with_energy() -> None:
 def test_the_interval_is_the_simulators(share: float, count: int) -> None:
     # of samples that all succeed equally often
     assert wilson(share, count) == pytest.approx(wilson_by_sample([share] * count), abs=1e-9)
-
-
-def test_grid_and_float_search_are_told_apart() -> None:
-    assert "found in float32" in link_card(FOUR)
-    assert "Near ties of two codewords below a relative margin of 1e-05" in link_card(FOUR)
-    grid = link_card(bundled(grid_manifest(FOUR_GRID)))
-    assert "integer grid" in grid
-    assert "+-127 units of 2^-5, 2^-5; latents are clipped to\n  +-1023 units" in grid
-    assert "Near ties" not in grid
-
-
-def test_latency_is_told_only_if_it_was_measured() -> None:
-    assert "`tp-verify BUNDLE` measures p50 and p99" in link_card(FOUR)
-    card = link_card(FOUR, {"tx.onnx": (32.4, 50.0), "rx.onnx": (27.0, 41.6)})
-    assert rows_of(card, "Latency")[2:] == [["tx.onnx", "32 us", "50 us"], ["rx.onnx", "27 us", "42 us"]]
 
 
 def test_int8_stands_beside_float32() -> None:

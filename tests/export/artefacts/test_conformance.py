@@ -241,24 +241,12 @@ def test_a_mode_that_the_content_decides_is_clear(content_tx, four_rx, tmp_path:
     assert replay(runner(graphs), tmp_path, manifest) == []
 
 
-def other_codeword(values: Values) -> None:
-    values["indices"][3, 0] += 1
-
-
 def other_symbol(values: Values) -> None:
     values["symbols"][3, 0] ^= 1
 
 
-def other_count(values: Values) -> None:
-    values["symbol_count"][0] -= 1
-
-
 def no_number(values: Values) -> None:
     values["posterior"][0, 0, 0] = np.nan
-
-
-def other_score(values: Values) -> None:
-    values["logits"][1] += 0.01
 
 
 def other_class(values: Values) -> None:
@@ -272,24 +260,17 @@ def cut_off(values: Values) -> None:
 @pytest.mark.parametrize(
     ("graph", "spoil", "told"),
     [
-        ("tx.onnx", other_codeword, ["(tx.onnx): 'indices' differs in 1 of 40 samples, first in sample 3: "]),
         (
             "tx.onnx",
             other_symbol,
             ["(tx.onnx): 'symbols' differs in 1 of 40 samples", "the symbol stream has the SHA-256 "],
         ),
-        ("tx.onnx", other_count, ["'symbol_count' differs in 1 of", "the symbol stream has the SHA-256 "]),
         (
             "tx.onnx",
             cut_off,
             ["'symbols' has shape (40, 4), not (40, 5)", "the symbol stream has the SHA-256 "],
         ),
-        (
-            "rx.onnx",
-            no_number,
-            ["(rx.onnx): 'posterior' differs in 1 of 16 samples, first in sample 0: nan instead of"],
-        ),
-        ("rx.onnx", other_score, ["'logits' differs in 1 of 16 samples, first in sample 1: "]),
+        ("rx.onnx", no_number, ["(rx.onnx): 'posterior' differs in 1 of 16 samples, first in sample 0: nan"]),
         (
             "rx.onnx",
             other_class,
@@ -350,22 +331,11 @@ def gone(folder: Path) -> None:
     (folder / "test_data_set_1" / "output_2.pb").unlink()
 
 
-def emptied(folder: Path) -> None:
-    for path in (folder / "test_data_set_1").glob("output_*"):
-        path.unlink()
-
-
-def all_gone(folder: Path) -> None:
-    shutil.rmtree(folder / "test_data_set_1")
-
-
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
         (truncated, r"output_2.pb' is no tensor of ONNX: truncated or altered"),
         (gone, r"test_data_set_1' must hold output_0.pb to output_4.pb without a gap"),
-        (emptied, r"test_data_set_1' holds no 'output_0.pb'"),
-        (all_gone, r"test_data_set_1' is missing"),
     ],
 )
 def test_damaged_vectors_are_named(vectors, tmp_path: Path, spoil, told: str) -> None:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from tools.mutate import Mutations, constant, insert_before, insert_behind, node, store
+from tools.mutate import Mutations, insert_behind, node
 from tools.tiny_bundle import CLASSES, write_tiny_bundle
 from twophase.export.backbone.merge import check_whole, merge, unlike_proved
 from twophase.export.graphs.run import OnnxRuntime
@@ -89,59 +89,7 @@ def test_names_are_taken_for_what_they_are(head: tuple[ModelProto, Manifest]) ->
         merge(backbone_of(), clash, manifest)
 
 
-def test_parts_of_two_operator_sets_are_refused(head: tuple[ModelProto, Manifest]) -> None:
-    backbone = backbone_of()
-    backbone.opset_import[0].version = 21
-    with pytest.raises(ArtifactError, match="one operator set"):
-        merge(backbone, *head)
-
-
 FOREIGN = Mutations()
-
-
-@FOREIGN("of the head is not in it as it is")
-def soft_symbols(model: ModelProto) -> None:
-    """Symbols carry a softmax of the scores beside the codewords."""
-    none = store(model, "none", np.array(0))
-    soft = [node("Softmax", ["scores"], "weights", axis=-1), node("ArgMax", ["weights"], "top", axis=1)]
-    soft += [node("Mul", ["top", none], "leaked")]
-    insert_behind(model, "symbols", [*soft, node("Add", ["symbols_before", "leaked"], "symbols")])
-
-
-@FOREIGN("'classes', which the head stores, is not in it as it is")
-def other_constant(model: ModelProto) -> None:
-    store(model, "classes", constant(model, "classes") + 1)
-
-
-@FOREIGN("'symbols_table', which the head stores")
-def other_table(model: ModelProto) -> None:
-    table = constant(model, "symbols_table")
-    table[0, 0] ^= 1
-    store(model, "symbols_table", table)
-
-
-@FOREIGN("'features' depend on 'snr_db', not on tokens alone")
-def features_see_the_snr(model: ModelProto) -> None:
-    axis = store(model, "snr_axis", np.array([1]))
-    added = [node("Unsqueeze", ["snr_db", axis], "shown")]
-    insert_behind(model, "features", [*added, node("Add", ["features_before", "shown"], "features")])
-
-
-@FOREIGN("of the head is not in it as it is")
-def altered_behind_the_features(model: ModelProto) -> None:
-    """The head reads something else than what is told as features."""
-    reader = next(entry for entry in model.graph.node if "scores" in entry.output)
-    insert_before(model, reader, 0, [node("Neg", ["features"], "turned")])
-
-
-@FOREIGN("belongs to neither backbone nor head")
-def left_over(model: ModelProto) -> None:
-    model.graph.node.append(node("Neg", ["features"], "nothing"))
-
-
-@FOREIGN("'mode_request', which the head stores")
-def moved_default(model: ModelProto) -> None:
-    store(model, "mode_request", np.array([1]))
 
 
 @pytest.mark.parametrize(("mutate", "reasons"), FOREIGN)

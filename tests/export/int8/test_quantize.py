@@ -148,15 +148,6 @@ def test_int8_on_a_grid_is_proved_hard_and_accounted_for(grid_tx, grid_int8) -> 
     assert (grid_int8.opset_import[0].version, grid_int8.ir_version) == (21, 10)
 
 
-def test_int8_weights_are_stored_as_they_are(grid_tx, grid_int8) -> None:
-    for product in encoder_products(GraphView(grid_tx)):
-        name = product.node.input[1]
-        stored = constant(grid_int8, f"{name}_uint8")
-        assert stored.dtype == np.uint8
-        np.testing.assert_array_equal(stored.astype(int) - 128, product.weights)
-        assert name not in {tensor.name for tensor in grid_int8.graph.initializer}
-
-
 def test_onnx_runtime_fuses_every_product_into_an_integer_kernel(grid_int8, tmp_path) -> None:
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
@@ -246,14 +237,6 @@ def test_the_receiver_decodes_as_before_and_classifies_closely(four_rx, receiver
         np.testing.assert_array_equal(after[2], unoptimised(receiver_int8, ["logits"], feed)[0])
 
 
-def test_int8_graphs_have_the_same_bytes_twice(four_tx, four_rx, float_int8, receiver_int8) -> None:
-    again = quantize_transmitter(four_tx.copy(), four_tx.manifest, samples(400))
-    assert serialize(again) == serialize(float_int8)
-    calibration = receptions(four_tx.model, four_rx.manifest, samples(200), 0)
-    again = quantize_receiver(four_rx.copy(), four_rx.manifest, calibration)
-    assert serialize(again) == serialize(receiver_int8)
-
-
 def test_a_router_that_reads_the_content_is_left_as_it_is(content_tx) -> None:
     quantized = quantize_transmitter(content_tx.model, content_tx.manifest, samples(200))
     assert check_quantized(quantized, content_tx.model) == []
@@ -274,21 +257,6 @@ def test_steps_cover_what_was_seen_but_for_the_uppermost_one(low: float, high: f
     assert (256 - zero_point) * scale >= high
     if low < 0 or high > 0:
         assert (high - low) / scale > 120
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "step"),
-    [
-        (-1.0, 1.0, (2.0**-7, 128)),
-        (0.0, 1.0, (2.0**-7, 0)),
-        (-1.0, 0.0, (2.0**-7, 255)),
-        (0.0, 255.0, (1.0, 0)),
-        (0.0, 0.0, (1.0, 0)),
-        (-0.17, 2.0, (2.0**-6, 20)),
-    ],
-)
-def test_steps_of_some_ranges(low: float, high: float, step: tuple[float, int]) -> None:
-    assert _activation_step(low, high) == step
 
 
 @given(st.floats(1e-30, 1e30), st.integers(1, 255))
@@ -371,12 +339,6 @@ def test_an_operator_that_means_something_else_at_opset_21_is_refused() -> None:
     )
     with pytest.raises(ArtifactError, match="the definition of AveragePool changed between opsets 18 and 21"):
         quantize_transmitter(model, replace(GRID, grid=None), {"input": np.ones((3, 4), np.float32)})
-
-
-def test_products_of_the_decoder_are_not_the_classifiers(four_rx) -> None:
-    (product,) = classifier_products(GraphView(four_rx.model))
-    assert product.output == "logits"
-    assert sum(entry.op_type in ("Gemm", "MatMul") for entry in four_rx.model.graph.node) == 5
 
 
 def test_a_classifier_that_multiplies_with_a_codebook_is_refused(four_rx) -> None:

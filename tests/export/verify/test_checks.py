@@ -14,9 +14,7 @@ import pytest
 from tools.mutants import MUTANTS, Mutant, contradicting_types, in_graph, make_mutant
 from tools.tiny_bundle import write_tiny_bundle
 from tools.tiny_run import (
-    FOUR_GRID,
     FOUR_MODES,
-    grid_manifest,
     run_manifest,
     write_complete_bundle,
     write_grid_bundle,
@@ -27,7 +25,6 @@ from twophase.export.graphs.run import GraphRunError, OnnxReference, OnnxRuntime
 from twophase.export.verify import graph_checks, run_checks
 from twophase.export.verify.bundle import Bundle
 from twophase.export.verify.checks import NAMES, OPTIONAL, SLOW, Check, check_bundle
-from twophase.export.verify.codebooks import codebook_hash
 from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import load_manifest, write_manifest
@@ -233,14 +230,6 @@ def test_external_tensors_are_refused(spoilt: Path) -> None:
         "'rx.onnx' keeps tensors in other files"
         in made(spoilt, "opset, IR, domains")["opset, IR, domains"].problems
     )
-
-
-def test_the_hash_of_codebooks_is_that_of_their_float32_bytes(bundle: Path) -> None:
-    codebooks = [grid_manifest(FOUR_GRID).codebook(index) for index in range(2)]
-    digest = codebook_hash(codebooks)
-    assert digest != codebook_hash(codebooks[::-1])
-    assert digest == codebook_hash([codebook.astype(np.float32) for codebook in codebooks])
-    assert digest in made(bundle, "codebook hash")["codebook hash"].detail
 
 
 @pytest.mark.parametrize("make", [OnnxRuntime, OnnxReference])
