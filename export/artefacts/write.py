@@ -7,7 +7,6 @@ lists what is there, and last the manifest: with it the folder is a bundle.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,28 +15,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.export.artefacts.accuracy import ESN0_DB, SEED, measure_accuracy, trials_for
+from twophase.export.artefacts.accuracy import accuracy_of
 from twophase.export.artefacts.card import CARD_FILE, link_card
 from twophase.export.artefacts.conformance import replay, set_files, write_vectors
 from twophase.export.graphs.run import OnnxRuntime
-from twophase.export.graphs.signature import deployed, run_by_devices
+from twophase.export.graphs.signature import run_by_devices
 from twophase.export.proof.hard import HardProof
 from twophase.link.errors import VerificationError
 from twophase.link.files import sha256_of
 from twophase.link.manifest import (
     EVAL_FILE,
     TOKENIZER_FILE,
-    Accuracy,
     Manifest,
     write_manifest,
 )
-from twophase.link.runtime import FeatureTransmitter, Receiver
 from twophase.link.samples import Samples
 
 if TYPE_CHECKING:
     from twophase.export.artefacts.web import WebRuntime
 
-__all__ = ["Extras", "accuracy_of", "write_artefacts"]
+__all__ = ["Extras", "write_artefacts"]
 
 
 @dataclass(frozen=True)
@@ -48,22 +45,6 @@ class Extras:
     """The deployed graphs in ONNX Runtime's own format."""
     web: WebRuntime | None = None
     """A page with this runtime for browsers."""
-
-
-def accuracy_of(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest, samples: Samples) -> Accuracy:
-    """Accuracy of a deployed pair that stands in no bundle yet; ``folder`` holds it for a while."""
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        for graph in deployed(manifest):
-            (Path(name) / graph).write_bytes(graphs[graph])
-        return measure_accuracy(
-            FeatureTransmitter(name, manifest=manifest),
-            Receiver(name, manifest=manifest),
-            samples.features,
-            samples.labels,
-            trials=trials_for(len(samples.labels)),
-            seed=SEED,
-            esn0_db=ESN0_DB,
-        )
 
 
 def write_artefacts(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from twophase.export.artefacts.write import accuracy_of
+from twophase.export.artefacts.accuracy import accuracy_of
 from twophase.export.backbone.whole import WholeTransmitter, quantise_whole
 from twophase.export.compare.inputs import feature_batches, llr_batches
 from twophase.export.compare.margins import DecidingGraph

@@ -60,7 +60,7 @@ def test_the_table_is_proved_and_equals_torch_mode_by_mode(content_tx, content_s
     assert problems == []
     assert proof is not None
     assert proof.mode.snr_points > 8
-    tally = verify_transmitter(content_tx.program, model, proof, manifest, FEATURES, 3000, 0, TABLE)
+    tally = verify_transmitter(content_tx.program, model, proof, manifest, FEATURES, 600, 0, TABLE)
     assert tally.failures == {}
     assert tally.different == 0
     assert set(tally.samples_of_mode) == {0, 1, 2, 3}

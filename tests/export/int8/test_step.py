@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from tools.mutate import constant, store
 from tools.tiny_run import FOUR_MODES, eval_split, write_grid_bundle
-from twophase.export.artefacts.write import accuracy_of
+from twophase.export.artefacts.accuracy import accuracy_of
 from twophase.export.graphs.run import Values
 from twophase.export.graphs.view import serialize
 from twophase.export.int8 import stage
