@@ -15,27 +15,6 @@ ACCURACY = Accuracy(
     seed=3, trials=20, samples=50, esn0_db=(-5.0, 20.0), correct=(613, 1000), symbols=(6.25, 2.0)
 )
 GOLDEN = "0123456789abcdef" * 4
-INT8 = {
-    "bytes": {
-        "tx.onnx": {"float32": 877385, "int8": 235381},
-        "rx.onnx": {"float32": 2167655, "int8": 563442},
-    },
-    "indices": {
-        "test_split": {"compared": 1000, "different": 3},
-        "random": {"compared": 2000, "different": 0},
-    },
-    "modes": {},
-    "received": {"compared": 300, "different": 1},
-    "decisions": {"compared": 400, "different": 2},
-    "accuracy": {
-        "seed": 3,
-        "trials": 20,
-        "samples": 50,
-        "esn0_db": [-5.0, 20.0],
-        "float32": [620, 1000],
-        "int8": [613, 1000],
-    },
-}
 
 
 def bundled(manifest: Manifest, **export: object) -> Manifest:
@@ -112,17 +91,3 @@ def test_accuracy_stands_with_intervals_on_samples_and_with_energy() -> None:
 def test_the_interval_is_the_simulators(share: float, count: int) -> None:
     # of samples that all succeed equally often
     assert wilson(share, count) == pytest.approx(wilson_by_sample([share] * count), abs=1e-9)
-
-
-def test_int8_stands_beside_float32() -> None:
-    assert "INT8" not in link_card(FOUR)
-    card = link_card(replace(bundled(run_manifest(FOUR_MODES, ()), int8=INT8), precision="int8"))
-    assert rows_of(card, "INT8 and float32")[2:] == [
-        ["`tx.onnx`", "877,385 bytes", "235,381 bytes"],
-        ["`rx.onnx`", "2,167,655 bytes", "563,442 bytes"],
-        ["accuracy at -5 dB", "62.00 %", "61.30 %"],
-        ["accuracy at 20 dB", "100.00 %", "100.00 %"],
-    ]
-    assert "Equal codewords: 997 of 1,000 on the test split, 2,000 of 2,000 on random inputs." in card
-    assert "Equal decisions of the receiver for the same LLRs: 398 of 400." in card
-    assert "An activation of INT8" in card

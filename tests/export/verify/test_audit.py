@@ -76,19 +76,15 @@ def run(model: ModelProto, **feed: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(result)
 
 
-def latents_of(model: ModelProto, name: str, feed) -> NDArray[np.float32]:
-    probe = ModelProto.FromString(model.SerializeToString())
-    probe.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-    return np.asarray(OnnxRuntime(probe).run([name], feed)[0])
-
-
 def test_margins_on_a_grid_are_differences_of_squared_distances(grid_parts, grid_audit: Audit) -> None:
     model, proof, manifest, features = grid_parts
     snr_db = np.linspace(-5.0, 20.0, len(features), dtype=np.float32)
     for index, (first, book) in enumerate(zip((0, 2), grid_audit.codebooks, strict=True)):
         feed = {"input": features, "snr_db": snr_db, MODE_REQUEST: np.array([first])}
         tokens, words = manifest.modes[first].tokens, manifest.grid_codebook(index)
-        latents = latents_of(model, proof.searches[first].latents, feed)[:, :tokens].astype(np.int64)
+        name = proof.searches[first].latents
+        (values,) = OnnxRuntime(model, inner=[name]).run([name], feed)
+        latents = values[:, :tokens].astype(np.int64)
         distances = np.sort(((latents[:, :, np.newaxis] - words) ** 2).sum(-1), axis=-1)
         margins = np.sort((distances[..., 1] - distances[..., 0]).ravel())
         assert book.whole
