@@ -13,17 +13,17 @@ from twophase.export.artefacts.write import Extras, write_artefacts
 from twophase.export.backbone.whole import WholeTransmitter, build_whole
 from twophase.export.compare.program import verify_receiver, verify_soft, verify_transmitter
 from twophase.export.compare.tally import Tally
-from twophase.export.folders import check_target
 from twophase.export.graphs.run import GraphRunError
 from twophase.export.graphs.signature import WHOLE_FILE, check_interface, check_operators, signature_of
 from twophase.export.graphs.torch_program import freeze, load_program
 from twophase.export.graphs.view import serialize
 from twophase.export.int8.calibrate import load_calibration
 from twophase.export.int8.stage import quantise
+from twophase.export.options import AUTO, RouterChoice, check_target, exported_routing
 from twophase.export.proof.hard import HardProof, prove_hard
 from twophase.export.proof.mode import check_mode
+from twophase.export.proof.table_router import install_table
 from twophase.export.provenance import export_record
-from twophase.export.table_router import AUTO, RouterChoice, exported_routing, install_table
 from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.files import atomic_folder
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
@@ -108,7 +108,7 @@ def build_bundle(
     progress
         Is given each step before it begins.
     router, hysteresis_db, header
-        How the mode is chosen and signalled; see ``table_router.exported_routing``.
+        How the mode is chosen and signalled; see ``options.exported_routing``.
     precision
         ``int8`` quantises the deployed pair after everything is proved of it in float32, and proves it again.
     extras

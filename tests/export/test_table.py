@@ -15,9 +15,10 @@ from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import check_interface, signature_of
 from twophase.export.graphs.torch_program import IR_VERSION, OPSET
 from twophase.export.graphs.view import GraphView, serialize
+from twophase.export.options import exported_routing
 from twophase.export.proof.hard import prove_hard
 from twophase.export.proof.mode import check_mode, find_switch
-from twophase.export.table_router import exported_routing, install_table
+from twophase.export.proof.table_router import install_table
 from twophase.link.routing import SnrTable
 
 FEATURES = eval_split(CONTENT, 40)["input"]

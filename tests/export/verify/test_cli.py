@@ -100,7 +100,7 @@ def test_bad_input_is_one_line_and_exit_status_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert verify() == 2
-    refused(capsys, "'runs/*/bundle/link.json' must match a file", "tp-export")
+    refused(capsys, "no finished bundle is under 'runs'", "tp-export")
     assert verify("nowhere") == 2
     refused(capsys, "'nowhere' is not a folder")
     assert verify("--fast") == 2
