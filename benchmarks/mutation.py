@@ -2,13 +2,13 @@
 
     python benchmarks/mutation.py run link/bits.py link/header.py --out before.jsonl
     python benchmarks/mutation.py run 'export/proof/*.py' --mutants 15 --out before.jsonl
-    python benchmarks/mutation.py run link/runtime.py --tests tests/link/test_runtime.py tests/link/test_graphs.py
+    python benchmarks/mutation.py run link/runtime.py --tests tests/link/test_runtime.py
     python benchmarks/mutation.py compare before.jsonl after.jsonl
 
-Mutants are a sample, by a seed, of all alterations of comparisons, arithmetic, and/or/not, numbers, conditions,
-``raise``, calls for their effect and returned values.  One is known by module, place, original and altered text:
-the same seed gives the same ones as long as the module stays as it is, whatever becomes of the tests.
-``compare`` lists what was noticed before and is not any more, and exits 1 if there is any.
+Mutants are a sample, by a seed, of all alterations of comparisons, arithmetic, and/or/not, numbers,
+conditions, ``raise``, calls for their effect and returned values.  One is known by module, place, original and
+altered text: the same seed gives the same ones as long as the module stays as it is, whatever becomes of the
+tests.  ``compare`` lists what was noticed before and is not any more, and exits 1 if there is any.
 
 A mutant runs in a process forked from one that has imported all third-party packages: the altered module is
 served when it is first imported.  It is killed if a test fails, or if it uses three times the processor time
@@ -238,7 +238,7 @@ def _is_ours(file: str | None) -> bool:
 
 
 def in_a_process(work: Callable[[Path], dict[str, Any]], cpu_limit: float) -> dict[str, Any]:
-    """What ``work`` returns in a forked process, with the processor time it took; status -1 beyond the limit."""
+    """What ``work`` returns in a forked process, with its processor time; status -1 beyond the limit."""
     folder = Path(tempfile.mkdtemp(prefix="mutation-"))
     start = time.monotonic()
     process = os.fork()
@@ -260,17 +260,19 @@ def in_a_process(work: Callable[[Path], dict[str, Any]], cpu_limit: float) -> di
         time.sleep(0.01)
     with suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)
-    result: dict[str, Any] = {"status": -1, "failure": "time limit" if ended[1] else "no result"}
+    log = (folder / "log").read_text(encoding="utf-8", errors="replace")[-3000:]
+    result: dict[str, Any] = {"status": -1, "failure": "time limit", "log": log}
     if (folder / "result").exists():
-        result = json.loads((folder / "result").read_text(encoding="utf-8"))
+        result |= json.loads((folder / "result").read_text(encoding="utf-8"))
+    elif not ended[1]:
+        raise RuntimeError(f"no result of the tests\n{log}")
     result["cpu"] = ended[2].ru_utime + ended[2].ru_stime
-    result["log"] = (folder / "log").read_text(encoding="utf-8", errors="replace")[-3000:]
     shutil.rmtree(folder, ignore_errors=True)
     return result
 
 
 def serve(mutant: Mutant, tests: Sequence[str], seconds: dict[str, float], folder: Path) -> dict[str, Any]:
-    """The tests over the altered module: whatever of ours stands on other modules of ours is imported anew."""
+    """The tests over the altered module: what of ours stands on other modules of ours is imported anew."""
     name = dotted(mutant.module)
     for loaded in [each for each in sys.modules if each.startswith("twophase.")]:
         if loaded == name or loaded not in leaves():
@@ -311,7 +313,7 @@ def product() -> tuple[str, ...]:
 
 @cache
 def leaves() -> frozenset[str]:
-    """Modules of ours that import none of ours: one copy serves all mutants of others, compiled kernels too."""
+    """Modules of ours that import none of ours: one copy serves all mutants of others."""
     return frozenset(
         dotted(module)
         for module in product()
@@ -367,12 +369,10 @@ def run(arguments: argparse.Namespace) -> int:
             chosen = sorted(
                 dice.sample(every, min(arguments.mutants, len(every))), key=lambda each: each.node
             )
-            tests = (
-                arguments.tests or named.get(module, "").split(",") if module in named else arguments.tests
-            )
-            tests = tests or tests_of(module)
+            own = named[module].split(",") if module in named else tests_of(module)
+            tests = arguments.tests or own
             if not chosen or not tests:
-                print(f"{module}: {len(every)} mutants, {len(tests or [])} files of tests; left out")
+                print(f"{module}: {len(every)} mutants, {len(tests)} files of tests; left out")
                 continue
             for row in examine(module, tests, chosen):
                 rows.append(row)
