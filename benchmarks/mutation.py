@@ -6,7 +6,7 @@
     python benchmarks/mutation.py compare before.jsonl after.jsonl
 
 Mutants are a sample, by a seed, of all alterations of comparisons, arithmetic, and/or/not, numbers,
-conditions, ``raise``, calls for their effect and returned values.  One is known by module, place, original and
+conditions, ``raise``, calls for their effect, returned values.  One is known by module, place, original and
 altered text: the same seed gives the same ones as long as the module stays as it is, whatever becomes of the
 tests.  ``compare`` lists what was noticed before and is not any more, and exits 1 if there is any.
 
