@@ -83,19 +83,6 @@ def test_saturated_bits_stay_finite_and_ties_go_to_the_lowest_index():
     assert hard_indices([[0.0, 1.0, 1.0], [-np.inf, -np.inf, -np.inf]]).tolist() == [1, 0]
 
 
-def test_mmse_embedding_has_the_least_mean_squared_error():
-    """Against the hard decision, on noisy bits: paired over 20,000 tokens, so large a gap is no accident."""
-    rng = np.random.default_rng(3)
-    table, codebook = label_bits(np.arange(16)), rng.normal(size=(16, 4))
-    sent = rng.integers(0, 16, 20_000)
-    mean = 1.5  # binary-input Gaussian channel: LLR = +-2 m / s^2 with s^2 = m gives consistent LLRs
-    llr = (2.0 * table[sent] - 1) * mean + np.sqrt(2 * mean) * rng.normal(size=(20_000, 4))
-    log_posterior = codeword_log_posterior(llr, table)[:, 0]
-    mmse = ((mmse_embedding(log_posterior, codebook) - codebook[sent]) ** 2).sum(axis=1)
-    hard = ((codebook[hard_indices(log_posterior)] - codebook[sent]) ** 2).sum(axis=1)
-    assert mmse.mean() < 0.7 * hard.mean()
-
-
 @pytest.mark.parametrize(
     ("name", "call"),
     [

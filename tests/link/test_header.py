@@ -73,13 +73,14 @@ def biorthogonal_error(words, energy):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_the_dimensions_of_every_code(count):
+def test_every_code_with_a_codeword_for_each_mode_takes_part(count):
     bits = index_bits(count)
+    able = [name for name in CODE_NAMES if 2 ** REED_MULLER.get(name, 98) * 2 >= count]
+    assert [code.name for code in codes_for(count)] == able
     for code in codes_for(count):
         assert code.generator.shape == (code.k, code.n)
         assert code.codewords.shape == (count, code.n)
         assert code.n == 2 * code.symbols
-        assert code.k >= bits
         if code.name in REED_MULLER:
             assert (code.k, code.n) == (REED_MULLER[code.name] + 1, 2 ** REED_MULLER[code.name])
         else:
@@ -87,14 +88,6 @@ def test_the_dimensions_of_every_code(count):
             assert (code.k, code.symbols) == (bits, math.ceil(bits * repeats / 2))
     for mode, word in enumerate(header_code("plain", count).codewords.tolist()):
         assert "".join(map(str, word)) == f"{mode:0{bits}b}" + "0" * (bits % 2)
-
-
-def test_a_code_takes_part_if_it_has_a_codeword_for_every_mode():
-    for count in COUNTS:
-        able = [name for name in CODE_NAMES if 2 ** REED_MULLER.get(name, 98) * 2 >= count]
-        assert [code.name for code in codes_for(count)] == able
-    assert {code.name for code in codes_for(2)} == set(CODE_NAMES)
-    assert REED_MULLER.keys() & {code.name for code in codes_for(1024)} == set()
 
 
 @pytest.mark.parametrize(("name", "variables"), REED_MULLER.items())
@@ -127,20 +120,10 @@ def test_min_distance_is_that_of_the_codewords_in_use(code):
     assert len({tuple(word) for word in words.tolist()}) == code.modes_count
 
 
-@pytest.mark.parametrize(
-    ("name", "count", "distance"),
-    [
-        ("plain", 16, 1),
-        ("repeat5", 9, 5),
-        ("hamming84", 2, 8),  # the first index bit takes the row of ones
-        ("hamming84", 3, 4),
-        ("rm14", 16, 8),
-        ("rm15", 64, 16),
-        ("rm16", 128, 32),
-    ],
-)
-def test_distances_of_the_literature(name, count, distance):
-    assert header_code(name, count).min_distance == distance
+def test_distances_of_the_literature():
+    known = {("plain", 16): 1, ("repeat5", 9): 5, ("hamming84", 3): 4, ("rm14", 16): 8, ("rm15", 64): 16}
+    known |= {("rm16", 128): 32, ("hamming84", 2): 8}  # the first index bit takes the row of ones
+    assert {key: header_code(*key).min_distance for key in known} == known
 
 
 @SETTINGS
@@ -194,17 +177,6 @@ def test_the_decoder_equals_its_slow_twin(code, seed, spread):
 
 @SETTINGS
 @given(CODES, st.integers(0, 2**32))
-def test_the_decision_is_the_codeword_nearest_to_what_was_received(code, seed):
-    rng = np.random.default_rng(seed)
-    shape = (6, code.symbols)
-    received = rng.normal(0, 1, shape) + 1j * rng.normal(0, 1, shape)
-    points = qam(4).modulate(code.symbols_of(np.arange(code.modes_count)))
-    nearest = (np.abs(received[:, np.newaxis] - points) ** 2).sum(axis=-1).argmin(axis=-1)
-    np.testing.assert_array_equal(code.decode(llr_exact(received, qam(4), 0.5, clip=MAX_CLIP)), nearest)
-
-
-@SETTINGS
-@given(CODES, st.integers(0, 2**32))
 def test_a_header_is_read_the_same_alone_and_in_any_batch(code, seed):
     rng = np.random.default_rng(seed)
     llr = rng.normal(0, 1, (40, code.n)) + rng.choice([0.0, 1e-12], (40, 1))
@@ -214,24 +186,18 @@ def test_a_header_is_read_the_same_alone_and_in_any_batch(code, seed):
     np.testing.assert_array_equal([code.decode(frame) for frame in llr], together)
 
 
-@pytest.mark.parametrize("repeats", [1, 2, 3, 5, 16])
-@pytest.mark.parametrize("esn0_db", [-10.0, -3.0, 0.0, 6.0])
-def test_the_bound_of_a_repeated_bit_is_its_exact_error(repeats, esn0_db):
-    name = f"repeat{repeats}" if repeats > 1 else "plain"
-    exact = gaussian_tail(math.sqrt(repeats * 10 ** (esn0_db / 10)))
-    assert float(header_code(name, 2).word_error_bound(esn0_db)) == pytest.approx(exact, rel=1e-12)
-
-
 @pytest.mark.parametrize(
     ("name", "count", "esn0_db"),
     [("plain", 16, 7.0), ("repeat3", 2, 0.0), ("repeat4", 16, -2.0)],
 )
 def test_repeated_bits_fail_as_often_as_the_closed_form_says(name, count, esn0_db):
+    """Of two modes the bound is exact."""
     code = header_code(name, count)
     bit_error = gaussian_tail(math.sqrt(code.min_distance * 10 ** (esn0_db / 10)))
     exact = 1 - (1 - bit_error) ** index_bits(count)
     assert binomtest(word_errors(code, esn0_db, 1), TRIALS, exact).pvalue > FALSE_ALARM
     assert exact <= float(code.word_error_bound(esn0_db)) * (1 + 1e-12)
+    assert count > 2 or float(code.word_error_bound(esn0_db)) == pytest.approx(exact, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -251,16 +217,14 @@ def test_reed_muller_headers_fail_as_often_as_biorthogonal_signals(name, count, 
     assert 0.3 * float(code.word_error_bound(esn0_db)) < exact <= float(code.word_error_bound(esn0_db))
 
 
-@pytest.mark.parametrize(("name", "count"), [("plain", 9), ("hamming84", 9), ("rm14", 12), ("repeat4", 5)])
+@pytest.mark.parametrize(("name", "count"), [("hamming84", 9), ("rm14", 12), ("repeat4", 5)])
 def test_headers_of_any_number_of_modes_fail_at_most_as_often_as_the_bound(name, count):
-    code = header_code(name, count)
-    grid = np.arange(-10.0, 15.0, 0.5)
-    for target in (0.05, 0.005):
-        esn0_db = grid[np.argmax(code.word_error_bound(grid) <= target)]
-        bound = float(code.word_error_bound(esn0_db))
-        errors = word_errors(code, float(esn0_db), 3)
-        assert binomtest(errors, TRIALS, bound, alternative="greater").pvalue > FALSE_ALARM
-        assert errors > 0.3 * bound * TRIALS  # seen: at least 0.5 of it; the bound is of use
+    code, grid = header_code(name, count), np.arange(-10.0, 15.0, 0.5)
+    esn0_db = float(grid[np.argmax(code.word_error_bound(grid) <= 0.02)])
+    bound = float(code.word_error_bound(esn0_db))
+    errors = word_errors(code, esn0_db, 3)
+    assert binomtest(errors, TRIALS, bound, alternative="greater").pvalue > FALSE_ALARM
+    assert errors > 0.3 * bound * TRIALS  # seen: at least 0.5 of it; the bound is of use
 
 
 @settings(SETTINGS, max_examples=20)
@@ -336,15 +300,9 @@ def test_round_trip_with_a_code_for_each_sample(seed, shape):
     decoded = header.decode(llr, snr_db)
     assert (decoded.dtype, decoded.shape) == (np.int64, shape)
     np.testing.assert_array_equal(decoded, mode)
-
-
-def test_one_snr_serves_all_samples():
-    header = Header(STEPS, 9)
-    symbols, counts = header.encode([3, 8], 4.0)
-    np.testing.assert_array_equal(counts, [4, 4])
-    np.testing.assert_array_equal(symbols, header.encode([3, 8], [4.0, 4.0])[0])
-    llr = np.random.default_rng(0).normal(size=(5, 32))
-    np.testing.assert_array_equal(header.decode(llr, 4.0), header.decode(llr, np.full(5, 4.0)))
+    one = np.full(shape, 4.0)  # one SNR serves all
+    np.testing.assert_array_equal(header.encode(mode, 4.0)[0], header.encode(mode, one)[0])
+    np.testing.assert_array_equal(header.decode(llr, 4.0), header.decode(llr, one))
 
 
 def test_ends_that_disagree_on_the_code_mostly_miss_the_mode():
@@ -378,6 +336,8 @@ def test_a_plan_takes_the_shortest_code_that_is_safe(count, target):
     odd = {f"repeat{repeats}" for repeats in (3, 5, 6, 7, *range(9, 16))}
     doubling = [code for code in codes_for(count) if code.name not in odd]
     bounds = [code.word_error_bound(GRID) for code in doubling]
+    assert (header.steps[0].from_db, len(header.steps) <= 7) == (-10.0, True)
+    assert len({step.code for step in header.steps}) == len(header.steps)
     for place, esn0_db in enumerate(GRID.tolist()):
         chosen = header.code(esn0_db)
         safe = [code for code, bound in zip(doubling, bounds, strict=True) if bound[place] <= target]
@@ -387,17 +347,6 @@ def test_a_plan_takes_the_shortest_code_that_is_safe(count, target):
             assert chosen.min_distance == max(c.min_distance for c in safe if c.symbols == chosen.symbols)
         else:
             assert chosen.min_distance == max(code.min_distance for code in doubling)
-
-
-@pytest.mark.parametrize("count", [2, 3, 5, 9, 16, 64])
-def test_a_plan_is_short_and_its_headers_shrink(count):
-    steps = plan_header(count)
-    assert steps[0].from_db == -10.0
-    assert len(steps) <= 7
-    lengths = [header_code(step.code, count).symbols for step in steps]
-    assert lengths == sorted(lengths, reverse=True)
-    assert len({step.code for step in steps}) == len(steps)
-    assert header_code(steps[-1].code, count).symbols == math.ceil(math.log2(count) / 2)
 
 
 @pytest.mark.parametrize(
@@ -442,35 +391,27 @@ def test_a_planned_header_is_read_back(count, snr_db, seed):
             "'header' must be one of plain, repeat2 to repeat16, rm12, hamming84,",
         ),
         (lambda: header_code("repeat1", 4), "'header' must be one of .* not 'repeat1'"),
-        (lambda: header_code("repeat17", 4), "'header' must be one of"),
         (lambda: header_code("plain", 1), r"'modes_count' must lie in 2\.\.1024 for a header, not 1"),
         (lambda: header_code("plain", 1025), r"'modes_count' must .* not 1025"),
         (lambda: header_code("hamming84", 17), "'header' must be a code of at least 5 bits for 17 modes"),
         (lambda: header_code("rm16", 129), "'header' must be a code of at least 8 bits for 129 modes"),
-        (lambda: codes_for(1), "'modes_count' must"),
-        (lambda: header_code("plain", 4).encode([0.0]), "'mode' must"),
         (lambda: header_code("plain", 4).symbols_of(-1), r"'mode' must lie in 0\.\.3, not -1"),
         (lambda: header_code("plain", 4).decode(np.zeros(3)), r"'llr' must have shape \(\.\.\., 2\)"),
         (lambda: header_code("plain", 4).decode(1.0), "'llr' must have shape"),
         (lambda: header_code("plain", 4).decode([math.inf, 0.0]), "'llr' must be finite"),
         (lambda: header_code("plain", 4).word_error_bound(math.nan), "'esn0_db' must be finite"),
         (lambda: HeaderStep(0.1, "plain"), "'from_db' must be finite and exact in float32, not 0.1"),
-        (lambda: HeaderStep(math.nan, "plain"), "'from_db' must"),
         (lambda: HeaderStep(0.0, "rm13"), "'code' must be one of plain, repeat2, .* not 'rm13'"),
         (lambda: check_steps((STEPS[1], STEPS[0])), "'header' must have steps that ascend"),
         (lambda: check_steps((STEPS[1], HeaderStep(2.5, "plain"))), "'header' must have steps that ascend"),
         (lambda: check_steps((STEPS[0], HeaderStep(5.0, "rm15"))), "'header' must change its code"),
-        (lambda: Header((STEPS[1], STEPS[0]), 9), "'header' must have steps that ascend"),
         (lambda: Header(STEPS, 17), "'header' must be a code of at least 5 bits for 17 modes"),
         (lambda: Header(STEPS, 9).code(math.nan), "'snr_db' must be finite"),
         (lambda: Header(STEPS, 9).encode(9, 0.0), r"'mode' must lie in 0\.\.8, not 9"),
         (lambda: Header(STEPS, 9).encode([0, 1], [0.0] * 3), r"'snr_db' must broadcast to the shape \(2,\)"),
-        (lambda: Header(STEPS, 9).encode(0, math.inf), "'snr_db' must be finite"),
         (lambda: Header(STEPS, 9).decode(np.zeros(31), 0.0), r"'header_llr' must have shape \(\.\.\., 32\)"),
         (lambda: Header(STEPS, 9).decode(0.0, 0.0), "'header_llr' must have shape"),
         (lambda: Header(STEPS, 9).decode(np.zeros((2, 32)), [0.0] * 3), "'snr_db' must broadcast"),
-        (lambda: Header(STEPS, 9).decode(np.full(32, math.nan), 0.0), "'llr' must be finite"),
-        (lambda: plan_header(1), "'modes_count' must"),
         (lambda: plan_header(4, 0.0), "'target' must lie between 0 and 1, not 0.0"),
         (lambda: plan_header(4, 1.0), "'target' must lie between 0 and 1, not 1.0"),
     ],
