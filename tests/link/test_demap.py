@@ -148,42 +148,21 @@ def test_exact_keeps_the_log_two_that_maxlog_drops_at_any_snr(kernel, dtype):
         assert exact - nearest == pytest.approx(-np.log(2), abs=1e-9 if dtype == np.float64 else 2e-3)
 
 
-@both_demappers
-@both_kernels
-@pytest.mark.parametrize("noise_var", [0.1, 7.0])
-def test_qpsk_closed_form(demapper, kernel, noise_var):
-    """38.211 QPSK sends (1 - 2b)/sqrt(2): LLR = -4 Re(conj(h) y) / (sqrt(2) N0)."""
-    y, gain = np.array([0.3 - 1.1j, -0.2 + 0.05j]), 0.7 + 0.4j
-    turned = np.conj(gain) * y
-    expected = -4 / np.sqrt(2) * np.stack([turned.real, turned.imag], axis=-1).ravel() / noise_var
-    np.testing.assert_allclose(demapper(y, qam(4), noise_var, gain, kernel=kernel), expected, rtol=1e-12)
-
-
 @every_order
 @both_demappers
-def test_symmetries_of_the_constellation(order, demapper):
-    """Reflecting the real axis flips bit 0 alone, the imaginary axis bit 1; swapping axes swaps bit pairs.
-
-    A common factor of received, gain and deviation and a common phase of the first two change nothing.
-    """
+def test_only_ratios_matter_and_reflection_flips_one_bit(order, demapper):
+    """A common factor of received, gain and deviation and a common phase of the first two change nothing."""
     _, received, noise_var, gain = transmission(order, (50,), 5, seed=order, fading=False)
     width = qam(order).bits_per_symbol
     llr = demapper(received, qam(order), noise_var).reshape(-1, width)
-    signs = np.ones(width)
-    signs[0] = -1
-    swapped = received.imag + 1j * received.real
     factor = 37.0 * np.exp(1.234j)
-    close = {"rtol": 1e-10, "atol": 1e-10}
-    for mirrored, expected in ((-received.conj(), llr * signs), (received.conj(), llr * np.roll(signs, 1))):
-        found = demapper(mirrored, qam(order), noise_var).reshape(-1, width)
-        np.testing.assert_allclose(found, expected, **close)
-    pairs = demapper(swapped, qam(order), noise_var).reshape(-1, width // 2, 2)
-    np.testing.assert_allclose(pairs[..., ::-1].reshape(-1, width), llr, **close)
-    scaled = demapper(received * factor, qam(order), noise_var * 37.0**2, gain * factor)
-    np.testing.assert_allclose(scaled.reshape(-1, width), llr, **close)
+    scaled = demapper(received * factor, qam(order), noise_var * 37.0**2, gain * factor).reshape(-1, width)
+    np.testing.assert_allclose(scaled, llr, rtol=1e-10, atol=1e-10)
+    mirrored = demapper(-received.conj(), qam(order), noise_var).reshape(-1, width)
+    np.testing.assert_allclose(mirrored, llr * np.where(np.arange(width), 1, -1), rtol=1e-10, atol=1e-10)
 
 
-@every_order
+@pytest.mark.parametrize("order", [4, 64])
 def test_exact_llrs_are_true_log_odds(order):
     """Among bits with the same LLR the share of ones is sigmoid(LLR).
 
@@ -192,20 +171,15 @@ def test_exact_llrs_are_true_log_odds(order):
     """
     symbols, received, noise_var, gain = transmission(order, (60_000,), 8, seed=7)
     bits = symbols_to_bits(symbols, qam(order).bits_per_symbol)
-    assert worst_z(llr_exact(received, qam(order), noise_var, gain), bits) < 5
-    assert worst_z(llr_exact(received, qam(order), noise_var / 2, gain), bits) > 20
-
-
-def worst_z(llr, bits):
-    """Largest standardised difference between counted and predicted ones over bins of the LLR."""
-    bins = np.digitize(llr, np.arange(-7, 8))
-    predicted = expit(llr)
-    scores = []
-    for chosen in (bins == number for number in range(16)):
-        variance = (predicted * (1 - predicted))[chosen].sum()
-        if variance > 10:
-            scores.append(abs((bits - predicted)[chosen].sum()) / np.sqrt(variance))
-    return max(scores)
+    worst = []
+    for believed in (noise_var, noise_var / 2):
+        llr = llr_exact(received, qam(order), believed, gain)
+        bins, predicted = np.digitize(llr, np.arange(-7, 8)), expit(llr)
+        excess = np.bincount(bins, bits - predicted, 16)
+        variance = np.bincount(bins, predicted * (1 - predicted), 16)
+        worst.append((np.abs(excess) / np.sqrt(variance))[variance > 10].max())
+    assert worst[0] < 5
+    assert worst[1] > 20
 
 
 EXTREME = st.one_of(
@@ -213,7 +187,7 @@ EXTREME = st.one_of(
 )
 
 
-@settings(SETTINGS, max_examples=200)
+@settings(SETTINGS, max_examples=100)
 @given(
     st.sampled_from(QAM_ORDERS),
     st.builds(complex, EXTREME, EXTREME),
@@ -303,21 +277,16 @@ def test_hard_llrs_are_the_bits_of_the_nearest_point(order, kernel, dtype):
         ("received", ["x", "y"]),
         ("noise_var", 0.0),
         ("noise_var", [1.0, -1.0]),
-        ("noise_var", [1.0, 0.0]),
         ("noise_var", [np.nan, 1.0]),
         ("noise_var", [np.inf, 1.0]),
         ("noise_var", np.inf),
         ("noise_var", 1j),
-        ("noise_var", [1.0, 1.0, 1.0]),
         ("noise_var", [[1.0]]),
         ("gain", np.nan),
         ("gain", [1.0, np.nan]),
         ("gain", [1j, 1j * np.inf]),
-        ("gain", [1.0, 1.0, 1.0]),
         ("gain", [[1.0]]),
         ("clip", 0.0),
-        ("clip", -5.0),
-        ("clip", np.nan),
         ("clip", 601.0),
         ("prior", np.nan),
         ("prior", [1j]),

@@ -106,7 +106,7 @@ def test_single_precision_is_double_but_for_its_rounding(order, esn0_db, seed, k
 @pytest.mark.parametrize("known", [False, True])
 def test_a_symbol_never_depends_on_its_batch(order, demapper, kernel, dtype, known):
     """Mixed SNRs and several blocks: bit for bit what each row, and each of some symbols, gives alone."""
-    shape = (3, 601) if kernel == "numba" else (3, 4101)
+    shape = (3, 601 if kernel == "numba" else 4101)
     received, noise_var, gain, prior = transmission(order, shape, np.array([[0], [11], [45]]))
     width = qam(order).bits_per_symbol
 

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -66,17 +67,6 @@ def test_hashes_are_openssls_without_openssl(tmp_path):
     assert sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
 
 
-def test_a_file_appears_whole_and_alone(tmp_path):
-    target = tmp_path / "deep" / "er" / "x.txt"
-    with atomic_path(target) as temporary:
-        temporary.write_text("half")
-        assert temporary.parent == target.parent
-        assert not target.exists()
-        temporary.write_text("whole")
-    assert target.read_text() == "whole"
-    assert names(target.parent) == ["x.txt"]
-
-
 @pytest.mark.parametrize("stop", [InterruptError, KeyboardInterrupt])
 def test_a_block_that_fails_leaves_the_old_file_or_none(tmp_path, stop):
     with pytest.raises(stop):
@@ -109,18 +99,9 @@ def test_neither_takes_the_place_of_the_other(tmp_path, blocked):
     assert names(tmp_path) == ["file", "x"]
 
 
-def test_a_file_that_the_block_misses_is_not_blamed_on_the_target(tmp_path):
-    with pytest.raises(FileNotFoundError, match="other"), atomic_path(tmp_path / "x"):
-        (tmp_path / "other").read_text()
-
-
 @pytest.mark.parametrize("make", [atomic_path, atomic_folder])
 def test_the_blocks_own_errors_pass_unchanged(tmp_path, make):
-    for error in (
-        BrokenPipeError(errno.EPIPE, "Broken pipe"),
-        PermissionError(errno.EACCES, "no", "/else"),
-        ValueError(),
-    ):
+    for error in (BrokenPipeError(errno.EPIPE, "no"), PermissionError(errno.EACCES, "no", "/else")):
         with pytest.raises(type(error)) as caught, make(tmp_path / "x"):
             raise error
         assert caught.value is error
@@ -170,14 +151,17 @@ def test_what_is_not_there_is_named(tmp_path, blocked):
             read(blocked)
 
 
-def test_a_folder_appears_whole_and_alone(tmp_path):
-    target = tmp_path / "deep" / "bundle"
-    with atomic_folder(target) as temporary:
-        (temporary / "a").write_text("new")
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_file_or_folder_appears_whole_and_alone(tmp_path, is_file):
+    target = tmp_path / "deep" / "er" / "x"
+    with (atomic_path if is_file else atomic_folder)(target) as temporary:
+        (temporary if is_file else temporary / "a").write_text("half")
+        assert temporary.parent == target.parent
         assert not target.exists()
-    assert names(target) == ["a"]
-    assert names(target.parent) == ["bundle"]
-    assert stat.S_IMODE(target.stat().st_mode) == 0o755
+        (temporary if is_file else temporary / "a").write_text("whole")
+    assert (target if is_file else target / "a").read_text() == "whole"
+    assert names(target.parent) == ["x"]
+    assert is_file or stat.S_IMODE(target.stat().st_mode) == 0o755
 
 
 @pytest.mark.parametrize("stop", [InterruptError, KeyboardInterrupt])
@@ -204,37 +188,31 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_be_moved(tmp_path):
 
 
 def test_a_disk_full_on_the_way_is_bad_input(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(InputError, match="No space left"):
-        write_and_stop(tmp_path / "x", OSError(errno.ENOSPC, "No space left on device"))
+        write_and_stop(tmp_path / "x", full)
     assert names(tmp_path) == []
     fill(tmp_path / "bundle", "old")
-    (tmp_path / "source").write_text("copied")
 
-    def copy_to_full_disk(temporary):
-        # as shutil tells it: the source is named first
-        raise OSError(
-            errno.ENOSPC, "No space left on device", str(tmp_path / "source"), None, str(temporary / "b")
-        )
+    def fail(error):
+        with atomic_folder(tmp_path / "bundle") as new:
+            raise error(new)
 
-    def write_to_full_disk(temporary):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def open_under_a_lock(temporary):
-        raise PermissionError(errno.EACCES, "Permission denied", str(temporary / "sub" / "b"))
-
-    for write in (copy_to_full_disk, write_to_full_disk, open_under_a_lock):
-        with (
-            pytest.raises(InputError, match="'path' must be writable") as caught,
-            atomic_folder(tmp_path / "bundle") as new,
-        ):
-            write(new)
+    for error in (
+        lambda new: OSError(errno.ENOSPC, "no", "source", None, str(new / "b")),  # as shutil tells it
+        lambda new: full,
+        lambda new: PermissionError(errno.EACCES, "no", str(new / "sub" / "b")),
+    ):
+        with pytest.raises(InputError, match="'path' must be writable") as caught:
+            fail(error)
         assert str(caught.value).endswith(f"not '{tmp_path / 'bundle'}'")
         assert (tmp_path / "bundle" / "a").read_text() == "old"
-    assert names(tmp_path) == ["bundle", "source"]
+    assert names(tmp_path) == ["bundle"]
 
 
 KILLED = """
 import os, signal, sys
+from contextlib import nullcontext
 from pathlib import Path
 from twophase.link.files import atomic_folder
 
@@ -288,11 +266,8 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path, stop):
     fill(target, "old")
     target.rename(tmp_path / ".bundle.abcdefgh.tmp.old")
     (tmp_path / ".bundle.abcdefgh.tmp").mkdir()
-    if stop is None:
-        fill(target)
-    else:
-        with pytest.raises(stop):
-            fill(target, "half", stop())
+    with pytest.raises(stop) if stop else nullcontext():
+        fill(target, "new", stop and stop())
     assert (target / "a").read_text() == ("new" if stop is None else "old")
     assert names(tmp_path) == ["bundle"]
 
@@ -304,7 +279,7 @@ def test_json_round_trip(tmp_path):
     assert (tmp_path / "x.json").read_text(encoding="utf-8").endswith("}\n")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), [{"x": -float("inf")}], object()])
+@pytest.mark.parametrize("value", [float("nan"), [{"x": -float("inf")}], object()])
 def test_what_is_no_json_is_not_written(tmp_path, value):
     with pytest.raises((ValueError, TypeError)):
         write_json(tmp_path / "x.json", value)

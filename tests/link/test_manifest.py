@@ -214,7 +214,7 @@ def test_a_missing_entry_is_named(folder, name):
 
 @pytest.mark.parametrize(("name", "number"), [("codebooks", [0.25, 0.5]), ("usage", 0.2)])
 def test_a_well_formed_change_of_a_number_is_found(folder, name, number):
-    edit(folder, lambda value: value[name][0].__setitem__(0, number))
+    edit(folder, at(name, 0, 0, to=number))
     assert "is altered: its digest is not that of its content" in refusal(folder)
 
 
@@ -236,12 +236,9 @@ def at(*path, to):
         (at("llr_clip", to=0), "'llr_clip' must be above 0 and finite, not 0.0"),
         (at("conventions", "snr", to=1), "'conventions.snr' must be a text"),
         (at("references", 0, "temperature", to="cold"), "'references[0].temperature' must be a number"),
-        (at("references", 0, "more", to=1), "'references[0]' has no more"),
         (at("link", "tokens", 1, to=2.0), "'link.tokens[1]' must be a whole number, not 2.0"),
         (at("link", "tokens", to=[0, 1]), "'tokens' must"),
         (at("codebooks", 0, 1, 0, to="x"), "'codebooks[0][1][0]' must be a number"),
-        (at("labels", 0, 1, to=1.0), "'labels[0][1]' must be a whole number"),
-        (at("files", to=[]), "'files' must be an object, not []"),
         (at("files", "tx.onnx", to=[]), "'files.tx.onnx' must be an object, not []"),
         (at("classes", to=[]), "'classes' must name at least one class"),
         (at("input_shape", to=[8, 0]), "'input_shape' must hold sizes of at least 1"),
@@ -285,12 +282,6 @@ def test_a_wrong_entry_is_refused_though_the_digest_is_right(folder, change, rea
 def test_a_wrong_front_is_refused_though_the_digest_is_right(tmp_path, change, reason):
     edit(write(tmp_path, of_text(), TEXT_FILES), change, sign=True)
     assert f"is altered: {reason}" in refusal(tmp_path)
-
-
-def test_whole_numbers_may_stand_for_real_ones(folder):
-    edit(folder, at("llr_clip", to=50), sign=True)
-    loaded = load_manifest(folder, "bundle").llr_clip
-    assert (loaded, type(loaded)) == (50.0, float)
 
 
 OWN = (*example().references, Reference("learning", "another model", "soft.onnx", "rx_learning.onnx", 0.7))

@@ -97,21 +97,17 @@ def test_a_request_is_honoured(content, shared, mode):
             assert (sent.bit_count == expected.channel_bits).all()
             soft_mode, points = soft.send(features, 3.0, request)
             assert (soft_mode == mode).all()
+            assert (soft_mode.dtype, points.dtype) == (np.int64, np.complex128)
             assert points.shape == (COUNT, LINK.modes.max_symbols)
             assert not points[:, expected.symbols :].any()
+        # Of a certain class the soft symbols are the points of the hard ones.
+        certain = 100 * np.eye(CLASSES, CLASSES + 1)
+        sure = qam(expected.order).points[transmitter.send(certain, 3.0, mode).symbols[:, : expected.symbols]]
+        np.testing.assert_allclose(soft.send(certain, 3.0, mode)[1][:, : expected.symbols], sure, atol=1e-6)
         assert transmitter.send(features, 3.0, wanted).mode.tolist() == wanted.tolist()
         assert soft.send(features, 3.0, wanted)[0].tolist() == wanted.tolist()
         # One sample may come without a batch axis.
         equal(transmitter.send(features[7], 3.0, mode), sent, [7])
-
-
-def test_soft_symbols_of_a_certain_class_are_the_points_of_the_hard_ones(shared):
-    features = 100 * np.eye(CLASSES, CLASSES + 1)
-    mode, points = SoftTransmitter(shared, "soft.onnx").send(features, 12.0)
-    sent = Transmitter(shared).send(features, 12.0)
-    assert (mode.dtype, points.dtype) == (np.int64, np.complex128)
-    width = int(sent.symbol_count[0])
-    np.testing.assert_allclose(points[:, :width], qam(16).points[sent.symbols[:, :width]], atol=1e-6)
 
 
 def test_a_link_of_one_mode_takes_that_mode_or_none(make):
