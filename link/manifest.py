@@ -12,6 +12,7 @@ and ``output_M.pb``, and one hash of all symbols that the transmitter's sets sen
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -21,6 +22,7 @@ from typing import Any, Literal, get_type_hints
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import read_json, reading, sha256, sha256_of, write_json
 from twophase.link.grid import Grid, grid_codebook
@@ -44,7 +46,9 @@ __all__ = [
     "Manifest",
     "Reference",
     "VectorSet",
+    "kind_of",
     "load_manifest",
+    "newest",
     "program_file",
     "stream_hash",
     "symbol_stream",
@@ -138,7 +142,7 @@ def stream_hash(streams: Iterable[bytes]) -> str:
 
 
 FORMAT = "twophase-link"
-VERSION = 4
+VERSION = 5
 MANIFEST_NAME = "link.json"
 EVAL_FILE = "eval.npz"
 """The test split."""
@@ -216,6 +220,11 @@ class Manifest:
     """Bit label of each codeword as a number, MSB first: (codebook, K); a permutation of 0..K-1."""
     usage: tuple[tuple[float, ...], ...]
     """How often each codeword is used on training data: (codebook, K), sums to 1; the receiver's prior."""
+    symbol_energy: tuple[float, ...]
+    """Mean energy of the points that each mode sends on training data, (modes,); 1 where all points are used
+    equally often.  A payload is divided by its root."""
+    class_frequency: tuple[float, ...]
+    """How often each class is met in training, (classes,), sums to 1: what a posterior is made of."""
     llr_clip: float
     references: tuple[Reference, ...]
     training: dict[str, Any]
@@ -259,6 +268,12 @@ class Manifest:
                 if np.shape(getattr(self, name)[index]) != shape:
                     raise InputError(f"{name}[{index}]", f"have shape {shape}", "another")
         self.routing.check(self.modes)
+        self._check_energy()
+        if len(self.class_frequency) != len(self.classes):
+            rule = f"hold {len(self.classes)} entries, one per class"
+            raise InputError("class_frequency", rule, len(self.class_frequency))
+        if min(self.class_frequency) <= 0 or abs(math.fsum(self.class_frequency) - 1) > 1e-9:
+            raise InputError("class_frequency", "be above 0 and sum to 1", self.class_frequency)
         if self.grid is not None:
             if len(self.grid.exponents) != len(sizes):
                 raise InputError(
@@ -266,6 +281,22 @@ class Manifest:
                 )
             for index in range(len(sizes)):
                 self.grid_codebook(index)
+
+    def _check_energy(self) -> None:
+        if len(self.symbol_energy) != len(self.modes):
+            rule = f"hold {len(self.modes)} entries, one per mode"
+            raise InputError("symbol_energy", rule, len(self.symbol_energy))
+        for mode, energy in zip(self.modes, self.symbol_energy, strict=True):
+            possible = np.abs(qam(mode.order).points) ** 2
+            low, high = float(possible.min()) * (1 - 1e-4), float(possible.max()) * (1 + 1e-4)
+            if not low <= energy <= high:
+                rule = f"lie in {low:.4g}..{high:.4g}, as the points of {mode.name} do"
+                raise InputError("symbol_energy", rule, energy)
+
+    @property
+    def amplitudes(self) -> NDArray[np.float64]:
+        """Root of each mode's symbol energy, shape (modes,)."""
+        return np.asarray(np.sqrt(self.symbol_energy), dtype=np.float64)
 
     @property
     def modes(self) -> ModeTable:
@@ -344,6 +375,38 @@ def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> 
     }
     content = head | body
     write_json(folder / MANIFEST_NAME, content | {"digest": _digest(content)})
+
+
+def newest(runs: Path, kind: Literal["run", "bundle"]) -> Path:
+    """The run under ``runs``, or the bundle in one of them, that was finished last.
+
+    Folders with a leading dot do not count: training sets the run before aside as ``.NAME.previous``.  A
+    bundle is the one that the exporter writes by default; those under other names are taken by name only.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none, or a folder cannot be read.
+    """
+    pattern = f"*/{MANIFEST_NAME}" if kind == "run" else f"*/bundle/{MANIFEST_NAME}"
+    with reading(runs):
+        found = [path for path in runs.glob(pattern) if not path.relative_to(runs).parts[0].startswith(".")]
+        finished = [path for path in found if kind_of(path) == kind]
+        if finished:
+            return max(finished, key=lambda path: (path.stat().st_mtime_ns, path)).parent
+    remedy = "train one with tp-train" if kind == "run" else "tp-train, then tp-export, make one"
+    raise ArtifactError(f"no finished {kind} is under '{runs}': {remedy}, or name its folder")
+
+
+def kind_of(path: Path) -> object:
+    """What a manifest says that it describes; None if it is no manifest."""
+    if not path.is_file():
+        return None
+    try:
+        value = read_json(path)
+    except ArtifactError:
+        return None
+    return value.get("kind") if isinstance(value, dict) and value.get("format") == FORMAT else None
 
 
 Chosen = Collection[str] | Callable[[Manifest], Collection[str]]

@@ -153,6 +153,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _simulate(arguments: SimArguments) -> int:
     # Imported late, cheap ones first: --help must not wait for them, nor a mistyped option for commpy.
+    from twophase.link.manifest import newest
     from twophase.link.noise import snr_grid
     from twophase.sim.channel.radio import check_radio
     from twophase.sim.packages import require_scikit_commpy
@@ -164,7 +165,7 @@ def _simulate(arguments: SimArguments) -> int:
     grid = [float(point) for point in snr_grid(arguments.snr)]
     require_scikit_commpy()
     compare = list(arguments.compare)
-    bundle = arguments.bundle or (compare.pop(0) if compare else _newest_bundle())
+    bundle = arguments.bundle or (compare.pop(0) if compare else newest(Path("runs"), "bundle"))
     out = arguments.out or _beside(bundle)
 
     from twophase.sim.report.write import render, require_writable, write_report
@@ -337,25 +338,6 @@ def _listed(option: str, names: tuple[Name, ...]) -> tuple[Name, ...]:
 def _beside(bundle: Path) -> Path:
     """Where the report on a bundle goes: one in INT8 does not replace that of the run's other bundle."""
     return bundle.parent / ("sim-int8" if bundle.name == "bundle-int8" else "sim")
-
-
-def _newest_bundle() -> Path:
-    """The newest that tp-export wrote by default.  An INT8 one stands beside it and is taken by name only."""
-    from twophase.link.errors import ArtifactError
-    from twophase.link.manifest import MANIFEST_NAME
-
-    pattern = f"runs/*/bundle/{MANIFEST_NAME}"
-    # A name with a dot in front is a run set aside or being written; glob matches it all the same.
-    paths = [path for path in Path().glob(pattern) if not path.parts[1].startswith(".")]
-    try:
-        found = sorted(paths, key=lambda path: (path.stat().st_mtime, str(path)))
-    except OSError as error:
-        raise ArtifactError(f"'{error.filename}' cannot be read: {error.strerror}") from error
-    if not found:
-        raise ArtifactError(
-            f"no bundle here: '{pattern}' must match a file; tp-train, then tp-export, make one"
-        )
-    return found[-1].parent
 
 
 def _print_report(report: dict[str, Any], out: Path) -> None:

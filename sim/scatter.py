@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from twophase.link.constellation import qam
+from twophase.link.samples import Samples
 from twophase.sim.point import PointSimulator
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, System
+from twophase.sim.system import System
 
 __all__ = ["scatter_entries"]
 

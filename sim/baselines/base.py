@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
+from twophase.link.modem import Transmission
 from twophase.link.modes import ModeTable
-from twophase.link.runtime import Transmission
-from twophase.sim.sentences import Sentences
+from twophase.link.sentences import Sentences
 from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings
 from twophase.sim.system import Listener
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from twophase.link.manifest import Manifest
 from twophase.link.noise import esn0_db_to_noise_var
+from twophase.link.samples import Samples
 from twophase.sim.counts import Tally
 from twophase.sim.settings import Settings
 from twophase.sim.sweep.job import Job
-from twophase.sim.system import HardSender, Samples
+from twophase.sim.system import HardSender
 from twophase.sim.theory.statistics import paired_gap, wilson_by_sample
 
 __all__ = ["add_text", "described", "text_entries"]
@@ -33,7 +34,7 @@ def text_entries(job: Job, manifest: Manifest, sender: HardSender, samples: Samp
     if samples.sentences is None or manifest.front is None:
         return entries
     from twophase.sim.baselines.text import EVERY, TEXT, column_of, most_frequent
-    from twophase.sim.baselines.text_source import FIELD_BITS, source_of
+    from twophase.sim.baselines.text_source import FIELD_BITS, messages_of, source_of
     from twophase.sim.front import check_front
 
     sentences, settings = samples.sentences, job.settings
@@ -47,8 +48,9 @@ def text_entries(job: Job, manifest: Manifest, sender: HardSender, samples: Samp
             "accuracy_ci": wilson_by_sample(right),
         }
     if TEXT in settings.baselines:
-        bits = [len(message) for message in sentences.messages]
-        used = Counter(source_of(message) for message in sentences.messages)
+        messages = messages_of(sentences)
+        bits = [len(message) for message in messages]
+        used = Counter(source_of(message) for message in messages)
         entries["text"] = {
             "bits_per_sentence": float(np.mean(bits)),
             "bits_shortest": min(bits),

@@ -250,7 +250,7 @@ def test_an_edge_process_imports_nothing_heavy(bundle, of_text):
     )
     texts = modules_after(f"Transmitter({str(of_text)!r}).send('a fine first film', 5.0)")
     heavy = {"torch", "onnx", "matplotlib", "commpy", "scipy", "jinja2", "sklearn", "rich", "tyro", "google"}
-    heavy |= {"transformers", "huggingface_hub", "twophase.link.demap", "twophase.link.labelling"}
+    heavy |= {"transformers", "huggingface_hub", "numba", "twophase.link.labelling", "twophase.link.command"}
     for loaded in (features, texts):
         assert {"numpy", "onnxruntime", "twophase.link.runtime"} <= loaded
         assert not heavy & loaded

@@ -67,6 +67,8 @@ def example(**changes):
         ),
         labels=tuple(tuple(rng.permutation(size).tolist()) for size in link.codebook_sizes),
         usage=tuple(tuple([1 / size] * size) for size in link.codebook_sizes),
+        symbol_energy=(1.0,) * len(link.modes),
+        class_frequency=(0.25, 0.75),
         llr_clip=100.0,
         references=(Reference("aligned", "the same model", "soft.onnx", "rx.onnx", 0.7),),
         training={"method": "two-phase", "epochs": 30},
@@ -147,6 +149,7 @@ def test_tables_come_back_as_arrays(folder):
     assert gridded.grid_codebook(1).dtype == np.int64
     assert (loaded.header.modes_count, loaded.header.symbol_count([0.0, 10.0]).tolist()) == (4, [4, 1])
     assert example(routing=fixed_routing()).header.max_symbols == 0
+    assert example(symbol_energy=(1.0, 1.44, 1.0, 1.21)).amplitudes.tolist() == [1.0, 1.2, 1.0, 1.1]
 
 
 def test_modes_and_routing_are_written_for_the_reader(folder):
@@ -160,7 +163,8 @@ def test_modes_and_routing_are_written_for_the_reader(folder):
         "header": [{"from_db": -10.0, "code": "repeat4"}, {"from_db": 6.5, "code": "plain"}],
     }
     link = LinkConfig(codebook_sizes=(4, 4), tokens=(3, 2), qam_orders=(4,), embedding_dim=2)
-    twice = {name: (getattr(example(), name)[0],) * 2 for name in ("codebooks", "labels", "usage")}
+    names = ("codebooks", "labels", "usage", "symbol_energy")
+    twice = {name: (getattr(example(), name)[0],) * 2 for name in names}
     write_manifest(folder, example(link=link, routing=fixed_routing(), **twice), tuple(FILES))
     assert [mode["name"] for mode in written(folder)["modes"]] == ["4x4qam#0", "4x4qam#1"]
 
@@ -245,6 +249,18 @@ def at(*path, to):
         (at("codebooks", to=[[[0.0]]] * 3), "'codebooks' must hold 2 entries, one per codebook, not 3"),
         (at("codebooks", 0, to=[[0.0, 1.0]]), "'codebooks[0]' must have shape (4, 2)"),
         (at("codebooks", 1, 2, to=[0.0]), ""),
+        (at("symbol_energy", to=[1.0]), "'symbol_energy' must hold 4 entries, one per mode, not 1"),
+        (
+            at("symbol_energy", 0, to=1.01),
+            "'symbol_energy' must lie in 0.9999..1, as the points of 4x4qam do",
+        ),
+        (
+            at("symbol_energy", 1, to=0.19),
+            "'symbol_energy' must lie in 0.2..1.8, as the points of 4x16qam do",
+        ),
+        (at("class_frequency", to=[1.0]), "'class_frequency' must hold 2 entries, one per class, not 1"),
+        (at("class_frequency", to=[0.0, 1.0]), "'class_frequency' must be above 0 and sum to 1"),
+        (at("class_frequency", to=[0.5, 0.4]), "'class_frequency' must be above 0 and sum to 1"),
         (at("usage", to=[]), "'usage' must hold 2 entries, one per codebook, not 0"),
         (at("usage", 1, to=[1.0]), "'usage[1]' must have shape (8,)"),
         (at("labels", 1, to=[0, 1, 2, 3, 4, 5, 6, 6]), "'labels[1]' must be a permutation of 0..7"),

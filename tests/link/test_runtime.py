@@ -13,9 +13,10 @@ from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import Front, load_manifest
+from twophase.link.modem import Transmission
 from twophase.link.modes import LinkConfig
 from twophase.link.routing import Hysteresis, SnrTable
-from twophase.link.runtime import FeatureTransmitter, Receiver, SoftTransmitter, Transmission, Transmitter
+from twophase.link.runtime import FeatureTransmitter, Receiver, SoftTransmitter, Transmitter
 from twophase.link.text import unpack_texts
 
 NAMES = tuple(entry.name for entry in fields(Transmission))
@@ -304,7 +305,7 @@ def test_a_manifest_that_the_graphs_contradict_is_refused(content, of_text):
     link = LinkConfig(codebook_sizes=(4,), tokens=(3,), qam_orders=(4, 16), embedding_dim=2)
     first = {name: getattr(manifest, name)[:1] for name in ("codebooks", "labels", "usage")}
     routing = replace(manifest.routing, table=SnrTable((), (0,)))
-    fewer = replace(manifest, link=link, routing=routing, **first)
+    fewer = replace(manifest, link=link, routing=routing, symbol_energy=(1.0, 1.0), **first)
     with pytest.raises(ArtifactError, match=r"tx\.onnx' gives a mode that the link does not have"):
         Transmitter(content, manifest=fewer).send(features, 3.0)
     manifest = load_manifest(of_text, "bundle")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tools.tiny_bundle import CLASSES, LINK, TABLE
+from twophase.link.samples import Samples, load_samples
 from twophase.sim.counts import SystemCounts, Tally
 from twophase.sim.point import simulate_point
 from twophase.sim.results.figures import point_results
@@ -16,7 +17,7 @@ from twophase.sim.results.modes import add_best_fixed, mode_entries
 from twophase.sim.settings import Settings, Workers
 from twophase.sim.sweep.job import make_job
 from twophase.sim.sweep.measure import measure
-from twophase.sim.system import Samples, System, load_samples, load_system
+from twophase.sim.system import System, load_system
 from twophase.sim.theory.statistics import paired_gap
 
 MODES = LINK.modes
