@@ -24,24 +24,6 @@ def test_points_are_those_of_the_standard(order):
     assert np.mean(np.abs(qam(order).points) ** 2) == pytest.approx(1, abs=1e-15)
 
 
-def test_points_written_out_in_the_standard():
-    # TS 38.211 clause 5.1.4, 16-QAM times sqrt(10)
-    points = qam(16).points * np.sqrt(10)
-    np.testing.assert_allclose(
-        points[[0b0000, 0b0001, 0b0010, 0b1111]], [1 + 1j, 1 + 3j, 3 + 1j, -3 - 3j], rtol=1e-15
-    )
-
-
-@every_order
-def test_labels_are_gray(order):
-    """Nearest neighbours differ in one bit."""
-    points = qam(order).points
-    distance = np.abs(points[:, np.newaxis] - points)
-    first, second = np.nonzero(np.isclose(distance, distance[distance > 0].min()))
-    assert len(first) == 4 * (order - np.sqrt(order))
-    assert all((a ^ b).bit_count() == 1 for a, b in zip(first.tolist(), second.tolist(), strict=True))
-
-
 @every_order
 def test_axes_spell_the_points_and_their_levels_ascend_evenly(order):
     constellation = qam(order)

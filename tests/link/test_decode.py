@@ -55,15 +55,6 @@ def test_certain_bits_name_their_codeword(seed, width):
     np.testing.assert_allclose(mmse_embedding(log_posterior, codebook), codebook[sent], atol=1e-12)
 
 
-def test_unknown_bits_leave_the_prior():
-    table = label_bits([2, 0, 3, 1])
-    prior = np.array([0.1, 0.2, 0.3, 0.4])
-    codebook = np.arange(8.0).reshape(4, 2)
-    log_posterior = codeword_log_posterior(np.zeros(4), table, np.log(prior))
-    np.testing.assert_allclose(np.exp(log_posterior), [prior, prior], rtol=1e-14)
-    np.testing.assert_allclose(mmse_embedding(log_posterior, codebook), [prior @ codebook] * 2, rtol=1e-14)
-
-
 def test_a_prior_counts_up_to_a_factor_and_may_exclude():
     llr, table, _ = scenario(1)
     prior = np.log(np.linspace(1, 2, 8))

@@ -237,14 +237,10 @@ def test_the_bound_is_the_union_over_all_pairs(code, esn0_db):
     assert float(code.word_error_bound(esn0_db)) == pytest.approx(min(1.0, max(unions)), rel=1e-9, abs=1e-300)
 
 
-def test_bounds_keep_their_shape_fall_and_never_exceed_one():
-    code = header_code("rm14", 16)
-    grid = np.linspace(-40, 30, 71).reshape(71, 1)
-    bounds = code.word_error_bound(grid)
-    assert bounds.shape == grid.shape
-    assert bounds.max() == 1.0
+def test_bounds_keep_their_shape_and_never_exceed_one():
+    bounds = header_code("rm14", 16).word_error_bound(np.linspace(-40, 30, 71).reshape(71, 1))
+    assert (bounds.shape, bounds.max()) == ((71, 1), 1.0)
     assert (np.diff(bounds[:, 0]) <= 0).all()
-    assert code.word_error_bound(0.0).shape == ()
 
 
 def test_a_code_is_made_once_and_cannot_be_altered():
@@ -295,15 +291,6 @@ def test_round_trip_with_a_code_for_each_sample(seed, shape):
     np.testing.assert_array_equal(header.decode(llr, 4.0), header.decode(llr, one))
 
 
-def test_ends_that_disagree_on_the_code_mostly_miss_the_mode():
-    """9 modes, the receiver one step too high: it reads four symbols of the sixteen as hamming84."""
-    header = Header(STEPS, 9)
-    symbols, _ = header.encode(np.arange(9), 2.0)
-    llr = np.stack([2.0 * (symbols >> 1) - 1, 2.0 * (symbols & 1) - 1], axis=-1).reshape(9, -1)
-    np.testing.assert_array_equal(header.decode(llr, 2.0), np.arange(9))
-    assert (header.decode(llr, 3.0) != np.arange(9)).mean() >= 0.5
-
-
 def test_without_steps_or_samples_nothing_is_sent():
     symbols, counts = Header(STEPS, 9).encode(np.zeros(0, dtype=int), 3.0)
     assert (symbols.shape, counts.shape) == ((0, 16), (0,))
@@ -341,12 +328,7 @@ def test_a_plan_takes_the_shortest_code_that_is_safe(count, target):
 
 @pytest.mark.parametrize(
     ("count", "symbols"),
-    [
-        (2, [32, 16, 8, 4, 2, 1, 1, 1]),
-        (4, [32, 32, 16, 8, 4, 2, 2, 1]),
-        (9, [32, 32, 16, 8, 8, 4, 4, 2]),
-        (16, [32, 32, 16, 16, 8, 4, 4, 2]),
-    ],
+    [(2, [32, 16, 8, 4, 2, 1, 1, 1]), (9, [32, 32, 16, 8, 8, 4, 4, 2]), (16, [32, 32, 16, 16, 8, 4, 4, 2])],
 )
 def test_the_costs_that_the_module_documents(count, symbols):
     header = Header(plan_header(count), count)
@@ -378,12 +360,10 @@ def test_a_plan_keeps_its_target_from_the_snr_on_that_the_module_documents():
         (lambda: header_code("rm16", 129), "'header' must be a code of at least 8 bits for 129 modes"),
         (lambda: header_code("plain", 4).symbols_of(-1), r"'mode' must lie in 0\.\.3, not -1"),
         (lambda: header_code("plain", 4).decode(np.zeros(3)), r"'llr' must have shape \(\.\.\., 2\)"),
-        (lambda: header_code("plain", 4).decode(1.0), "'llr' must have shape"),
         (lambda: header_code("plain", 4).decode([math.inf, 0.0]), "'llr' must be finite"),
         (lambda: header_code("plain", 4).word_error_bound(math.nan), "'esn0_db' must be finite"),
         (lambda: HeaderStep(0.1, "plain"), "'from_db' must be finite and exact in float32, not 0.1"),
         (lambda: HeaderStep(0.0, "rm13"), "'code' must be one of plain, repeat2, .* not 'rm13'"),
-        (lambda: check_steps((STEPS[1], STEPS[0])), "'header' must have steps that ascend"),
         (lambda: check_steps((STEPS[1], HeaderStep(2.5, "plain"))), "'header' must have steps that ascend"),
         (lambda: check_steps((STEPS[0], HeaderStep(5.0, "rm15"))), "'header' must change its code"),
         (lambda: Header(STEPS, 17), "'header' must be a code of at least 5 bits for 17 modes"),
@@ -392,7 +372,6 @@ def test_a_plan_keeps_its_target_from_the_snr_on_that_the_module_documents():
         (lambda: Header(STEPS, 9).encode([0, 1], [0.0] * 3), r"'snr_db' must broadcast to the shape \(2,\)"),
         (lambda: Header(STEPS, 9).decode(np.zeros(31), 0.0), r"'header_llr' must have shape \(\.\.\., 32\)"),
         (lambda: Header(STEPS, 9).decode(0.0, 0.0), "'header_llr' must have shape"),
-        (lambda: Header(STEPS, 9).decode(np.zeros((2, 32)), [0.0] * 3), "'snr_db' must broadcast"),
         (lambda: plan_header(4, 0.0), "'target' must lie between 0 and 1, not 0.0"),
         (lambda: plan_header(4, 1.0), "'target' must lie between 0 and 1, not 1.0"),
     ],

@@ -153,21 +153,13 @@ def test_on_gaussian_codebooks_better_methods_gain_more():
 
 
 @SETTINGS
-@given(scenarios(), st.integers(1, 6))
-def test_switching_never_makes_labels_worse(scenario, sweeps):
-    codebook, labels, usage, flips = scenario
-    better = binary_switching(codebook, labels, usage, flips, rng=np.random.default_rng(0), sweeps=sweeps)
-    np.testing.assert_array_equal(np.sort(better), np.arange(len(codebook)))
-    before = labelling_distortion(codebook, labels, usage, flips)
-    assert labelling_distortion(codebook, better, usage, flips) <= before
-
-
-@SETTINGS
 @given(scenarios(max_width=3))
 def test_after_switching_no_single_exchange_helps(scenario):
     codebook, labels, usage, flips = scenario
     best = binary_switching(codebook, labels, usage, flips, rng=np.random.default_rng(1), sweeps=40)
+    np.testing.assert_array_equal(np.sort(best), np.arange(len(codebook)))
     distortion = distortion_by_pairs(codebook, best, usage, flips)
+    assert distortion <= labelling_distortion(codebook, labels, usage, flips) * (1 + 1e-12)
     for first, second in combinations(range(len(codebook)), 2):
         exchanged = best.copy()
         exchanged[[first, second]] = best[[second, first]]

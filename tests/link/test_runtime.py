@@ -1,6 +1,5 @@
 """The edge runtime over a small link: requests for a mode, headers, texts, and what is refused."""
 
-import logging
 import shutil
 from dataclasses import fields, replace
 
@@ -213,16 +212,6 @@ def test_texts_run_one_by_one_and_unpadded(of_text, monkeypatch):
     transmitter.send(texts_of(of_text), 5.0)
     lengths = split_of(of_text)["attention_mask"].sum(axis=1)
     assert shapes == [((1, length), True, (1,)) for length in lengths]
-
-
-def test_a_long_text_is_cut_with_one_line(of_text, caplog):
-    transmitter = Transmitter(of_text)
-    words = "fine first " + "film " * 10_000
-    with caplog.at_level(logging.WARNING):
-        sent = transmitter.send([words, "fine first film"], 5.0)
-    assert [record.getMessage() for record in caplog.records] == ["1 of 2 texts cut to 16 tokens"]
-    equal(transmitter.send("fine first " + "film " * 12, 5.0), transmitter.send(words, 5.0))
-    assert sent.mode.shape == (2,)
 
 
 @pytest.mark.parametrize(
