@@ -229,7 +229,11 @@ def run_tests(tests: Sequence[str], seconds: dict[str, float], folder: Path) -> 
     watch = Watch(seconds)
     words = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     status = pytest.main([*words, f"--basetemp={folder / 'base'}", *tests], plugins=[watch])
-    loaded = [name for name, each in sys.modules.items() if not _is_ours(getattr(each, "__file__", None))]
+    loaded = [
+        name
+        for name, each in sys.modules.items()
+        if name in leaves() or not _is_ours(getattr(each, "__file__", None))
+    ]
     return {"status": int(status), "failure": watch.failure, "seconds": watch.seconds, "loaded": loaded}
 
 
@@ -337,9 +341,7 @@ def examine(module: str, tests: Sequence[str], chosen: Sequence[Mutant]) -> Iter
     base = in_a_process(lambda folder: run_tests(tests, {}, folder), 1200)
     if base["status"] != 0:
         raise SystemExit(f"{module}: the tests fail without any alteration\n{base['log']}")
-    for name in (*base["loaded"], *(leaves() & {dotted(each) for each in product()})):
-        if name in sys.modules or (name.startswith("twophase") and not name.startswith("twophase.link")):
-            continue
+    for name in base["loaded"]:
         with suppress(Exception):
             importlib.import_module(name)
     print(f"{module}: {len(chosen)} mutants, tests take {base['cpu']:.1f} s: {' '.join(tests)}", flush=True)
