@@ -122,8 +122,8 @@ class Tally:
     transmissions: int = 0
     """How often the transmitters were asked: once, or in every trial if estimates of the SNR vary."""
     trials: int = 0
-    companions: dict[str, SystemCounts] = field(default_factory=dict)
-    """Other systems that are shown beside the link."""
+    baselines: dict[str, SystemCounts] = field(default_factory=dict)
+    """Other designs on the same samples and the same air."""
     text: TextCounts | None = None
     """Of the sentences themselves, where they are sent."""
     confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
@@ -183,6 +183,8 @@ def _add(total: Any, later: Any) -> None:
             setattr(total, entry.name, own + other)
 
 
+_STORED = {"baselines": "companions"}
+"""Names of counts in arrays that differ from the field's, so that digests stay what they were."""
 _COLUMNS = {"frames": 3, "correct_by_mode": 2}
 """Of the counters, key and count."""
 
@@ -215,18 +217,18 @@ def tally_digest(tally: Tally) -> str:
 def _to_arrays(counts: Any) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for entry in fields(counts):
-        value = getattr(counts, entry.name)
+        value, name = getattr(counts, entry.name), _STORED.get(entry.name, entry.name)
         if isinstance(value, Counter):
             rows = [[*(key if isinstance(key, tuple) else (key,)), count] for key, count in value.items()]
-            arrays[entry.name] = np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS[entry.name])
+            arrays[name] = np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS[name])
         elif isinstance(value, (SystemCounts, TextCounts)):
-            arrays |= {f"{entry.name}/{name}": array for name, array in _to_arrays(value).items()}
+            arrays |= {f"{name}/{inner}": array for inner, array in _to_arrays(value).items()}
         elif value is None:
             continue  # the digest of who counts nothing here stays what it was
         elif isinstance(value, dict):
-            arrays |= _dict_arrays(entry.name, value)
+            arrays |= _dict_arrays(name, value)
         else:
-            arrays[entry.name] = np.asarray(value)
+            arrays[name] = np.asarray(value)
     return arrays
 
 
@@ -249,8 +251,8 @@ def _spelled(key: object) -> str:
 def _from_arrays(kind: type, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
     values: dict[str, Any] = {}
     for entry in fields(kind):
-        place = f"{prefix}{entry.name}"
-        if entry.name in ("references", "companions"):
+        place = f"{prefix}{_STORED.get(entry.name, entry.name)}"
+        if entry.name in ("references", "baselines"):
             names = arrays[place].tolist()
             values[entry.name] = {
                 name: SystemCounts(**_from_arrays(SystemCounts, arrays, f"{place}/{name}/")) for name in names

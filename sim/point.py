@@ -13,7 +13,7 @@ by misread headers or disagreeing estimates is part of the gap.
 Signalling.  Transmitter and receiver act on estimates of the SNR (:mod:`twophase.sim.receiver`).  The code
 of a header follows from the estimate, so its length, and with it the place of the payload, is the same for
 all systems at one transmitter.  LLRs are computed from what the receiver takes gains and noise variance for
-(:mod:`twophase.sim.channel.radio`); the verdict's systems and the companions share that.  Where both ends
+(:mod:`twophase.sim.channel.radio`); the verdict's systems and the baselines share that.  Where both ends
 know the gain of a sample's block before it is sent, gains and noise are drawn first.
 
 Randomness.  What the graphs give for a sample does not depend on its batch.  Its noise does depend on its
@@ -35,7 +35,8 @@ from twophase.link.demap import llr_exact, llr_hard, llr_maxlog
 from twophase.link.header import Header
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.runtime import Transmission
-from twophase.sim.baselines.base import Companion, Load, make_companions
+from twophase.sim.baselines.base import Baseline, Payload
+from twophase.sim.baselines.registry import make_baselines
 from twophase.sim.baselines.text import TEXT, TextSender
 from twophase.sim.channel.commpy import CommpyDemapper
 from twophase.sim.channel.radio import Arrival, Radio, pilot_symbols
@@ -97,7 +98,7 @@ class Transmitted:
     payload: Stream
     deployed: Frames
     soft: dict[str, Frames]
-    companions: dict[str, Load]
+    baselines: dict[str, Payload]
     snr_heard: SnrArray
     """Es/N0 in dB that the receiver acts on, shape (samples,)."""
     noiseless: NDArray[np.int64]
@@ -142,20 +143,12 @@ class PointSimulator:
         self._end = ReceivingEnd(system.routing, modes, self._demapper(), system.llr_clip)
         # The transmitter is told this point's SNR, this demapper that of a channel without noise.
         self._undisturbed = ReceivingEnd(system.routing, modes, llr_exact, system.llr_clip)
-        self._companions = make_companions(
-            settings,
-            modes,
-            system.listener,
-            system.classes,
-            system.llr_clip,
-            self._header.max_symbols,
-            samples.sentences,
-        )
+        self._baselines = make_baselines(settings, system, self._header.max_symbols, samples.sentences)
         self._width = max(
             [self._header.max_symbols + modes.max_symbols]
             + [
-                item.max_symbols + (self._header.max_symbols if item.behind_header else 0)
-                for item in self._companions
+                item.max_symbols + (self._header.max_symbols if item.after_header else 0)
+                for item in self._baselines
             ]
         )
         self._transmitted: Transmitted | None = None
@@ -211,7 +204,7 @@ class PointSimulator:
             SystemCounts(none.copy()),
             {item.name: SystemCounts(none.copy()) for item in self._system.references},
             none.copy(),
-            companions={item.name: SystemCounts(none.copy()) for item in self._companions},
+            baselines={item.name: SystemCounts(none.copy()) for item in self._baselines},
             text=None if self._text is None else TextCounts(none.copy()),
             confusion=np.zeros((classes, classes), dtype=np.int64),
         )
@@ -258,7 +251,7 @@ class PointSimulator:
             payload,
             deployed,
             {item.name: soft_frames(item) for item in self._system.references},
-            {item.name: item.load(sent, noiseless, length) for item in self._companions},
+            {item.name: item.transmit(sent, noiseless, length) for item in self._baselines},
             snr_heard,
             noiseless,
         )
@@ -279,8 +272,8 @@ class PointSimulator:
     def _count_transmission(self, tally: Tally, transmitted: Transmitted, trial: int) -> None:
         now = transmitted
         count_transmission(tally, now.sent, now.deployed, now.soft, self._system.modes)
-        for name, load in now.companions.items():
-            tally.companions[name].transmitted(load.energy)
+        for name, payload in now.baselines.items():
+            tally.baselines[name].transmitted(payload.energy)
         if self._settings.known_snr == "block":
             count_gains(tally, now.deployed, self._gain_db(trial))
         tally.noiseless_correct += now.noiseless == self._samples.labels
@@ -314,25 +307,25 @@ class PointSimulator:
             payload = self._payload(radio, frames.points[rows], true_place)
             heard = self._end.hear_payload(item.listener, payload, frames.energy, frames.mode[rows])
             tally.references[item.name].count(frames, rows, heard, labels)
-        for companion in self._companions:
-            self._send_companion(tally, companion, now, radio, rows)
+        for baseline in self._baselines:
+            self._send_baseline(tally, baseline, now, radio, rows)
 
     def _payload(self, radio: Radio, points: NDArray[np.complex128], place: NDArray[np.int64]) -> Arrival:
         arrival = radio.send(widened(points, self._width))
         return arrival_behind(arrival, place, self._system.modes.max_symbols)
 
-    def _send_companion(
-        self, tally: Tally, companion: Companion, now: Transmitted, radio: Radio, rows: slice
+    def _send_baseline(
+        self, tally: Tally, baseline: Baseline, now: Transmitted, radio: Radio, rows: slice
     ) -> None:
-        load, labels = now.companions[companion.name], self._samples.labels[rows]
-        header = now.deployed.header_count[rows] if companion.behind_header else np.zeros_like(labels)
-        arrival = radio.send(shifted(load.points[rows], header, self._width))
-        payload = arrival_behind(arrival, header, companion.max_symbols)
+        sent, labels = now.baselines[baseline.name], self._samples.labels[rows]
+        header = now.deployed.header_count[rows] if baseline.after_header else np.zeros_like(labels)
+        arrival = radio.send(shifted(sent.points[rows], header, self._width))
+        payload = arrival_behind(arrival, header, baseline.max_symbols)
         numbers = np.arange(rows.start, rows.stop)
-        classes = companion.hear(load, numbers, payload.received, payload.gains, payload.noise_var)
-        counts = tally.companions[companion.name]
+        classes = baseline.receive(sent, numbers, payload.received, payload.gains, payload.noise_var)
+        counts = tally.baselines[baseline.name]
         counts.correct[rows] += classes == labels
-        length = header + load.symbols[rows]
+        length = header + sent.symbols[rows]
         counts.symbols += int((length + pilot_symbols(self._settings, length)).sum())
         counts.sent += len(labels)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from tyro.conf import Fixed, Suppress, arg
 
 from twophase.link.errors import InputError
 
@@ -70,56 +72,58 @@ class Settings:
     """
 
     channel: ChannelName = "awgn"
-    """AWGN, flat Rayleigh or Rician fading, or a tapped delay line of TR 38.901 under OFDM."""
+    """AWGN; flat Rayleigh or Rician fading; tdl-a, tdl-c: frequency-selective fading of TR 38.901 under
+    OFDM."""
     coherence: CoherenceName | int = "symbol"
-    """How long a flat gain holds: one symbol, so many symbols of the air, or all symbols of a sample, its
-    header included (block fading)."""
+    """How long a flat gain holds: a symbol, N symbols of the air, or all of a sample's, header included."""
     rician_k_db: float = 6.0
-    """Power of the direct path over that of the scattered ones, in dB (Rician channel)."""
+    """Rician channel: power of the direct path over that of the scattered ones, in dB."""
     delay_spread_ns: float = 300.0
-    """Root mean square delay spread of a tapped delay line, in ns."""
+    """tdl channels: root mean square delay spread in ns."""
     csi: CsiName = "perfect"
-    """What the receiver takes the gains for: the truth, an estimate from pilots, or one."""
+    """What the receiver takes the gains for: the truth, an estimate from pilots, or 1 (none)."""
     pilots: int = 2
-    """Pilot symbols in each block of symbols whose gain is estimated (``csi="pilot"``)."""
+    """--csi pilot: pilot symbols in each block of equal gain (tdl: in 12 subcarriers); they count as
+    symbols."""
     estimator: EstimatorName = "mmse"
-    """How pilots become gains: least squares, or minimum mean square error."""
+    """--csi pilot: least squares, or minimum mean square error with the channel's statistics known."""
     noise_estimate: NoiseEstimateName = "known"
-    """What the receiver takes N0 for: the truth, or an estimate from the pilots' residuals."""
+    """What the receiver takes the noise variance for: the truth, or the residuals at the pilots."""
     noise_mismatch_db: float = 0.0
-    """By how much the receiver takes N0, known or estimated, too high, in dB."""
-    known_snr: KnownSnr = "mean"
+    """By how much the receiver takes the noise variance too high, in dB."""
+    known_snr: Suppress[Fixed[KnownSnr]] = "mean"
     """Which Es/N0 both ends go by when they choose a mode or read a header: the mean of the point, or under
     block fading that of the sample's own block, as a receiver measures it and feeds it back."""
     demapper: DemapperName = "exact"
-    """How received symbols become LLRs; ``hard``: the clip with the sign of the nearest point's bit."""
-    kernel: KernelName = "numpy"
+    """LLRs: exact, max-log, hard decisions (the clip with the sign of the nearest point's bit), or
+    scikit-commpy's own soft demodulator (slow; for cross-reading)."""
+    kernel: Suppress[Fixed[KernelName]] = "numpy"
     """Which implementation computes them; they agree to rounding, so a replay needs the same."""
-    codes: tuple[CodeName, ...] = ()
-    """Channel codes whose curves are drawn beside the link's."""
-    baselines: tuple[BaselineName, ...] = ()
-    """Other ways to the label, or none at all, whose curves are drawn beside the link's."""
+    codes: Suppress[Fixed[tuple[CodeName, ...]]] = ()
+    """Channel codes around the index bits, each a baseline."""
+    baselines: Suppress[Fixed[tuple[BaselineName, ...]]] = ()
+    """Other ways to the label, or without a channel."""
     header: HeaderName = "coded"
-    """How the receiver learns the mode: as the link has it, or told free of charge for comparison."""
+    """How the receiver learns the mode: as the link does it, or for free ('ideal', for comparison)."""
     mode: str | None = None
-    """Name of the one mode that is used for every sample, known to both ends; None: the link's router."""
-    snr_error_bias_db: float = 0.0
+    """One mode for every sample, known to both ends, by name (64x16qam) or number. Default: the router's."""
+    snr_error_bias_db: Suppress[Fixed[float]] = 0.0
     """By how much the transmitter takes Es/N0 too high, in dB."""
-    snr_error_jitter_db: float = 0.0
+    snr_error_jitter_db: Suppress[Fixed[float]] = 0.0
     """Standard deviation of each end's estimate of Es/N0, in dB, drawn afresh for every frame."""
-    snr_error_at: ErrorPlace = "transmitter"
-    """Whether the bias is the transmitter's alone and the jitter each end's own, or both ends share one wrong
-    estimate."""
+    snr_error_at: Annotated[ErrorPlace, arg(name="router-snr-error-at")] = "transmitter"
+    """Whose estimate is wrong: the transmitter's, or one and the same estimate at both ends."""
     trials: int = 20
-    """Times that each sample is sent at each SNR, under independent noise; with ``precision`` at first."""
+    """Times that each sample is sent at each SNR, under independent noise; with --precision at first."""
     precision: float | None = None
-    """Half-width of the interval of gap or accuracy at which a point ends; None: after ``trials``."""
+    """Go on until the half-width of the 95 % interval of the gap or of the accuracy, whichever is narrower,
+    is at most this (0.02 is two points), until more trials cannot help, or until --max-trials."""
     max_trials: int = 1000
-    """Most trials of a point with ``precision``."""
+    """Most trials of a point with --precision."""
     seed: int = 0
-    """Seed of gains, noise and errors of the estimates."""
+    """Seed of gains, noise and estimates; the same seed gives the same report."""
     tolerance: float = 0.02
-    """How far the deployed accuracy may lie below a soft one: 0.02 is two points."""
+    """How far the deployed accuracy may lie below a soft one and still pass: 0.02 is two points."""
 
     def __post_init__(self) -> None:
         self._check_types()
