@@ -36,9 +36,10 @@ from twophase.export.int8.calibrate import receptions
 from twophase.export.int8.nodes import classifier_products, encoder_products
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.runtime import Receiver, Transmitter
+from twophase.link.samples import Samples, load_samples
 from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, System, load_samples
+from twophase.sim.system import System
 
 SYSTEMS = ("float32", "int8", "float16 weights", "float16")
 ESN0_DB = tuple(map(float, range(21)))

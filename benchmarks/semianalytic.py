@@ -29,10 +29,11 @@ from pathlib import Path
 
 from twophase.link.errors import LinkError
 from twophase.link.noise import snr_grid
+from twophase.link.samples import load_samples
 from twophase.sim.analytic.expected import Limits, expected_accuracy
 from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings
-from twophase.sim.system import load_samples, load_system
+from twophase.sim.system import load_system
 
 Z_LIMIT = 4.0
 ASKED = 50.0

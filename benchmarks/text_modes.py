@@ -55,13 +55,15 @@ def lengths_of(bundle: Path | None, count: int, rng: np.random.Generator) -> lis
     if bundle is None:
         drawn = np.rint(rng.normal(509, 221, count)).clip(60, 1250)
         return [int(length) for length in drawn]
-    from twophase.sim.system import load_samples, load_system
+    from twophase.link.samples import load_samples
+    from twophase.sim.baselines.text_source import messages_of
+    from twophase.sim.system import load_system
 
     _, manifest = load_system(bundle)
     samples = load_samples(bundle / "eval.npz", manifest.input_shape, len(manifest.classes))
     if samples.sentences is None:
         raise SystemExit(f"{bundle} holds no sentences")
-    own = [len(message) for message in samples.sentences.messages]
+    own = [len(message) for message in messages_of(samples.sentences)]
     return [own[place % len(own)] for place in range(count)]
 
 

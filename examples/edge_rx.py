@@ -1,4 +1,4 @@
-"""The receiving end of a link: hears baseband I/Q over UDP through a simulated channel, and classifies.
+"""The receiving end of a link: receives baseband I/Q over UDP through a simulated channel, and classifies.
 
     python examples/edge_rx.py --channel-snr 5                 in one terminal; edge_tx.py --snr 5 in another
     python examples/edge_rx.py --channel-snr 12 --rayleigh     flat fading of each symbol
@@ -11,8 +11,8 @@ noisy I/Q and its own estimate of Es/N0.  It takes the mode from its table, or f
 the link has one.
 
 Writes JSON lines to stdout: first the port, then one decision for each frame, at the end what was counted.
-Hears one stream: that of the first samples.  Ends when its sender does, or when no frame of it has come for
---timeout seconds.
+Receives one stream: that of the first samples.  Ends when its sender does, or when no frame of it has come
+for --timeout seconds.
 
 Exit status: 0 done, 1 no frame ever came, 2 bad input, 130 Ctrl-C.
 """
@@ -30,12 +30,12 @@ from pathlib import Path
 
 from edge_command import GoneError, Parser, run
 from edge_frames import END, MAX_DATAGRAM, Inbox
-from edge_radio import Channel, Listener, slot_length
+from edge_radio import Channel, slot_length
 
-from twophase.link.runtime import GraphOptions, Receiver
+from twophase.link import GraphOptions, Receiver, esn0_db_to_noise_var
 
 GRACE = 0.5
-"""Seconds that frames may come in behind the end of the stream, where some are missing."""
+"""Seconds that frames may come in after the end of the stream, where some are missing."""
 
 
 def parse() -> argparse.Namespace:
@@ -72,9 +72,8 @@ def tell(**entries: object) -> None:
 
 def receive(options: argparse.Namespace) -> int:
     """Listen, decide and tell until the stream ends."""
-    receiver = Receiver(options.bundle, options=GraphOptions(format=options.format))
+    receiver = Receiver(options.bundle, options=GraphOptions(format=options.format), hold=True)
     link = receiver.manifest
-    listener = Listener(receiver)
     channel = Channel(options.channel_snr, options.rayleigh, slot_length(link), options.seed)
     error = random.Random(options.seed + 1)
     inbox = Inbox()
@@ -97,10 +96,13 @@ def receive(options: argparse.Namespace) -> int:
                 if frame.kind == END:
                     continue
                 estimate = options.snr + error.gauss(0, options.snr_error)
-                mode, decided = listener.decide(channel.carry(frame.samples), estimate)
+                air = channel.carry(frame.samples)
+                noise_var = esn0_db_to_noise_var(estimate)
+                decision = receiver.decide(air.received, noise_var, air.gains, estimate)
+                decided = int(decision.classes[0])
                 tell(
                     sequence=frame.sequence,
-                    mode=names[mode],
+                    mode=names[int(decision.mode[0])],
                     snr_db=round(estimate, 2),
                     decided=decided,
                     name=link.classes[decided],

@@ -11,7 +11,7 @@ A link of text sends sentences: those of --text, or those of the arrays 'text' a
 Needs numpy, onnxruntime and twophase.link, for text tokenizers too; no torch, no onnx.  Writes one JSON line
 to stdout for each frame, with what it sent.  The channel is simulated at the receiver's input.
 
-Exit status: 0 all sent, 1 nobody listens, 2 bad input, 130 Ctrl-C.
+Exit status: 0 all sent, 1 nobody receives, 2 bad input, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from pathlib import Path
 import numpy as np
 from edge_command import GoneError, Parser, run
 from edge_frames import END, SAMPLES, pack
-from edge_radio import Speaker
 from numpy.typing import NDArray
 
-from twophase.link.errors import ArtifactError, first_line
-from twophase.link.runtime import GraphOptions, Transmitter
+from twophase.link import ArtifactError, GraphOptions, Transmitter
+from twophase.link.errors import first_line
 from twophase.link.text import unpack_texts
 
 
@@ -89,8 +88,7 @@ def samples(path: Path, is_text: bool) -> tuple[Samples, NDArray[np.generic] | N
 
 def transmit(options: argparse.Namespace) -> int:
     """Send, one sample at a time as a sensor has them."""
-    transmitter = Transmitter(options.bundle, options=GraphOptions(format=options.format))
-    speaker = Speaker(transmitter)
+    transmitter = Transmitter(options.bundle, options=GraphOptions(format=options.format), hold=True)
     names = transmitter.manifest.modes.names
     if options.text is None:
         is_text = transmitter.manifest.front is not None
@@ -108,15 +106,16 @@ def transmit(options: argparse.Namespace) -> int:
             due = time.monotonic()
             for number in range(count):
                 estimate = options.snr + error.gauss(0, options.snr_error)
-                sent, signal_out = speaker.speak(known[number], estimate)
+                sent = transmitter.transmit(known[number], estimate)
+                frame = sent.iq[0, : sent.count[0]]
                 time.sleep(max(0.0, due - time.monotonic()))
                 due += 1 / options.rate
-                radio.send(pack(SAMPLES, stream, number, signal_out))
+                radio.send(pack(SAMPLES, stream, number, frame))
                 sent_frames = number + 1
                 told = {
                     "sequence": number,
                     "mode": names[int(sent.mode[0])],
-                    "symbols": len(signal_out),
+                    "symbols": len(frame),
                     "snr_db": round(estimate, 2),
                 }
                 if labels is not None:
@@ -125,7 +124,7 @@ def transmit(options: argparse.Namespace) -> int:
                 sys.stdout.flush()
         except ConnectionRefusedError:
             raise GoneError(
-                f"nobody listens at {options.host}:{options.port}; {sent_frames} frames were sent"
+                f"nobody receives at {options.host}:{options.port}; {sent_frames} frames were sent"
             ) from None
         finally:
             for _ in range(3):  # any of them may be lost

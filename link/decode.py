@@ -1,4 +1,4 @@
-"""LLRs to codewords: posterior over the codebook, hard decision, MMSE embedding.
+"""LLRs to codewords, and scores to classes: posteriors, hard decisions, MMSE embedding.
 
 With independent bits, P(k | llr) is proportional to P(k) prod_b P(bit b of label k | llr_b), and
 log sigmoid(+-llr) = +-llr/2 - log(2 cosh(llr/2)), whose second term does not depend on k: the whole codebook
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import InputError
 
-__all__ = ["codeword_log_posterior", "hard_indices", "mmse_embedding"]
+__all__ = ["class_posterior", "codeword_log_posterior", "hard_indices", "mmse_embedding"]
 
 
 def codeword_log_posterior(
@@ -96,6 +96,49 @@ def mmse_embedding(log_posterior: ArrayLike, codebook: ArrayLike) -> NDArray[np.
     if not np.isfinite(codewords).all():
         raise InputError("codebook", "be finite", "an array with NaN or infinity")
     return np.asarray(posterior @ codewords, dtype=np.float64)
+
+
+def class_posterior(
+    logits: ArrayLike, frequency: ArrayLike, prior: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Probabilities of the classes, and the most probable one, from the scores of a trained classifier.
+
+    The softmax of the scores is P(class | received) under the frequencies of the classes in training.  Other
+    frequencies change it by Bayes' rule: P'(c | y) is proportional to P(c | y) P'(c) / P(c).
+
+    Parameters
+    ----------
+    logits
+        Scores, shape (batch, classes).
+    frequency
+        Frequencies of the classes in training, shape (classes,), above 0.
+    prior
+        Weights of the classes in use, at least 0 with one above in each row, shape (classes,) or (batch,
+        classes); those of training if not given.
+
+    Returns
+    -------
+    tuple
+        Shape (batch, classes), each row sums to 1, and shape (batch,); of equals the lowest class.
+
+    Raises
+    ------
+    InputError
+        If the prior has another shape, a negative or infinite weight, or none above 0.
+    """
+    scores = np.asarray(logits, dtype=np.float64)
+    if prior is not None:
+        weights = np.asarray(prior)
+        if weights.dtype.kind not in "biuf" or weights.shape not in (scores.shape[-1:], scores.shape):
+            rule = f"be weights of shape {scores.shape[-1:]} or {scores.shape}"
+            raise InputError("prior", rule, f"an array of {weights.dtype} of shape {weights.shape}")
+        weights = weights.astype(np.float64)
+        if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any(axis=-1).all():
+            raise InputError("prior", "be finite, at least 0 and not all 0", weights.tolist())
+        with np.errstate(divide="ignore"):
+            scores = scores + np.log(weights) - np.log(np.asarray(frequency, dtype=np.float64))
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True), np.argmax(scores, axis=-1)
 
 
 def _checked_prior(log_prior: ArrayLike, size: int) -> NDArray[np.float64]:

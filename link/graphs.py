@@ -28,6 +28,7 @@ __all__ = [
     "graph_file",
     "graph_path",
     "modes_of",
+    "per_sample",
 ]
 
 GraphFormat = Literal["onnx", "ort"]
@@ -182,7 +183,7 @@ class _RoutedGraph(Graph):
     ) -> dict[str, NDArray[np.generic]]:
         """Checked inputs behind the samples."""
         snr = esn0_float32(snr_db)
-        inputs: dict[str, NDArray[np.generic]] = {"snr_db": _per_sample("snr_db", snr, batch)}
+        inputs: dict[str, NDArray[np.generic]] = {"snr_db": per_sample("snr_db", snr, batch)}
         if mode is not None:
             request = modes_of(mode, batch, self._modes_count)
             inputs |= {name: request for name in self._optional}
@@ -291,11 +292,17 @@ def modes_of(mode: ArrayLike, batch: int, modes_count: int) -> NDArray[np.int64]
     InputError
         If they are of another shape or one does not exist.
     """
-    return _per_sample("mode", checked_modes(mode, modes_count), batch)
+    return per_sample("mode", checked_modes(mode, modes_count), batch)
 
 
-def _per_sample(name: str, values: NDArray[Number], batch: int) -> NDArray[Number]:
-    """One value for all samples, or one for each: shape (batch,)."""
+def per_sample(name: str, values: NDArray[Number], batch: int) -> NDArray[Number]:
+    """One value for all samples, or one for each: shape (batch,).
+
+    Raises
+    ------
+    InputError
+        If they are of another shape.
+    """
     if values.ndim == 0:
         return np.full(batch, values)
     if values.shape != (batch,):

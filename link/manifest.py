@@ -12,6 +12,7 @@ and ``output_M.pb``, and one hash of all symbols that the transmitter's sets sen
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -21,6 +22,7 @@ from typing import Any, Literal, get_type_hints
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import read_json, reading, sha256, sha256_of, write_json
 from twophase.link.grid import Grid, grid_codebook
@@ -138,7 +140,7 @@ def stream_hash(streams: Iterable[bytes]) -> str:
 
 
 FORMAT = "twophase-link"
-VERSION = 4
+VERSION = 5
 MANIFEST_NAME = "link.json"
 EVAL_FILE = "eval.npz"
 """The test split."""
@@ -216,6 +218,11 @@ class Manifest:
     """Bit label of each codeword as a number, MSB first: (codebook, K); a permutation of 0..K-1."""
     usage: tuple[tuple[float, ...], ...]
     """How often each codeword is used on training data: (codebook, K), sums to 1; the receiver's prior."""
+    symbol_energy: tuple[float, ...]
+    """Mean energy of the points that each mode sends on training data, (modes,); 1 where all points are used
+    equally often.  A payload is divided by its root."""
+    class_frequency: tuple[float, ...]
+    """How often each class is met in training, (classes,), sums to 1: what a posterior is made of."""
     llr_clip: float
     references: tuple[Reference, ...]
     training: dict[str, Any]
@@ -259,6 +266,12 @@ class Manifest:
                 if np.shape(getattr(self, name)[index]) != shape:
                     raise InputError(f"{name}[{index}]", f"have shape {shape}", "another")
         self.routing.check(self.modes)
+        self._check_energy()
+        if len(self.class_frequency) != len(self.classes):
+            rule = f"hold {len(self.classes)} entries, one per class"
+            raise InputError("class_frequency", rule, len(self.class_frequency))
+        if min(self.class_frequency) <= 0 or abs(math.fsum(self.class_frequency) - 1) > 1e-9:
+            raise InputError("class_frequency", "be above 0 and sum to 1", self.class_frequency)
         if self.grid is not None:
             if len(self.grid.exponents) != len(sizes):
                 raise InputError(
@@ -266,6 +279,22 @@ class Manifest:
                 )
             for index in range(len(sizes)):
                 self.grid_codebook(index)
+
+    def _check_energy(self) -> None:
+        if len(self.symbol_energy) != len(self.modes):
+            rule = f"hold {len(self.modes)} entries, one per mode"
+            raise InputError("symbol_energy", rule, len(self.symbol_energy))
+        for mode, energy in zip(self.modes, self.symbol_energy, strict=True):
+            possible = np.abs(qam(mode.order).points) ** 2
+            low, high = float(possible.min()) * (1 - 1e-4), float(possible.max()) * (1 + 1e-4)
+            if not low <= energy <= high:
+                rule = f"lie in {low:.4g}..{high:.4g}, as the points of {mode.name} do"
+                raise InputError("symbol_energy", rule, energy)
+
+    @property
+    def amplitudes(self) -> NDArray[np.float64]:
+        """Root of each mode's symbol energy, shape (modes,)."""
+        return np.asarray(np.sqrt(self.symbol_energy), dtype=np.float64)
 
     @property
     def modes(self) -> ModeTable:

@@ -195,8 +195,8 @@ class Routing:
 class Hysteresis:
     """What one end of a ``table`` link remembers, so that a jittering estimate does not flip the mode.
 
-    The graphs keep no state.  Pass each end's estimates through its own ``Hysteresis`` and hand on what comes
-    out, to ``send`` as to ``mode_of``:
+    The graphs keep no state.  ``Transmitter`` and ``Receiver`` hold one each if asked (``hold=True``); else
+    pass each end's estimates through its own and hand on what comes out:
 
     >>> held = Hysteresis(SnrTable((2.0,), (0, 1)), hysteresis_db=1.0)
     >>> [float(held.hold(estimate)) for estimate in (2.5, 1.5, 1.0, 2.5)]
@@ -226,6 +226,11 @@ class Hysteresis:
         self._table = table
         self._hysteresis_db = hysteresis_db
         self._bounds: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, routing: Routing) -> Hysteresis:
+        """That of a link, for one of its ends."""
+        return cls(routing.table, routing.hysteresis_db)
 
     def hold(self, snr_db: ArrayLike) -> NDArray[np.float32]:
         """The Es/N0 to act on.

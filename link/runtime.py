@@ -1,15 +1,17 @@
-"""Edge inference over ONNX Runtime: a transmitter and a receiver, without torch.
+"""Edge inference over ONNX Runtime: a transmitter and a receiver of I/Q, without torch.
 
->>> from twophase.link.runtime import Receiver, Transmitter   # doctest: +SKIP
->>> sent = Transmitter("runs/digits/bundle").send(features, snr_db=10.0)   # doctest: +SKIP
->>> receiver = Receiver("runs/digits/bundle")   # doctest: +SKIP
->>> decided = receiver.receive(llr, receiver.mode_of(snr_db=10.0)).classes   # doctest: +SKIP
+>>> from twophase.link import Receiver, Transmitter   # doctest: +SKIP
+>>> transmitter, receiver = (end("runs/digits/bundle") for end in (Transmitter, Receiver))   # doctest: +SKIP
+>>> sent = transmitter.transmit(features, snr_db=10.0)   # doctest: +SKIP
+>>> received = gain * sent.iq + noise   # doctest: +SKIP
+>>> receiver.decide(received, noise_var, gain, snr_db=10.0).classes   # doctest: +SKIP
 
->>> sent = Transmitter("runs/reviews/bundle").send("a charming film", snr_db=10.0)   # doctest: +SKIP
+A link of text takes texts: ``Transmitter("runs/reviews/bundle").transmit("a charming film", 10.0)``.  Who has
+a modem already takes :meth:`Transmitter.send` for integers and :meth:`Receiver.receive` for LLRs.
 
 Each takes one sample or a batch, and a sample gives the same in any batch.  Each may be used by several
-threads at once: a call leaves nothing behind.  (A :class:`~twophase.link.routing.Hysteresis` remembers: one
-for each end of each link.)  ``examples/edge_tx.py`` and ``edge_rx.py`` run the two ends as two processes.
+threads at once, for a call leaves nothing behind; with ``hold=True`` it is one end of one link, whose calls
+come in the order of time.  ``examples/edge_tx.py`` and ``edge_rx.py`` run the two ends as two processes.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twophase.link.decode import class_posterior
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.graphs import (
     MODE_REQUEST,
@@ -33,58 +36,53 @@ from twophase.link.graphs import (
     graph_file,
     graph_path,
     modes_of,
+    per_sample,
 )
 from twophase.link.manifest import TOKENIZER_FILE, Front, Manifest, load_manifest
+from twophase.link.modem import (
+    Transmission,
+    after,
+    frames_of,
+    group_by_mode,
+    header_llr,
+    modulate,
+    payload_llr,
+    received_frames,
+)
 from twophase.link.modes import checked_modes
+from twophase.link.noise import esn0_float32
+from twophase.link.routing import Hysteresis
 from twophase.link.text import TextEncoder
 
 __all__ = [
     "MODE_REQUEST",
+    "Decision",
     "FeatureTransmitter",
-    "Frames",
+    "Frame",
     "GraphOptions",
     "Receiver",
     "Reception",
     "SoftTransmitter",
-    "TextTransmitter",
-    "Transmission",
     "Transmitter",
 ]
 
 
 @dataclass(frozen=True)
-class Transmission:
-    """What the transmitter sends for each sample; integers only, padded to the largest mode.
+class Frame(Transmission):
+    """A transmission, and what it is on the air."""
 
-    Entries behind a sample's count are zero (bits, symbols) or -1 (indices, header) and are not sent.  A
-    frame is the header's symbols, then the payload's.
-    """
-
-    mode: NDArray[np.int64]
-    """Mode number, shape (batch,)."""
-    indices: NDArray[np.int64]
-    """Codeword indices, shape (batch, max_tokens)."""
-    bits: NDArray[np.uint8]
-    """Label bits with padding to whole symbols, shape (batch, max_bits)."""
-    symbols: NDArray[np.int64]
-    """Constellation point numbers, shape (batch, max_symbols)."""
-    bit_count: NDArray[np.int64]
-    """Channel bits of each sample, shape (batch,)."""
-    symbol_count: NDArray[np.int64]
-    """Channel uses of each sample's payload, shape (batch,)."""
-    header: NDArray[np.int64]
-    """QPSK point numbers that tell the mode, shape (batch, max_header_symbols); no columns where the routing
-    sends no header."""
-    header_count: NDArray[np.int64]
-    """Channel uses of each sample's header, shape (batch,)."""
+    iq: NDArray[np.complex64]
+    """Frames of unit average energy, shape (batch, max_header_symbols + max_symbols); zero after a frame."""
+    count: NDArray[np.int64]
+    """Symbols of each frame, header included, shape (batch,): ``iq[row, : count[row]]`` is sent."""
 
 
-class Frames:
-    """Makes transmissions of what the graph ``file`` gives."""
+class _Outputs:
+    """What a transmitter's graph gives, made a transmission."""
 
     def __init__(self, file: str, manifest: Manifest) -> None:
         modes = manifest.modes
-        self.outputs: Shapes = {
+        self.shapes: Shapes = {
             "mode": (),
             "indices": (modes.max_tokens,),
             "bits": (modes.max_bits,),
@@ -92,14 +90,14 @@ class Frames:
             "bit_count": (),
             "symbol_count": (),
         }
-        """What the graph must give; a transmission begins with these."""
+        """Outputs that the graph must give; a transmission begins with these."""
         self._file = file
         self._header = manifest.header
 
     def transmission(
         self, outputs: Sequence[NDArray[np.generic]], snr_db: NDArray[np.generic]
     ) -> Transmission:
-        """The graph's outputs and the headers at the SNR that the transmitter believes in, (batch,).
+        """The graph's outputs and the headers at the transmitter's Es/N0 in dB, shape (batch,).
 
         Raises
         ------
@@ -107,24 +105,19 @@ class Frames:
             If the graph gave a mode that does not exist.
         """
         try:
-            header, header_count = self._told(outputs[0], snr_db)
+            mode = checked_modes(outputs[0], self._header.modes_count)
+            if self._header.steps:
+                header, count = self._header.encode(mode, snr_db)
+            else:  # any SNR will do
+                header, count = np.empty((len(mode), 0), dtype=np.int64), np.zeros(len(mode), dtype=np.int64)
         except InputError as error:
             raise ArtifactError(
                 f"'{self._file}' gives a mode that the link does not have: {error}"
             ) from error
-        return Transmission(*(*outputs, header, header_count))  # type: ignore[arg-type]
-
-    def _told(
-        self, mode: NDArray[np.generic], snr_db: NDArray[np.generic]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Headers and their lengths; without a look at the SNR where the link sends none."""
-        if self._header.steps:
-            return self._header.encode(mode, snr_db)
-        batch = len(checked_modes(mode, self._header.modes_count))
-        return np.empty((batch, 0), dtype=np.int64), np.zeros(batch, dtype=np.int64)
+        return Transmission(*(*outputs, header, count))  # type: ignore[arg-type]
 
 
-class TextTransmitter:
+class _TextTransmitter:
     """Each text runs by itself and unpadded, so that it gives the same beside any others.
 
     :class:`~twophase.link.runtime.Transmitter` documents what it takes and raises.
@@ -134,14 +127,14 @@ class TextTransmitter:
         self, folder: Path, threads: int, manifest: Manifest, front: Front, options: GraphOptions | None
     ) -> None:
         self._encoder = TextEncoder(folder / TOKENIZER_FILE, front.max_length)
-        self._frames = Frames("tx.onnx", manifest)
-        outputs = self._frames.outputs | {"features": manifest.input_shape}
+        self._outputs = _Outputs("tx.onnx", manifest)
+        outputs = self._outputs.shapes | {"features": manifest.input_shape}
         self._graph = TokenGraph(folder, "tx.onnx", manifest, threads, outputs, options)
 
     def send(self, texts: object, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
         """Encode one text or several."""
         *outputs, _, snr = self._run(texts, snr_db, mode)
-        return self._frames.transmission(outputs, snr)
+        return self._outputs.transmission(outputs, snr)
 
     def features(self, texts: object) -> NDArray[np.float32]:
         """What the head takes for each text."""
@@ -149,7 +142,7 @@ class TextTransmitter:
         return np.asarray(features, dtype=np.float32)
 
     def _run(self, texts: object, snr_db: ArrayLike, mode: ArrayLike | None) -> list[NDArray[np.generic]]:
-        """The graph's outputs of all texts, one below the other, and the SNR of each."""
+        """The graph's outputs of all texts, in their order, and the SNR of each."""
         if isinstance(texts, str):
             tokens = [self._encoder.encode(texts)]
         else:
@@ -181,7 +174,7 @@ class Reception:
     logits: NDArray[np.float32]
     """Class scores, shape (batch, classes)."""
     indices: NDArray[np.int64]
-    """Most probable codeword of each token, shape (batch, max_tokens); -1 behind a mode's tokens."""
+    """Most probable codeword of each token, shape (batch, max_tokens); -1 after a mode's tokens."""
 
     @property
     def classes(self) -> NDArray[np.int64]:
@@ -223,9 +216,9 @@ class FeatureTransmitter:
         self.manifest = manifest or load_manifest(
             folder, "bundle", lambda known: (graph_file(known.head_file, options),)
         )
-        self._frames = Frames(self.manifest.head_file, self.manifest)
+        self._outputs = _Outputs(self.manifest.head_file, self.manifest)
         self._graph = FeatureGraph(
-            folder, self.manifest.head_file, self.manifest, threads, self._frames.outputs, options
+            folder, self.manifest.head_file, self.manifest, threads, self._outputs.shapes, options
         )
 
     def send(self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
@@ -250,7 +243,7 @@ class FeatureTransmitter:
             If the graph fails or gives arrays of other shapes, or a mode that does not exist.
         """
         inputs = self._graph.inputs(features, snr_db, mode)
-        return self._frames.transmission(self._graph.run(inputs), inputs["snr_db"])
+        return self._outputs.transmission(self._graph.run(inputs), inputs["snr_db"])
 
 
 class Transmitter:
@@ -263,6 +256,9 @@ class Transmitter:
         of a text link, whose hashes are checked.
     threads, manifest, options
         As for :class:`FeatureTransmitter`.
+    hold
+        Whether :meth:`transmit` holds the estimates that it is given by the routing's hysteresis
+        (:class:`~twophase.link.routing.Hysteresis`).
 
     Raises
     ------
@@ -279,18 +275,36 @@ class Transmitter:
         *,
         manifest: Manifest | None = None,
         options: GraphOptions | None = None,
+        hold: bool = False,
     ) -> None:
         folder = Path(bundle)
         self.manifest = manifest or load_manifest(
             folder, "bundle", (graph_file("tx.onnx", options), TOKENIZER_FILE)
         )
-        self._whole: FeatureTransmitter | TextTransmitter
+        self._whole: FeatureTransmitter | _TextTransmitter
         if self.manifest.front is None:
             self._whole = FeatureTransmitter(folder, threads, manifest=self.manifest, options=options)
         else:
-            from twophase.link.runtime import TextTransmitter
+            self._whole = _TextTransmitter(folder, threads, self.manifest, self.manifest.front, options)
 
-            self._whole = TextTransmitter(folder, threads, self.manifest, self.manifest.front, options)
+        self._held = Hysteresis.of(self.manifest.routing) if hold else None
+
+    def transmit(self, samples: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Frame:
+        """Encode one sample or a batch and modulate it: header and payload as I/Q.
+
+        Arguments and errors of :meth:`send`.
+
+        Returns
+        -------
+        Frame
+            What is sent, as integers and as complex64 with the amplitudes of the manifest.
+        """
+        held = snr_db if self._held is None else self._held.hold(snr_db)
+        sent = self.send(samples, held, mode)
+        points = modulate(sent.symbols, group_by_mode(sent.mode, self.manifest.modes))
+        payload = points / self.manifest.amplitudes[sent.mode][:, np.newaxis]
+        iq = frames_of(sent.header, sent.header_count, payload).astype(np.complex64)
+        return Frame(**vars(sent), iq=iq, count=sent.header_count + sent.symbol_count)
 
     def send(self, samples: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
         """Encode one sample or a batch.
@@ -373,7 +387,7 @@ class SoftTransmitter:
     def send(
         self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.complex128]]:
-        """Mode, (batch,), and complex symbols, (batch, max_symbols), zero behind a mode's symbols.
+        """Mode, (batch,), and complex symbols, (batch, max_symbols), zero after a mode's symbols.
 
         Arguments and errors of :meth:`FeatureTransmitter.send`; a header is made from the mode by
         :attr:`~twophase.link.manifest.Manifest.header`.
@@ -383,8 +397,26 @@ class SoftTransmitter:
         return np.asarray(sent, dtype=np.int64), values[..., 0] + 1j * values[..., 1]
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What the receiver concludes from each frame."""
+
+    mode: NDArray[np.int64]
+    """The mode that it takes each frame for, shape (batch,)."""
+    llr: NDArray[np.float64]
+    """LLRs of that mode's bits, shape (batch, max_bits); zero after them."""
+    indices: NDArray[np.int64]
+    """Most probable codeword of each token, shape (batch, max_tokens); -1 after a mode's tokens."""
+    logits: NDArray[np.float32]
+    """Class scores of the graph, shape (batch, classes)."""
+    posterior: NDArray[np.float64]
+    """Probability of each class, shape (batch, classes): the softmax of the scores, weighted by the prior."""
+    classes: NDArray[np.int64]
+    """The most probable class, shape (batch,)."""
+
+
 class Receiver:
-    """The receiver of a bundle: LLRs and mode to class scores.  It sees nothing else.
+    """The receiver of a bundle: I/Q, or LLRs and mode, to classes.  It sees nothing else.
 
     Parameters
     ----------
@@ -397,6 +429,9 @@ class Receiver:
         Its graph; a soft reference has one of its own.
     manifest, options
         As for :class:`FeatureTransmitter`.
+    hold
+        Whether :meth:`decide` holds the estimates that it is given by the routing's hysteresis
+        (:class:`~twophase.link.routing.Hysteresis`).
 
     Raises
     ------
@@ -412,6 +447,7 @@ class Receiver:
         *,
         manifest: Manifest | None = None,
         options: GraphOptions | None = None,
+        hold: bool = False,
     ) -> None:
         folder = Path(bundle)
         self.manifest = manifest or load_manifest(folder, "bundle", (graph_file(file, options),))
@@ -420,6 +456,73 @@ class Receiver:
         outputs: Shapes = {"logits": (len(self.manifest.classes),), "indices": (modes.max_tokens,)}
         path = graph_path(folder, file, self.manifest, options)
         self._graph = Graph(path, threads, ("llr", "mode"), outputs, options=options)
+        self._held = Hysteresis.of(self.manifest.routing) if hold else None
+
+    def decide(
+        self,
+        received: ArrayLike,
+        noise_var: ArrayLike,
+        gain: ArrayLike,
+        snr_db: ArrayLike,
+        *,
+        mode: ArrayLike | None = None,
+        prior: ArrayLike | None = None,
+        amplitude: ArrayLike | None = None,
+    ) -> Decision:
+        """Receive one frame of I/Q or a batch: its mode, the LLRs of its bits, and the class.
+
+        Parameters
+        ----------
+        received
+            Complex, shape (n,) or (batch, n), from the frame's first symbol on.  Symbols that are missing at
+            its end count as erased (LLR zero), what lies after the longest frame is not looked at.
+        noise_var
+            N0, total complex variance of the noise: one number, one per frame, or one per symbol.
+        gain
+            Complex gain of the channel: one number, one per frame, or one per symbol.
+        snr_db
+            The receiver's estimate of Es/N0 in dB, one number or one per frame: by it the routing chooses the
+            mode, or the code of the header that names it.
+        mode
+            Mode of the frames where both ends know it; else the routing's, or the header's.
+        prior
+            What the receiver knows of the classes: weights of at least 0, shape (classes,) or (batch,
+            classes), such as their frequencies where they differ from those in training, or 0 and 1 for
+            candidates.  They take the place of the manifest's ``class_frequency``.
+        amplitude
+            What the payload's points were divided by, one number or one per frame; that of the manifest for
+            the frame's mode if not given, as :meth:`Transmitter.transmit` does it.
+
+        Raises
+        ------
+        InputError
+            If a shape is wrong, a value is not finite or out of range, or a mode does not exist.
+        ArtifactError
+            If the graph fails or gives arrays of other shapes.
+        """
+        link, width = self.manifest, self.manifest.modes.max_symbols
+        symbols, variance, gains = received_frames(received, noise_var, gain, link.header.max_symbols + width)
+        batch = len(symbols)
+        held = esn0_float32(snr_db) if self._held is None else self._held.hold(snr_db)
+        snr = per_sample("snr_db", held, batch)
+        if mode is None:
+            told = header_llr(symbols, variance, gains, link.header.max_symbols, link.llr_clip)
+            believed = self.mode_of(snr, told)
+        else:
+            believed = modes_of(mode, batch, self._modes_count)
+        start = link.header.symbol_count(snr)
+        scale = link.amplitudes[believed] if amplitude is None else np.asarray(amplitude, dtype=np.float64)
+        llr = payload_llr(
+            after(symbols, start, width),
+            after(variance, start, width),
+            after(gains, start, width) / per_sample("amplitude", scale, batch)[:, np.newaxis],
+            group_by_mode(believed, link.modes),
+            link.modes.max_bits,
+            link.llr_clip,
+        )
+        reception = self.receive(llr, believed)
+        posterior, classes = class_posterior(reception.logits, link.class_frequency, prior)
+        return Decision(believed, llr, reception.indices, reception.logits, posterior, classes)
 
     def mode_of(self, snr_db: ArrayLike, header_llr: ArrayLike | None = None) -> NDArray[np.int64]:
         """What to take the mode for: the header's word, or the routing's table at the receiver's own SNR.

@@ -9,10 +9,10 @@ from scipy.special import expit
 from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.demap import hard_decisions
+from twophase.link.modem import Transmission, group_by_mode
 from twophase.link.modes import ModeTable
-from twophase.link.runtime import Transmission
 from twophase.sim.counts import GAIN_BINS_DB, LLR_EDGES, Tally
-from twophase.sim.frames import Frames, by_mode
+from twophase.sim.frames import Frames
 from twophase.sim.receiver import Heard
 
 __all__ = [
@@ -33,7 +33,7 @@ def count_transmission(
     tally.deployed.transmitted(deployed.energy)
     for name, frames in soft.items():
         tally.references[name].transmitted(frames.energy)
-    for mode, rows in by_mode(sent.mode, modes):
+    for mode, rows in group_by_mode(sent.mode, modes):
         used = np.bincount(sent.symbols[rows, : mode.symbols].ravel(), minlength=mode.order)
         number = int(sent.mode[rows[0]])
         tally.histograms[number] = tally.histograms.get(number, np.zeros_like(used)) + used
@@ -62,7 +62,7 @@ def count_bits(
     ``received`` and ``gains`` are those of the payload where it truly stands, shape (block, max_symbols).
     """
     symbols = sent.symbols[block]
-    for mode, rows in by_mode(sent.mode[block], modes):
+    for mode, rows in group_by_mode(sent.mode[block], modes):
         width = mode.symbols
         decided = hard_decisions(received[rows, :width], qam(mode.order), gains[rows, :width])
         sent_bits = symbols_to_bits(symbols[rows, :width], mode.bits_per_symbol)
@@ -77,7 +77,7 @@ def count_codewords(tally: Tally, sent: Transmission, block: slice, heard: Heard
     tally.abs_llr += float(np.abs(heard.llr).sum())
     tally.llrs += int(bits_of[heard.mode].sum())
     mistaken = heard.mode != sent.mode[block]
-    for mode, rows in by_mode(sent.mode[block], modes):
+    for mode, rows in group_by_mode(sent.mode[block], modes):
         wrong = heard.indices[rows, : mode.tokens] != sent.indices[block][rows, : mode.tokens]
         wrong |= mistaken[rows, np.newaxis]
         tally.codeword_errors += int(np.count_nonzero(wrong))
@@ -87,7 +87,7 @@ def count_codewords(tally: Tally, sent: Transmission, block: slice, heard: Heard
 def count_llrs(tally: Tally, sent: Transmission, block: slice, heard: Heard, modes: ModeTable) -> None:
     """LLRs by bin and by the bit that was sent, where the receiver took the frame for what it was."""
     right = heard.mode == sent.mode[block]
-    for mode, rows in by_mode(sent.mode[block], modes):
+    for mode, rows in group_by_mode(sent.mode[block], modes):
         told = rows[right[rows]]
         llr = heard.llr[told, : mode.channel_bits].ravel()
         ones = sent.bits[block][told, : mode.channel_bits].ravel().astype(bool)

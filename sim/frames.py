@@ -1,13 +1,9 @@
-"""The frame of a sample: header symbols, payload symbols, then nothing; one row of the air for each sample.
-
-The header is QPSK and has unit energy as it is; the payload's stream is scaled to unit average energy by
-itself (:mod:`twophase.sim.frames`).  So both see the Es/N0 of the axis, and that of the whole is the same.
-Every row is as wide as the longest frame, so that gains and noise are drawn alike whatever is sent.
-
-The payload: integers of the transmitter to points of unit average energy.
+"""What systems put on the air: payloads of unit average energy, in frames of one row for each sample.
 
 The average energy E of the stream that a system transmits is measured over all samples and the stream is
-divided by sqrt(E), so that noise of variance 10^(-Es/N0 / 10) gives the true Es/N0.
+divided by sqrt(E), so that noise of variance 10^(-Es/N0 / 10) gives the true Es/N0.  The header has unit
+energy as it is, so both parts of a frame (:mod:`twophase.link.modem`) see the Es/N0 of the axis.  Every row
+is as wide as the longest frame, so that gains and noise are drawn alike whatever is sent.
 """
 
 from __future__ import annotations
@@ -24,23 +20,20 @@ from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError
 from twophase.link.header import Header
-from twophase.link.modes import Mode, ModeTable
-from twophase.link.runtime import Transmission
+from twophase.link.modem import Transmission, after, frames_of, group_by_mode, modulate
+from twophase.link.modes import ModeTable
 from twophase.sim.channel.commpy import modem
 from twophase.sim.channel.radio import Arrival
 from twophase.sim.system import HardSender, SoftSender
 
 __all__ = [
     "BLOCK",
-    "HEADER_ORDER",
     "Frames",
     "Stream",
-    "arrival_behind",
-    "behind",
+    "arrival_after",
     "blocks",
-    "by_mode",
     "framed",
-    "modulate",
+    "payload_stream",
     "shifted",
     "soft_stream",
     "transmit",
@@ -59,7 +52,7 @@ class Stream:
     mode: NDArray[np.int64]
     """Shape (samples,)."""
     points: NDArray[np.complex128]
-    """Shape (samples, max_symbols); zero behind a sample's symbols."""
+    """Shape (samples, max_symbols); zero after a sample's symbols."""
     energy: float
     """E, average energy per symbol before scaling."""
 
@@ -101,7 +94,7 @@ def transmit(
         }
     )
     _check_forced(sent.mode, forced, modes)
-    for mode, rows in by_mode(sent.mode, modes):
+    for mode, rows in group_by_mode(sent.mode, modes):
         constellation = qam(mode.order)
         symbols = sent.symbols[rows, : mode.symbols]
         indices = sent.indices[rows, : mode.tokens]
@@ -118,14 +111,12 @@ def transmit(
     return sent
 
 
-def modulate(sent: Transmission, modes: ModeTable) -> Stream:
+def payload_stream(sent: Transmission, modes: ModeTable) -> Stream:
     """Constellation points of all samples, scaled to unit average energy."""
-    points = np.zeros(sent.symbols.shape, dtype=np.complex128)
-    for mode, rows in by_mode(sent.mode, modes):
-        constellation = qam(mode.order)
-        modem(constellation)  # proves, once, that commpy's modem maps like the table
-        points[rows, : mode.symbols] = constellation.modulate(sent.symbols[rows, : mode.symbols])
-    return _scaled(sent.mode, points, modes)
+    groups = group_by_mode(sent.mode, modes)
+    for mode, _ in groups:
+        modem(qam(mode.order))  # proves, once, that commpy's modem maps like the table
+    return _scaled(sent.mode, modulate(sent.symbols, groups), modes)
 
 
 def soft_stream(
@@ -150,23 +141,9 @@ def soft_stream(
     if not np.isfinite(symbols).all():
         raise ArtifactError("a soft transmitter of the bundle sends symbols that are not finite")
     points = np.zeros_like(symbols)
-    for entry, rows in by_mode(mode, modes):
+    for entry, rows in group_by_mode(mode, modes):
         points[rows, : entry.symbols] = symbols[rows, : entry.symbols]
     return _scaled(mode, points, modes)
-
-
-def by_mode(mode: NDArray[np.int64], modes: ModeTable) -> Iterator[tuple[Mode, NDArray[np.intp]]]:
-    """Each mode in use with the rows that use it.
-
-    Raises
-    ------
-    ArtifactError
-        If a mode does not exist.
-    """
-    for number in np.unique(mode):
-        if not 0 <= number < len(modes):
-            raise ArtifactError(f"a transmitter of the bundle chooses mode {number} of {len(modes)}")
-        yield modes[int(number)], np.flatnonzero(mode == number)
 
 
 def blocks(count: int) -> Iterator[tuple[int, slice]]:
@@ -188,9 +165,6 @@ def _scaled(mode: NDArray[np.int64], points: NDArray[np.complex128], modes: Mode
     return Stream(mode, points / math.sqrt(energy), energy)
 
 
-HEADER_ORDER = 4
-"""The header's constellation: QPSK."""
-
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -203,7 +177,7 @@ class Frames:
     header_count: NDArray[np.int64]
     """Header symbols of each sample, shape (samples,)."""
     points: NDArray[np.complex128]
-    """Shape (samples, widest header + max_symbols); zero behind a sample's frame."""
+    """Shape (samples, widest header + max_symbols); zero after a sample's frame."""
     energy: float
     """E, average energy per payload symbol before scaling."""
 
@@ -221,44 +195,28 @@ def framed(stream: Stream, header: Header, snr_db: NDArray[np.float32]) -> Frame
         Es/N0 in dB that the transmitter acts on, shape (samples,).
     """
     symbols, count = header.encode(stream.mode, snr_db)
-    payload_width = stream.points.shape[1]
-    points = np.zeros((len(stream.mode), header.max_symbols + payload_width), dtype=np.complex128)
-    for length in np.unique(count):
-        rows = np.flatnonzero(count == length)
-        points[rows, :length] = qam(HEADER_ORDER).modulate(symbols[rows, :length])
-        points[rows, length : length + payload_width] = stream.points[rows]
-    return Frames(stream.mode, count, points, stream.energy)
+    return Frames(stream.mode, count, frames_of(symbols, count, stream.points), stream.energy)
 
 
-def behind(row: NDArray[Number], header_count: NDArray[np.int64], width: int) -> NDArray[Number]:
-    """The ``width`` entries of each row behind its header, (samples, n) to (samples, width).
-
-    Whose header is counted is the caller's: the transmitter's, or the one that the receiver believes in.
-    """
-    if not header_count.any():
-        return row[:, :width]
-    return np.take_along_axis(row, header_count[:, np.newaxis] + np.arange(width), axis=1)
-
-
-def arrival_behind(arrival: Arrival, header_count: NDArray[np.int64], width: int) -> Arrival:
-    """What arrived behind the header, with what the receiver knows of it; arguments of :func:`behind`."""
+def arrival_after(arrival: Arrival, header_count: NDArray[np.int64], width: int) -> Arrival:
+    """What arrived after the header, with what the receiver knows of it; arguments as of ``after``."""
     return Arrival(
-        behind(arrival.received, header_count, width),
-        behind(arrival.gains, header_count, width),
-        behind(arrival.noise_var, header_count, width),
-        behind(arrival.true_gains, header_count, width),
+        after(arrival.received, header_count, width),
+        after(arrival.gains, header_count, width),
+        after(arrival.noise_var, header_count, width),
+        after(arrival.true_gains, header_count, width),
     )
 
 
 def widened(points: NDArray[np.complex128], width: int) -> NDArray[np.complex128]:
-    """Rows of zeros behind, (samples, n) to (samples, width) with n <= width."""
+    """Zeros at the end of each row, (samples, n) to (samples, width) with n <= width."""
     return points if points.shape[1] == width else np.pad(points, [(0, 0), (0, width - points.shape[1])])
 
 
 def shifted(
     points: NDArray[np.complex128], header_count: NDArray[np.int64], width: int
 ) -> NDArray[np.complex128]:
-    """Each row behind so many zeros as its header has symbols, (samples, n) to (samples, width)."""
+    """Each row after so many zeros as its header has symbols, (samples, n) to (samples, width)."""
     row = np.zeros((len(points), width), dtype=np.complex128)
     place = header_count[:, np.newaxis] + np.arange(points.shape[1])
     np.put_along_axis(row, place, points, axis=1)

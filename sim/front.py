@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import Transmitter
-from twophase.sim.sentences import read_csv
-from twophase.sim.system import HardSender, Samples
+from twophase.link.samples import Samples
+from twophase.link.sentences import read_csv
+from twophase.sim.system import HardSender
 
 __all__ = ["MOST_DIFFERENT", "check_front", "csv_samples"]
 
@@ -47,7 +48,7 @@ def csv_samples(bundle: Path, manifest: Manifest, path: Path) -> bytes:
     Raises
     ------
     InputError
-        If the link takes no text, or as :func:`twophase.sim.sentences.read_csv`.
+        If the link takes no text, or as :func:`twophase.link.sentences.read_csv`.
     ArtifactError
         If the table cannot be read or the graph fails.
     PackageError

@@ -33,8 +33,9 @@ from numpy.typing import NDArray
 
 from twophase.link.demap import llr_exact, llr_hard, llr_maxlog
 from twophase.link.header import Header
+from twophase.link.modem import Demap, Transmission, group_by_mode
 from twophase.link.noise import esn0_db_to_noise_var
-from twophase.link.runtime import Transmission
+from twophase.link.samples import Samples
 from twophase.sim.baselines.base import Baseline, Payload
 from twophase.sim.baselines.registry import make_baselines
 from twophase.sim.baselines.text import TEXT, TextSender
@@ -52,19 +53,18 @@ from twophase.sim.counts import SystemCounts, Tally, TextCounts
 from twophase.sim.frames import (
     Frames,
     Stream,
-    arrival_behind,
+    arrival_after,
     blocks,
-    by_mode,
     framed,
-    modulate,
+    payload_stream,
     shifted,
     soft_stream,
     transmit,
     widened,
 )
-from twophase.sim.receiver import Demap, Heard, ReceivingEnd, SnrEstimates, point_key
+from twophase.sim.receiver import Heard, ReceivingEnd, SnrEstimates, point_key
 from twophase.sim.settings import Settings
-from twophase.sim.system import Listener, Samples, SoftReference, System
+from twophase.sim.system import Listener, SoftReference, System
 
 __all__ = ["PointSimulator", "noise_generator", "simulate_point"]
 
@@ -187,11 +187,11 @@ class PointSimulator:
         now = self._transmitted or self._transmit(0)
         _, rows = next(iter(blocks(len(self._samples.labels))))
         arrival = self._radio(0, 0, rows).send(widened(now.deployed.points[rows], self._width))
-        payload = arrival_behind(arrival, now.deployed.header_count[rows], self._system.modes.max_symbols)
+        payload = arrival_after(arrival, now.deployed.header_count[rows], self._system.modes.max_symbols)
         with np.errstate(divide="ignore", invalid="ignore"):
             equalised = payload.received / payload.gains * math.sqrt(now.deployed.energy)
         seen = {}
-        for mode, members in by_mode(now.sent.mode[rows], self._system.modes):
+        for mode, members in group_by_mode(now.sent.mode[rows], self._system.modes):
             points = equalised[members, : mode.symbols].ravel()
             seen[int(now.sent.mode[rows][members[0]])] = points[np.isfinite(points)][:symbols]
         return seen
@@ -237,7 +237,7 @@ class PointSimulator:
         modes, features = self._system.modes, self._samples.features
         snr_sent, snr_heard = self._estimates.of_trial(trial, self._gain_db(trial))
         sent = transmit(self._system.sender, features, snr_sent, modes, self._forced)
-        payload = modulate(sent, modes)
+        payload = payload_stream(sent, modes)
         deployed = framed(payload, self._header, snr_sent)
 
         def soft_frames(item: SoftReference) -> Frames:
@@ -297,7 +297,7 @@ class PointSimulator:
         count_llrs(tally, now.sent, rows, heard, modes)
         count_confusion(tally, labels[rows], heard)
         true_place = now.deployed.header_count[rows]
-        payload = arrival_behind(arrival, true_place, modes.max_symbols)
+        payload = arrival_after(arrival, true_place, modes.max_symbols)
         count_bits(
             tally, now.sent, rows, payload.received, payload.gains / math.sqrt(now.deployed.energy), modes
         )
@@ -312,7 +312,7 @@ class PointSimulator:
 
     def _payload(self, radio: Radio, points: NDArray[np.complex128], place: NDArray[np.int64]) -> Arrival:
         arrival = radio.send(widened(points, self._width))
-        return arrival_behind(arrival, place, self._system.modes.max_symbols)
+        return arrival_after(arrival, place, self._system.modes.max_symbols)
 
     def _send_baseline(
         self, tally: Tally, baseline: Baseline, now: Transmitted, radio: Radio, rows: slice
@@ -320,7 +320,7 @@ class PointSimulator:
         sent, labels = now.baselines[baseline.name], self._samples.labels[rows]
         header = now.deployed.header_count[rows] if baseline.after_header else np.zeros_like(labels)
         arrival = radio.send(shifted(sent.points[rows], header, self._width))
-        payload = arrival_behind(arrival, header, baseline.max_symbols)
+        payload = arrival_after(arrival, header, baseline.max_symbols)
         numbers = np.arange(rows.start, rows.stop)
         classes = baseline.receive(sent, numbers, payload.received, payload.gains, payload.noise_var)
         counts = tally.baselines[baseline.name]
@@ -334,7 +334,7 @@ class PointSimulator:
     ) -> Heard:
         if self._told:
             width = self._system.modes.max_symbols
-            payload = arrival_behind(arrival, sent.header_count[rows], width)
+            payload = arrival_after(arrival, sent.header_count[rows], width)
             return self._end.hear_payload(listener, payload, sent.energy, sent.mode[rows])
         return self._end.hear(listener, arrival, sent.energy, snr_heard[rows])
 

@@ -19,20 +19,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from twophase.link.constellation import Constellation, qam
+from twophase.link.modem import Demap, group_by_mode, header_llr, payload_llr
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Hysteresis, Routing
 from twophase.sim.channel.radio import Arrival
-from twophase.sim.frames import HEADER_ORDER, arrival_behind, by_mode
+from twophase.sim.frames import arrival_after
 from twophase.sim.settings import Settings
 from twophase.sim.system import Listener
 
-__all__ = ["Demap", "Heard", "ReceivingEnd", "SnrEstimates", "demap_stream", "listen"]
+__all__ = ["Heard", "ReceivingEnd", "SnrEstimates", "listen"]
 
 
 _STREAM = 1
@@ -104,21 +103,6 @@ _RECEIVED = 128
 """Samples that the receiver's graph is given at once: what it holds for them then stays in the cache."""
 
 
-class Demap(Protocol):
-    """As :func:`twophase.link.demap.llr_exact`."""
-
-    def __call__(
-        self,
-        received: ArrayLike,
-        constellation: Constellation,
-        noise_var: ArrayLike,
-        gain: ArrayLike,
-        clip: float,
-    ) -> NDArray[np.float64]:
-        """Received symbols to LLRs."""
-        ...
-
-
 @dataclass(frozen=True)
 class Heard:
     """What a receiver makes of its samples."""
@@ -126,7 +110,7 @@ class Heard:
     mode: NDArray[np.int64]
     """The mode that it believes in, shape (samples,)."""
     llr: NDArray[np.float64]
-    """LLRs of that mode's bits, shape (samples, max_bits); zero behind them."""
+    """LLRs of that mode's bits, shape (samples, max_bits); zero after them."""
     classes: NDArray[np.int64]
     """Decided class, shape (samples,)."""
     indices: NDArray[np.int64]
@@ -160,19 +144,12 @@ class ReceivingEnd:
             Es/N0 in dB that the receiver acts on, shape (samples,).
         """
         header = self.routing.header_of(len(self.modes))
-        width = header.max_symbols
-        header_llr = None
-        if width:
-            header_llr = self.demap(
-                arrival.received[:, :width],
-                qam(HEADER_ORDER),
-                arrival.noise_var[:, :width],
-                arrival.gains[:, :width],
-                self.clip,
-            )
-        mode = self.routing.received_mode(snr_db, header_llr, len(self.modes))
+        llr = header_llr(
+            arrival.received, arrival.noise_var, arrival.gains, header.max_symbols, self.clip, self.demap
+        )
+        mode = self.routing.received_mode(snr_db, llr, len(self.modes))
         believed = header.symbol_count(snr_db)
-        payload = arrival_behind(arrival, believed, self.modes.max_symbols)
+        payload = arrival_after(arrival, believed, self.modes.max_symbols)
         return replace(self.hear_payload(listener, payload, energy, mode), header_count=believed)
 
     def hear_payload(
@@ -180,35 +157,17 @@ class ReceivingEnd:
     ) -> Heard:
         """Receive payloads as those of ``mode``, cut out at their place; arrays (samples, max_symbols)."""
         total_gain = payload.gains / math.sqrt(energy)
-        llr = demap_stream(
-            self.demap, payload.received, mode, total_gain, payload.noise_var, self.modes, self.clip
+        llr = payload_llr(
+            payload.received,
+            payload.noise_var,
+            total_gain,
+            group_by_mode(mode, self.modes),
+            self.modes.max_bits,
+            self.clip,
+            self.demap,
         )
         classes, indices = listen(listener, llr, mode)
         return Heard(mode, llr, classes, indices, None)
-
-
-def demap_stream(
-    demap: Demap,
-    received: ArrayLike,
-    mode: NDArray[np.int64],
-    gains: ArrayLike,
-    noise_var: ArrayLike,
-    modes: ModeTable,
-    clip: float,
-) -> NDArray[np.float64]:
-    """LLRs of samples of any modes, (samples, max_symbols) to (samples, max_bits); zero behind the bits.
-
-    ``noise_var`` broadcasts to ``received``.
-    """
-    heard, gain = np.asarray(received), np.asarray(gains)
-    variance = np.broadcast_to(noise_var, heard.shape)
-    llr = np.zeros((len(heard), modes.max_bits))
-    for entry, rows in by_mode(mode, modes):
-        width = entry.symbols
-        llr[rows, : entry.channel_bits] = demap(
-            heard[rows, :width], qam(entry.order), variance[rows, :width], gain[rows, :width], clip
-        )
-    return llr
 
 
 def listen(

@@ -21,7 +21,6 @@ from twophase.training.backbone.features import Prepared
 from twophase.training.backbone.tune import TuneSettings, is_main_process
 from twophase.training.config import TrainConfig
 from twophase.training.data import TextTask
-from twophase.training.evaluate import symbol_energy
 from twophase.training.monitor import EpochRecord, MetricsLog, collapse_warnings
 from twophase.training.plots import plot_training
 from twophase.training.progress import progress_bar, say
@@ -300,8 +299,6 @@ def _finish(
         "deployed": {"checkpoint": config.deploy} | state["record"],
         "learning": None if learned_state is None else learned_state["record"],
         "perplexity": [math.exp(entropy) for entropy in state["record"]["vq_entropy"]],
-        # On training data; an amplifier divides by its root to send Es = 1.
-        "symbol_energy": [symbol_energy(deployed, mode, trainer.task.train) for mode in deployed.modes],
         "warnings_at_the_end": sorted(warned),
     } | adaptation.measured
     if backbone is not None:

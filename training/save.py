@@ -34,6 +34,7 @@ from twophase.link.manifest import (
 from twophase.link.routing import Routing
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
+from twophase.training.evaluate import symbol_energy
 from twophase.training.model.exported import HardTransmitter, Receiver, SoftTransmitter
 from twophase.training.model.network import LinkModel
 
@@ -135,6 +136,8 @@ def save_programs(
         usage=tuple(
             tuple((book.usage.cpu().double() / book.usage.cpu().double().sum()).tolist()) for book in books
         ),
+        symbol_energy=tuple(symbol_energy(model, mode, task.train) for mode in model.modes),
+        class_frequency=_class_frequency(task),
         llr_clip=LLR_CLIP,
         routing=routing,
         references=tuple(references),
@@ -149,6 +152,12 @@ def save_programs(
         },
     )
     write_manifest(folder, manifest, tuple(files))
+
+
+def _class_frequency(task: Task) -> tuple[float, ...]:
+    """Of the training split; a class that has no sample there counts as one, as its posterior is not 0."""
+    counts = torch.bincount(task.train.labels, minlength=len(task.classes)).clamp(min=1).tolist()
+    return tuple(count / sum(counts) for count in counts)
 
 
 def _grid_of(model: LinkModel) -> Grid | None:

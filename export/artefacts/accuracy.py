@@ -1,9 +1,8 @@
 """Accuracy of the deployed pair of graphs over AWGN, for the manifest and the card.
 
-The data path is that of the package's simulator with both ends knowing the SNR, written once more with
-``twophase.link`` alone: the routing chooses the mode at the true Es/N0, a link that tells it sends its header
-through the same noise, the payload is scaled to unit average energy by the energy E of what is transmitted,
-and the receiver knows 1/sqrt(E) and N0.
+Both ends know the SNR: the routing chooses the mode at the true Es/N0, and a link with headers sends its own
+through the same noise.  As in the simulator, the payload is scaled to unit average energy by the energy E of
+what is transmitted, and the receiver knows 1/sqrt(E) and N0.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.constellation import qam
-from twophase.link.demap import llr_exact
 from twophase.link.errors import InputError, VerificationError
 from twophase.link.manifest import Accuracy, Manifest
+from twophase.link.modem import Transmission, frames_of, group_by_mode, modulate
 from twophase.link.noise import esn0_db_to_noise_var
-from twophase.link.runtime import FeatureTransmitter, Receiver, Transmission
+from twophase.link.runtime import FeatureTransmitter, Receiver
 
 __all__ = ["ESN0_DB", "SEED", "measure_accuracy", "trials_for"]
 
@@ -33,9 +31,6 @@ _MOST_TRIALS, _TRANSMISSIONS = 20, 20_000
 
 _BLOCK = 2048
 """Samples handled at once.  The noise depends on it, so it is no option."""
-
-_HEADER_ORDER = 4
-"""The header's constellation: QPSK."""
 
 
 def trials_for(samples: int) -> int:
@@ -100,7 +95,7 @@ def measure_accuracy(
         for trial in range(trials):
             for block, rows in enumerate(_blocks(len(samples))):
                 rng = _generator(seed, point, trial, block)
-                decided = _heard(receiver, sent[block], payloads[0][block], payloads[1], point, rng)
+                decided = _decided(receiver, sent[block], payloads[0][block], payloads[1], point, rng)
                 right += int(np.count_nonzero(decided == truth[rows]))
         correct.append(right)
     return Accuracy(
@@ -115,25 +110,18 @@ def measure_accuracy(
 
 def _payloads(sent: list[Transmission], manifest: Manifest) -> tuple[list[NDArray[np.complex128]], float]:
     """Points of unit average energy, (batch, max_symbols) in each block, and 1/sqrt(E)."""
-    modes = manifest.modes
     blocks = []
     for part in sent:
-        points = np.zeros(part.symbols.shape, dtype=np.complex128)
-        for number in np.unique(part.mode):
-            mode, rows = modes[int(number)], np.flatnonzero(part.mode == number)
-            try:
-                points[rows, : mode.symbols] = qam(mode.order).modulate(part.symbols[rows, : mode.symbols])
-            except InputError as error:
-                raise VerificationError(
-                    f"'{manifest.head_file}'", [f"in mode {mode.name}: {error}"]
-                ) from error
-        blocks.append(points)
+        try:
+            blocks.append(modulate(part.symbols, group_by_mode(part.mode, manifest.modes)))
+        except InputError as error:
+            raise VerificationError(f"'{manifest.head_file}'", [str(error)]) from error
     energy = sum(float((np.abs(points) ** 2).sum()) for points in blocks)
     gain = 1.0 / math.sqrt(energy / sum(int(part.symbol_count.sum()) for part in sent))
     return [gain * points for points in blocks], gain
 
 
-def _heard(
+def _decided(
     receiver: Receiver,
     sent: Transmission,
     payload: NDArray[np.complex128],
@@ -142,29 +130,14 @@ def _heard(
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Decided classes of one transmission of a block through fresh noise, shape (batch,)."""
-    modes, clip = receiver.manifest.modes, receiver.manifest.llr_clip
     noise_var = float(esn0_db_to_noise_var(esn0_db))
-    width = sent.header.shape[1]
-    pairs = rng.standard_normal((len(payload), width + payload.shape[1], 2))
+    frames = frames_of(sent.header, sent.header_count, payload)
+    pairs = rng.standard_normal((*frames.shape, 2))
     noise = math.sqrt(noise_var / 2.0) * (pairs[..., 0] + 1j * pairs[..., 1])
-    header_llr = None
-    if width:
-        # the routing goes by the SNR, which is one for all: so is the header's length
-        length = int(sent.header_count[0])
-        arrived = qam(_HEADER_ORDER).modulate(sent.header[:, :length]) + noise[:, :length]
-        header_llr = np.zeros((len(payload), 2 * width))
-        header_llr[:, : 2 * length] = llr_exact(arrived, qam(_HEADER_ORDER), noise_var, 1.0, clip)
-    believed = np.broadcast_to(
-        receiver.mode_of(np.full(len(payload), esn0_db, dtype=np.float32), header_llr), len(payload)
-    )
-    received = payload + noise[:, width:]
-    llr = np.zeros((len(payload), modes.max_bits))
-    for number in np.unique(believed):
-        mode, rows = modes[int(number)], np.flatnonzero(believed == number)
-        llr[rows, : mode.channel_bits] = llr_exact(
-            received[rows, : mode.symbols], qam(mode.order), noise_var, gain, clip
-        )
-    return receiver.receive(llr, believed).classes
+    # The payload has the same noise after a header of any length; the routing goes by one SNR for all.
+    width, length = sent.header.shape[1], int(sent.header_count[0])
+    noise = np.concatenate([noise[:, :length], noise[:, width:], noise[:, length:width]], axis=1)
+    return receiver.decide(frames + noise, noise_var, 1.0, esn0_db, amplitude=1.0 / gain).classes
 
 
 def _blocks(count: int) -> list[slice]:

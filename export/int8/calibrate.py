@@ -23,10 +23,9 @@ from onnx import GraphProto, ModelProto, helper, numpy_helper
 from twophase.export.compare.inputs import load_split
 from twophase.export.graphs.run import GraphRunError, Session, Values
 from twophase.export.graphs.view import serialize
-from twophase.link.constellation import qam
-from twophase.link.demap import llr_exact
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import Manifest
+from twophase.link.modem import modulate, payload_llr
 from twophase.link.modes import Mode
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.runtime import MODE_REQUEST
@@ -221,13 +220,13 @@ def _received(
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """LLRs of a mode's symbols, (samples, symbols) -> (samples, channel_bits)."""
-    constellation = qam(mode.order)
-    points = constellation.modulate(symbols)
+    groups = [(mode, np.arange(len(symbols)))]
+    points = modulate(symbols, groups)
     energy = float(np.mean(np.abs(points) ** 2))
     noise = rng.standard_normal((2, *points.shape))
     total = energy * noise_var[:, np.newaxis]
-    heard = points + np.sqrt(total / 2) * (noise[0] + 1j * noise[1])
-    return llr_exact(heard, constellation, total, clip=clip)
+    received = points + np.sqrt(total / 2) * (noise[0] + 1j * noise[1])
+    return payload_llr(received, total, 1.0, groups, mode.channel_bits, clip)
 
 
 def _chunks(feed: Values) -> Iterator[Values]:

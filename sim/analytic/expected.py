@@ -29,15 +29,16 @@ from scipy.special import ndtri
 
 from twophase.link.constellation import qam
 from twophase.link.errors import InputError
+from twophase.link.modem import Transmission, group_by_mode
 from twophase.link.modes import ModeTable
 from twophase.link.noise import esn0_db_to_noise_var
-from twophase.link.runtime import Transmission
+from twophase.link.samples import Samples
 from twophase.sim.analytic.laws import codeword_success, word_law
 from twophase.sim.analytic.words import Strata, WordClasses, class_probabilities, stratified_probabilities
-from twophase.sim.frames import by_mode, transmit
+from twophase.sim.frames import transmit
 from twophase.sim.receiver import SnrEstimates, point_key
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, System
+from twophase.sim.system import System
 from twophase.sim.theory.statistics import CONFIDENCE, Interval, wilson_by_sample
 
 __all__ = ["ExpectedPoint", "Limits", "check_semi_analytic", "expected_accuracy"]
@@ -193,7 +194,7 @@ def _point(
     methods, shares = {}, {}
     wrong = codewords = 0.0
     accuracy = certain = possible = variance = unresolved = 0.0
-    for mode, rows in by_mode(sent.mode, modes):
+    for mode, rows in group_by_mode(sent.mode, modes):
         number = int(sent.mode[rows[0]])
         name, receiver = modes.names[number], receivers[number]
         shares[name] = len(rows) / total
@@ -274,7 +275,7 @@ def _send(system: System, samples: Samples, esn0_db: float, settings: Settings) 
 def _energy(sent: Transmission, modes: ModeTable) -> float:
     """Average energy per symbol of all that is sent, as :func:`twophase.sim.frames.modulate` charges it."""
     total = 0.0
-    for mode, rows in by_mode(sent.mode, modes):
+    for mode, rows in group_by_mode(sent.mode, modes):
         total += float((np.abs(qam(mode.order).points[sent.symbols[rows, : mode.symbols]]) ** 2).sum())
     return total / float(sent.symbol_count.sum())
 

@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from twophase.link.files import atomic_path, write_json, write_text
+from twophase.link.samples import Samples
 from twophase.sim.analytic.expected import ExpectedPoint, Limits, expected_accuracy
 from twophase.sim.report.drawing import COLOURS, png, snr_axis
 from twophase.sim.report.tables import aligned
 from twophase.sim.results.report_json import channel_text
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, System
+from twophase.sim.system import System
 from twophase.sim.theory.statistics import CONFIDENCE
 
 __all__ = ["expected_content", "expected_table", "run_semi_analytic"]

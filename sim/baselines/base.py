@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
-from twophase.link.runtime import Transmission
+from twophase.link.modem import Transmission
 
 __all__ = ["Baseline", "Payload", "scaled_payload"]
 

@@ -25,8 +25,8 @@ from twophase.link.bits import bits_to_symbols
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
 from twophase.link.errors import InputError
+from twophase.link.modem import Transmission
 from twophase.link.modes import QAM_ORDERS, Mode, ModeTable
-from twophase.link.runtime import Transmission
 from twophase.sim.baselines.base import Payload, scaled_payload
 from twophase.sim.codes.code import BlockCode, rotating_interleaver, row_column_interleaver
 from twophase.sim.codes.conv import ConvCode

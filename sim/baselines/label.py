@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
-from twophase.link.runtime import Transmission
+from twophase.link.modem import Transmission
 from twophase.sim.baselines.base import Payload, scaled_payload
 from twophase.sim.codes.label_code import label_code
 

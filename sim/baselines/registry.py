@@ -10,10 +10,10 @@ from typing import get_args
 
 from twophase.link.errors import InputError
 from twophase.link.modes import ModeTable
+from twophase.link.sentences import Sentences
 from twophase.sim.baselines.base import Baseline
 from twophase.sim.baselines.coded import CodedBaseline, coded_description
 from twophase.sim.baselines.label import LabelSender, label_description
-from twophase.sim.sentences import Sentences
 from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings
 from twophase.sim.system import System
 

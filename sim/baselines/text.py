@@ -33,11 +33,12 @@ from numpy.typing import NDArray
 
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
+from twophase.link.sentences import Sentences
 from twophase.sim.baselines.text_code import Scheme, TextCode
+from twophase.sim.baselines.text_source import messages_of
 from twophase.sim.channel.radio import Arrival, Radio, pilot_symbols
 from twophase.sim.counts import TextCounts
 from twophase.sim.receiver import point_key
-from twophase.sim.sentences import Sentences
 from twophase.sim.settings import Settings
 
 __all__ = ["EVERY", "TABLE", "TEXT", "TextSender", "column_of", "most_frequent", "scheme_at"]
@@ -148,6 +149,7 @@ class TextSender:
         self, sentences: Sentences, labels: NDArray[np.int64], settings: Settings, esn0_db: float
     ) -> None:
         self._sentences, self._labels, self._esn0_db = sentences, labels, esn0_db
+        self._messages = messages_of(sentences)
         self._settings = settings
         self._otherwise = most_frequent(labels)
         # Where both ends know the gain of a frame, it is drawn first; what is left is AWGN.
@@ -167,9 +169,7 @@ class TextSender:
         intact = np.array(
             [
                 np.array_equal(decided, message)
-                for decided, message in zip(
-                    self._heard(frames, gains, trial), self._sentences.messages, strict=True
-                )
+                for decided, message in zip(self._heard(frames, gains, trial), self._messages, strict=True)
             ]
         )
         decided = np.where(intact, self._sentences.without_link, self._otherwise)
@@ -193,7 +193,7 @@ class TextSender:
         """Frames of all sentences; kept where they do not vary."""
         if self._kept is not None:
             return self._kept
-        messages = self._sentences.messages
+        messages = self._messages
         gain_db = 20 * np.log10(np.maximum(np.abs(gains), 1e-9))
         schemes = [scheme_at(self._esn0_db + float(gain), self._column) for gain in gain_db]
         frames: dict[int, _Frame] = {}
@@ -231,7 +231,7 @@ class TextSender:
         decided: dict[int, NDArray[np.uint8]] = {}
         for scheme in dict.fromkeys(frame.scheme for frame in frames):
             rows = [number for number, frame in enumerate(frames) if frame.scheme == scheme]
-            lengths = [len(self._sentences.messages[row]) for row in rows]
+            lengths = [len(self._messages[row]) for row in rows]
             bits = TextCode(scheme, self._settings.kernel).decode([llr[row] for row in rows], lengths)
             decided |= dict(zip(rows, bits, strict=True))
         return [decided[number] for number in range(len(frames))]

@@ -15,13 +15,15 @@ The length counts characters (five) or bytes (the others; those of the compresse
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import InputError
+from twophase.link.sentences import Sentences
 
-__all__ = ["FIELD_BITS", "FIVE_BIT", "SOURCES", "TextSource", "source_of"]
+__all__ = ["FIELD_BITS", "FIVE_BIT", "SOURCES", "TextSource", "messages_of", "source_of"]
 
 FIVE_BIT = " abcdefghijklmnopqrstuvwxyz.,'-?"
 """The 32 characters of the code of 5 bits."""
@@ -118,6 +120,13 @@ class TextSource:
             content.append(self._symbols[spelled[at:end]])
             at = end
         return content.decode()
+
+
+@lru_cache(maxsize=2)
+def messages_of(sentences: Sentences) -> tuple[Bits, ...]:
+    """Bits of each sentence; kept, for every point of a sweep sends the same."""
+    source = TextSource(sentences.huffman_lengths)
+    return tuple(source.encode(text) for text in sentences.texts)
 
 
 def source_of(bits: ArrayLike) -> str:

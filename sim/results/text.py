@@ -10,12 +10,13 @@ import numpy as np
 
 from twophase.link.manifest import Manifest
 from twophase.link.noise import esn0_db_to_noise_var
+from twophase.link.samples import Samples
 from twophase.sim.counts import Tally
 from twophase.sim.results.figures import BackboneCheck, Ceiling, Point, TextFigures, TextPoint
 from twophase.sim.results.points import baseline_figures
 from twophase.sim.settings import Settings
 from twophase.sim.sweep.job import Job
-from twophase.sim.system import Samples, System
+from twophase.sim.system import System
 from twophase.sim.theory.statistics import wilson_by_sample
 
 __all__ = ["TextFacts", "described", "text_facts", "with_text"]
@@ -42,7 +43,7 @@ def text_facts(job: Job, manifest: Manifest, system: System, samples: Samples) -
     if sentences is None or manifest.front is None:
         return TextFacts()
     from twophase.sim.baselines.text import EVERY, TEXT, column_of, most_frequent
-    from twophase.sim.baselines.text_source import FIELD_BITS, source_of
+    from twophase.sim.baselines.text_source import FIELD_BITS, messages_of, source_of
     from twophase.sim.front import check_front
 
     ceiling = text = None
@@ -52,8 +53,9 @@ def text_facts(job: Job, manifest: Manifest, system: System, samples: Samples) -
         what = "the classifier that the backbone was tuned with, on the sentence itself"
         ceiling = Ceiling("no channel", what, float(right.mean()), wilson_by_sample(right))
     if TEXT in settings.baselines:
-        bits = [len(message) for message in sentences.messages]
-        used = Counter(source_of(message) for message in sentences.messages)
+        messages = messages_of(sentences)
+        bits = [len(message) for message in messages]
+        used = Counter(source_of(message) for message in messages)
         text = TextFigures(
             bits_per_sentence=float(np.mean(bits)),
             bits_shortest=min(bits),

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import sha256, sha256_of
 from twophase.link.manifest import EVAL_FILE, MANIFEST_NAME, Manifest, load_manifest
+from twophase.link.samples import Samples, load_samples, npz_names
+from twophase.link.sentences import SENTENCE_ARRAYS
 from twophase.sim.counts import Tally
 from twophase.sim.packages import code_sha256, versions
-from twophase.sim.sentences import SENTENCE_ARRAYS
 from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings
 from twophase.sim.sweep.blocks import Block
-from twophase.sim.system import Samples, System, load_samples, load_system, npz_names
+from twophase.sim.system import System, load_system
 
 if TYPE_CHECKING:
     from twophase.sim.point import PointSimulator

@@ -10,6 +10,7 @@ from pathlib import Path
 from twophase.link.constellation import qam
 from twophase.link.errors import InputError
 from twophase.link.manifest import Manifest
+from twophase.link.samples import Samples
 from twophase.sim.baselines.registry import descriptions
 from twophase.sim.counts import Tally, tally_arrays, tally_from_arrays
 from twophase.sim.results.figures import Scatter, ScatterGroup
@@ -20,7 +21,7 @@ from twophase.sim.sweep.job import Job
 from twophase.sim.sweep.schedule import run_sweep, sweep_progress
 from twophase.sim.sweep.stopping import StopRule
 from twophase.sim.sweep.store import BlockStore, FolderLock
-from twophase.sim.system import Samples, System
+from twophase.sim.system import System
 
 __all__ = ["Measured", "Opened", "clear_blocks", "measure"]
 

@@ -59,6 +59,8 @@ def example():
         ),
         labels=tuple(tuple(rng.permutation(size).tolist()) for size in link.codebook_sizes),
         usage=tuple(tuple([1 / size] * size) for size in link.codebook_sizes),
+        symbol_energy=(1.0,) * len(link.modes),
+        class_frequency=(1 / 2,) * 2,
         llr_clip=100.0,
         references=(Reference("aligned", "the same model", "soft.onnx", "rx.onnx", 0.7),),
         training={"method": "two-phase", "epochs": 30},
@@ -128,7 +130,8 @@ def test_modes_follow_from_the_link_and_are_written_for_the_reader(folder):
 
 def test_modes_of_one_name_are_told_apart_for_the_reader(folder):
     link = LinkConfig(codebook_sizes=(4, 4), tokens=(3, 2), qam_orders=(4,), embedding_dim=2)
-    twice = {name: (getattr(example(), name)[0],) * 2 for name in ("codebooks", "labels", "usage")}
+    names = ("codebooks", "labels", "usage", "symbol_energy")
+    twice = {name: (getattr(example(), name)[0],) * 2 for name in names}
     write_manifest(folder, replace(example(), link=link, routing=fixed_routing(), **twice), tuple(FILES))
     written = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
     assert [mode["name"] for mode in written["modes"]] == ["4x4qam#0", "4x4qam#1"]
@@ -197,7 +200,7 @@ def test_one_altered_byte_is_found(folder, name):
 
 def test_another_version_is_refused_with_both_numbers(folder):
     edit(folder, lambda value: value.update(version=1))
-    assert "must be of version 4, not 1" in refusal(folder)
+    assert f"must be of version {VERSION}, not 1" in refusal(folder)
 
 
 def test_a_run_is_no_bundle(folder):

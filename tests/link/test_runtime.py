@@ -152,6 +152,8 @@ def write_bundle(folder, link, routing):
         codebooks=tuple(tuple((float(k),) for k in range(size)) for size in link.codebook_sizes),
         labels=tuple(tuple(range(size)) for size in link.codebook_sizes),
         usage=tuple((1 / size,) * size for size in link.codebook_sizes),
+        symbol_energy=(1.0,) * len(link.modes),
+        class_frequency=(1 / 4,) * 4,
         llr_clip=100.0,
         references=(Reference("aligned", "by hand", "soft.onnx", "rx.onnx", 0.7),),
         training={},
@@ -399,7 +401,8 @@ def test_a_graph_that_gives_a_mode_beyond_the_link_is_refused(content):
     features[3, 1] = 3.0
     narrow = LinkConfig(codebook_sizes=(4, 16), tokens=(2, 1), qam_orders=(4,), embedding_dim=1)
     manifest = Transmitter(content).manifest
-    fewer = replace(manifest, link=narrow, routing=replace(CONTENT, table=SnrTable((), (0,))))
+    routing = replace(CONTENT, table=SnrTable((), (0,)))
+    fewer = replace(manifest, link=narrow, routing=routing, symbol_energy=(1.0, 1.0))
     assert fewer.modes.max_symbols == manifest.modes.max_symbols
     with pytest.raises(ArtifactError, match="gives a mode that the link does not have"):
         Transmitter(content, manifest=fewer).send(features, 3.0)

@@ -14,14 +14,8 @@ import pytest
 from tools.tiny_bundle import CLASSES, ONE_MODE, write_tiny_bundle
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import Front, load_manifest, write_manifest
-from twophase.link.runtime import (
-    FeatureTransmitter,
-    GraphOptions,
-    Receiver,
-    SoftTransmitter,
-    Transmission,
-    Transmitter,
-)
+from twophase.link.modem import Transmission
+from twophase.link.runtime import FeatureTransmitter, GraphOptions, Receiver, SoftTransmitter, Transmitter
 from twophase.link.text import unpack_texts
 
 NAMES = tuple(entry.name for entry in fields(Transmission))

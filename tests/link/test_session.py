@@ -16,14 +16,8 @@ import pytest
 from tools.tiny_bundle import CLASSES, write_tiny_bundle
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import load_manifest, write_manifest
-from twophase.link.runtime import (
-    GraphOptions,
-    Receiver,
-    Reception,
-    SoftTransmitter,
-    Transmission,
-    Transmitter,
-)
+from twophase.link.modem import Transmission
+from twophase.link.runtime import GraphOptions, Receiver, Reception, SoftTransmitter, Transmitter
 
 GRAPHS = ("tx.onnx", "rx.onnx", "soft.onnx")
 

@@ -11,9 +11,10 @@ from tools.tiny_bundle import CLASSES, HEADER, LINK
 from twophase.link.constellation import qam
 from twophase.link.header import Header, header_code
 from twophase.link.manifest import load_manifest
+from twophase.link.modem import after
 from twophase.link.runtime import Transmitter
-from twophase.sim.frames import behind, framed, modulate, transmit
-from twophase.sim.system import Samples, load_samples
+from twophase.link.samples import Samples, load_samples
+from twophase.sim.frames import framed, payload_stream, transmit
 
 MODES = LINK.modes
 
@@ -32,7 +33,7 @@ def test_a_frame_is_header_then_payload_then_nothing(sender, samples) -> None:
     # Estimates on both sides of 5 dB, where the header's code and length change.
     snr_db = np.linspace(4.0, 6.0, len(samples.labels)).astype(np.float32)
     sent = transmit(sender, samples.features, snr_db, MODES)
-    payload = modulate(sent, MODES)
+    payload = payload_stream(sent, MODES)
     frames = framed(payload, Header(HEADER, len(MODES)), snr_db)
     assert frames.points.shape == (len(samples.labels), 4 + MODES.max_symbols)
     assert set(frames.header_count) == {1, 4}
@@ -54,14 +55,14 @@ def test_a_frame_is_header_then_payload_then_nothing(sender, samples) -> None:
 def test_header_and_payload_have_unit_energy_each(sender, samples) -> None:
     sent = transmit(sender, samples.features, 3.0, MODES)
     snr_db = np.full(len(samples.labels), 3.0, dtype=np.float32)
-    frames = framed(modulate(sent, MODES), Header(HEADER, len(MODES)), snr_db)
+    frames = framed(payload_stream(sent, MODES), Header(HEADER, len(MODES)), snr_db)
     np.testing.assert_allclose(np.abs(frames.points[:, :4]), 1.0)
-    body = behind(frames.points, frames.header_count, MODES.max_symbols)
+    body = after(frames.points, frames.header_count, MODES.max_symbols)
     assert np.sum(np.abs(body) ** 2) / sent.symbol_count.sum() == pytest.approx(1.0)
 
 
 def test_without_a_header_the_frame_is_the_payload(sender, samples) -> None:
-    payload = modulate(transmit(sender, samples.features, 3.0, MODES), MODES)
+    payload = payload_stream(transmit(sender, samples.features, 3.0, MODES), MODES)
     snr_db = np.full(len(samples.labels), 3.0, dtype=np.float32)
     frames = framed(payload, Header((), len(MODES)), snr_db)
     assert np.array_equal(frames.points, payload.points)
@@ -70,7 +71,7 @@ def test_without_a_header_the_frame_is_the_payload(sender, samples) -> None:
 
 def test_behind_counts_from_each_rows_own_header() -> None:
     rows = np.arange(15).reshape(3, 5).astype(complex)
-    assert behind(rows, np.array([0, 2, 3]), 2).real.tolist() == [[0, 1], [7, 8], [13, 14]]
+    assert after(rows, np.array([0, 2, 3]), 2).real.tolist() == [[0, 1], [7, 8], [13, 14]]
 
 
 def test_forced_modes_reach_every_mode(sender, samples, content_bundle) -> None:

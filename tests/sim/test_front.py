@@ -10,9 +10,10 @@ import pytest
 
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import Manifest
+from twophase.link.samples import Samples, load_samples
 from twophase.sim import front
 from twophase.sim.front import check_front
-from twophase.sim.system import Samples, System, load_samples, load_system
+from twophase.sim.system import System, load_system
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,13 @@ import pytest
 
 from tools.tiny_bundle import CLASSES
 from twophase.link.errors import InputError
+from twophase.link.samples import Samples, load_samples
 from twophase.sim.channel.radio import Radio
 from twophase.sim.counts import GAIN_BINS_DB
 from twophase.sim.point import noise_generator, simulate_point
 from twophase.sim.results.figures import point_results
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, System, load_samples, load_system
+from twophase.sim.system import System, load_system
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
 BLOCK = {"channel": "rayleigh", "coherence": "sample", "known_snr": "block"}

@@ -11,6 +11,7 @@ import pytest
 
 from tools.fake_report import fake_report
 from tools.tiny_bundle import CLASSES, LINK, TABLE
+from twophase.link.samples import Samples, load_samples
 from twophase.sim.counts import SystemCounts, Tally
 from twophase.sim.point import simulate_point
 from twophase.sim.results.figures import BestFixed
@@ -19,7 +20,7 @@ from twophase.sim.results.points import point_results
 from twophase.sim.settings import Settings, Workers
 from twophase.sim.sweep.job import make_job
 from twophase.sim.sweep.measure import measure
-from twophase.sim.system import Samples, System, load_samples, load_system
+from twophase.sim.system import System, load_system
 from twophase.sim.theory.statistics import paired_gap
 
 MODES = LINK.modes

@@ -15,7 +15,9 @@ from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
 from twophase.link.errors import VerificationError
-from twophase.link.runtime import Reception, Transmission
+from twophase.link.modem import Transmission
+from twophase.link.runtime import Reception
+from twophase.link.samples import Samples, load_samples
 from twophase.sim.counting import count_llrs
 from twophase.sim.counts import LLR_EDGES, SystemCounts, Tally, tally_digest
 from twophase.sim.point import PointSimulator, simulate_point
@@ -23,7 +25,7 @@ from twophase.sim.receiver import Heard
 from twophase.sim.results.figures import point_results
 from twophase.sim.scatter import scatter_entries
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, System, load_samples, load_system
+from twophase.sim.system import System, load_system
 
 MODES = LINK.modes
 

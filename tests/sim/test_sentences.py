@@ -11,10 +11,11 @@ import pytest
 from tools.tiny_bundle import CLASSES, word_features
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import load_manifest
+from twophase.link.samples import load_samples
+from twophase.link.sentences import read_csv
 from twophase.link.text import pack_texts
+from twophase.sim.baselines.text_source import messages_of
 from twophase.sim.front import csv_samples
-from twophase.sim.sentences import read_csv
-from twophase.sim.system import load_samples
 
 SHAPE = (CLASSES + 1,)
 NAMES = ("a", "b", "c", "d")
@@ -33,7 +34,7 @@ def test_the_sentences_are_read_with_what_others_decide(text_bundle: Path, array
     assert pack_texts(samples.sentences.texts)[0].tobytes() == arrays["text"].tobytes()
     assert np.array_equal(samples.sentences.tfidf, arrays["tfidf"])
     assert samples.sentences.without_link.dtype == np.int64
-    assert len(samples.sentences.messages) == 240
+    assert len(messages_of(samples.sentences)) == 240
     assert np.array_equal(samples.features, word_features(arrays["input_ids"], arrays["attention_mask"]))
 
 

@@ -14,17 +14,19 @@ from tools.tiny_bundle import CLASSES, LINK, ONE_MODE, TABLE, write_tiny_bundle
 from twophase.link.demap import llr_exact
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.header import header_code
+from twophase.link.modem import Transmission
 from twophase.link.modes import LinkConfig
 from twophase.link.routing import HeaderStep, Routing, SnrTable
-from twophase.link.runtime import Reception, Transmission
+from twophase.link.runtime import Reception
+from twophase.link.samples import Samples, load_samples
 from twophase.sim.channel.radio import Arrival, Radio
 from twophase.sim.counts import SystemCounts
-from twophase.sim.frames import Frames, framed, modulate, transmit
+from twophase.sim.frames import Frames, framed, payload_stream, transmit
 from twophase.sim.point import simulate_point
 from twophase.sim.receiver import Heard, ReceivingEnd, SnrEstimates
 from twophase.sim.results.figures import point_results
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, SoftReference, System, load_samples, load_system
+from twophase.sim.system import SoftReference, System, load_system
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
 MODES = LINK.modes
@@ -292,7 +294,7 @@ def test_a_mistaken_mode_does_not_leak() -> None:
     assert biased.codeword_errors == biased.codewords_sent == 800
     # It is what a receiver gets that is told the wrong mode outright.
     end = ReceivingEnd(routing, keyed.link.modes, llr_exact, 100.0)
-    points = modulate(transmit(keyed, samples.features, 4.0, keyed.link.modes), keyed.link.modes).points
+    points = payload_stream(transmit(keyed, samples.features, 4.0, keyed.link.modes), keyed.link.modes).points
     one = np.ones_like(points)
     arrival = Arrival(points, one, np.full(points.shape, 1e-3), one)
     heard = end.hear_payload(keyed, arrival, 1.0, np.ones(400, dtype=np.int64))
@@ -306,7 +308,7 @@ def test_what_is_heard_does_not_depend_on_order_or_batch(content, batch) -> None
     count = len(samples.labels)
     # Estimates on both sides of the header's step, so that codes, lengths and modes mix in a batch.
     snr_sent, snr_heard = (5 + rng.standard_normal((2, count))).astype(np.float32)
-    payload = modulate(transmit(system.sender, samples.features, snr_sent, MODES), MODES)
+    payload = payload_stream(transmit(system.sender, samples.features, snr_sent, MODES), MODES)
     frames = framed(payload, system.routing.header_of(len(MODES)), snr_sent)
     radio = Radio(Settings(channel="rayleigh", coherence="sample"), 5.0, rng)
     radio.draw(*frames.points.shape)

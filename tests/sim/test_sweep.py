@@ -13,15 +13,17 @@ from tools.tiny_bundle import CLASSES, LINK, MODE_SNR, write_tiny_bundle
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_bruteforce, llr_exact
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.runtime import SoftTransmitter, Transmission
+from twophase.link.modem import Transmission, group_by_mode, payload_llr
+from twophase.link.runtime import SoftTransmitter
+from twophase.link.samples import Samples, load_samples
 from twophase.sim import frames
 from twophase.sim.channel.radio import Radio
-from twophase.sim.frames import by_mode, modulate, soft_stream, transmit
+from twophase.sim.frames import payload_stream, soft_stream, transmit
 from twophase.sim.point import _NOISELESS_DB, noise_generator, simulate_point
-from twophase.sim.receiver import demap_stream, listen
+from twophase.sim.receiver import listen
 from twophase.sim.results.figures import point_results
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, SoftReference, System, load_samples, load_system
+from twophase.sim.system import SoftReference, System, load_system
 from twophase.sim.theory.ber import ber_for_usage
 
 MODES = LINK.modes
@@ -40,7 +42,7 @@ def samples(content_bundle: Path) -> Samples:
 
 def test_the_stream_has_unit_energy_and_the_receiver_knows_the_gain(system, samples) -> None:
     sent = transmit(system.sender, samples.features, 10.0, MODES)
-    stream = modulate(sent, MODES)
+    stream = payload_stream(sent, MODES)
     used = np.arange(MODES.max_symbols) < sent.symbol_count[:, None]
     assert len(np.unique(sent.mode)) == len(MODES) == 4
     assert np.mean(np.abs(stream.points[used]) ** 2) == pytest.approx(1.0)
@@ -48,7 +50,7 @@ def test_the_stream_has_unit_energy_and_the_receiver_knows_the_gain(system, samp
     unscaled = np.concatenate(
         [
             qam(mode.order).points[sent.symbols[rows, : mode.symbols]].ravel()
-            for mode, rows in by_mode(sent.mode, MODES)
+            for mode, rows in group_by_mode(sent.mode, MODES)
         ]
     )
     assert stream.energy == pytest.approx(np.mean(np.abs(unscaled) ** 2))
@@ -56,7 +58,7 @@ def test_the_stream_has_unit_energy_and_the_receiver_knows_the_gain(system, samp
     assert abs(stream.energy - 1) > 0.01
     # Undisturbed, the gain brings every symbol back onto its point: LLRs spell the bits.
     gains = np.full(stream.points.shape, 1 / math.sqrt(stream.energy))
-    llr = demap_stream(llr_exact, stream.points, sent.mode, gains, 1e-3, MODES, 100.0)
+    llr = payload_llr(stream.points, 1e-3, gains, group_by_mode(sent.mode, MODES), MODES.max_bits, 100.0)
     inside = np.arange(MODES.max_bits) < sent.bit_count[:, None]
     assert np.array_equal(llr[inside] > 0, sent.bits[inside].astype(bool))
     assert not llr[~inside].any()
@@ -65,12 +67,12 @@ def test_the_stream_has_unit_energy_and_the_receiver_knows_the_gain(system, samp
 @pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
 def test_mixed_modes_equal_sample_by_sample(system, samples, channel) -> None:
     sent = transmit(system.sender, samples.features, 4.0, MODES)
-    stream = modulate(sent, MODES)
+    stream = payload_stream(sent, MODES)
     radio = Radio(Settings(channel=channel), 4.0, np.random.default_rng(0))
     radio.draw(*stream.points.shape)
     received = radio.send(stream.points).received
     gains = radio.true_gains / math.sqrt(stream.energy)
-    llr = demap_stream(llr_exact, received, sent.mode, gains, 0.4, MODES, 100.0)
+    llr = payload_llr(received, 0.4, gains, group_by_mode(sent.mode, MODES), MODES.max_bits, 100.0)
     classes, indices = listen(system.listener, llr, sent.mode)
     for row in range(0, len(sent.mode), 7):
         mode = MODES[int(sent.mode[row])]
@@ -88,14 +90,16 @@ def test_mixed_modes_equal_sample_by_sample(system, samples, channel) -> None:
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_results_do_not_depend_on_order_or_batch(system, samples, batch) -> None:
     sent = transmit(system.sender, samples.features, 2.0, MODES)
-    stream = modulate(sent, MODES)
+    stream = payload_stream(sent, MODES)
     radio = Radio(Settings(channel="rayleigh"), 2.0, np.random.default_rng(1))
     radio.draw(*stream.points.shape)
     received = radio.send(stream.points).received
 
     def hear(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mode = sent.mode[rows]
-        llr = demap_stream(llr_exact, received[rows], mode, radio.true_gains[rows], 0.6, MODES, 100.0)
+        llr = payload_llr(
+            received[rows], 0.6, radio.true_gains[rows], group_by_mode(mode, MODES), MODES.max_bits, 100.0
+        )
         return (llr, *listen(system.listener, llr, mode))
 
     everything = hear(np.arange(len(sent.mode)))
@@ -172,7 +176,7 @@ class _HardPointsAsSoft:
     def send(self, features, snr_db, mode=None):
         sent = self._system.sender.send(features, snr_db, mode)
         points = np.zeros(sent.symbols.shape, dtype=complex)
-        for entry, rows in by_mode(sent.mode, MODES):
+        for entry, rows in group_by_mode(sent.mode, MODES):
             points[rows, : entry.symbols] = qam(entry.order).points[sent.symbols[rows, : entry.symbols]]
             points[rows, entry.symbols :] = 7.0  # behind the symbols: must never reach the air
         return sent.mode, self._factor * points
@@ -305,7 +309,7 @@ def test_bits_are_decided_at_the_true_scale(system, samples) -> None:
 
 
 def test_soft_is_scaled_by_its_own_energy(system, samples) -> None:
-    deployed = modulate(transmit(system.sender, samples.features, 1.0, MODES), MODES)
+    deployed = payload_stream(transmit(system.sender, samples.features, 1.0, MODES), MODES)
     weaker = soft_stream(_HardPointsAsSoft(system, 0.5), samples.features, 1.0, MODES)
     assert weaker.energy == pytest.approx(0.25 * deployed.energy)
     np.testing.assert_allclose(weaker.points, deployed.points, atol=1e-12)

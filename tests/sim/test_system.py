@@ -17,7 +17,8 @@ from twophase.link.errors import ArtifactError, InputError, LinkError
 from twophase.link.files import sha256_of
 from twophase.link.manifest import load_manifest
 from twophase.link.runtime import Receiver, SoftTransmitter, Transmitter
-from twophase.sim.system import load_samples, load_system
+from twophase.link.samples import load_samples
+from twophase.sim.system import load_system
 
 SHAPE = (CLASSES + 1,)
 GOOD = {"input": np.zeros((3, 5), np.float32), "label": np.array([0, 1, 3])}
@@ -99,7 +100,7 @@ def test_a_graph_that_fails_or_gives_other_shapes_is_named_in_one_line(bundle: P
     with pytest.raises(ArtifactError, match=r"tx\.onnx' fails on inputs") as caught:
         Transmitter(bundle, manifest=narrow).send(np.zeros((2, CLASSES - 1)), 3.0)
     assert "\n" not in str(caught.value)
-    more = replace(manifest, classes=(*manifest.classes, "e"))
+    more = replace(manifest, classes=(*manifest.classes, "e"), class_frequency=(0.2,) * 5)
     llr = np.zeros((2, manifest.modes.max_bits))
     with pytest.raises(ArtifactError, match=r"rx\.onnx' must give 'logits' the shape \(2, 5\), not \(2, 4\)"):
         Receiver(bundle, manifest=more).receive(llr, 0)

@@ -118,6 +118,8 @@ def write_tiny_bundle(
         codebooks=tuple(tuple((float(k), 0.0) for k in range(size)) for size in link.codebook_sizes),
         labels=LABELS[: len(link.codebook_sizes)],
         usage=tuple((1 / size,) * size for size in link.codebook_sizes),
+        symbol_energy=(1.0,) * len(link.modes),
+        class_frequency=(1 / CLASSES,) * CLASSES,
         llr_clip=100.0,
         references=tuple(known[name] for name in references),
         training={"method": "by hand", "seed": seed},

@@ -286,6 +286,8 @@ def run_manifest(spec: TinySpec, references: tuple[str, ...]) -> Manifest:
         usage=tuple(
             (1.0 / spec.link.codebook_sizes[index],) * spec.link.codebook_sizes[index] for index in books
         ),
+        symbol_energy=(1.0,) * len(spec.link.modes),
+        class_frequency=(1 / spec.classes,) * spec.classes,
         llr_clip=LLR_CLIP,
         references=tuple(known[name] for name in references),
         training={"method": "none", "seed": spec.seed},

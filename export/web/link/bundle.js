@@ -5,7 +5,7 @@ import { Header } from "./header.js";
 import { sha256 } from "./sha256.js";
 
 const FORMAT = "twophase-link";
-const VERSION = 4;
+const VERSION = 5;
 
 /**
  * @typedef {object} Mode
@@ -36,9 +36,8 @@ export class Bundle {
     this.maxSymbols = widest("symbols");
     /** Features of one sample. */
     this.inputSize = manifest.input_shape.reduce((product, size) => product * size, 1);
-    const energy = manifest.training.symbol_energy ?? this.modes.map(() => 1);
     /** By what each mode's points are divided for unit average energy. */
-    this.amplitudes = energy.map(Math.sqrt);
+    this.amplitudes = manifest.symbol_energy.map(Math.sqrt);
   }
 
   /**
@@ -63,6 +62,10 @@ export class Bundle {
       throw new ArtifactError(`'link.json' must describe a bundle, not a ${manifest.kind}`);
     }
     if (manifest.front) throw new ArtifactError("'link.json' must describe a link that takes features, not text");
+    const energies = manifest.symbol_energy;
+    if (!Array.isArray(energies) || energies.length !== manifest.modes?.length || !energies.every((one) => one > 0)) {
+      throw new ArtifactError("'link.json' must have a 'symbol_energy' above 0 for each mode");
+    }
     return new Bundle(manifest, read);
   }
 

@@ -14,11 +14,13 @@ from twophase.export.artefacts.accuracy import measure_accuracy, trials_for
 from twophase.link.constellation import qam
 from twophase.link.errors import InputError, VerificationError
 from twophase.link.manifest import Accuracy
+from twophase.link.modem import Transmission
 from twophase.link.noise import esn0_db_to_noise_var
-from twophase.link.runtime import Receiver, Transmission, Transmitter
+from twophase.link.runtime import Receiver, Transmitter
+from twophase.link.samples import load_samples
 from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings
-from twophase.sim.system import load_samples, load_system
+from twophase.sim.system import load_system
 
 SNRS_DB = (-4.0, 1.0, 4.0, 8.0, 12.0)
 TRIALS = 30

@@ -15,12 +15,14 @@ from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.demap import hard_decisions
 from twophase.link.errors import InputError
+from twophase.link.modem import group_by_mode
 from twophase.link.noise import esn0_db_to_noise_var
+from twophase.link.samples import Samples, load_samples
 from twophase.sim.analytic.expected import Limits, check_semi_analytic, expected_accuracy
 from twophase.sim.analytic.laws import codeword_success, word_law
-from twophase.sim.frames import by_mode, modulate, transmit
+from twophase.sim.frames import payload_stream, transmit
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, System, load_samples, load_system
+from twophase.sim.system import System, load_system
 
 MODES = LINK.modes
 SAMPLED = Limits(table_bits=0, evaluations=400)
@@ -41,7 +43,7 @@ def _monte_carlo(system, samples, esn0_db, settings, trials, seed=0) -> np.ndarr
     rng = np.random.default_rng(seed)
     forced = None if settings.mode is None else MODES.find(settings.mode)
     sent = transmit(system.sender, samples.features, esn0_db, MODES, forced)
-    stream = modulate(sent, MODES)
+    stream = payload_stream(sent, MODES)
     noise_var = float(esn0_db_to_noise_var(esn0_db))
     count, width = stream.points.shape
     right = np.zeros(count)
@@ -56,12 +58,12 @@ def _monte_carlo(system, samples, esn0_db, settings, trials, seed=0) -> np.ndarr
             gain = np.repeat(blocks, span, axis=1)[:, :width]
         received = gain * stream.points + noise
         llr = np.zeros((count, MODES.max_bits))
-        for mode, rows in by_mode(sent.mode, MODES):
+        for mode, rows in group_by_mode(sent.mode, MODES):
             part = np.ix_(rows, np.arange(mode.symbols))
             decided = hard_decisions(received[part], qam(mode.order), gain[part] / math.sqrt(stream.energy))
             bits = symbols_to_bits(decided, mode.bits_per_symbol)
             llr[rows, : mode.channel_bits] = system.llr_clip * (2.0 * bits - 1)
-        for _, rows in by_mode(sent.mode, MODES):
+        for _, rows in group_by_mode(sent.mode, MODES):
             classes = system.listener.receive(llr[rows], sent.mode[rows]).classes
             right[rows] += classes == samples.labels[rows]
     return right / trials
@@ -116,7 +118,7 @@ def test_an_error_of_a_fifth_of_a_db_is_seen(system, samples) -> None:
     assert near[1].accuracy - near[0].accuracy > 0.005
     assert abs(near[0].energy - 1) > 0.01
     sent = transmit(system.sender, samples.features, 3.0, MODES, 1)
-    assert near[0].energy == pytest.approx(modulate(sent, MODES).energy, rel=1e-12)
+    assert near[0].energy == pytest.approx(payload_stream(sent, MODES).energy, rel=1e-12)
 
 
 def test_stratified_intervals_hold_the_exact_value(system, samples) -> None:

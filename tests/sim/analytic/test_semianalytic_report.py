@@ -10,10 +10,11 @@ import pytest
 
 from tools.tiny_bundle import CLASSES
 from twophase.link.errors import InputError
+from twophase.link.samples import load_samples
 from twophase.sim.analytic.expected import Limits, expected_accuracy
 from twophase.sim.analytic.report import run_semi_analytic
 from twophase.sim.settings import Settings
-from twophase.sim.system import load_samples, load_system
+from twophase.sim.system import load_system
 
 
 @pytest.mark.parametrize("limits", [None, Limits(table_bits=6, evaluations=200)])

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tools.tiny_bundle import CLASSES
+from twophase.link.samples import Samples, load_samples
 from twophase.sim.baselines.text import EVERY, TextSender, column_of, most_frequent, scheme_at
+from twophase.sim.baselines.text_source import messages_of
 from twophase.sim.counts import TextCounts
 from twophase.sim.settings import Settings
-from twophase.sim.system import Samples, load_samples
 
 BLOCK = Settings(channel="rayleigh", coherence="sample", known_snr="block")
 
@@ -34,7 +35,7 @@ def _counts(samples: Samples, settings: Settings, esn0_db: float, trials: tuple[
 def _symbols(samples: Samples, esn0_db: float, column: str = "awgn") -> int:
     assert samples.sentences is not None
     scheme = scheme_at(esn0_db, column)
-    return sum(scheme.symbols(len(message)) for message in samples.sentences.messages)
+    return sum(scheme.symbols(len(message)) for message in messages_of(samples.sentences))
 
 
 def test_what_arrives_is_classified_as_without_a_channel(samples: Samples) -> None:

@@ -1,11 +1,9 @@
 """The sentences behind the features of a text link, and what others decide about them.
 
-An ``.npz`` of a text task holds, beside ``input`` and ``label``: ``text`` (all sentences in UTF-8, one behind
-the other), ``text_ends`` (where each ends), ``without_link`` and ``tfidf`` (classes that two classifiers
-decide for), ``huffman_lengths`` (bits of each byte value in a Huffman code of the training texts), and the
-tokens, ``input_ids`` and ``attention_mask``, which the simulator checks and does not need.
-
-A ``.csv`` holds sentences and labels alone; :mod:`twophase.sim.front` makes features of them.
+An ``.npz`` of a text task holds, besides ``input`` and ``label``: ``text`` (the UTF-8 of all sentences) and
+``text_ends`` (where each ends), the tokens ``input_ids`` and ``attention_mask``, ``without_link`` and
+``tfidf`` (classes that two classifiers decide for), and ``huffman_lengths`` (bits of each byte value in a
+Huffman code of the training texts).  A ``.csv`` holds sentences and labels alone.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +46,10 @@ class Sentences:
     """What the samples of a text task are features of."""
 
     texts: tuple[str, ...]
+    input_ids: NDArray[np.int64]
+    """Tokens, shape (samples, longest), filled up on the right."""
+    lengths: NDArray[np.int64]
+    """Tokens of each sentence, shape (samples,)."""
     without_link: NDArray[np.int64]
     """Classes that the backbone's own linear classifier decides for, shape (samples,)."""
     tfidf: NDArray[np.int64]
@@ -56,13 +57,30 @@ class Sentences:
     huffman_lengths: NDArray[np.uint8]
     """Bits of each byte value, shape (256,)."""
 
-    @cached_property
-    def messages(self) -> tuple[NDArray[np.uint8], ...]:
-        """Bits of each sentence, see :mod:`twophase.sim.baselines.text_source`."""
-        from twophase.sim.baselines.text_source import TextSource
+    def __len__(self) -> int:
+        return len(self.texts)
 
-        source = TextSource(self.huffman_lengths)
-        return tuple(source.encode(text) for text in self.texts)
+    def first(self, count: int) -> Sentences:
+        """The first so many."""
+        rows = slice(count)
+        return Sentences(
+            self.texts[rows],
+            self.input_ids[rows],
+            self.lengths[rows],
+            self.without_link[rows],
+            self.tfidf[rows],
+            self.huffman_lengths,
+        )
+
+    def alone(self, row: int) -> dict[str, NDArray[np.int64]]:
+        """Ids and mask of one sentence by itself, (1, length), as a device has them."""
+        return self.padded(np.array([row]))
+
+    def padded(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+        """Ids and mask of some, filled up to the longest of them."""
+        longest = int(self.lengths[rows].max())
+        mask = np.arange(longest) < self.lengths[rows, np.newaxis]
+        return {"input_ids": self.input_ids[rows, :longest], "attention_mask": mask.astype(np.int64)}
 
 
 def sentences_from(arrays: _Arrays, samples: int, classes: int) -> Sentences | None:
@@ -88,9 +106,11 @@ def sentences_from(arrays: _Arrays, samples: int, classes: int) -> Sentences | N
     for name in SENTENCE_ARRAYS:
         if name not in arrays:
             raise InputError("data", f"hold '{name}' beside '{held[0]}'", ", ".join(sorted(arrays)))
-    _check_tokens(arrays, samples)
+    ids, lengths = _tokens(arrays, samples)
     return Sentences(
         texts=_texts(arrays, samples),
+        input_ids=ids,
+        lengths=lengths,
         without_link=_classes("without_link", arrays["without_link"], samples, classes),
         tfidf=_classes("tfidf", arrays["tfidf"], samples, classes),
         huffman_lengths=_huffman_lengths(arrays["huffman_lengths"]),
@@ -167,7 +187,8 @@ def _class_number(label: str, classes: Sequence[str], line: int) -> int:
     raise InputError("label", rule, label[:_SHOWN])
 
 
-def _check_tokens(arrays: _Arrays, samples: int) -> None:
+def _tokens(arrays: _Arrays, samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids, (samples, longest), and how many each sentence has."""
     ids, mask = arrays["input_ids"], arrays["attention_mask"]
     for name, array in (("input_ids", ids), ("attention_mask", mask)):
         if array.dtype.kind not in "iu":
@@ -181,6 +202,7 @@ def _check_tokens(arrays: _Arrays, samples: int) -> None:
     ones = mask.astype(np.int64)
     if not (np.isin(ones, (0, 1)).all() and (np.diff(ones, axis=1) <= 0).all() and ones[:, 0].all()):
         raise InputError("attention_mask", "be ones, then zeros, in each row", "other rows")
+    return ids.astype(np.int64), ones.sum(axis=1)
 
 
 def _texts(arrays: _Arrays, samples: int) -> tuple[str, ...]:

@@ -1,0 +1,147 @@
+"""Samples of a split: features, true classes and, of a text task, the sentences; read once, checked once."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from twophase.link.errors import ArtifactError, InputError, first_line
+from twophase.link.manifest import Manifest
+from twophase.link.sentences import Sentences, sentences_from
+
+__all__ = ["Samples", "load_samples", "load_split", "npz_names"]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Features and their true classes."""
+
+    features: NDArray[np.float32]
+    """Shape (samples, *input_shape)."""
+    labels: NDArray[np.int64]
+    """Shape (samples,)."""
+    sentences: Sentences | None = None
+    """What they are features of, for a text task whose file says it."""
+
+
+def load_split(path: Path, manifest: Manifest) -> Samples:
+    """A split that training or export has written: of float32 and int64, with sentences where it takes text.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is damaged, an array is missing, or a type, shape or value does not fit the manifest.
+    """
+    with _opened(path, None) as archive:
+        types = {name: archive[name].dtype for name in archive.files}
+    for name, wanted in (("input", np.dtype(np.float32)), ("label", np.dtype(np.int64))):
+        if (found := types.get(name, wanted)) != wanted:
+            raise ArtifactError(f"'{name}' of '{path}' must be {wanted}, not {found}")
+    try:
+        samples = load_samples(path, manifest.input_shape, len(manifest.classes))
+        if manifest.front is not None and samples.sentences is not None:
+            _check_length(samples.sentences, manifest.front.max_length)
+    except InputError as error:
+        raise ArtifactError(f"'{path}' is no split of this link: {error}") from error
+    return samples
+
+
+def _check_length(sentences: Sentences, max_length: int) -> None:
+    longest = sentences.input_ids.shape[1]
+    if longest > max_length:
+        raise InputError("input_ids", f"have at most {max_length} tokens", longest)
+
+
+def load_samples(
+    path: Path, input_shape: Sequence[int], classes: int, content: bytes | None = None
+) -> Samples:
+    """Read an ``.npz`` with arrays ``input``, (samples, *input_shape), and ``label``, (samples,).
+
+    That of a text task holds the sentences, too: :mod:`twophase.link.sentences`.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    input_shape, classes
+        The link's.
+    content
+        The file itself, if it lies in memory and ``path`` is what it was made from.
+
+    Raises
+    ------
+    InputError
+        If an array is missing, has another type or shape, is empty, not finite, or names a class that does
+        not exist.
+    ArtifactError
+        If the file is missing or is no readable ``.npz``.
+    """
+    arrays = _read_npz(path, content)
+    for name in ("input", "label"):
+        if name not in arrays:
+            held = ", ".join(sorted(arrays)) or "nothing"
+            raise InputError("data", "hold the arrays 'input' and 'label'", f"{held} ({path})")
+    features, labels = arrays["input"], arrays["label"]
+    shape = tuple(input_shape)
+    if features.dtype.kind not in "fiub":
+        raise InputError("input", "be numbers", str(features.dtype))
+    if features.ndim == 0 or features.shape[1:] != shape:
+        raise InputError("input", f"have shape (samples, {', '.join(map(str, shape))})", features.shape)
+    if len(features) == 0:
+        raise InputError("input", "hold at least one sample", features.shape)
+    with np.errstate(over="ignore"):
+        values = features.astype(np.float32)
+    # Looked at after the conversion: 1e300 is finite only before it.
+    if not np.isfinite(values).all():
+        bad = int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
+        raise InputError("input", "be finite", f"NaN or infinity (first in sample {bad})")
+    if labels.dtype.kind not in "iu":
+        raise InputError("label", "be integers", str(labels.dtype))
+    if labels.shape != (len(features),):
+        raise InputError("label", f"have shape ({len(features)},), one per sample", labels.shape)
+    if labels.min() < 0 or labels.max() >= classes:
+        outlier = int(labels.min() if labels.min() < 0 else labels.max())
+        raise InputError("label", f"lie in 0..{classes - 1}", outlier)
+    return Samples(values, labels.astype(np.int64), sentences_from(arrays, len(values), classes))
+
+
+def npz_names(path: Path) -> set[str]:
+    """Names of the arrays of an ``.npz``, which are not read.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing or is no readable ``.npz``.
+    """
+    with _opened(path, None) as archive:
+        return set(archive.files)
+
+
+def _read_npz(path: Path, content: bytes | None) -> dict[str, NDArray[np.generic]]:
+    with _opened(path, content) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@contextmanager
+def _opened(path: Path, content: bytes | None) -> Iterator[NpzFile]:
+    try:
+        with path.open("rb") if content is None else io.BytesIO(content) as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, NpzFile):
+                raise ValueError("it holds a single array")
+            with archive:
+                yield archive
+    except FileNotFoundError as error:
+        raise ArtifactError(f"'{path}' is missing") from error
+    except OSError as error:
+        raise ArtifactError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        # Damage surfaces as anything from a bad checksum to a syntax error in an array's header.
+        raise ArtifactError(f"'{path}' is no readable .npz archive: {first_line(error)}") from error
