@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from twophase.sim.frames import Frames
-    from twophase.sim.receiver import Heard
+    from twophase.sim.receiver import Received
 
 __all__ = [
     "GAIN_BINS_DB",
@@ -61,9 +61,9 @@ class SystemCounts:
     transmissions: int = 0
     """How often the transmitter was asked: once, or in every trial if what it sends varies."""
     symbols: int = 0
-    """Companions only, whose frames fit no mode: symbols of all frames, header and pilots included."""
+    """Baselines only, whose frames fit no mode: symbols of all frames, header and pilots included."""
     sent: int = 0
-    """Companions only: frames sent."""
+    """Baselines only: frames sent."""
 
     @property
     def energy(self) -> float:
@@ -75,14 +75,14 @@ class SystemCounts:
         self.energy_sum += energy
         self.transmissions += 1
 
-    def count(self, frames: Frames, rows: slice, heard: Heard, labels: NDArray[np.int64]) -> None:
+    def count(self, frames: Frames, rows: slice, received: Received, labels: NDArray[np.int64]) -> None:
         """Count a block of frames that was received."""
         mode = frames.mode[rows]
-        right = heard.classes == labels[rows]
+        right = received.classes == labels[rows]
         self.correct[rows] += right
-        mistaken = heard.mode != mode
-        if heard.header_count is not None:
-            mistaken |= heard.header_count != frames.header_count[rows]
+        mistaken = received.mode != mode
+        if received.header_count is not None:
+            mistaken |= received.header_count != frames.header_count[rows]
         self.mode_errors += int(np.count_nonzero(mistaken))
         self.frames.update(zip(mode.tolist(), frames.header_count[rows].tolist(), strict=True))
         self.correct_by_mode.update(mode[right].tolist())

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from twophase.link.demap import llr_exact, llr_hard, llr_maxlog
 from twophase.link.header import Header
-from twophase.link.modem import Demap, Transmission, group_by_mode
+from twophase.link.modem import Demap, Group, Transmission, group_by_mode
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.samples import Samples
 from twophase.sim.baselines.base import Baseline, Payload
@@ -62,9 +62,9 @@ from twophase.sim.frames import (
     transmit,
     widened,
 )
-from twophase.sim.receiver import Heard, ReceivingEnd, SnrEstimates, point_key
+from twophase.sim.receiver import ReceivingEnd, SnrEstimates, point_key
 from twophase.sim.settings import Settings
-from twophase.sim.system import Listener, SoftReference, System
+from twophase.sim.system import SoftReference, System
 
 __all__ = ["PointSimulator", "noise_generator", "simulate_point"]
 
@@ -95,11 +95,12 @@ class Transmitted:
     """What all systems put on the air for all samples, and what the router's estimates were."""
 
     sent: Transmission
-    payload: Stream
+    groups: tuple[list[Group], ...]
+    """Rows of each mode in use, by block of samples and within it."""
     deployed: Frames
     soft: dict[str, Frames]
     baselines: dict[str, Payload]
-    snr_heard: SnrArray
+    receiver_db: SnrArray
     """Es/N0 in dB that the receiver acts on, shape (samples,)."""
     noiseless: NDArray[np.int64]
     """Decided classes if the symbols arrive undisturbed, shape (samples,)."""
@@ -134,14 +135,14 @@ class PointSimulator:
         if self._forced is not None:
             settings = replace(settings, known_snr="mean")  # there is nothing to adapt
         self._settings = settings
-        # A receiver that is told the mode costs no symbols and makes no mistake about it.
-        self._told = self._forced is not None or settings.header == "ideal"
+        # A receiver that is given the mode costs no symbols and makes no mistake about it.
+        self._mode_given = self._forced is not None or settings.header == "ideal"
         modes = system.modes
-        self._header = Header((), len(modes)) if self._told else system.routing.header_of(len(modes))
+        self._header = Header((), len(modes)) if self._mode_given else system.routing.header_of(len(modes))
         self._estimates = SnrEstimates(esn0_db, len(samples.labels), system.routing, settings)
         self._commpy = CommpyDemapper()
         self._end = ReceivingEnd(system.routing, modes, self._demapper(), system.llr_clip)
-        # The transmitter is told this point's SNR, this demapper that of a channel without noise.
+        # The transmitter goes by this point's SNR, this demapper that of a channel without noise.
         self._undisturbed = ReceivingEnd(system.routing, modes, llr_exact, system.llr_clip)
         self._baselines = make_baselines(settings, system, self._header.max_symbols, samples.sentences)
         self._width = max(
@@ -235,43 +236,46 @@ class PointSimulator:
 
     def _transmit(self, trial: int) -> Transmitted:
         modes, features = self._system.modes, self._samples.features
-        snr_sent, snr_heard = self._estimates.of_trial(trial, self._gain_db(trial))
-        sent = transmit(self._system.sender, features, snr_sent, modes, self._forced)
+        transmitter_db, receiver_db = self._estimates.of_trial(trial, self._gain_db(trial))
+        sent = transmit(self._system.transmitter, features, transmitter_db, modes, self._forced)
         payload = payload_stream(sent, modes)
-        deployed = framed(payload, self._header, snr_sent)
+        deployed = framed(payload, self._header, transmitter_db)
 
         def soft_frames(item: SoftReference) -> Frames:
-            stream = soft_stream(item.sender, features, snr_sent, modes, self._forced)
-            return framed(stream, self._header, snr_sent)
+            stream = soft_stream(item.transmitter, features, transmitter_db, modes, self._forced)
+            return framed(stream, self._header, transmitter_db)
 
-        noiseless = self._hear_undisturbed(payload)
+        groups = tuple(group_by_mode(sent.mode[rows], modes) for _, rows in blocks(len(sent.mode)))
+        noiseless = self._receive_undisturbed(payload, groups)
         length = deployed.header_count + sent.symbol_count
         return Transmitted(
             sent,
-            payload,
+            groups,
             deployed,
             {item.name: soft_frames(item) for item in self._system.references},
             {item.name: item.transmit(sent, noiseless, length) for item in self._baselines},
-            snr_heard,
+            receiver_db,
             noiseless,
         )
 
-    def _hear_undisturbed(self, payload: Stream) -> NDArray[np.int64]:
+    def _receive_undisturbed(self, payload: Stream, groups: tuple[list[Group], ...]) -> NDArray[np.int64]:
         noise_var = float(esn0_db_to_noise_var(_NOISELESS_DB))
         parts = []
-        for _, rows in blocks(len(payload.mode)):
+        for block, rows in blocks(len(payload.mode)):
             points = payload.points[rows]
             one = np.ones_like(points)
             arrival = Arrival(points, one, np.full(points.shape, noise_var), one)
-            heard = self._undisturbed.hear_payload(
-                self._system.listener, arrival, payload.energy, payload.mode[rows]
+            received = self._undisturbed.receive_payload(
+                self._system.receiver, arrival, payload.energy, payload.mode[rows], groups[block]
             )
-            parts.append(heard.classes)
+            parts.append(received.classes)
         return np.concatenate(parts)
 
     def _count_transmission(self, tally: Tally, transmitted: Transmitted, trial: int) -> None:
         now = transmitted
-        count_transmission(tally, now.sent, now.deployed, now.soft, self._system.modes)
+        count_transmission(
+            tally, now.sent, group_by_mode(now.sent.mode, self._system.modes), now.deployed, now.soft
+        )
         for name, payload in now.baselines.items():
             tally.baselines[name].transmitted(payload.energy)
         if self._settings.known_snr == "block":
@@ -286,27 +290,30 @@ class PointSimulator:
         tally.noise_count += count
 
         arrival = radio.send(widened(now.deployed.points[rows], self._width))
-        heard = self._hear(self._system.listener, arrival, now.deployed, rows, now.snr_heard)
-        tally.deployed.count(now.deployed, rows, heard, labels)
+        groups, true_place = now.groups[block], now.deployed.header_count[rows]
+        payload = arrival_after(arrival, true_place, modes.max_symbols)
+        receiver, energy = self._system.receiver, now.deployed.energy
+        if self._mode_given:
+            received = self._end.receive_payload(receiver, payload, energy, now.sent.mode[rows], groups)
+        else:
+            received = self._end.receive(receiver, arrival, energy, now.receiver_db[rows])
+        tally.deployed.count(now.deployed, rows, received, labels)
         length = now.deployed.header_count[rows] + now.sent.symbol_count[rows]
         on_air = now.deployed.points[rows]
         tally.signal_power += float((on_air.real**2 + on_air.imag**2).sum())
         tally.signal_count += int(length.sum())
         tally.pilots += int(pilot_symbols(self._settings, length).sum())
-        count_codewords(tally, now.sent, rows, heard, modes)
-        count_llrs(tally, now.sent, rows, heard, modes)
-        count_confusion(tally, labels[rows], heard)
-        true_place = now.deployed.header_count[rows]
-        payload = arrival_after(arrival, true_place, modes.max_symbols)
-        count_bits(
-            tally, now.sent, rows, payload.received, payload.gains / math.sqrt(now.deployed.energy), modes
-        )
+        count_codewords(tally, now.sent, rows, groups, received, modes)
+        count_llrs(tally, now.sent, rows, groups, received)
+        count_confusion(tally, labels[rows], received)
+        gains = payload.gains / math.sqrt(energy)
+        count_bits(tally, now.sent, rows, groups, payload.received, gains)
 
         for item in self._system.references:
             frames = now.soft[item.name]
             payload = self._payload(radio, frames.points[rows], true_place)
-            heard = self._end.hear_payload(item.listener, payload, frames.energy, frames.mode[rows])
-            tally.references[item.name].count(frames, rows, heard, labels)
+            received = self._end.receive_payload(item.receiver, payload, frames.energy, frames.mode[rows])
+            tally.references[item.name].count(frames, rows, received, labels)
         for baseline in self._baselines:
             self._send_baseline(tally, baseline, now, radio, rows)
 
@@ -328,15 +335,6 @@ class PointSimulator:
         length = header + sent.symbols[rows]
         counts.symbols += int((length + pilot_symbols(self._settings, length)).sum())
         counts.sent += len(labels)
-
-    def _hear(
-        self, listener: Listener, arrival: Arrival, sent: Frames, rows: slice, snr_heard: SnrArray
-    ) -> Heard:
-        if self._told:
-            width = self._system.modes.max_symbols
-            payload = arrival_after(arrival, sent.header_count[rows], width)
-            return self._end.hear_payload(listener, payload, sent.energy, sent.mode[rows])
-        return self._end.hear(listener, arrival, sent.energy, snr_heard[rows])
 
 
 def noise_generator(seed: int, esn0_db: float, trial: int, block: int) -> np.random.Generator:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from twophase.link.bits import symbols_to_bits
 from twophase.link.modes import ModeTable
 from twophase.sim.analytic.laws import WordLaw
-from twophase.sim.system import Listener
+from twophase.sim.folding import FoldedReceiver
 
 __all__ = [
     "Strata",
@@ -58,7 +58,7 @@ class WordClasses:
 
     Parameters
     ----------
-    listener
+    receiver
         The receiving graph.
     modes, number
         All modes and which of them.
@@ -66,8 +66,8 @@ class WordClasses:
         |LLR| of a hard decision.
     """
 
-    def __init__(self, listener: Listener, modes: ModeTable, number: int, clip: float) -> None:
-        self._listener = listener
+    def __init__(self, receiver: FoldedReceiver, modes: ModeTable, number: int, clip: float) -> None:
+        self._receiver = receiver
         self._number = number
         self._mode = modes[number]
         self._width = modes.max_bits
@@ -129,7 +129,7 @@ class WordClasses:
         llr = np.zeros((len(words), self._width))
         bits = symbols_to_bits(words, self._mode.bits_per_symbol)
         llr[:, : self._mode.channel_bits] = self._clip * (2.0 * bits - 1.0)
-        return self._listener.receive(llr, np.full(len(words), self._number)).classes
+        return self._receiver.receive(llr, np.full(len(words), self._number)).classes
 
 
 _Float = NDArray[np.float64]
@@ -329,10 +329,10 @@ def enumerate_head(log_law: _Float, word: _Words, least: float) -> _Words:
         Threshold; infinite for the sent word alone.
     """
     rows = log_law[word]
-    behind = np.append(np.cumsum(rows.max(axis=1)[::-1])[::-1][1:], 0.0)
+    later = np.append(np.cumsum(rows.max(axis=1)[::-1])[::-1][1:], 0.0)
     score = np.zeros(1)
     prefix = np.empty((1, 0), dtype=np.int64)
-    for row, rest in zip(rows, behind, strict=True):
+    for row, rest in zip(rows, later, strict=True):
         extended = score[:, np.newaxis] + row
         parent, point = np.nonzero(extended + rest >= least - _SLACK)
         score = extended[parent, point]

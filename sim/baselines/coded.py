@@ -136,7 +136,7 @@ class CodedBaseline:
 
     def __init__(self, name: str, system: System, kernel: str = "numpy") -> None:
         self._coded = tuple(coded_mode(name, mode, kernel) for mode in system.modes)
-        self._modes, self._receiver, self._clip = system.modes, system.listener, system.llr_clip
+        self._modes, self._receiver, self._clip = system.modes, system.receiver, system.llr_clip
         self._kernel = kernel
         self.name = name
         self.max_symbols = max(coded.symbols for coded in self._coded)

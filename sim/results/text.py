@@ -47,7 +47,7 @@ def text_facts(job: Job, manifest: Manifest, system: System, samples: Samples) -
     from twophase.sim.front import check_front
 
     ceiling = text = None
-    checked = check_front(job.started_in / job.bundle, manifest, system.sender, samples, settings.seed)
+    checked = check_front(job.started_in / job.bundle, manifest, system.transmitter, samples, settings.seed)
     if "no-channel" in settings.baselines:
         right = (sentences.without_link == samples.labels).astype(np.float64)
         what = "the classifier that the backbone was tuned with, on the sentence itself"
@@ -66,7 +66,7 @@ def text_facts(job: Job, manifest: Manifest, system: System, samples: Samples) -
             every=EVERY,
             otherwise=manifest.classes[most_frequent(samples.labels)],
         )
-    return TextFacts(None if checked is None else BackboneCheck(**checked), ceiling, text)
+    return TextFacts(checked, ceiling, text)
 
 
 def described(text: TextFigures | None) -> dict[str, str]:
