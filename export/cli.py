@@ -77,11 +77,11 @@ def _export(arguments: ExportArguments) -> int:
         raise InputError("random-inputs", "be at least 0", arguments.random_inputs)
     if arguments.seed < 0:
         raise InputError("seed", "be at least 0", arguments.seed)
-    from twophase.export.folders import check_target, newest_run
+    from twophase.export.folders import check_target
     from twophase.export.table_router import exported_routing
-    from twophase.link.manifest import load_manifest
+    from twophase.link.manifest import load_manifest, newest
 
-    run = arguments.run if arguments.run is not None else newest_run(_RUNS)
+    run = arguments.run if arguments.run is not None else newest(_RUNS, "run")
     out = arguments.out if arguments.out is not None else run / _FOLDERS[arguments.precision]
     manifest = load_manifest(run, "run")
     if arguments.web and manifest.front is not None:

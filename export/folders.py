@@ -1,33 +1,14 @@
-"""Which run is exported, and where its bundle may go.  Needs no torch, so that bad input is told at once."""
+"""Where a bundle may go.  Needs no torch, so that bad input is refused at once."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from twophase.link.errors import ArtifactError, InputError
-from twophase.link.files import read_json, reading
-from twophase.link.manifest import FORMAT, MANIFEST_NAME
+from twophase.link.errors import InputError
+from twophase.link.manifest import MANIFEST_NAME, kind_of
 
-__all__ = ["check_target", "newest_run"]
-
-
-def newest_run(runs: Path) -> Path:
-    """The run under ``runs`` that was finished last.
-
-    Folders with a leading dot do not count: training sets the run before aside as ``.NAME.previous``.
-
-    Raises
-    ------
-    ArtifactError
-        If there is none.
-    """
-    with reading(runs):
-        found = [path for path in runs.glob(f"*/{MANIFEST_NAME}") if not path.parent.name.startswith(".")]
-        finished = [path for path in found if _kind_of(path) == "run"]
-        if finished:
-            return max(finished, key=lambda path: (path.stat().st_mtime_ns, path)).parent
-    raise ArtifactError(f"no finished run is under '{runs}': train one with tp-train, or name its folder")
+__all__ = ["check_target"]
 
 
 def check_target(out: Path) -> None:
@@ -50,7 +31,7 @@ def _check_target(out: Path, target: Path) -> None:
         raise InputError("out", "be no folder that you are in, for it is replaced as a whole", str(out))
     if target.is_mount():
         raise InputError("out", "be a folder below the mount point, for it is replaced as a whole", str(out))
-    if target.is_dir() and _kind_of(target / MANIFEST_NAME) != "bundle" and any(target.iterdir()):
+    if target.is_dir() and kind_of(target / MANIFEST_NAME) != "bundle" and any(target.iterdir()):
         raise InputError("out", "be a new or empty folder, or an older bundle to replace", str(out))
     existing = next(path for path in (target, *target.parents) if path.exists())
     if not existing.is_dir():
@@ -59,14 +40,3 @@ def _check_target(out: Path, target: Path) -> None:
     for folder in dict.fromkeys((existing, target.parent if target.exists() else existing)):
         if not os.access(folder, os.W_OK | os.X_OK):
             raise InputError("out", f"be writable, and '{folder}' is not", str(out))
-
-
-def _kind_of(path: Path) -> object:
-    """What a manifest says that it describes; None if it is no manifest."""
-    if not path.is_file():
-        return None
-    try:
-        value = read_json(path)
-    except ArtifactError:
-        return None
-    return value.get("kind") if isinstance(value, dict) and value.get("format") == FORMAT else None

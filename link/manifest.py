@@ -46,7 +46,9 @@ __all__ = [
     "Manifest",
     "Reference",
     "VectorSet",
+    "kind_of",
     "load_manifest",
+    "newest",
     "program_file",
     "stream_hash",
     "symbol_stream",
@@ -373,6 +375,38 @@ def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> 
     }
     content = head | body
     write_json(folder / MANIFEST_NAME, content | {"digest": _digest(content)})
+
+
+def newest(runs: Path, kind: Literal["run", "bundle"]) -> Path:
+    """The run under ``runs``, or the bundle in one of them, that was finished last.
+
+    Folders with a leading dot do not count: training sets the run before aside as ``.NAME.previous``.  A
+    bundle is the one that the exporter writes by default; those under other names are taken by name only.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none, or a folder cannot be read.
+    """
+    pattern = f"*/{MANIFEST_NAME}" if kind == "run" else f"*/bundle/{MANIFEST_NAME}"
+    with reading(runs):
+        found = [path for path in runs.glob(pattern) if not path.relative_to(runs).parts[0].startswith(".")]
+        finished = [path for path in found if kind_of(path) == kind]
+        if finished:
+            return max(finished, key=lambda path: (path.stat().st_mtime_ns, path)).parent
+    remedy = "train one with tp-train" if kind == "run" else "tp-train, then tp-export, make one"
+    raise ArtifactError(f"no finished {kind} is under '{runs}': {remedy}, or name its folder")
+
+
+def kind_of(path: Path) -> object:
+    """What a manifest says that it describes; None if it is no manifest."""
+    if not path.is_file():
+        return None
+    try:
+        value = read_json(path)
+    except ArtifactError:
+        return None
+    return value.get("kind") if isinstance(value, dict) and value.get("format") == FORMAT else None
 
 
 Chosen = Collection[str] | Callable[[Manifest], Collection[str]]

@@ -22,7 +22,6 @@ from twophase.sim.settings import (
 )
 
 if TYPE_CHECKING:
-    from twophase.sim.results.figures import Report
     from twophase.sim.sweep.job import Job
 
 __all__ = ["SimArguments", "main"]
@@ -131,6 +130,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _simulate(arguments: SimArguments) -> int:
     # Imported late, cheap ones first: --help must not wait for them, nor a mistyped option for commpy.
+    from twophase.link.manifest import newest
     from twophase.link.noise import snr_grid
     from twophase.sim.channel.radio import check_radio
     from twophase.sim.packages import require_scikit_commpy
@@ -142,7 +142,7 @@ def _simulate(arguments: SimArguments) -> int:
     grid = [float(point) for point in snr_grid(arguments.snr)]
     require_scikit_commpy()
     compare = list(arguments.compare)
-    bundle = arguments.bundle or (compare.pop(0) if compare else _newest_bundle())
+    bundle = arguments.bundle or (compare.pop(0) if compare else newest(Path("runs"), "bundle"))
     out = arguments.out or _next_to(bundle)
 
     from twophase.sim.report.write import render, require_writable, write_report
@@ -316,28 +316,6 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
             words += [option, str(value)]
     return shlex.join([*words, "--kernel", job.settings.kernel, "--out", str(out)])
 
-
-def _newest_bundle() -> Path:
-    """The newest that tp-export wrote by default; an INT8 one is taken by name only."""
-    from twophase.link.errors import ArtifactError
-    from twophase.link.manifest import MANIFEST_NAME
-
-    pattern = f"runs/*/bundle/{MANIFEST_NAME}"
-    # A name with a dot in front is a run set aside or being written; glob matches it all the same.
-    paths = [path for path in Path().glob(pattern) if not path.parts[1].startswith(".")]
-    try:
-        found = sorted(paths, key=lambda path: (path.stat().st_mtime, str(path)))
-    except OSError as error:
-        raise ArtifactError(f"'{error.filename}' cannot be read: {error.strerror}") from error
-    if not found:
-        raise ArtifactError(
-            f"no bundle here: '{pattern}' must match a file; tp-train, then tp-export, make one"
-        )
-    return found[-1].parent
-
-
-def _print_report(report: Report, out: Path) -> None:
-    from twophase.sim.report.tables import summary, tables
     from twophase.sim.report.write import REPORT_PAGE
 
     print("\n\n".join(tables(report)))  # noqa: T201

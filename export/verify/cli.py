@@ -66,12 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _verify(arguments: VerifyArguments) -> int:
     from twophase.link.errors import InputError
+    from twophase.link.manifest import newest
 
     if arguments.seed < 0:
         raise InputError("seed", "be at least 0", arguments.seed)
     if arguments.int8 is not None and not arguments.audit:
         raise InputError("int8", "go with --audit, which compares with it", str(arguments.int8))
-    bundle = arguments.bundle if arguments.bundle is not None else _newest_bundle()
+    bundle = arguments.bundle if arguments.bundle is not None else newest(Path("runs"), "bundle")
     for package in ("onnx", "onnxruntime"):
         try:
             importlib.import_module(package)
@@ -96,21 +97,6 @@ def _verify(arguments: VerifyArguments) -> int:
     else:
         sys.stdout.write(_as_text(arguments, bundle, checks, audit, passed))
     return 0 if passed else 1
-
-
-def _newest_bundle() -> Path:
-    from twophase.link.files import reading
-    from twophase.link.manifest import MANIFEST_NAME
-
-    pattern = f"runs/*/bundle/{MANIFEST_NAME}"
-    # a name with a dot in front is a run set aside or being written; glob matches it all the same
-    with reading(Path("runs")):
-        found = [path for path in Path().glob(pattern) if not path.parts[1].startswith(".")]
-        if found:
-            return max(found, key=lambda path: (path.stat().st_mtime, str(path))).parent
-    raise ArtifactError(
-        f"no bundle here: '{pattern}' must match a file; name the folder of one, or make one with tp-export"
-    )
 
 
 def _check_text(bundle: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from twophase.export.folders import check_target, newest_run
+from twophase.export.folders import check_target
 from twophase.link.errors import ArtifactError, InputError
+from twophase.link.manifest import newest
 
 
 def make_manifest(folder: Path, kind: str, time_s: int) -> Path:
@@ -23,21 +24,27 @@ def make_manifest(folder: Path, kind: str, time_s: int) -> Path:
 
 def test_the_newest_finished_run_is_taken(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no finished run is under"):
-        newest_run(tmp_path / "runs")
+        newest(tmp_path / "runs", "run")
     newer = make_manifest(tmp_path / "runs" / "a", "run", 2000)
     make_manifest(tmp_path / "runs" / "b", "run", 1000)
     make_manifest(tmp_path / "runs" / "bundle", "bundle", 3000)
     (tmp_path / "runs" / "unfinished").mkdir()
     (make_manifest(tmp_path / "runs" / "damaged", "run", 4000) / "link.json").write_text("{")
-    assert newest_run(tmp_path / "runs") == newer
+    assert newest(tmp_path / "runs", "run") == newer
 
 
 def test_a_run_set_aside_is_not_taken(tmp_path: Path) -> None:
     make_manifest(tmp_path / "runs" / ".digits.previous", "run", 2000)
     with pytest.raises(ArtifactError, match="no finished run is under"):
-        newest_run(tmp_path / "runs")
+        newest(tmp_path / "runs", "run")
     older = make_manifest(tmp_path / "runs" / "digits", "run", 1000)
-    assert newest_run(tmp_path / "runs") == older
+    assert newest(tmp_path / "runs", "run") == older
+    with pytest.raises(ArtifactError, match="no finished bundle is under"):
+        newest(tmp_path / "runs", "bundle")
+    bundle = make_manifest(tmp_path / "runs" / "digits" / "bundle", "bundle", 1)
+    make_manifest(tmp_path / "runs" / "digits" / "bundle-int8", "bundle", 2)
+    make_manifest(tmp_path / "runs" / ".digits.previous" / "bundle", "bundle", 3)
+    assert newest(tmp_path / "runs", "bundle") == bundle
 
 
 def test_runs_without_read_permission_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +55,7 @@ def test_runs_without_read_permission_are_told(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(Path, "is_file", refuse)
     with pytest.raises(ArtifactError, match=r"link\.json' cannot be read: Permission denied"):
-        newest_run(tmp_path / "runs")
+        newest(tmp_path / "runs", "run")
     with pytest.raises(InputError, match=r"'out' must be writable \(Permission denied\)"):
         check_target(tmp_path / "runs" / "a")
 

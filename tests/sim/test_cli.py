@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -16,9 +15,8 @@ import numpy as np
 import pytest
 
 from tools.tiny_bundle import ONE_MODE, write_tiny_bundle
-from twophase.link.errors import ArtifactError
 from twophase.link.files import sha256_of
-from twophase.sim.cli import _beside, _newest_bundle, main
+from twophase.sim.cli import _beside, main
 
 QUICK = ("--snr", "12:4:20", "--trials", "2")
 
@@ -74,33 +72,10 @@ def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Pat
     assert (folder / "report.json").read_bytes() == before
 
 
-def test_runs_that_are_set_aside_are_not_taken(tmp_path: Path, monkeypatch) -> None:
-    for name in ("digits", ".digits.previous", ".digits.abc.tmp"):
-        folder = tmp_path / "runs" / name / "bundle"
-        folder.mkdir(parents=True)
-        (folder / "link.json").touch()
-    os.utime(tmp_path / "runs" / "digits" / "bundle" / "link.json", (1_000_000_000, 1_000_000_000))
-    monkeypatch.chdir(tmp_path)
-    assert _newest_bundle() == Path("runs/digits/bundle")
-    shutil.rmtree(tmp_path / "runs" / "digits")
-    with pytest.raises(ArtifactError, match="no bundle here"):
-        _newest_bundle()
-
-
-def test_an_int8_bundle_is_taken_by_name_only_and_has_a_report_of_its_own(
-    tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("bundle", "bundle-int8"):
-        (tmp_path / "runs" / "digits" / name).mkdir(parents=True)
-        (tmp_path / "runs" / "digits" / name / "link.json").touch()
-    assert _newest_bundle() == Path("runs/digits/bundle")
+def test_a_bundle_in_int8_has_a_report_of_its_own() -> None:
     assert _beside(Path("runs/digits/bundle")) == Path("runs/digits/sim")
     assert _beside(Path("runs/digits/bundle-int8")) == Path("runs/digits/sim-int8")
     assert _beside(Path("link-v1")) == Path("sim")
-    (tmp_path / "runs" / "digits" / "bundle" / "link.json").unlink()
-    with pytest.raises(ArtifactError, match="no bundle here"):
-        _newest_bundle()
 
 
 def test_an_unreadable_run_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
