@@ -1,4 +1,4 @@
-"""How fast and how good are the companions' decoders?  Prints tables in Markdown; exits 1 if one is wrong.
+"""How fast and how good are the baselines' decoders?  Prints tables in Markdown; exits 1 if one is wrong.
 
     OMP_NUM_THREADS=1 python benchmarks/codes.py [--seconds 1] [--frames 20000] [--seed 0]
 
@@ -159,7 +159,7 @@ def speeds(checks: Checks, seconds: float, seed: int) -> None:
     title = f"WiMAX (1440, 720), Eb/N0 2 dB, at most {ITERATIONS} passes"
     _print_speeds(title, [*ours, *ldpc_rivals(checks)], llr, 720, seconds)
 
-    print("\n| companion's code | Eb/N0 dB | numba Mbit/s | NumPy Mbit/s |\n|---|---|---|---|")
+    print("\n| baseline's code | Eb/N0 dB | numba Mbit/s | NumPy Mbit/s |\n|---|---|---|---|")
     for k, n in ((12, 24), (24, 48), (48, 96), (48, 64)):
         for name, make in (("conv, BCJR", ConvCode), ("ldpc, sum-product", _sum_product)):
             rates = []

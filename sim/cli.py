@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from tyro.conf import arg
+from typing import TYPE_CHECKING, Any, Literal
 
 from twophase.link.command import run_command
 from twophase.sim.settings import (
     SENTENCE_BASELINES,
     BaselineName,
     CodeName,
+    ErrorPlace,
     KernelName,
     KnownSnr,
+    Options,
     Settings,
     Workers,
 )
 
 if TYPE_CHECKING:
+    from twophase.sim.results.figures import Report
     from twophase.sim.sweep.job import Job
 
 __all__ = ["SimArguments", "main"]
@@ -58,13 +59,11 @@ Examples:
 
 
 @dataclass(frozen=True)
-class SimArguments:
-    """Options of tp-sim."""
+class SimArguments(Options):
+    """Options of tp-sim: those of each point, and what else it takes."""
 
     snr: str = "0:20"
     """Es/N0 in dB: START:STOP (step 1), START:STEP:STOP, or one number; STOP is included."""
-    settings: Annotated[Settings, arg(name="")] = field(default_factory=Settings)
-    """How each point is measured."""
     known_snr: KnownSnr | None = None
     """Which Es/N0 both ends choose the mode by: the mean, or that of the sample's block. Default: block where
     a gain holds for a whole sample and is known (--csi perfect), mean elsewhere and with --semi-analytic."""
@@ -81,6 +80,8 @@ class SimArguments:
     router_snr_error: tuple[float, ...] = (0.0,)
     """BIAS [JITTER] in dB: how much too high the transmitter takes Es/N0, and the standard deviation of both
     ends' estimates, independent of each other and afresh for every frame."""
+    router_snr_error_at: ErrorPlace = "transmitter"
+    """Whose estimate is wrong: the transmitter's, or one and the same estimate at both ends."""
     modes_report: bool = False
     """Sweep every mode by itself, too, and compare: adds modes.png."""
     semi_analytic: bool = False
@@ -104,23 +105,6 @@ class SimArguments:
     """A report.json: measure again what it says, and name everything that differs. Takes no other option
     but --bundle and --data, for where these lie now, --workers and --scheduler. Exit status: 0 all equal, 1
     not."""
-
-
-_SPELLED = {"codes": "code", "baselines": "baseline", "snr_error_bias_db": "router_snr_error"}
-_SPELLED |= {"snr_error_at": "router_snr_error_at"}
-"""Settings that the command line spells otherwise."""
-_NO_OPTIONS = ("settings", "snr_error_jitter_db")
-
-
-def _options(arguments: SimArguments) -> dict[str, tuple[Any, Any]]:
-    """Value and default of each option, by name."""
-    options: dict[str, tuple[Any, Any]] = {"snr": (arguments.snr, "0:20")}
-    for entry in fields(Settings):
-        value = getattr(arguments.settings, entry.name)
-        options[_SPELLED.get(entry.name, entry.name)] = value, entry.default
-    # Where both have a name, the command line's own is the option.
-    options |= {entry.name: (getattr(arguments, entry.name), entry.default) for entry in fields(arguments)}
-    return {name: pair for name, pair in options.items() if name not in _NO_OPTIONS}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -199,9 +183,10 @@ def _replay(arguments: SimArguments) -> int:
     from twophase.sim.packages import require_scikit_commpy
 
     allowed = {"replay", "workers", "scheduler", "bundle", "data"}
-    for name, (value, default) in _options(arguments).items():
-        if name not in allowed and value != default:
-            raise InputError(name, "be left out with --replay, which takes it from the report", value)
+    for entry in fields(arguments):
+        value = getattr(arguments, entry.name)
+        if entry.name not in allowed and value != entry.default:
+            raise InputError(entry.name, "be left out with --replay, which takes it from the report", value)
     require_scikit_commpy()
     assert arguments.replay is not None
 
@@ -227,22 +212,23 @@ def _settings(arguments: SimArguments) -> Settings:
     from twophase.link.errors import InputError
     from twophase.sim.packages import usable_kernel
 
-    given, error = arguments.settings, arguments.router_snr_error
+    error = arguments.router_snr_error
     if len(error) not in (1, 2):
         raise InputError("router_snr_error", "be BIAS or BIAS JITTER, in dB", list(error))
-    if given.mode is not None and any(error):
+    if arguments.mode is not None and any(error):
         raise InputError("router_snr_error", "be left out with --mode, which asks no router", list(error))
-    if arguments.modes_report and given.mode is not None:
-        raise InputError("mode", "be left to the router with --modes-report", given.mode)
+    if arguments.modes_report and arguments.mode is not None:
+        raise InputError("mode", "be left to the router with --modes-report", arguments.mode)
     if arguments.semi_analytic and (arguments.modes_report or arguments.compare):
         raise InputError("semi_analytic", "stand without --modes-report and --compare", True)
-    settings = replace(
-        given,
+    settings = Settings(
+        **{entry.name: getattr(arguments, entry.name) for entry in fields(Options)},
         known_snr=arguments.known_snr or _known_snr(arguments),
         codes=_names("code", arguments.code),
         baselines=_names("baseline", arguments.baseline),
         snr_error_bias_db=error[0],
         snr_error_jitter_db=error[1] if len(error) > 1 else 0.0,
+        snr_error_at=arguments.router_snr_error_at,
     )
     _refuse_idle(arguments)
     return replace(settings, kernel=usable_kernel(arguments.kernel))
@@ -259,24 +245,24 @@ def _refuse_idle(arguments: SimArguments) -> None:
     from twophase.link.errors import InputError
 
     drawing = ("code", "baseline", "workers", "scheduler", "demapper", "precision", "trials", "tolerance")
-    settings, options = arguments.settings, _options(arguments)
+    defaults = {entry.name: entry.default for entry in fields(arguments)}
     for names, used, when in (
-        (("rician_k_db",), settings.channel == "rician", "unless --channel rician is given"),
-        (("delay_spread_ns",), settings.channel.startswith("tdl"), "unless --channel is tdl-a or tdl-c"),
-        (("pilots", "estimator"), settings.csi == "pilot", "unless --csi pilot is given"),
-        (("max_trials",), settings.precision is not None, "unless --precision is given"),
+        (("rician_k_db",), arguments.channel == "rician", "unless --channel rician is given"),
+        (("delay_spread_ns",), arguments.channel.startswith("tdl"), "unless --channel is tdl-a or tdl-c"),
+        (("pilots", "estimator"), arguments.csi == "pilot", "unless --csi pilot is given"),
+        (("max_trials",), arguments.precision is not None, "unless --precision is given"),
         (drawing, not arguments.semi_analytic, "with --semi-analytic"),
     ):
         for name in names:
-            value, default = options[name]
-            if not used and value != default:
+            value = getattr(arguments, name)
+            if not used and value != defaults[name]:
                 shown = ", ".join(value) if isinstance(value, tuple) else value
                 raise InputError(name, f"be left out {when}", shown)
 
 
 def _known_snr(arguments: SimArguments) -> KnownSnr:
     """The default: a block's own where its gain is known, unless nobody could average over it."""
-    known = arguments.settings.coherence == "sample" and arguments.settings.csi == "perfect"
+    known = arguments.coherence == "sample" and arguments.csi == "perfect"
     return "block" if known and not arguments.semi_analytic else "mean"
 
 
@@ -304,10 +290,11 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
     always = {"snr", "channel", "trials", "seed"}
     left_out = {"bundle", "out", "workers", "scheduler", "replay", "kernel"}
     words = ["tp-sim", "--bundle", str(job.bundle)]
-    for name, (value, default) in _options(arguments).items():
-        if name in left_out or (value == default and name not in always):
+    for entry in fields(arguments):
+        value = getattr(arguments, entry.name)
+        if entry.name in left_out or (value == entry.default and entry.name not in always):
             continue
-        option = f"--{name.replace('_', '-')}"
+        option = f"--{entry.name.replace('_', '-')}"
         if value is True:
             words.append(option)
         elif isinstance(value, tuple):
@@ -316,6 +303,9 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
             words += [option, str(value)]
     return shlex.join([*words, "--kernel", job.settings.kernel, "--out", str(out)])
 
+
+def _print_report(report: Report, out: Path) -> None:
+    from twophase.sim.report.tables import summary, tables
     from twophase.sim.report.write import REPORT_PAGE
 
     print("\n\n".join(tables(report)))  # noqa: T201

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
-
-from tyro.conf import Fixed, Suppress, arg
+from typing import Any, Literal, get_args
 
 from twophase.link.errors import InputError
 
@@ -23,6 +21,7 @@ __all__ = [
     "KernelName",
     "KnownSnr",
     "NoiseEstimateName",
+    "Options",
     "Settings",
     "Workers",
     "check_workers",
@@ -54,16 +53,14 @@ _REAL = (
     "rician_k_db",
     "delay_spread_ns",
     "noise_mismatch_db",
-    "snr_error_bias_db",
-    "snr_error_jitter_db",
     "precision",
     "tolerance",
 )
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a result depends on, beside the bundle, the samples and the SNR.
+class Options:
+    """What the command line gives as it is: how each point is measured.
 
     Raises
     ------
@@ -91,28 +88,13 @@ class Settings:
     """What the receiver takes the noise variance for: the truth, or the residuals at the pilots."""
     noise_mismatch_db: float = 0.0
     """By how much the receiver takes the noise variance too high, in dB."""
-    known_snr: Suppress[Fixed[KnownSnr]] = "mean"
-    """Which Es/N0 both ends go by when they choose a mode or read a header: the mean of the point, or under
-    block fading that of the sample's own block, as a receiver measures it and feeds it back."""
     demapper: DemapperName = "exact"
     """LLRs: exact, max-log, hard decisions (the clip with the sign of the nearest point's bit), or
     scikit-commpy's own soft demodulator (slow; for cross-reading)."""
-    kernel: Suppress[Fixed[KernelName]] = "numpy"
-    """Which implementation computes them; they agree to rounding, so a replay needs the same."""
-    codes: Suppress[Fixed[tuple[CodeName, ...]]] = ()
-    """Channel codes around the index bits, each a baseline."""
-    baselines: Suppress[Fixed[tuple[BaselineName, ...]]] = ()
-    """Other ways to the label, or without a channel."""
     header: HeaderName = "coded"
     """How the receiver learns the mode: as the link does it, or for free ('ideal', for comparison)."""
     mode: str | None = None
     """One mode for every sample, known to both ends, by name (64x16qam) or number. Default: the router's."""
-    snr_error_bias_db: Suppress[Fixed[float]] = 0.0
-    """By how much the transmitter takes Es/N0 too high, in dB."""
-    snr_error_jitter_db: Suppress[Fixed[float]] = 0.0
-    """Standard deviation of each end's estimate of Es/N0, in dB, drawn afresh for every frame."""
-    snr_error_at: Annotated[ErrorPlace, arg(name="router-snr-error-at")] = "transmitter"
-    """Whose estimate is wrong: the transmitter's, or one and the same estimate at both ends."""
     trials: int = 20
     """Times that each sample is sent at each SNR, under independent noise; with --precision at first."""
     precision: float | None = None
@@ -126,36 +108,19 @@ class Settings:
     """How far the deployed accuracy may lie below a soft one and still pass: 0.02 is two points."""
 
     def __post_init__(self) -> None:
-        self._check_types()
+        _check_types(self, _WHOLE, _REAL)
+        if self.mode is not None and not isinstance(self.mode, str):
+            raise InputError("mode", "be a name or None", self.mode)
         for name, choices in (
             ("channel", ChannelName),
-            ("known_snr", KnownSnr),
             ("csi", CsiName),
             ("estimator", EstimatorName),
             ("noise_estimate", NoiseEstimateName),
-            ("kernel", KernelName),
             ("demapper", DemapperName),
             ("header", HeaderName),
-            ("snr_error_at", ErrorPlace),
         ):
             _check_choice(name, choices, getattr(self, name))
-        for name, choices, chosen in (
-            ("codes", CodeName, self.codes),
-            ("baselines", BaselineName, self.baselines),
-        ):
-            for value in chosen:
-                _check_choice(name, choices, value)
-            if len(set(chosen)) < len(chosen):
-                raise InputError(name, "name each only once", ", ".join(chosen))
         self._check_coherence()
-        if self.known_snr == "block" and self.coherence != "sample":
-            raise InputError("known_snr", "be 'mean' unless a gain holds for a whole sample", self.known_snr)
-        if not abs(self.snr_error_bias_db) <= LARGEST_ERROR_DB:
-            rule = f"have a bias within {LARGEST_ERROR_DB:g} dB"
-            raise InputError("router_snr_error", rule, self.snr_error_bias_db)
-        if not 0 <= self.snr_error_jitter_db <= LARGEST_ERROR_DB:
-            rule = f"have a jitter from 0 to {LARGEST_ERROR_DB:g} dB"
-            raise InputError("router_snr_error", rule, self.snr_error_jitter_db)
         for name in ("rician_k_db", "noise_mismatch_db"):
             if not abs(getattr(self, name)) <= LARGEST_ERROR_DB:
                 rule = f"lie within {LARGEST_ERROR_DB:g} dB of 0"
@@ -180,23 +145,6 @@ class Settings:
         if not 0 <= self.tolerance < 1:
             raise InputError("tolerance", "lie in 0..1 (0.02 is two points)", self.tolerance)
 
-    def _check_types(self) -> None:
-        for name in _WHOLE:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise InputError(name, "be a whole number", value)
-        for name in _REAL:
-            value = getattr(self, name)
-            absent = name == "precision" and value is None
-            if not absent and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                raise InputError(name, "be a number", value)
-        for name in ("codes", "baselines"):
-            value = getattr(self, name)
-            if not isinstance(value, tuple):
-                raise InputError(name, "be a tuple of names", value)
-        if self.mode is not None and not isinstance(self.mode, str):
-            raise InputError("mode", "be a name or None", self.mode)
-
     def _check_coherence(self) -> None:
         flat_fading = self.channel in ("rayleigh", "rician")
         if isinstance(self.coherence, bool) or not isinstance(self.coherence, (int, str)):
@@ -211,6 +159,67 @@ class Settings:
         if self.coherence != "symbol" and not flat_fading:
             why = "AWGN, which does not fade" if self.channel == "awgn" else "a tapped delay line"
             raise InputError("coherence", f"be 'symbol' on {why}", self.coherence)
+
+
+@dataclass(frozen=True)
+class Settings(Options):
+    """What a result depends on, beside the bundle, the samples and the SNR.
+
+    Raises
+    ------
+    InputError
+        As :class:`Options`.
+    """
+
+    known_snr: KnownSnr = "mean"
+    """Which Es/N0 both ends go by when they choose a mode or read a header: the mean of the point, or under
+    block fading that of the sample's own block, as a receiver measures it and feeds it back."""
+    kernel: KernelName = "numpy"
+    """Which implementation computes them; they agree to rounding, so a replay needs the same."""
+    codes: tuple[CodeName, ...] = ()
+    """Channel codes around the index bits, each a baseline."""
+    baselines: tuple[BaselineName, ...] = ()
+    """Other ways to the label, or without a channel."""
+    snr_error_bias_db: float = 0.0
+    """By how much the transmitter takes Es/N0 too high, in dB."""
+    snr_error_jitter_db: float = 0.0
+    """Standard deviation of each end's estimate of Es/N0, in dB, drawn afresh for every frame."""
+    snr_error_at: ErrorPlace = "transmitter"
+    """Whose estimate is wrong: the transmitter's, or one and the same estimate at both ends."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_types(self, (), ("snr_error_bias_db", "snr_error_jitter_db"))
+        for name, choices in (("known_snr", KnownSnr), ("kernel", KernelName), ("snr_error_at", ErrorPlace)):
+            _check_choice(name, choices, getattr(self, name))
+        for name, choices in (("codes", CodeName), ("baselines", BaselineName)):
+            chosen = getattr(self, name)
+            if not isinstance(chosen, tuple):
+                raise InputError(name, "be a tuple of names", chosen)
+            for value in chosen:
+                _check_choice(name, choices, value)
+            if len(set(chosen)) < len(chosen):
+                raise InputError(name, "name each only once", ", ".join(chosen))
+        if self.known_snr == "block" and self.coherence != "sample":
+            raise InputError("known_snr", "be 'mean' unless a gain holds for a whole sample", self.known_snr)
+        if not abs(self.snr_error_bias_db) <= LARGEST_ERROR_DB:
+            rule = f"have a bias within {LARGEST_ERROR_DB:g} dB"
+            raise InputError("router_snr_error", rule, self.snr_error_bias_db)
+        if not 0 <= self.snr_error_jitter_db <= LARGEST_ERROR_DB:
+            rule = f"have a jitter from 0 to {LARGEST_ERROR_DB:g} dB"
+            raise InputError("router_snr_error", rule, self.snr_error_jitter_db)
+
+
+def _check_types(settings: Options, whole: tuple[str, ...], real: tuple[str, ...]) -> None:
+    for name in whole:
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(name, "be a whole number", value)
+    for name in real:
+        value = getattr(settings, name)
+        absent = name == "precision" and value is None
+        if not absent and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise InputError(name, "be a number", value)
 
 
 def _check_choice(name: str, choices: Any, value: object) -> None:

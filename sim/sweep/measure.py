@@ -23,7 +23,7 @@ from twophase.sim.sweep.stopping import StopRule
 from twophase.sim.sweep.store import BlockStore, FolderLock
 from twophase.sim.system import System
 
-__all__ = ["Measured", "Opened", "clear_blocks", "measure"]
+__all__ = ["Measured", "Opened", "clear_blocks", "measure", "scatter_of"]
 
 Opened = tuple[System, Manifest, Samples]
 
@@ -111,7 +111,7 @@ def measure(
             open_executor(job, workers.processes, workers.scheduler) as executor,
         ):
             # commpy takes long to import: other processes meanwhile make themselves ready.
-            scatter = _scatter(system, samples, grid, settings)
+            scatter = scatter_of(system, samples, grid, settings)
             results = run_sweep(points, rule, executor, store, progress)
     except BaseException:
         if store is not None and (kept := _kept(store)):
@@ -131,7 +131,7 @@ def measure(
     )
 
 
-def _scatter(system: System, samples: Samples, grid: Sequence[float], settings: Settings) -> list[Scatter]:
+def scatter_of(system: System, samples: Samples, grid: Sequence[float], settings: Settings) -> list[Scatter]:
     """A few received symbols of each mode at lowest, middle and highest Es/N0."""
     from twophase.sim.point import PointSimulator
 

@@ -25,7 +25,7 @@ def opened(text_bundle: Path) -> tuple[Path, System, Manifest, Samples]:
 
 def _check(opened, samples: Samples, seed: int = 0) -> dict:
     bundle, system, manifest, _ = opened
-    entry = check_front(bundle, manifest, system.sender, samples, seed)
+    entry = check_front(bundle, manifest, system.transmitter, samples, seed)
     assert entry is not None
     return entry
 
@@ -78,5 +78,5 @@ def test_other_indices_are_refused_from_one_percent_on(opened) -> None:
 def test_features_alone_are_not_checked(opened) -> None:
     bundle, system, manifest, samples = opened
     alone = replace(samples, sentences=None)
-    assert check_front(bundle, manifest, system.sender, alone, 0) is None
-    assert check_front(bundle, replace(manifest, front=None), system.sender, samples, 0) is None
+    assert check_front(bundle, manifest, system.transmitter, alone, 0) is None
+    assert check_front(bundle, replace(manifest, front=None), system.transmitter, samples, 0) is None

@@ -28,8 +28,8 @@ def test_a_bundle_opens_with_its_references(bundle: Path) -> None:
     system, manifest = load_system(bundle)
     assert [reference.name for reference in system.references] == ["learning", "aligned"]
     # The aligned model is received by the deployed receiver, the learning model by its own.
-    assert system.references[1].listener is system.listener
-    assert system.references[0].listener is not system.listener
+    assert system.references[1].receiver is system.receiver
+    assert system.references[0].receiver is not system.receiver
     assert system.classes == CLASSES
     assert manifest.task == "tiny"
     samples = load_samples(bundle / "eval.npz", manifest.input_shape, system.classes)
