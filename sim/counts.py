@@ -3,10 +3,9 @@
 A point is measured in blocks of trials, which may run anywhere; their counts add up.  Sums of real numbers
 are added in the order of the trials, so that they do not depend on where or when a block ran.
 
-Counts of a point as named arrays, for the file of a finished block and for a digest of all of them.
-
-The order of entries is kept, because sums over them are taken in it: counts that were read back give the same
-report to the last digit.
+Counts also become named arrays and come back, for the file of a finished block and for a digest of all of
+them.  The order of entries is kept, because sums over them are taken in it: counts that were read back give
+the same report to the last digit.
 """
 
 from __future__ import annotations

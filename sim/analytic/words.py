@@ -1,25 +1,23 @@
-"""P(decided class | sent word) for long words: the likeliest received words exactly, the others by sample.
+"""P(decided class | sent word) under hard decisions: exactly for short words, by strata for long ones.
 
-What may be received for a sent word is cut into two strata whose probabilities are known exactly.  The head
-holds the sent word itself, no symbol error, and every word whose probability lies above a threshold; the
-receiver is asked about each of them.  From the rest, the tail, words are drawn by their exact law, given that
-they lie there.  The threshold on P(received | sent), weighed by how many samples send the word, is common to
-all sent words and splits a budget of receiver runs so that the expected error is least: many runs for the
-head where few errors are likely, none where nearly every word is as unlikely as any other.
+Every LLR is then the clip with the sign of a decided bit, so the receiver's answer depends on the decided
+word alone, neither on the SNR nor on what was sent: it is asked once for each word and mode
+(:class:`WordClasses`).
+
+Short words: every received word is looked at.  With F[r, c] = 1 where the receiver decides class c for the
+word r, the law is the expectation of F over r.  Given the gains it is multilinear: one matrix product for
+each symbol, over the words of all other symbols at once, gives it for ALL sent words, without a sum over
+pairs of words.
+
+Long words: what may be received for a sent word is cut into two strata whose probabilities are known exactly.
+The head holds the sent word itself, no symbol error, and every word whose probability lies above a threshold;
+the receiver is asked about each of them.  From the rest, the tail, words are drawn by their exact law, given
+that they lie there.  The threshold on P(received | sent), weighed by how many samples send the word, is
+common to all sent words and splits a budget of receiver runs so that the expected error is least: many runs
+for the head where few errors are likely, none where nearly every word is as unlikely as any other.
 
 Where symbols share a gain the head is the sent word alone: its probability is a mean over the gain, too, but
 to enumerate others would cost such a mean for each.
-
-Which class the receiver decides for a word of hard decisions: asked once for each word and mode.
-
-Given hard decisions, every LLR is the clip with the sign of a decided bit, so the receiver's answer depends
-on the decided word alone: neither on the SNR nor on what was sent.
-
-P(decided class | sent word) exactly, for words so short that every received word can be looked at.
-
-With F[r, c] = 1 where the receiver decides class c for the word r, the law is the expectation of F over r.
-Given the gains it is multilinear: one matrix product for each symbol, over the words of all other symbols at
-once, gives it for ALL sent words, without a sum over pairs of words.
 """
 
 from __future__ import annotations
