@@ -83,14 +83,18 @@ class FoldedReceiver:
         return _run(session, np.asarray(llr, dtype=np.float32))
 
     def _specialised(self, number: int) -> onnxruntime.InferenceSession | None:
-        """A session for one mode; None, with a warning, if it is not the whole graph's equal."""
+        """A session for one mode; None where nothing is folded, or with a warning where it differs."""
         assert self._model is not None
         name = f"'{self._path.name}' specialised to mode {self._modes.names[number]}"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
         options.log_severity_level = 3
         try:
-            content = fold_mode(self._model, number).SerializeToString()
+            folded_model = fold_mode(self._model, number)
+            if [entry.name for entry in folded_model.graph.input] != ["llr"]:
+                _log.info("%s would not be another graph", name)
+                return None
+            content = folded_model.SerializeToString()
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             llr = self._random_llr(number)
             folded = _run(session, llr)

@@ -33,7 +33,7 @@ def design() -> Checks:
     path = Path(found.submodule_search_locations[0]) / "channelcoding/designs/ldpc/wimax/1440.720.txt"
     lines = path.read_text(
         encoding="ascii"
-    ).splitlines()  # MacKay's alist: the last ones are the checks' bits
+    ).splitlines()  # the last ones: the checks' bits
     return parity_checks([[int(bit) - 1 for bit in line.split()] for line in lines[4 + 1440 :]], 1440)
 
 
