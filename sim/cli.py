@@ -49,11 +49,11 @@ Examples:
   tp-sim --semi-analytic                      expected accuracy of hard decisions, no noise drawn
   tp-sim --compare runs/a/bundle runs/b/bundle   bundles side by side
   tp-sim --replay runs/digits/sim/report.json   measure again and compare every count
-  tp-sim --modes-report                       every mode by itself beside the adaptive link
+  tp-sim --modes-report                       every mode by itself against the adaptive link
   tp-sim --mode 64x16qam                      one mode for every sample
   tp-sim --router-snr-error 3                 the transmitter takes Es/N0 for 3 dB more than it is
   tp-sim --router-snr-error 0 2               both ends err, independently, by 2 dB standard deviation
-  tp-sim --header ideal                       the receiver is told the mode for free, for comparison
+  tp-sim --header ideal                       the receiver knows the mode for free, for comparison
   tp-sim --demapper commpy --snr 10 --trials 1   cross-reading with scikit-commpy's demodulator (slow)
 """
 
@@ -153,8 +153,8 @@ def _simulate(arguments: SimArguments) -> int:
             "data": str(job.data),
             "data_sha256": job.data_sha256,
         }
-        told = run_semi_analytic(system, manifest.task, samples, grid, settings, out, origin=origin)
-        print(told)  # noqa: T201
+        table = run_semi_analytic(system, manifest.task, samples, grid, settings, out, origin=origin)
+        print(table)  # noqa: T201
         return 0
 
     from twophase.sim.results.report_json import make_report

@@ -54,7 +54,7 @@ class SystemCounts:
     correct_by_mode: Counter[int] = field(default_factory=Counter)
     """Frames classified correctly, by the mode that was sent."""
     mode_errors: int = 0
-    """Frames whose mode the receiver mistook, or whose payload it sought behind another header's length."""
+    """Frames whose mode the receiver mistook, or whose payload it sought after another header's length."""
     energy_sum: float = 0.0
     """Sum over the transmissions of the average energy per payload symbol before scaling."""
     transmissions: int = 0
@@ -112,7 +112,7 @@ class Tally:
     references: dict[str, SystemCounts]
     noiseless_correct: NDArray[np.int64]
     """Transmissions in which each sample is classified correctly if its symbols arrive undisturbed and the
-    receiver is told so, and the mode; shape (samples,)."""
+    receiver knows that, and the mode; shape (samples,)."""
     histograms: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     """For each mode in use: how often each constellation point is sent in all transmissions, shape (M,)."""
     gains: dict[tuple[int, int], NDArray[np.int64]] = field(default_factory=dict)

@@ -30,7 +30,7 @@ __all__ = ["MOST_DIFFERENT", "check_front", "csv_samples"]
 CHECKED_SENTENCES = 300
 """How many sentences are checked: some 15 ms each."""
 CHECKED_ESN0_DB = 10.0
-"""What the transmitter is told; every mode is requested by its number."""
+"""What the transmitter is given; every mode is requested by its number."""
 MOST_DIFFERENT = 0.01
 """Share of the indices that may differ."""
 

@@ -338,7 +338,7 @@ class PointSimulator:
 
 
 def noise_generator(seed: int, esn0_db: float, trial: int, block: int) -> np.random.Generator:
-    """Independent generator for each SNR point, trial and block, whatever is run before or beside it.
+    """Independent generator for each SNR point, trial and block, whatever is run before or with it.
 
     One generator serves a whole block of samples, so a sample's noise depends on the block that it is in.
     The point is known by its value, not by its place in a grid, so ``--snr 5`` repeats the 5 dB of ``0:20``.

@@ -163,7 +163,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Settings(Options):
-    """What a result depends on, beside the bundle, the samples and the SNR.
+    """What a result depends on, apart from the bundle, the samples and the SNR.
 
     Raises
     ------

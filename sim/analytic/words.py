@@ -167,13 +167,13 @@ def class_probabilities(
         tensor = (table[:, np.newaxis] == chosen).astype(np.float64)
         for block in law.blocks:
             tensor = _contract(law, tensor, block.stop - block.start)
-        # Every contraction takes the leading symbol and puts it behind the classes.
+        # Every contraction takes the leading symbol and puts it after the classes.
         expected[:, chosen] = tensor.reshape(len(chosen), -1)[:, codes].T
     return expected
 
 
 def _contract(law: WordLaw, tensor: _Float, symbols: int) -> _Float:
-    """Average the leading ``symbols`` axes, which share a gain, and move them behind all others."""
+    """Average the leading ``symbols`` axes, which share a gain, and move them after all others."""
     total: _Float | None = None
     for weight, matrix in zip(law.weights, law.matrices, strict=True):
         moved = tensor
@@ -189,7 +189,7 @@ _Words = NDArray[np.int64]
 _BIN = 0.1
 """Step of the histograms of log-probabilities, in nats."""
 _RANGE = 300
-"""Bins: received words down to exp(-30) of the likeliest are told apart."""
+"""Bins: received words down to exp(-30) of the likeliest count as different."""
 _LEAST_TAIL = 1e-4
 """A tail of less probability is not drawn from; what is not resolved widens the interval instead."""
 _DRAWS = 1 << 16

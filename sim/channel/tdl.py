@@ -79,7 +79,7 @@ def slots(carriers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def to_time(points: Symbols, places: NDArray[np.int64], symbols: int) -> Symbols:
-    """Samples of so many OFDM symbols one after the other, each behind its cyclic prefix.
+    """Samples of so many OFDM symbols one after the other, each after its cyclic prefix.
 
     Parameters
     ----------

@@ -133,7 +133,7 @@ def sum_product_lanes(
     zero = np.empty((widest, LANES))
     one = np.empty((widest, LANES))
     before = np.empty((widest, 2, LANES))
-    behind = np.empty((2, LANES))
+    later = np.empty((2, LANES))
     done = np.empty(LANES, np.bool_)
     broken = np.empty(LANES, np.uint8)
     parity = np.empty(LANES, np.uint8)
@@ -156,8 +156,8 @@ def sum_product_lanes(
                 for lane in range(LANES):
                     before[0, 0, lane] = zero[0, lane]
                     before[0, 1, lane] = one[0, lane]
-                    behind[0, lane] = zero[end, lane]
-                    behind[1, lane] = one[end, lane]
+                    later[0, lane] = zero[end, lane]
+                    later[1, lane] = one[end, lane]
                 for place in range(1, end):
                     for lane in range(LANES):
                         a0, a1 = before[place - 1, 0, lane], before[place - 1, 1, lane]
@@ -169,13 +169,13 @@ def sum_product_lanes(
                 for place in range(end - 1, 0, -1):
                     for lane in range(LANES):
                         a0, a1 = before[place - 1, 0, lane], before[place - 1, 1, lane]
-                        b0, b1 = behind[0, lane], behind[1, lane]
+                        b0, b1 = later[0, lane], later[1, lane]
                         outgoing[first + place, lane] = (a0 * b1 + a1 * b0) / (a0 * b0 + a1 * b1)
                         a0, a1 = zero[place, lane], one[place, lane]
-                        behind[0, lane] = a0 * b0 + a1 * b1
-                        behind[1, lane] = a0 * b1 + a1 * b0
+                        later[0, lane] = a0 * b0 + a1 * b1
+                        later[1, lane] = a0 * b1 + a1 * b0
                 for lane in range(LANES):
-                    outgoing[first, lane] = behind[1, lane] / behind[0, lane]
+                    outgoing[first, lane] = later[1, lane] / later[0, lane]
                 for place in range(end + 1):
                     bit = bits[first + place]
                     for lane in range(LANES):

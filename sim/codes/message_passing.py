@@ -192,7 +192,7 @@ def _run_sum_product(checks: Checks, odds: _Doubles, iterations: int, compiled: 
 def _sum_product(incoming: _Doubles) -> _Doubles:
     """Odds that checks give each of their bits, (frames, checks, degree) to the same.
 
-    Pairs (P0, P1) of all bits before and of all bits behind, put together.
+    Pairs (P0, P1) of all bits before and of all bits after, put together.
     """
     degree = incoming.shape[2]
     zero = 1 / (1 + incoming)
@@ -202,12 +202,12 @@ def _sum_product(incoming: _Doubles) -> _Doubles:
         before.append(_sum_of(*before[-1], zero[:, :, place], one[:, :, place]))
     said = np.empty_like(incoming)
     said[:, :, degree - 1] = before[-1][1] / before[-1][0]
-    behind = (zero[:, :, degree - 1], one[:, :, degree - 1])
+    later = (zero[:, :, degree - 1], one[:, :, degree - 1])
     for place in range(degree - 2, 0, -1):
-        both = _sum_of(*before[place - 1], *behind)
+        both = _sum_of(*before[place - 1], *later)
         said[:, :, place] = both[1] / both[0]
-        behind = _sum_of(zero[:, :, place], one[:, :, place], *behind)
-    said[:, :, 0] = behind[1] / behind[0]
+        later = _sum_of(zero[:, :, place], one[:, :, place], *later)
+    said[:, :, 0] = later[1] / later[0]
     return said
 
 

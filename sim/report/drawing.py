@@ -59,7 +59,7 @@ _PLACES = tuple(
 
 
 def place_labels(axes: Axes, points: Sequence[tuple[float, float, str]], dpi: float) -> None:
-    """Write each name beside its point; limits and layout of the axes must be final.
+    """Write each name next to its point; limits and layout of the axes must be final.
 
     A label takes the first place that is free.  One that finds none stands where it covers least.
 
@@ -253,7 +253,7 @@ def png(draw: Callable[[Figure], None], size: tuple[float, float], title: str) -
 
 
 def svg(draw: Callable[[Figure], None], size: tuple[float, float], name: str, title: str) -> str:
-    """A figure as an SVG element for the page; ``name`` tells it from the page's other figures."""
+    """A figure as an SVG element for the page; ``name`` distinguishes it from the page's other figures."""
     # The salt keeps element names equal from run to run and different from figure to figure.
     with mpl.rc_context(cast(Any, _STYLE | {"svg.hashsalt": name})):
         figure = Figure(figsize=size, layout="constrained")

@@ -28,7 +28,7 @@ _BOUND = Look(COLOURS["limit"], "|", width=0.0, size=9.0)
 _WIDE = 50
 """Times that the ends of an axis are apart from which it has fewer ticks."""
 _NAMED = 3
-"""Points of the grid that are named beside the link and beside the sentences."""
+"""Points of the grid that are named, of the link and of the sentences."""
 
 
 def symbols_png(report: Report) -> bytes:

@@ -63,7 +63,7 @@ def write_report(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Try, before a long run, whether a report could be written; leaves nothing behind.
+    """Try, before a long run, whether a report could be written; leaves no file.
 
     Raises
     ------

@@ -50,7 +50,7 @@ MODE_ERRORS_REMARKED = 0.01
 
 
 def remarks_on(points: Sequence[Point], tolerance: float) -> list[str]:
-    """What a reader should know beside the verdict, one sentence each; none where all is as it should be.
+    """What a reader should know apart from the verdict, one sentence each; none where all is as it should be.
 
     The verdict asks whether the deployed system is worse than a soft one.  That the aligned model does better
     deployed than on its soft path is no reason to fail, but it says that the surrogate of the training does

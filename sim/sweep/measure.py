@@ -157,7 +157,7 @@ def _kept(store: BlockStore[Tally]) -> int:
 
 
 def clear_blocks(out: Path, jobs: Iterable[Job]) -> None:
-    """Remove the finished blocks beside a report that holds them all now; those of other sweeps stay."""
+    """Remove the finished blocks next to a report that holds them all now; those of other sweeps stay."""
     for job in jobs:
         store = _store(out, job)
         store.clear()
