@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tools.tiny_bundle import CLASSES
-from twophase.link.errors import InputError
 from twophase.link.samples import Samples, load_samples
 from twophase.sim.channel.radio import Radio
 from twophase.sim.counts import GAIN_BINS_DB
@@ -106,9 +105,3 @@ def test_a_forced_mode_adapts_to_nothing(by_snr) -> None:
     tally = simulate_point(system, samples, 5.0, Settings(**BLOCK, trials=2, mode="4x16qam"))
     assert tally.gains == {}
     assert tally.transmissions == 1
-
-
-@pytest.mark.parametrize("channel", [{}, {"channel": "rayleigh"}])
-def test_a_block_needs_a_block(channel) -> None:
-    with pytest.raises(InputError, match="'known_snr' must be 'mean' unless"):
-        Settings(**channel, known_snr="block")

@@ -160,8 +160,9 @@ def test_an_ideal_header_hides_a_wrong_snr_from_the_receiver(by_snr) -> None:
     assert point.mode_error_rate == 0
 
 
-@pytest.mark.parametrize("esn0_db", [-1.0, 3.0, 5.0, 7.0, 9.5, 12.0])
-@pytest.mark.parametrize("bias", [-3.0, 0.5, 3.0])
+@pytest.mark.parametrize(
+    ("esn0_db", "bias"), [(-1.0, 3.0), (3.0, -3.0), (5.0, 3.0), (7.0, 0.5), (12.0, -3.0)]
+)
 def test_a_wrong_snr_is_an_error_exactly_if_the_steps_differ(by_snr, esn0_db, bias) -> None:
     point = _point(by_snr, esn0_db, trials=1, snr_error_bias_db=bias)
     sent, taken = TABLE.choose(esn0_db + bias), TABLE.choose(esn0_db)
@@ -301,7 +302,7 @@ def test_a_mistaken_mode_does_not_leak() -> None:
     assert np.count_nonzero(decided.classes == labels) == 100
 
 
-@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize("batch", [1, 64])
 def test_what_is_received_does_not_depend_on_order_or_batch(content, batch) -> None:
     system, samples = content
     rng = np.random.default_rng(5)

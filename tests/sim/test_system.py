@@ -136,8 +136,15 @@ def test_a_bundle_without_reference_is_refused(tmp_path: Path) -> None:
         load_system(write_tiny_bundle(tmp_path / "bundle", references=()))
 
 
-@pytest.mark.parametrize("name", ["tx.onnx", "rx_learning.onnx", "eval.npz", "link.json"])
-@pytest.mark.parametrize("harm", ["missing", "truncated", "altered"])
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("tx.onnx", "missing"),
+        ("rx_learning.onnx", "truncated"),
+        ("eval.npz", "altered"),
+        ("link.json", "altered"),
+    ],
+)
 def test_a_damaged_bundle_is_refused(name: str, harm: str, tmp_path: Path) -> None:
     folder = write_tiny_bundle(tmp_path / "bundle")
     path = folder / name
