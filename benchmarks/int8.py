@@ -147,8 +147,8 @@ def accuracies(
             routing=manifest.routing,
             classes=len(manifest.classes),
             llr_clip=manifest.llr_clip,
-            sender=Transmitter(folder, manifest=manifest),
-            listener=Receiver(folder, manifest=manifest),
+            transmitter=Transmitter(folder, manifest=manifest),
+            receiver=Receiver(folder, manifest=manifest),
             references=(),
         )
         settings = Settings(trials=trials, seed=seed)
