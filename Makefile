@@ -36,4 +36,4 @@ setup: .venv/installed
 
 clean:
 	rm -rf .venv .cache .hypothesis .pytest_cache .ruff_cache build dist site *.egg-info
-	rm -rf examples/node/node_modules tests/web/node_modules
+	rm -rf export/web/node/node_modules tests/web/node_modules

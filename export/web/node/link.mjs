@@ -13,10 +13,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { Bundle } from "../../export/web/link/bundle.js";
-import { ArtifactError, InputError } from "../../export/web/link/errors.js";
+import { Bundle } from "../link/bundle.js";
+import { ArtifactError, InputError } from "../link/errors.js";
 
-export * from "../../export/web/link/index.js";
+export * from "../link/index.js";
 
 /** What `--runtime` may name. */
 export const RUNTIMES = ["node", "wasm"];

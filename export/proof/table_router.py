@@ -2,43 +2,31 @@
 
 What remains can be audited at a glance: ``mode = modes[number of thresholds <= snr_db]``.  The router and all
 that it alone needed are gone from the graph.
-
-Which routing a bundle gets: the trained one, another header, or the table in the router's place.
-
-Needs no torch, so that bad input is told at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal, get_args
-
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from onnx.shape_inference import InferenceError
 
-from twophase.export.graphs.view import GraphView, node_inputs
+from twophase.export.graphs.view import GraphError, GraphView, node_inputs
 from twophase.export.proof.mode import find_switch
-from twophase.link.errors import InputError
-from twophase.link.header import HeaderStep, header_code
-from twophase.link.manifest import Manifest
-from twophase.link.routing import Routing, SnrTable
+from twophase.link.routing import SnrTable
 
-__all__ = ["AUTO", "HYSTERESIS_DB", "RouterChoice", "exported_routing", "install_table"]
+__all__ = ["install_table"]
 
 
 def install_table(model: ModelProto, table: SnrTable) -> ModelProto:
     """A copy of a transmitter that chooses its mode by ``table``.
 
     The look-up enters at the Where that lets ``mode_request`` overrule the router.  A graph without such a
-    place, or one that breaks the ONNX standard, comes back as it is: the proof of its mode tells why.
+    place, or one that breaks the ONNX standard, comes back as it is: the proof of its mode says why.
     """
     result = ModelProto()
     result.CopyFrom(model)
     try:
         switch = find_switch(GraphView(model))
-    except (onnx.checker.ValidationError, InferenceError):
+    except GraphError:
         return result
     if switch is None:
         return result
@@ -109,68 +97,3 @@ def _prune(model: ModelProto) -> None:
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(tensors)
-
-
-RouterChoice = Literal["trained", "table"]
-"""``trained``: as the run has it.  ``table``: the run's table, by a look-up that anybody can read."""
-
-AUTO = "auto"
-"""Name of the headers that the run planned."""
-
-HYSTERESIS_DB = 1.0
-"""Hysteresis of a table that takes a router's place, in dB."""
-
-
-def exported_routing(
-    manifest: Manifest,
-    router: RouterChoice = "trained",
-    hysteresis_db: float | None = None,
-    header: str = AUTO,
-) -> Routing:
-    """The routing of a bundle.
-
-    Parameters
-    ----------
-    manifest
-        The run's.
-    router
-        Whether the run's table takes the place of its router.
-    hysteresis_db
-        Hysteresis in dB of a bundle that goes by a table; None: the run's own, or ``HYSTERESIS_DB`` for a
-        table that takes a router's place.
-    header
-        Name of the one code that tells the mode at every SNR, or ``auto``.
-
-    Raises
-    ------
-    InputError
-        If the link has one mode and a table is asked for, if a hysteresis is given without a table or is
-        negative, if a code is named for a link that sends no header, is unknown or has too few words.
-    """
-    routing = manifest.routing
-    if router not in get_args(RouterChoice):
-        raise InputError("router", f"be one of {', '.join(get_args(RouterChoice))}", router)
-    if router == "table":
-        if len(manifest.modes) == 1:
-            raise InputError(
-                "router", "be 'trained' for a link of one mode: there is nothing to choose", router
-            )
-        kept = routing.hysteresis_db if routing.router == "table" else HYSTERESIS_DB
-        routing = Routing("table", routing.table, kept, ())
-    if hysteresis_db is not None:
-        if routing.router != "table":
-            raise InputError(
-                "hysteresis_db",
-                f"be left out for the router '{routing.router}': only a table has it",
-                hysteresis_db,
-            )
-        routing = replace(routing, hysteresis_db=hysteresis_db)
-    if header != AUTO:
-        if not routing.tells_mode:
-            raise InputError(
-                "header", f"be '{AUTO}' for the router '{routing.router}': it sends no header", header
-            )
-        header_code(header, len(manifest.modes))
-        routing = replace(routing, header=(HeaderStep(routing.header[0].from_db, header),))
-    routing.check(manifest.modes)
-    return routing

@@ -5,7 +5,7 @@ import {
   framed,
   frameWidth,
   Generator,
-  heard,
+  demodulated,
   InputError,
   loadRuntime,
   noiseVariance,
@@ -48,7 +48,7 @@ await command(USAGE, OPTIONS, 1, async ({ snr, samples, seed, runtime }, [folder
   for (let sample = 0; sample < sent.length; sample += 1) {
     const noise = generator.complexNormal(frameWidth(bundle));
     const received = throughNoise(framed(bundle, sent.row(sample)), noise, noiseVar);
-    const reception = heard(bundle, received, noiseVar, snrDb);
+    const reception = demodulated(bundle, received, noiseVar, snrDb);
     believed[sample] = reception.mode;
     llr.set(reception.llr, sample * bundle.maxBits);
   }

@@ -1,4 +1,4 @@
-"""Which run is taken and which folders a bundle may replace."""
+"""Which run is taken, and which folders a bundle may replace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from twophase.export.folders import check_target
+from twophase.export.options import check_target
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import newest
 

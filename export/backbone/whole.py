@@ -1,4 +1,4 @@
-"""The front end of an export: the backbone frozen, put ahead of the proved head, and measured.
+"""The whole transmitter of a link that takes text: the backbone frozen, put ahead of the head, and measured.
 
 What a bundle keeps as features of its test split is what its own ``tx.onnx`` gives, each sentence by itself
 and unpadded, as a device runs it.  The head's vectors and the accuracy are those on these features.
@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
-from onnx.shape_inference import InferenceError
 from torch.export import ExportedProgram
 
 from twophase.export.backbone.compare import (
@@ -23,21 +21,22 @@ from twophase.export.backbone.compare import (
     WholeRunner,
     allowed,
     decided,
+    problems_of_tokenizer,
     rows_apart,
     unlike_head,
 )
 from twophase.export.backbone.merge import check_whole, merge
-from twophase.export.backbone.sentences import Sentences, problems_of_tokenizer
 from twophase.export.compare.tally import Count
-from twophase.export.graphs.run import GraphRunError, Session, Values
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
 from twophase.export.graphs.signature import FEATURES, backbone_signature, check_interface, check_operators
-from twophase.export.graphs.torch_program import ProgramRunner, freeze, load_program
-from twophase.export.graphs.view import GraphView, serialize
+from twophase.export.graphs.torch_program import TorchProgram, freeze, load_program
+from twophase.export.graphs.view import GraphError, GraphView, serialize
 from twophase.export.int8.weights import check_weights, quantise_weights
 from twophase.link.errors import ArtifactError, first_line
 from twophase.link.manifest import BACKBONE_PROGRAM, TOKENIZER_FILE, Manifest
+from twophase.link.sentences import Sentences
 
-__all__ = ["FrontEnd", "build_front", "freeze_backbone", "quantise_front"]
+__all__ = ["WholeTransmitter", "build_whole", "freeze_backbone", "quantise_whole"]
 
 
 _MOST_BYTES = 2_000_000_000
@@ -66,25 +65,25 @@ def freeze_backbone(run: Path, manifest: Manifest) -> tuple[ExportedProgram, Mod
     model = freeze(str(path), program, signature)
     try:
         GraphView(model)
-    except (onnx.checker.ValidationError, InferenceError) as error:
+    except GraphError as error:
         return program, model, [f"the graph does not type-check: {first_line(error)}"]
     return program, model, check_interface(model, signature) + check_operators(model)
 
 
-_TOLD_EVERY = 20
+_REPORTED_EVERY = 20
 """Sentences between two messages of the progress."""
 
-_HEARD_LLR = 20.0
+_SENT_LLR = 20.0
 """LLR of a bit that was sent, in favour of it, where decisions of two precisions are compared."""
 
 
 @dataclass(frozen=True, eq=False)
-class FrontEnd:
-    """What stands ahead of the head in a bundle, and what was found of it."""
+class WholeTransmitter:
+    """``tx.onnx`` of a link that takes text, and what was found of it."""
 
     backbone: ModelProto
-    whole: ModelProto
-    """``tx.onnx`` of the bundle."""
+    model: ModelProto
+    """Backbone and head in one graph."""
     features: NDArray[np.float32]
     """What it gives for each sentence of the test split, shape (n, C)."""
     sent: Values
@@ -94,14 +93,14 @@ class FrontEnd:
     problems: list[str]
 
 
-def build_front(
+def build_whole(
     run: Path,
     manifest: Manifest,
     head: ModelProto,
     sentences: Sentences,
     trained_on: NDArray[np.float32],
     progress: Callable[[str], None],
-) -> FrontEnd:
+) -> WholeTransmitter:
     """Freeze the backbone of a run, put it ahead of the head and verify the two.
 
     Parameters
@@ -117,7 +116,7 @@ def build_front(
     trained_on
         Its features as training computed them, shape (n, C).
     progress
-        Is told each step before it begins.
+        Is given each step before it begins.
 
     Raises
     ------
@@ -128,18 +127,18 @@ def build_front(
     """
     progress("tx.onnx: converting the backbone")
     program, backbone, problems = freeze_backbone(run, manifest)
-    whole = merge(backbone, head, manifest)
-    problems += check_whole(whole, head, manifest)
+    model = merge(backbone, head, manifest)
+    problems += check_whole(model, head, manifest)
     problems += [
         f"{TOKENIZER_FILE}: {problem}"
         for problem in problems_of_tokenizer(run / TOKENIZER_FILE, sentences, manifest)
     ]
-    measured = _measured(whole, head, manifest, sentences, progress)
+    measured = _measured(model, head, manifest, sentences, progress)
     progress("tx.onnx: comparing with torch")
     torch_record, found = _compare_torch(program, measured.padded, manifest)
     own = decided(measured.runner.head, measured.features, manifest)
     theirs = decided(measured.runner.head, trained_on, manifest)
-    run_record, others = _told_apart(
+    run_record, others = _count_apart(
         own, theirs, measured.features, trained_on, "those of the run and of tx.onnx"
     )
     record = {
@@ -152,26 +151,26 @@ def build_front(
         "run": run_record,
     }
     problems += [*measured.problems, *found, *others]
-    return FrontEnd(backbone, whole, measured.features, measured.sent, record, problems)
+    return WholeTransmitter(backbone, model, measured.features, measured.sent, record, problems)
 
 
-def quantise_front(
-    front: FrontEnd,
+def quantise_whole(
+    whole: WholeTransmitter,
     pairs: Mapping[str, Mapping[str, ModelProto]],
     manifest: Manifest,
     sentences: Sentences,
     progress: Callable[[str], None],
-) -> FrontEnd:
+) -> WholeTransmitter:
     """The same in INT8: weights of the backbone in 8 bits, ahead of the head in INT8.
 
     Parameters
     ----------
-    front
+    whole
         In float32.
     pairs
         Heads and receivers of ``float32`` and ``int8``, by file.
     manifest, sentences, progress
-        As for ``build_front``.
+        As for ``build_whole``.
 
     Raises
     ------
@@ -182,20 +181,20 @@ def quantise_front(
     """
     progress("tx.onnx: quantising the backbone")
     head = pairs["int8"][manifest.head_file]
-    backbone = quantise_weights(front.backbone)
-    whole = merge(backbone, head, manifest)
-    problems = check_whole(whole, head, manifest) + check_weights(whole, head)
-    measured = _measured(whole, head, manifest, sentences, progress)
+    backbone = quantise_weights(whole.backbone)
+    model = merge(backbone, head, manifest)
+    problems = check_whole(model, head, manifest) + check_weights(model, head)
+    measured = _measured(model, head, manifest, sentences, progress)
     sessions = {
-        name: {file: Session(serialize(pair[file])) for file in (manifest.head_file, "rx.onnx")}
+        name: {file: OnnxRuntime(pair[file]) for file in (manifest.head_file, "rx.onnx")}
         for name, pair in pairs.items()
     }
-    before = decided(sessions["float32"][manifest.head_file], front.features, manifest)
+    before = decided(sessions["float32"][manifest.head_file], whole.features, manifest)
     after = decided(sessions["int8"][manifest.head_file], measured.features, manifest)
     apart, count = rows_apart(before, after)
     classes = [
         _classes(sessions[name]["rx.onnx"], sent, manifest)
-        for name, sent in (("float32", front.sent), ("int8", measured.sent))
+        for name, sent in (("float32", whole.sent), ("int8", measured.sent))
     ]
     record = {
         **measured.record,
@@ -204,13 +203,13 @@ def quantise_front(
             "different": int(apart.sum()),
             "indices": _count(count),
             "decisions": {"compared": len(sentences), "different": int((classes[0] != classes[1]).sum())},
-            "features": _rms(measured.features - front.features)
-            / _rms(front.features - front.features.mean(axis=0)),
+            "features": _rms(measured.features - whole.features)
+            / _rms(whole.features - whole.features.mean(axis=0)),
         },
     }
     problems += measured.problems
-    return FrontEnd(
-        backbone, whole, measured.features, measured.sent, front.record | {"int8": record}, problems
+    return WholeTransmitter(
+        backbone, model, measured.features, measured.sent, whole.record | {"int8": record}, problems
     )
 
 
@@ -227,29 +226,29 @@ class _Measured:
 
 
 def _measured(
-    whole: ModelProto,
+    model: ModelProto,
     head: ModelProto,
     manifest: Manifest,
     sentences: Sentences,
     progress: Callable[[str], None],
 ) -> _Measured:
     """Run a whole on each sentence alone and in padded batches, and hold it against its head."""
-    runner = WholeRunner(serialize(whole), serialize(head), manifest)
+    runner = WholeRunner(serialize(model), serialize(head), manifest)
 
-    def told(row: int) -> None:
-        if row % _TOLD_EVERY == 0:
+    def report(row: int) -> None:
+        if row % _REPORTED_EVERY == 0:
             progress(f"tx.onnx: sentence {row} of {len(sentences)}")
 
-    sent, features = runner.alone(sentences, told)
+    sent, features = runner.alone(sentences, report)
     if not np.isfinite(features).all():
         raise GraphRunError(f"the backbone gives NaN or infinity in '{FEATURES}'")
     progress("tx.onnx: comparing with the head, and with padded batches")
     compared, problems = unlike_head(runner, sentences, sent, features)
     padded = runner.padded(sentences)
-    beside = np.concatenate([given for _, given in padded])
-    own, others = (decided(runner.head, values, manifest) for values in (features, beside))
-    record, found = _told_apart(
-        own, others, features, beside, "those of a sentence alone and in a padded batch"
+    in_batches = np.concatenate([given for _, given in padded])
+    own, others = (decided(runner.head, values, manifest) for values in (features, in_batches))
+    record, found = _count_apart(
+        own, others, features, in_batches, "those of a sentence alone and in a padded batch"
     )
     head_record = {"compared": compared, "different": 0}
     return _Measured(
@@ -261,8 +260,8 @@ def _compare_torch(
     program: ExportedProgram, padded: list[tuple[Values, NDArray[np.float32]]], manifest: Manifest
 ) -> tuple[dict[str, float], list[str]]:
     """Largest difference of features between torch and ONNX Runtime, on the same padded batches."""
-    runner = ProgramRunner(program, backbone_signature(manifest))
-    pairs = [(given, runner.run(feed)[FEATURES]) for feed, given in padded]
+    torch_side = TorchProgram(program, backbone_signature(manifest))
+    pairs = [(given, torch_side.outputs(feed)[FEATURES]) for feed, given in padded]
     largest = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
     bound = TORCH_TOLERANCE * max(float(np.abs(theirs).max()) for _, theirs in pairs)
     record = {"largest": largest, "tolerance": bound}
@@ -273,11 +272,11 @@ def _compare_torch(
     ]
 
 
-def _told_apart(
+def _count_apart(
     ones: list[Values],
     others: list[Values],
     features: NDArray[np.float32],
-    beside: NDArray[np.float32],
+    other_features: NDArray[np.float32],
     what: str,
 ) -> tuple[dict[str, Any], list[str]]:
     """Count sentences that get other indices from features that should be the same."""
@@ -287,7 +286,7 @@ def _told_apart(
         "sentences": len(apart),
         "different": different,
         "indices": _count(count),
-        "largest": float(np.abs(features - beside).max()),
+        "largest": float(np.abs(features - other_features).max()),
     }
     if different <= allowed(len(apart)):
         return record, []
@@ -297,19 +296,19 @@ def _told_apart(
     ]
 
 
-def _classes(receiver: Session, sent: Values, manifest: Manifest) -> NDArray[np.int64]:
-    """Classes that a receiver decides for where it hears what is sent."""
+def _classes(receiver: OnnxRuntime, sent: Values, manifest: Manifest) -> NDArray[np.int64]:
+    """Classes that a receiver decides for from what is sent, without noise."""
     inside = np.arange(manifest.modes.max_bits) < sent["bit_count"][:, np.newaxis]
-    llr = np.where(inside, _HEARD_LLR * (2.0 * sent["bits"] - 1.0), 0.0).astype(np.float32)
+    llr = np.where(inside, _SENT_LLR * (2.0 * sent["bits"] - 1.0), 0.0).astype(np.float32)
     (logits,) = receiver.run(["logits"], {"llr": llr, "mode": sent["mode"]})
     decisions: NDArray[np.int64] = logits.argmax(axis=-1)
     return decisions
 
 
 def _count(count: Count) -> dict[str, int]:
-    told = asdict(count)
-    del told["excused"]
-    return told
+    record = asdict(count)
+    del record["excused"]
+    return record
 
 
 def _rms(values: NDArray[np.float32]) -> float:
