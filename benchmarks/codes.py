@@ -1,4 +1,4 @@
-"""How fast and how good are the companions' decoders?  Prints tables in Markdown; exits 1 if one is wrong.
+"""How fast and how good are the baselines' decoders?  Prints tables in Markdown; exits 1 if one is wrong.
 
     OMP_NUM_THREADS=1 python benchmarks/codes.py [--seconds 1] [--frames 20000] [--seed 0]
 
@@ -30,10 +30,9 @@ from scipy.special import erfc
 from scipy.stats import beta
 
 from twophase.sim.codes.conv import GENERATORS, MEMORY, ConvCode
-from twophase.sim.codes.design_file import read_design
 from twophase.sim.codes.label_code import label_code
 from twophase.sim.codes.ldpc import LdpcCode
-from twophase.sim.codes.message_passing import Checks, propagate
+from twophase.sim.codes.message_passing import Checks, parity_checks, propagate
 from twophase.sim.theory.label_bound import simplex_success
 
 ITERATIONS = 30
@@ -92,6 +91,13 @@ def conv_rivals() -> Iterator[tuple[str, Callable[[np.ndarray], object]]]:
         polynomials = tuple(f"{generator:07b}" for generator in GENERATORS)
         sionna = ViterbiDecoder(gen_poly=polynomials, terminate=True, method="soft_llr")
         yield "Sionna", lambda llr: sionna(torch.tensor(llr, dtype=torch.float32)).numpy()
+
+
+def read_design(path: Path) -> Checks:
+    """The code of a design file (MacKay's alist), which commpy ships: the last lines are the checks' bits."""
+    lines = path.read_text(encoding="ascii").splitlines()
+    width = int(lines[0].split()[0])
+    return parity_checks([[int(bit) - 1 for bit in line.split()] for line in lines[4 + width :]], width)
 
 
 def ldpc_rivals(checks: Checks) -> Iterator[tuple[str, Callable[[np.ndarray], object]]]:
@@ -159,7 +165,7 @@ def speeds(checks: Checks, seconds: float, seed: int) -> None:
     title = f"WiMAX (1440, 720), Eb/N0 2 dB, at most {ITERATIONS} passes"
     _print_speeds(title, [*ours, *ldpc_rivals(checks)], llr, 720, seconds)
 
-    print("\n| companion's code | Eb/N0 dB | numba Mbit/s | NumPy Mbit/s |\n|---|---|---|---|")
+    print("\n| baseline's code | Eb/N0 dB | numba Mbit/s | NumPy Mbit/s |\n|---|---|---|---|")
     for k, n in ((12, 24), (24, 48), (48, 96), (48, 64)):
         for name, make in (("conv, BCJR", ConvCode), ("ldpc, sum-product", _sum_product)):
             rates = []

@@ -3,10 +3,9 @@
 A point is measured in blocks of trials, which may run anywhere; their counts add up.  Sums of real numbers
 are added in the order of the trials, so that they do not depend on where or when a block ran.
 
-Counts of a point as named arrays, for the file of a finished block and for a digest of all of them.
-
-The order of entries is kept, because sums over them are taken in it: counts that were read back give the same
-report to the last digit.
+Counts also become named arrays and come back, for the file of a finished block and for a digest of all of
+them.  The order of entries is kept, because sums over them are taken in it: counts that were read back give
+the same report to the last digit.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from twophase.sim.frames import Frames
-    from twophase.sim.receiver import Heard
+    from twophase.sim.receiver import Received
 
 __all__ = [
     "GAIN_BINS_DB",
@@ -55,15 +54,15 @@ class SystemCounts:
     correct_by_mode: Counter[int] = field(default_factory=Counter)
     """Frames classified correctly, by the mode that was sent."""
     mode_errors: int = 0
-    """Frames whose mode the receiver mistook, or whose payload it sought behind another header's length."""
+    """Frames whose mode the receiver mistook, or whose payload it sought after another header's length."""
     energy_sum: float = 0.0
     """Sum over the transmissions of the average energy per payload symbol before scaling."""
     transmissions: int = 0
     """How often the transmitter was asked: once, or in every trial if what it sends varies."""
     symbols: int = 0
-    """Companions only, whose frames fit no mode: symbols of all frames, header and pilots included."""
+    """Baselines only, whose frames fit no mode: symbols of all frames, header and pilots included."""
     sent: int = 0
-    """Companions only: frames sent."""
+    """Baselines only: frames sent."""
 
     @property
     def energy(self) -> float:
@@ -75,14 +74,14 @@ class SystemCounts:
         self.energy_sum += energy
         self.transmissions += 1
 
-    def count(self, frames: Frames, rows: slice, heard: Heard, labels: NDArray[np.int64]) -> None:
+    def count(self, frames: Frames, rows: slice, received: Received, labels: NDArray[np.int64]) -> None:
         """Count a block of frames that was received."""
         mode = frames.mode[rows]
-        right = heard.classes == labels[rows]
+        right = received.classes == labels[rows]
         self.correct[rows] += right
-        mistaken = heard.mode != mode
-        if heard.header_count is not None:
-            mistaken |= heard.header_count != frames.header_count[rows]
+        mistaken = received.mode != mode
+        if received.header_count is not None:
+            mistaken |= received.header_count != frames.header_count[rows]
         self.mode_errors += int(np.count_nonzero(mistaken))
         self.frames.update(zip(mode.tolist(), frames.header_count[rows].tolist(), strict=True))
         self.correct_by_mode.update(mode[right].tolist())
@@ -113,7 +112,7 @@ class Tally:
     references: dict[str, SystemCounts]
     noiseless_correct: NDArray[np.int64]
     """Transmissions in which each sample is classified correctly if its symbols arrive undisturbed and the
-    receiver is told so, and the mode; shape (samples,)."""
+    receiver knows that, and the mode; shape (samples,)."""
     histograms: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     """For each mode in use: how often each constellation point is sent in all transmissions, shape (M,)."""
     gains: dict[tuple[int, int], NDArray[np.int64]] = field(default_factory=dict)
@@ -122,8 +121,8 @@ class Tally:
     transmissions: int = 0
     """How often the transmitters were asked: once, or in every trial if estimates of the SNR vary."""
     trials: int = 0
-    companions: dict[str, SystemCounts] = field(default_factory=dict)
-    """Other systems that are shown beside the link."""
+    baselines: dict[str, SystemCounts] = field(default_factory=dict)
+    """Other designs on the same samples and the same air."""
     text: TextCounts | None = None
     """Of the sentences themselves, where they are sent."""
     confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
@@ -183,6 +182,8 @@ def _add(total: Any, later: Any) -> None:
             setattr(total, entry.name, own + other)
 
 
+_STORED = {"baselines": "companions"}
+"""Names of counts in arrays that differ from the field's, so that digests stay what they were."""
 _COLUMNS = {"frames": 3, "correct_by_mode": 2}
 """Of the counters, key and count."""
 
@@ -215,18 +216,18 @@ def tally_digest(tally: Tally) -> str:
 def _to_arrays(counts: Any) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for entry in fields(counts):
-        value = getattr(counts, entry.name)
+        value, name = getattr(counts, entry.name), _STORED.get(entry.name, entry.name)
         if isinstance(value, Counter):
             rows = [[*(key if isinstance(key, tuple) else (key,)), count] for key, count in value.items()]
-            arrays[entry.name] = np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS[entry.name])
+            arrays[name] = np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS[name])
         elif isinstance(value, (SystemCounts, TextCounts)):
-            arrays |= {f"{entry.name}/{name}": array for name, array in _to_arrays(value).items()}
+            arrays |= {f"{name}/{inner}": array for inner, array in _to_arrays(value).items()}
         elif value is None:
             continue  # the digest of who counts nothing here stays what it was
         elif isinstance(value, dict):
-            arrays |= _dict_arrays(entry.name, value)
+            arrays |= _dict_arrays(name, value)
         else:
-            arrays[entry.name] = np.asarray(value)
+            arrays[name] = np.asarray(value)
     return arrays
 
 
@@ -249,8 +250,8 @@ def _spelled(key: object) -> str:
 def _from_arrays(kind: type, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
     values: dict[str, Any] = {}
     for entry in fields(kind):
-        place = f"{prefix}{entry.name}"
-        if entry.name in ("references", "companions"):
+        place = f"{prefix}{_STORED.get(entry.name, entry.name)}"
+        if entry.name in ("references", "baselines"):
             names = arrays[place].tolist()
             values[entry.name] = {
                 name: SystemCounts(**_from_arrays(SystemCounts, arrays, f"{place}/{name}/")) for name in names

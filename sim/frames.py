@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,9 +21,9 @@ from twophase.link.errors import ArtifactError
 from twophase.link.header import Header
 from twophase.link.modem import Transmission, after, frames_of, group_by_mode, modulate
 from twophase.link.modes import ModeTable
+from twophase.link.runtime import FeatureTransmitter, SoftTransmitter
 from twophase.sim.channel.commpy import modem
 from twophase.sim.channel.radio import Arrival
-from twophase.sim.system import HardSender, SoftSender
 
 __all__ = [
     "BLOCK",
@@ -58,7 +57,7 @@ class Stream:
 
 
 def transmit(
-    sender: HardSender,
+    transmitter: FeatureTransmitter,
     features: NDArray[np.float32],
     snr_db: ArrayLike,
     modes: ModeTable,
@@ -68,8 +67,8 @@ def transmit(
 
     Parameters
     ----------
-    sender
-        The transmitter.
+    transmitter
+        Features to integers.
     features
         Shape (samples, *input_shape).
     snr_db
@@ -86,7 +85,7 @@ def transmit(
         disagree.
     """
     snr = np.broadcast_to(snr_db, len(features))
-    parts = [sender.send(features[rows], snr[rows], forced) for _, rows in blocks(len(features))]
+    parts = [transmitter.send(features[rows], snr[rows], forced) for _, rows in blocks(len(features))]
     sent = Transmission(
         **{
             entry.name: np.concatenate([getattr(part, entry.name) for part in parts])
@@ -120,7 +119,7 @@ def payload_stream(sent: Transmission, modes: ModeTable) -> Stream:
 
 
 def soft_stream(
-    sender: SoftSender,
+    transmitter: SoftTransmitter,
     features: NDArray[np.float32],
     snr_db: ArrayLike,
     modes: ModeTable,
@@ -134,7 +133,7 @@ def soft_stream(
         If a mode does not exist or is not the forced one, or a symbol is not finite.
     """
     snr = np.broadcast_to(snr_db, len(features))
-    parts = [sender.send(features[rows], snr[rows], forced) for _, rows in blocks(len(features))]
+    parts = [transmitter.send(features[rows], snr[rows], forced) for _, rows in blocks(len(features))]
     mode = np.concatenate([part[0] for part in parts])
     symbols = np.concatenate([part[1] for part in parts])
     _check_forced(mode, forced, modes)
@@ -165,9 +164,6 @@ def _scaled(mode: NDArray[np.int64], points: NDArray[np.complex128], modes: Mode
     return Stream(mode, points / math.sqrt(energy), energy)
 
 
-Number = TypeVar("Number", bound=np.generic)
-
-
 @dataclass(frozen=True)
 class Frames:
     """What one system puts on the air for all samples."""
@@ -183,14 +179,14 @@ class Frames:
 
 
 def framed(stream: Stream, header: Header, snr_db: NDArray[np.float32]) -> Frames:
-    """Put in front of each payload the header that tells its mode, coded for the transmitter's SNR.
+    """Put in front of each payload the header that names its mode, coded for the transmitter's SNR.
 
     Parameters
     ----------
     stream
         Modes and scaled payload points of all samples.
     header
-        The headers of the link; of no symbols if the receiver need not be told.
+        The headers of the link; of no symbols where the receiver knows the mode.
     snr_db
         Es/N0 in dB that the transmitter acts on, shape (samples,).
     """

@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import Transmitter
+from twophase.link.runtime import FeatureTransmitter, Transmitter
 from twophase.link.samples import Samples
 from twophase.link.sentences import read_csv
-from twophase.sim.system import HardSender
+from twophase.sim.results.figures import BackboneCheck
 
 __all__ = ["MOST_DIFFERENT", "check_front", "csv_samples"]
 
 CHECKED_SENTENCES = 300
 """How many sentences are checked: some 15 ms each."""
 CHECKED_ESN0_DB = 10.0
-"""What the transmitter is told; every mode is requested by its number."""
+"""What the transmitter is given; every mode is requested by its number."""
 MOST_DIFFERENT = 0.01
 """Share of the indices that may differ."""
 
@@ -65,13 +65,13 @@ def csv_samples(bundle: Path, manifest: Manifest, path: Path) -> bytes:
 
 
 def check_front(
-    bundle: Path, manifest: Manifest, sender: HardSender, samples: Samples, seed: int
-) -> dict[str, Any] | None:
+    bundle: Path, manifest: Manifest, transmitter: FeatureTransmitter, samples: Samples, seed: int
+) -> BackboneCheck | None:
     """Entry ``front`` of ``report.json``; None if the link has no front or the samples no sentences.
 
     Parameters
     ----------
-    bundle, manifest, sender
+    bundle, manifest, transmitter
         The link, and its transmitter from features on.
     samples
         What is simulated.
@@ -104,7 +104,7 @@ def check_front(
         by_mode[name] = 0
         if rows.size:
             pair = [
-                sender.send(values[rows], CHECKED_ESN0_DB, number).indices[:, : mode.tokens]
+                transmitter.send(values[rows], CHECKED_ESN0_DB, number).indices[:, : mode.tokens]
                 for values in (deployed, simulated)
             ]
             by_mode[name] = int(np.count_nonzero(pair[0] != pair[1]))
@@ -116,13 +116,7 @@ def check_front(
             f"and {different} of {total} codeword indices differ (at most {MOST_DIFFERENT:.0%} may): what is "
             "simulated would not be what is deployed"
         )
-    return {
-        "sentences": len(chosen),
-        "different_features": int(rows.size),
-        "indices": total,
-        "different_indices": different,
-        "different_indices_by_mode": by_mode,
-    }
+    return BackboneCheck(len(chosen), int(rows.size), total, different, by_mode)
 
 
 def _features(whole: Transmitter, texts: Iterable[str], what: str = "sentences") -> NDArray[np.float32]:

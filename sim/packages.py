@@ -1,6 +1,6 @@
 """What a result is computed with: versions, the code itself, and the right ``commpy``.
 
-PyPI's ``commpy`` is an unrelated package with the same import name.  Installed beside scikit-commpy it
+PyPI's ``commpy`` is an unrelated package with the same import name.  Installed next to scikit-commpy it
 overwrites ``commpy/__init__.py`` and leaves the rest, so that imports fail far from the cause or, worse, work
 by halves.  The check looks at files only and imports nothing.
 """

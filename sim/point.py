@@ -13,7 +13,7 @@ by misread headers or disagreeing estimates is part of the gap.
 Signalling.  Transmitter and receiver act on estimates of the SNR (:mod:`twophase.sim.receiver`).  The code
 of a header follows from the estimate, so its length, and with it the place of the payload, is the same for
 all systems at one transmitter.  LLRs are computed from what the receiver takes gains and noise variance for
-(:mod:`twophase.sim.channel.radio`); the verdict's systems and the companions share that.  Where both ends
+(:mod:`twophase.sim.channel.radio`); the verdict's systems and the baselines share that.  Where both ends
 know the gain of a sample's block before it is sent, gains and noise are drawn first.
 
 Randomness.  What the graphs give for a sample does not depend on its batch.  Its noise does depend on its
@@ -33,10 +33,11 @@ from numpy.typing import NDArray
 
 from twophase.link.demap import llr_exact, llr_hard, llr_maxlog
 from twophase.link.header import Header
-from twophase.link.modem import Demap, Transmission, group_by_mode
+from twophase.link.modem import Demap, Group, Transmission, group_by_mode
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.samples import Samples
-from twophase.sim.baselines.base import Companion, Load, make_companions
+from twophase.sim.baselines.base import Baseline, Payload
+from twophase.sim.baselines.registry import make_baselines
 from twophase.sim.baselines.text import TEXT, TextSender
 from twophase.sim.channel.commpy import CommpyDemapper
 from twophase.sim.channel.radio import Arrival, Radio, pilot_symbols
@@ -61,9 +62,9 @@ from twophase.sim.frames import (
     transmit,
     widened,
 )
-from twophase.sim.receiver import Heard, ReceivingEnd, SnrEstimates, point_key
+from twophase.sim.receiver import ReceivingEnd, SnrEstimates, point_key
 from twophase.sim.settings import Settings
-from twophase.sim.system import Listener, SoftReference, System
+from twophase.sim.system import SoftReference, System
 
 __all__ = ["PointSimulator", "noise_generator", "simulate_point"]
 
@@ -94,11 +95,12 @@ class Transmitted:
     """What all systems put on the air for all samples, and what the router's estimates were."""
 
     sent: Transmission
-    payload: Stream
+    groups: tuple[list[Group], ...]
+    """Rows of each mode in use, by block of samples and within it."""
     deployed: Frames
     soft: dict[str, Frames]
-    companions: dict[str, Load]
-    snr_heard: SnrArray
+    baselines: dict[str, Payload]
+    receiver_db: SnrArray
     """Es/N0 in dB that the receiver acts on, shape (samples,)."""
     noiseless: NDArray[np.int64]
     """Decided classes if the symbols arrive undisturbed, shape (samples,)."""
@@ -133,29 +135,21 @@ class PointSimulator:
         if self._forced is not None:
             settings = replace(settings, known_snr="mean")  # there is nothing to adapt
         self._settings = settings
-        # A receiver that is told the mode costs no symbols and makes no mistake about it.
-        self._told = self._forced is not None or settings.header == "ideal"
+        # A receiver that is given the mode costs no symbols and makes no mistake about it.
+        self._mode_given = self._forced is not None or settings.header == "ideal"
         modes = system.modes
-        self._header = Header((), len(modes)) if self._told else system.routing.header_of(len(modes))
+        self._header = Header((), len(modes)) if self._mode_given else system.routing.header_of(len(modes))
         self._estimates = SnrEstimates(esn0_db, len(samples.labels), system.routing, settings)
         self._commpy = CommpyDemapper()
         self._end = ReceivingEnd(system.routing, modes, self._demapper(), system.llr_clip)
-        # The transmitter is told this point's SNR, this demapper that of a channel without noise.
+        # The transmitter goes by this point's SNR, this demapper that of a channel without noise.
         self._undisturbed = ReceivingEnd(system.routing, modes, llr_exact, system.llr_clip)
-        self._companions = make_companions(
-            settings,
-            modes,
-            system.listener,
-            system.classes,
-            system.llr_clip,
-            self._header.max_symbols,
-            samples.sentences,
-        )
+        self._baselines = make_baselines(settings, system, self._header.max_symbols, samples.sentences)
         self._width = max(
             [self._header.max_symbols + modes.max_symbols]
             + [
-                item.max_symbols + (self._header.max_symbols if item.behind_header else 0)
-                for item in self._companions
+                item.max_symbols + (self._header.max_symbols if item.after_header else 0)
+                for item in self._baselines
             ]
         )
         self._transmitted: Transmitted | None = None
@@ -211,7 +205,7 @@ class PointSimulator:
             SystemCounts(none.copy()),
             {item.name: SystemCounts(none.copy()) for item in self._system.references},
             none.copy(),
-            companions={item.name: SystemCounts(none.copy()) for item in self._companions},
+            baselines={item.name: SystemCounts(none.copy()) for item in self._baselines},
             text=None if self._text is None else TextCounts(none.copy()),
             confusion=np.zeros((classes, classes), dtype=np.int64),
         )
@@ -242,45 +236,48 @@ class PointSimulator:
 
     def _transmit(self, trial: int) -> Transmitted:
         modes, features = self._system.modes, self._samples.features
-        snr_sent, snr_heard = self._estimates.of_trial(trial, self._gain_db(trial))
-        sent = transmit(self._system.sender, features, snr_sent, modes, self._forced)
+        transmitter_db, receiver_db = self._estimates.of_trial(trial, self._gain_db(trial))
+        sent = transmit(self._system.transmitter, features, transmitter_db, modes, self._forced)
         payload = payload_stream(sent, modes)
-        deployed = framed(payload, self._header, snr_sent)
+        deployed = framed(payload, self._header, transmitter_db)
 
         def soft_frames(item: SoftReference) -> Frames:
-            stream = soft_stream(item.sender, features, snr_sent, modes, self._forced)
-            return framed(stream, self._header, snr_sent)
+            stream = soft_stream(item.transmitter, features, transmitter_db, modes, self._forced)
+            return framed(stream, self._header, transmitter_db)
 
-        noiseless = self._hear_undisturbed(payload)
+        groups = tuple(group_by_mode(sent.mode[rows], modes) for _, rows in blocks(len(sent.mode)))
+        noiseless = self._receive_undisturbed(payload, groups)
         length = deployed.header_count + sent.symbol_count
         return Transmitted(
             sent,
-            payload,
+            groups,
             deployed,
             {item.name: soft_frames(item) for item in self._system.references},
-            {item.name: item.load(sent, noiseless, length) for item in self._companions},
-            snr_heard,
+            {item.name: item.transmit(sent, noiseless, length) for item in self._baselines},
+            receiver_db,
             noiseless,
         )
 
-    def _hear_undisturbed(self, payload: Stream) -> NDArray[np.int64]:
+    def _receive_undisturbed(self, payload: Stream, groups: tuple[list[Group], ...]) -> NDArray[np.int64]:
         noise_var = float(esn0_db_to_noise_var(_NOISELESS_DB))
         parts = []
-        for _, rows in blocks(len(payload.mode)):
+        for block, rows in blocks(len(payload.mode)):
             points = payload.points[rows]
             one = np.ones_like(points)
             arrival = Arrival(points, one, np.full(points.shape, noise_var), one)
-            heard = self._undisturbed.hear_payload(
-                self._system.listener, arrival, payload.energy, payload.mode[rows]
+            received = self._undisturbed.receive_payload(
+                self._system.receiver, arrival, payload.energy, payload.mode[rows], groups[block]
             )
-            parts.append(heard.classes)
+            parts.append(received.classes)
         return np.concatenate(parts)
 
     def _count_transmission(self, tally: Tally, transmitted: Transmitted, trial: int) -> None:
         now = transmitted
-        count_transmission(tally, now.sent, now.deployed, now.soft, self._system.modes)
-        for name, load in now.companions.items():
-            tally.companions[name].transmitted(load.energy)
+        count_transmission(
+            tally, now.sent, group_by_mode(now.sent.mode, self._system.modes), now.deployed, now.soft
+        )
+        for name, payload in now.baselines.items():
+            tally.baselines[name].transmitted(payload.energy)
         if self._settings.known_snr == "block":
             count_gains(tally, now.deployed, self._gain_db(trial))
         tally.noiseless_correct += now.noiseless == self._samples.labels
@@ -293,61 +290,55 @@ class PointSimulator:
         tally.noise_count += count
 
         arrival = radio.send(widened(now.deployed.points[rows], self._width))
-        heard = self._hear(self._system.listener, arrival, now.deployed, rows, now.snr_heard)
-        tally.deployed.count(now.deployed, rows, heard, labels)
+        groups, true_place = now.groups[block], now.deployed.header_count[rows]
+        payload = arrival_after(arrival, true_place, modes.max_symbols)
+        receiver, energy = self._system.receiver, now.deployed.energy
+        if self._mode_given:
+            received = self._end.receive_payload(receiver, payload, energy, now.sent.mode[rows], groups)
+        else:
+            received = self._end.receive(receiver, arrival, energy, now.receiver_db[rows])
+        tally.deployed.count(now.deployed, rows, received, labels)
         length = now.deployed.header_count[rows] + now.sent.symbol_count[rows]
         on_air = now.deployed.points[rows]
         tally.signal_power += float((on_air.real**2 + on_air.imag**2).sum())
         tally.signal_count += int(length.sum())
         tally.pilots += int(pilot_symbols(self._settings, length).sum())
-        count_codewords(tally, now.sent, rows, heard, modes)
-        count_llrs(tally, now.sent, rows, heard, modes)
-        count_confusion(tally, labels[rows], heard)
-        true_place = now.deployed.header_count[rows]
-        payload = arrival_after(arrival, true_place, modes.max_symbols)
-        count_bits(
-            tally, now.sent, rows, payload.received, payload.gains / math.sqrt(now.deployed.energy), modes
-        )
+        count_codewords(tally, now.sent, rows, groups, received, modes)
+        count_llrs(tally, now.sent, rows, groups, received)
+        count_confusion(tally, labels[rows], received)
+        gains = payload.gains / math.sqrt(energy)
+        count_bits(tally, now.sent, rows, groups, payload.received, gains)
 
         for item in self._system.references:
             frames = now.soft[item.name]
             payload = self._payload(radio, frames.points[rows], true_place)
-            heard = self._end.hear_payload(item.listener, payload, frames.energy, frames.mode[rows])
-            tally.references[item.name].count(frames, rows, heard, labels)
-        for companion in self._companions:
-            self._send_companion(tally, companion, now, radio, rows)
+            received = self._end.receive_payload(item.receiver, payload, frames.energy, frames.mode[rows])
+            tally.references[item.name].count(frames, rows, received, labels)
+        for baseline in self._baselines:
+            self._send_baseline(tally, baseline, now, radio, rows)
 
     def _payload(self, radio: Radio, points: NDArray[np.complex128], place: NDArray[np.int64]) -> Arrival:
         arrival = radio.send(widened(points, self._width))
         return arrival_after(arrival, place, self._system.modes.max_symbols)
 
-    def _send_companion(
-        self, tally: Tally, companion: Companion, now: Transmitted, radio: Radio, rows: slice
+    def _send_baseline(
+        self, tally: Tally, baseline: Baseline, now: Transmitted, radio: Radio, rows: slice
     ) -> None:
-        load, labels = now.companions[companion.name], self._samples.labels[rows]
-        header = now.deployed.header_count[rows] if companion.behind_header else np.zeros_like(labels)
-        arrival = radio.send(shifted(load.points[rows], header, self._width))
-        payload = arrival_after(arrival, header, companion.max_symbols)
+        sent, labels = now.baselines[baseline.name], self._samples.labels[rows]
+        header = now.deployed.header_count[rows] if baseline.after_header else np.zeros_like(labels)
+        arrival = radio.send(shifted(sent.points[rows], header, self._width))
+        payload = arrival_after(arrival, header, baseline.max_symbols)
         numbers = np.arange(rows.start, rows.stop)
-        classes = companion.hear(load, numbers, payload.received, payload.gains, payload.noise_var)
-        counts = tally.companions[companion.name]
+        classes = baseline.receive(sent, numbers, payload.received, payload.gains, payload.noise_var)
+        counts = tally.baselines[baseline.name]
         counts.correct[rows] += classes == labels
-        length = header + load.symbols[rows]
+        length = header + sent.symbols[rows]
         counts.symbols += int((length + pilot_symbols(self._settings, length)).sum())
         counts.sent += len(labels)
 
-    def _hear(
-        self, listener: Listener, arrival: Arrival, sent: Frames, rows: slice, snr_heard: SnrArray
-    ) -> Heard:
-        if self._told:
-            width = self._system.modes.max_symbols
-            payload = arrival_after(arrival, sent.header_count[rows], width)
-            return self._end.hear_payload(listener, payload, sent.energy, sent.mode[rows])
-        return self._end.hear(listener, arrival, sent.energy, snr_heard[rows])
-
 
 def noise_generator(seed: int, esn0_db: float, trial: int, block: int) -> np.random.Generator:
-    """Independent generator for each SNR point, trial and block, whatever is run before or beside it.
+    """Independent generator for each SNR point, trial and block, whatever is run before or with it.
 
     One generator serves a whole block of samples, so a sample's noise depends on the block that it is in.
     The point is known by its value, not by its place in a grid, so ``--snr 5`` repeats the 5 dB of ``0:20``.

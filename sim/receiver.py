@@ -1,37 +1,36 @@
-"""What comes off the air: received symbols to a belief in a mode, to LLRs, to decisions.
+"""The receiving end: what each end takes Es/N0 for, and received symbols to a mode, to LLRs, to decisions.
 
 A receiver goes by what it received, its own estimate of the SNR and what both ends know: routing, modes,
 noise variance and gains.  It reads the mode from the header that it believes was sent, or looks it up, and
-takes the symbols behind that header for the payload of that mode.  If it errs, it demaps other symbols, or
-the same ones by another constellation, or mere noise behind the frame; nobody tells it.
+takes the symbols after that header for the payload of that mode.  If it errs, it demaps other symbols, or
+the same ones by another constellation, or mere noise after the frame; nothing tells it so.
 
-Samples of equal mode are demapped and received together; no array mixes the bits of two samples.
-
-What each end of the link takes Es/N0 for.
-
-The transmitter's router and the receiver go by estimates, never by the truth: of the mean Es/N0, or under
-block fading of that of each block, if both ends know its gain.  Each end holds its estimates through a
+Both ends go by estimates of Es/N0, never by the truth: of its mean, or under block fading of that of each
+block, if both ends know its gain.  Each holds its estimates through a
 :class:`~twophase.link.routing.Hysteresis` of its own; without one in the routing that changes nothing.  A
 trial is a session: its samples are its order in time, and the next one begins anew.
+
+Samples of equal mode are demapped and received together; no array mixes the bits of two samples.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.link.modem import Demap, group_by_mode, header_llr, payload_llr
+from twophase.link.modem import Demap, Group, group_by_mode, header_llr, payload_llr
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Hysteresis, Routing
 from twophase.sim.channel.radio import Arrival
+from twophase.sim.folding import FoldedReceiver
 from twophase.sim.frames import arrival_after
 from twophase.sim.settings import Settings
-from twophase.sim.system import Listener
 
-__all__ = ["Heard", "ReceivingEnd", "SnrEstimates", "listen"]
+__all__ = ["Received", "ReceivingEnd", "SnrEstimates", "decide"]
 
 
 _STREAM = 1
@@ -99,12 +98,12 @@ def point_key(esn0_db: float) -> int:
     return round(esn0_db * 1e6) + 2**40
 
 
-_RECEIVED = 128
+_TOGETHER = 128
 """Samples that the receiver's graph is given at once: what it holds for them then stays in the cache."""
 
 
 @dataclass(frozen=True)
-class Heard:
+class Received:
     """What a receiver makes of its samples."""
 
     mode: NDArray[np.int64]
@@ -116,7 +115,7 @@ class Heard:
     indices: NDArray[np.int64]
     """Decided codeword indices, shape (samples, max_tokens)."""
     header_count: NDArray[np.int64] | None
-    """Header symbols that it believes in, shape (samples,); None if it was told the place of the payload."""
+    """Header symbols that it believes in, shape (samples,); None if it was given the place of the payload."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +128,14 @@ class ReceivingEnd:
     clip: float
     """Bound on |LLR|."""
 
-    def hear(self, listener: Listener, arrival: Arrival, energy: float, snr_db: NDArray[np.float32]) -> Heard:
-        """Receive frames whose mode nobody tells.
+    def receive(
+        self, receiver: FoldedReceiver, arrival: Arrival, energy: float, snr_db: NDArray[np.float32]
+    ) -> Received:
+        """Receive frames whose mode is not known.
 
         Parameters
         ----------
-        listener
+        receiver
             The receiving graph.
         arrival
             What came in, with what the receiver takes gains and noise variance for; (samples, frame width).
@@ -150,39 +151,46 @@ class ReceivingEnd:
         mode = self.routing.received_mode(snr_db, llr, len(self.modes))
         believed = header.symbol_count(snr_db)
         payload = arrival_after(arrival, believed, self.modes.max_symbols)
-        return replace(self.hear_payload(listener, payload, energy, mode), header_count=believed)
+        return replace(self.receive_payload(receiver, payload, energy, mode), header_count=believed)
 
-    def hear_payload(
-        self, listener: Listener, payload: Arrival, energy: float, mode: NDArray[np.int64]
-    ) -> Heard:
-        """Receive payloads as those of ``mode``, cut out at their place; arrays (samples, max_symbols)."""
+    def receive_payload(
+        self,
+        receiver: FoldedReceiver,
+        payload: Arrival,
+        energy: float,
+        mode: NDArray[np.int64],
+        groups: Sequence[Group] | None = None,
+    ) -> Received:
+        """Receive payloads as those of ``mode``, cut out at their place; arrays (samples, max_symbols).
+
+        ``groups`` are the rows of each mode, where the caller has them already.
+        """
         total_gain = payload.gains / math.sqrt(energy)
+        rows_of = group_by_mode(mode, self.modes) if groups is None else groups
         llr = payload_llr(
             payload.received,
             payload.noise_var,
             total_gain,
-            group_by_mode(mode, self.modes),
+            rows_of,
             self.modes.max_bits,
             self.clip,
             self.demap,
         )
-        classes, indices = listen(listener, llr, mode)
-        return Heard(mode, llr, classes, indices, None)
+        return Received(mode, llr, *decide(receiver, llr, mode, rows_of), None)
 
 
-def listen(
-    listener: Listener, llr: NDArray[np.float64], mode: NDArray[np.int64]
+def decide(
+    receiver: FoldedReceiver, llr: NDArray[np.float64], mode: NDArray[np.int64], groups: Sequence[Group]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Decided class, (samples,), and codeword indices, (samples, max_tokens), received mode by mode."""
+    """Decided class, (samples,), and codeword indices, (samples, max_tokens), mode by mode."""
     classes = np.empty(len(mode), dtype=np.int64)
-    indices: NDArray[np.int64] | None = None
-    for number in np.unique(mode):
-        members = np.flatnonzero(mode == number)
-        for start in range(0, len(members), _RECEIVED):
-            rows = members[start : start + _RECEIVED]
-            reception = listener.receive(llr[rows], mode[rows])
-            if indices is None:
-                indices = np.full((len(mode), reception.indices.shape[1]), -1, dtype=np.int64)
-            classes[rows] = reception.classes
-            indices[rows] = reception.indices
-    return classes, np.empty((0, 0), dtype=np.int64) if indices is None else indices
+    indices = np.empty((0, 0), dtype=np.int64)
+    for _, members in groups:
+        for start in range(0, len(members), _TOGETHER):
+            rows = members[start : start + _TOGETHER]
+            decided = receiver.receive(llr[rows], mode[rows])
+            if not indices.size:
+                indices = np.full((len(mode), decided.indices.shape[1]), -1, dtype=np.int64)
+            classes[rows] = decided.classes
+            indices[rows] = decided.indices
+    return classes, indices

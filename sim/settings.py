@@ -21,6 +21,7 @@ __all__ = [
     "KernelName",
     "KnownSnr",
     "NoiseEstimateName",
+    "Options",
     "Settings",
     "Workers",
     "check_workers",
@@ -52,16 +53,14 @@ _REAL = (
     "rician_k_db",
     "delay_spread_ns",
     "noise_mismatch_db",
-    "snr_error_bias_db",
-    "snr_error_jitter_db",
     "precision",
     "tolerance",
 )
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a result depends on, beside the bundle, the samples and the SNR.
+class Options:
+    """What the command line gives as it is: how each point is measured.
 
     Raises
     ------
@@ -70,88 +69,58 @@ class Settings:
     """
 
     channel: ChannelName = "awgn"
-    """AWGN, flat Rayleigh or Rician fading, or a tapped delay line of TR 38.901 under OFDM."""
+    """AWGN; flat Rayleigh or Rician fading; tdl-a, tdl-c: frequency-selective fading of TR 38.901 under
+    OFDM."""
     coherence: CoherenceName | int = "symbol"
-    """How long a flat gain holds: one symbol, so many symbols of the air, or all symbols of a sample, its
-    header included (block fading)."""
+    """How long a flat gain holds: a symbol, N symbols of the air, or all of a sample's, header included."""
     rician_k_db: float = 6.0
-    """Power of the direct path over that of the scattered ones, in dB (Rician channel)."""
+    """Rician channel: power of the direct path over that of the scattered ones, in dB."""
     delay_spread_ns: float = 300.0
-    """Root mean square delay spread of a tapped delay line, in ns."""
+    """tdl channels: root mean square delay spread in ns."""
     csi: CsiName = "perfect"
-    """What the receiver takes the gains for: the truth, an estimate from pilots, or one."""
+    """What the receiver takes the gains for: the truth, an estimate from pilots, or 1 (none)."""
     pilots: int = 2
-    """Pilot symbols in each block of symbols whose gain is estimated (``csi="pilot"``)."""
+    """--csi pilot: pilot symbols in each block of equal gain (tdl: in 12 subcarriers); they count as
+    symbols."""
     estimator: EstimatorName = "mmse"
-    """How pilots become gains: least squares, or minimum mean square error."""
+    """--csi pilot: least squares, or minimum mean square error with the channel's statistics known."""
     noise_estimate: NoiseEstimateName = "known"
-    """What the receiver takes N0 for: the truth, or an estimate from the pilots' residuals."""
+    """What the receiver takes the noise variance for: the truth, or the residuals at the pilots."""
     noise_mismatch_db: float = 0.0
-    """By how much the receiver takes N0, known or estimated, too high, in dB."""
-    known_snr: KnownSnr = "mean"
-    """Which Es/N0 both ends go by when they choose a mode or read a header: the mean of the point, or under
-    block fading that of the sample's own block, as a receiver measures it and feeds it back."""
+    """By how much the receiver takes the noise variance too high, in dB."""
     demapper: DemapperName = "exact"
-    """How received symbols become LLRs; ``hard``: the clip with the sign of the nearest point's bit."""
-    kernel: KernelName = "numpy"
-    """Which implementation computes them; they agree to rounding, so a replay needs the same."""
-    codes: tuple[CodeName, ...] = ()
-    """Channel codes whose curves are drawn beside the link's."""
-    baselines: tuple[BaselineName, ...] = ()
-    """Other ways to the label, or none at all, whose curves are drawn beside the link's."""
+    """LLRs: exact, max-log, hard decisions (the clip with the sign of the nearest point's bit), or
+    scikit-commpy's own soft demodulator (slow; for cross-reading)."""
     header: HeaderName = "coded"
-    """How the receiver learns the mode: as the link has it, or told free of charge for comparison."""
+    """How the receiver learns the mode: as the link does it, or for free ('ideal', for comparison)."""
     mode: str | None = None
-    """Name of the one mode that is used for every sample, known to both ends; None: the link's router."""
-    snr_error_bias_db: float = 0.0
-    """By how much the transmitter takes Es/N0 too high, in dB."""
-    snr_error_jitter_db: float = 0.0
-    """Standard deviation of each end's estimate of Es/N0, in dB, drawn afresh for every frame."""
-    snr_error_at: ErrorPlace = "transmitter"
-    """Whether the bias is the transmitter's alone and the jitter each end's own, or both ends share one wrong
-    estimate."""
+    """One mode for every sample, known to both ends, by name (64x16qam) or number. Default: the router's."""
     trials: int = 20
-    """Times that each sample is sent at each SNR, under independent noise; with ``precision`` at first."""
+    """Times that each sample is sent at each SNR, under independent noise; with --precision at first."""
     precision: float | None = None
-    """Half-width of the interval of gap or accuracy at which a point ends; None: after ``trials``."""
+    """Go on until the half-width of the 95 % interval of the gap or of the accuracy, whichever is narrower,
+    is at most this (0.02 is two points), until more trials cannot help, or until --max-trials."""
     max_trials: int = 1000
-    """Most trials of a point with ``precision``."""
+    """Most trials of a point with --precision."""
     seed: int = 0
-    """Seed of gains, noise and errors of the estimates."""
+    """Seed of gains, noise and estimates; the same seed gives the same report."""
     tolerance: float = 0.02
-    """How far the deployed accuracy may lie below a soft one: 0.02 is two points."""
+    """How far the deployed accuracy may lie below a soft one and still pass: 0.02 is two points."""
 
     def __post_init__(self) -> None:
-        self._check_types()
+        _check_types(self, _WHOLE, _REAL)
+        if self.mode is not None and not isinstance(self.mode, str):
+            raise InputError("mode", "be a name or None", self.mode)
         for name, choices in (
             ("channel", ChannelName),
-            ("known_snr", KnownSnr),
             ("csi", CsiName),
             ("estimator", EstimatorName),
             ("noise_estimate", NoiseEstimateName),
-            ("kernel", KernelName),
             ("demapper", DemapperName),
             ("header", HeaderName),
-            ("snr_error_at", ErrorPlace),
         ):
             _check_choice(name, choices, getattr(self, name))
-        for name, choices, chosen in (
-            ("codes", CodeName, self.codes),
-            ("baselines", BaselineName, self.baselines),
-        ):
-            for value in chosen:
-                _check_choice(name, choices, value)
-            if len(set(chosen)) < len(chosen):
-                raise InputError(name, "name each only once", ", ".join(chosen))
         self._check_coherence()
-        if self.known_snr == "block" and self.coherence != "sample":
-            raise InputError("known_snr", "be 'mean' unless a gain holds for a whole sample", self.known_snr)
-        if not abs(self.snr_error_bias_db) <= LARGEST_ERROR_DB:
-            rule = f"have a bias within {LARGEST_ERROR_DB:g} dB"
-            raise InputError("router_snr_error", rule, self.snr_error_bias_db)
-        if not 0 <= self.snr_error_jitter_db <= LARGEST_ERROR_DB:
-            rule = f"have a jitter from 0 to {LARGEST_ERROR_DB:g} dB"
-            raise InputError("router_snr_error", rule, self.snr_error_jitter_db)
         for name in ("rician_k_db", "noise_mismatch_db"):
             if not abs(getattr(self, name)) <= LARGEST_ERROR_DB:
                 rule = f"lie within {LARGEST_ERROR_DB:g} dB of 0"
@@ -176,23 +145,6 @@ class Settings:
         if not 0 <= self.tolerance < 1:
             raise InputError("tolerance", "lie in 0..1 (0.02 is two points)", self.tolerance)
 
-    def _check_types(self) -> None:
-        for name in _WHOLE:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise InputError(name, "be a whole number", value)
-        for name in _REAL:
-            value = getattr(self, name)
-            absent = name == "precision" and value is None
-            if not absent and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                raise InputError(name, "be a number", value)
-        for name in ("codes", "baselines"):
-            value = getattr(self, name)
-            if not isinstance(value, tuple):
-                raise InputError(name, "be a tuple of names", value)
-        if self.mode is not None and not isinstance(self.mode, str):
-            raise InputError("mode", "be a name or None", self.mode)
-
     def _check_coherence(self) -> None:
         flat_fading = self.channel in ("rayleigh", "rician")
         if isinstance(self.coherence, bool) or not isinstance(self.coherence, (int, str)):
@@ -207,6 +159,67 @@ class Settings:
         if self.coherence != "symbol" and not flat_fading:
             why = "AWGN, which does not fade" if self.channel == "awgn" else "a tapped delay line"
             raise InputError("coherence", f"be 'symbol' on {why}", self.coherence)
+
+
+@dataclass(frozen=True)
+class Settings(Options):
+    """What a result depends on, apart from the bundle, the samples and the SNR.
+
+    Raises
+    ------
+    InputError
+        As :class:`Options`.
+    """
+
+    known_snr: KnownSnr = "mean"
+    """Which Es/N0 both ends go by when they choose a mode or read a header: the mean of the point, or under
+    block fading that of the sample's own block, as a receiver measures it and feeds it back."""
+    kernel: KernelName = "numpy"
+    """Which implementation computes them; they agree to rounding, so a replay needs the same."""
+    codes: tuple[CodeName, ...] = ()
+    """Channel codes around the index bits, each a baseline."""
+    baselines: tuple[BaselineName, ...] = ()
+    """Other ways to the label, or without a channel."""
+    snr_error_bias_db: float = 0.0
+    """By how much the transmitter takes Es/N0 too high, in dB."""
+    snr_error_jitter_db: float = 0.0
+    """Standard deviation of each end's estimate of Es/N0, in dB, drawn afresh for every frame."""
+    snr_error_at: ErrorPlace = "transmitter"
+    """Whose estimate is wrong: the transmitter's, or one and the same estimate at both ends."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_types(self, (), ("snr_error_bias_db", "snr_error_jitter_db"))
+        for name, choices in (("known_snr", KnownSnr), ("kernel", KernelName), ("snr_error_at", ErrorPlace)):
+            _check_choice(name, choices, getattr(self, name))
+        for name, choices in (("codes", CodeName), ("baselines", BaselineName)):
+            chosen = getattr(self, name)
+            if not isinstance(chosen, tuple):
+                raise InputError(name, "be a tuple of names", chosen)
+            for value in chosen:
+                _check_choice(name, choices, value)
+            if len(set(chosen)) < len(chosen):
+                raise InputError(name, "name each only once", ", ".join(chosen))
+        if self.known_snr == "block" and self.coherence != "sample":
+            raise InputError("known_snr", "be 'mean' unless a gain holds for a whole sample", self.known_snr)
+        if not abs(self.snr_error_bias_db) <= LARGEST_ERROR_DB:
+            rule = f"have a bias within {LARGEST_ERROR_DB:g} dB"
+            raise InputError("router_snr_error", rule, self.snr_error_bias_db)
+        if not 0 <= self.snr_error_jitter_db <= LARGEST_ERROR_DB:
+            rule = f"have a jitter from 0 to {LARGEST_ERROR_DB:g} dB"
+            raise InputError("router_snr_error", rule, self.snr_error_jitter_db)
+
+
+def _check_types(settings: Options, whole: tuple[str, ...], real: tuple[str, ...]) -> None:
+    for name in whole:
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(name, "be a whole number", value)
+    for name in real:
+        value = getattr(settings, name)
+        absent = name == "precision" and value is None
+        if not absent and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise InputError(name, "be a number", value)
 
 
 def _check_choice(name: str, choices: Any, value: object) -> None:

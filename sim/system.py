@@ -4,52 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import Manifest, load_manifest
-from twophase.link.modem import Transmission
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Routing
-from twophase.link.runtime import FeatureTransmitter, Receiver, Reception, SoftTransmitter
+from twophase.link.runtime import FeatureTransmitter, SoftTransmitter
+from twophase.sim.folding import FoldedReceiver
 
 __all__ = [
-    "HardSender",
-    "Listener",
     "SoftReference",
-    "SoftSender",
     "System",
     "load_system",
 ]
-
-
-class HardSender(Protocol):
-    """As :class:`twophase.link.runtime.FeatureTransmitter`."""
-
-    def send(self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
-        """Features to integers."""
-        ...
-
-
-class SoftSender(Protocol):
-    """As :class:`twophase.link.runtime.SoftTransmitter`."""
-
-    def send(
-        self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.complex128]]:
-        """Features to modes and complex symbols."""
-        ...
-
-
-class Listener(Protocol):
-    """As :class:`twophase.link.runtime.Receiver`."""
-
-    def receive(self, llr: ArrayLike, mode: ArrayLike) -> Reception:
-        """LLRs to class scores."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -58,8 +25,8 @@ class SoftReference:
 
     name: str
     description: str
-    sender: SoftSender
-    listener: Listener
+    transmitter: SoftTransmitter
+    receiver: FoldedReceiver
 
 
 @dataclass(frozen=True)
@@ -70,8 +37,8 @@ class System:
     routing: Routing
     classes: int
     llr_clip: float
-    sender: HardSender
-    listener: Listener
+    transmitter: FeatureTransmitter
+    receiver: FoldedReceiver
     references: tuple[SoftReference, ...]
 
 
@@ -90,26 +57,24 @@ def load_system(bundle: Path, threads: int = 1) -> tuple[System, Manifest]:
     if not manifest.references:
         raise ArtifactError("the bundle names no soft reference, so there is nothing to hold it against")
     deployed = "rx.onnx"
-    listeners = {deployed: Receiver(bundle, threads, deployed, manifest=manifest)}
-    references = []
-    for reference in manifest.references:
-        if reference.rx not in listeners:
-            listeners[reference.rx] = Receiver(bundle, threads, reference.rx, manifest=manifest)
-        references.append(
-            SoftReference(
-                name=reference.name,
-                description=reference.description,
-                sender=SoftTransmitter(bundle, reference.soft, threads, manifest=manifest),
-                listener=listeners[reference.rx],
-            )
+    files = {deployed, *(reference.rx for reference in manifest.references)}
+    receivers = {file: FoldedReceiver(bundle, threads, file, manifest) for file in files}
+    references = [
+        SoftReference(
+            name=reference.name,
+            description=reference.description,
+            transmitter=SoftTransmitter(bundle, reference.soft, threads, manifest=manifest),
+            receiver=receivers[reference.rx],
         )
+        for reference in manifest.references
+    ]
     system = System(
         modes=manifest.modes,
         routing=manifest.routing,
         classes=len(manifest.classes),
         llr_clip=manifest.llr_clip,
-        sender=FeatureTransmitter(bundle, threads, manifest=manifest),
-        listener=listeners[deployed],
+        transmitter=FeatureTransmitter(bundle, threads, manifest=manifest),
+        receiver=receivers[deployed],
         references=tuple(references),
     )
     return system, manifest

@@ -141,7 +141,7 @@ def expected_accuracy(
     check_semi_analytic(system, settings)
     bounds = limits or Limits()
     receivers = {
-        number: WordClasses(system.listener, system.modes, number, system.llr_clip)
+        number: WordClasses(system.receiver, system.modes, number, system.llr_clip)
         for number in range(len(system.modes))
     }
     return [_point(system, samples, esn0_db, settings, bounds, receivers) for esn0_db in grid]
@@ -153,7 +153,7 @@ def check_semi_analytic(system: System, settings: Settings) -> None:
     Raises
     ------
     InputError
-        If the channel is frequency-selective, the receiver estimates its gains or N0, the mode is told in a
+        If the channel is frequency-selective, the receiver estimates its gains or N0, the mode comes in a
         header or follows from estimates that vary, or differ between the ends.
     """
     where = "for --semi-analytic"
@@ -262,11 +262,11 @@ def _send(system: System, samples: Samples, esn0_db: float, settings: Settings) 
     if forced is not None:
         settings = replace(settings, known_snr="mean")
     estimates = SnrEstimates(esn0_db, len(samples.labels), system.routing, settings)
-    snr_sent, snr_heard = estimates.of_trial(0)
-    sent = transmit(system.sender, samples.features, snr_sent, system.modes, forced)
+    transmitter_db, receiver_db = estimates.of_trial(0)
+    sent = transmit(system.transmitter, samples.features, transmitter_db, system.modes, forced)
     if forced is None and settings.header != "ideal":
-        heard = system.routing.received_mode(snr_heard, None, len(system.modes))
-        if not np.array_equal(heard, sent.mode):
+        believed = system.routing.received_mode(receiver_db, None, len(system.modes))
+        if not np.array_equal(believed, sent.mode):
             rule = "leave both ends the same mode for --semi-analytic (see --router-snr-error-at both)"
             raise InputError("router_snr_error", rule, settings.snr_error_bias_db)
     return sent

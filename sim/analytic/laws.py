@@ -10,11 +10,10 @@ doubly exponentially to the right and like exp(2 t) to the left, and every tail 
 exp(t), so the trapezoidal rule converges geometrically (L. N. Trefethen and J. A. C. Weideman, "The
 exponentially convergent trapezoidal rule", SIAM Review 56, 2014, theorem 5.1; half-width pi/4 of the strip).
 
-P(decided codeword | sent codeword) of a token under hard decisions, from the law of the symbols.
-
-A codeword is decided by its label, bit by bit, which is what the receiver's posterior comes to when every LLR
-is the clip with the sign of the nearest point's bit.  A label may cover symbols only in part; what stands in
-the rest, other tokens or padding, moves the symbol and with it the law, and is averaged over by its usage.
+From the law of the symbols follows P(decided codeword | sent codeword) of a token.  A codeword is decided by
+its label, bit by bit, which is what the receiver's posterior comes to when every LLR is the clip with the
+sign of the nearest point's bit.  A label may cover symbols only in part; what stands in the rest, other
+tokens or padding, moves the symbol and with it the law, and is averaged over by its usage.
 """
 
 from __future__ import annotations

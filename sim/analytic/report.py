@@ -16,6 +16,7 @@ from twophase.link.files import atomic_path, write_json, write_text
 from twophase.link.samples import Samples
 from twophase.sim.analytic.expected import ExpectedPoint, Limits, expected_accuracy
 from twophase.sim.report.drawing import COLOURS, png, snr_axis
+from twophase.sim.report.tables import aligned
 from twophase.sim.results.report_json import channel_text
 from twophase.sim.settings import Settings
 from twophase.sim.system import System
@@ -128,19 +129,13 @@ def expected_table(points: Sequence[ExpectedPoint]) -> str:
                 most[0] + more,
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    text = [
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
     legend = (
         "accuracy: expected under hard decisions, over the noise, of these samples, %",
         "+-: half-width of its interval: 0 where every received word is looked at (exact)",
         "95 % of samples: interval for samples to come; CER: codeword error rate, exact",
         "unresolved: probability of received words that nothing was drawn from; it counts as wrong",
     )
-    return "\n".join([*text, "", *legend])
+    return "\n".join([*aligned(rows), "", *legend])
 
 
 def _csv(content: dict[str, Any]) -> str:

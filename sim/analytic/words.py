@@ -1,25 +1,23 @@
-"""P(decided class | sent word) for long words: the likeliest received words exactly, the others by sample.
+"""P(decided class | sent word) under hard decisions: exactly for short words, by strata for long ones.
 
-What may be received for a sent word is cut into two strata whose probabilities are known exactly.  The head
-holds the sent word itself, no symbol error, and every word whose probability lies above a threshold; the
-receiver is asked about each of them.  From the rest, the tail, words are drawn by their exact law, given that
-they lie there.  The threshold on P(received | sent), weighed by how many samples send the word, is common to
-all sent words and splits a budget of receiver runs so that the expected error is least: many runs for the
-head where few errors are likely, none where nearly every word is as unlikely as any other.
+Every LLR is then the clip with the sign of a decided bit, so the receiver's answer depends on the decided
+word alone, neither on the SNR nor on what was sent: it is asked once for each word and mode
+(:class:`WordClasses`).
+
+Short words: every received word is looked at.  With F[r, c] = 1 where the receiver decides class c for the
+word r, the law is the expectation of F over r.  Given the gains it is multilinear: one matrix product for
+each symbol, over the words of all other symbols at once, gives it for ALL sent words, without a sum over
+pairs of words.
+
+Long words: what may be received for a sent word is cut into two strata whose probabilities are known exactly.
+The head holds the sent word itself, no symbol error, and every word whose probability lies above a threshold;
+the receiver is asked about each of them.  From the rest, the tail, words are drawn by their exact law, given
+that they lie there.  The threshold on P(received | sent), weighed by how many samples send the word, is
+common to all sent words and splits a budget of receiver runs so that the expected error is least: many runs
+for the head where few errors are likely, none where nearly every word is as unlikely as any other.
 
 Where symbols share a gain the head is the sent word alone: its probability is a mean over the gain, too, but
 to enumerate others would cost such a mean for each.
-
-Which class the receiver decides for a word of hard decisions: asked once for each word and mode.
-
-Given hard decisions, every LLR is the clip with the sign of a decided bit, so the receiver's answer depends
-on the decided word alone: neither on the SNR nor on what was sent.
-
-P(decided class | sent word) exactly, for words so short that every received word can be looked at.
-
-With F[r, c] = 1 where the receiver decides class c for the word r, the law is the expectation of F over r.
-Given the gains it is multilinear: one matrix product for each symbol, over the words of all other symbols at
-once, gives it for ALL sent words, without a sum over pairs of words.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from numpy.typing import NDArray
 from twophase.link.bits import symbols_to_bits
 from twophase.link.modes import ModeTable
 from twophase.sim.analytic.laws import WordLaw
-from twophase.sim.system import Listener
+from twophase.sim.folding import FoldedReceiver
 
 __all__ = [
     "Strata",
@@ -58,7 +56,7 @@ class WordClasses:
 
     Parameters
     ----------
-    listener
+    receiver
         The receiving graph.
     modes, number
         All modes and which of them.
@@ -66,8 +64,8 @@ class WordClasses:
         |LLR| of a hard decision.
     """
 
-    def __init__(self, listener: Listener, modes: ModeTable, number: int, clip: float) -> None:
-        self._listener = listener
+    def __init__(self, receiver: FoldedReceiver, modes: ModeTable, number: int, clip: float) -> None:
+        self._receiver = receiver
         self._number = number
         self._mode = modes[number]
         self._width = modes.max_bits
@@ -129,7 +127,7 @@ class WordClasses:
         llr = np.zeros((len(words), self._width))
         bits = symbols_to_bits(words, self._mode.bits_per_symbol)
         llr[:, : self._mode.channel_bits] = self._clip * (2.0 * bits - 1.0)
-        return self._listener.receive(llr, np.full(len(words), self._number)).classes
+        return self._receiver.receive(llr, np.full(len(words), self._number)).classes
 
 
 _Float = NDArray[np.float64]
@@ -169,13 +167,13 @@ def class_probabilities(
         tensor = (table[:, np.newaxis] == chosen).astype(np.float64)
         for block in law.blocks:
             tensor = _contract(law, tensor, block.stop - block.start)
-        # Every contraction takes the leading symbol and puts it behind the classes.
+        # Every contraction takes the leading symbol and puts it after the classes.
         expected[:, chosen] = tensor.reshape(len(chosen), -1)[:, codes].T
     return expected
 
 
 def _contract(law: WordLaw, tensor: _Float, symbols: int) -> _Float:
-    """Average the leading ``symbols`` axes, which share a gain, and move them behind all others."""
+    """Average the leading ``symbols`` axes, which share a gain, and move them after all others."""
     total: _Float | None = None
     for weight, matrix in zip(law.weights, law.matrices, strict=True):
         moved = tensor
@@ -191,7 +189,7 @@ _Words = NDArray[np.int64]
 _BIN = 0.1
 """Step of the histograms of log-probabilities, in nats."""
 _RANGE = 300
-"""Bins: received words down to exp(-30) of the likeliest are told apart."""
+"""Bins: received words down to exp(-30) of the likeliest count as different."""
 _LEAST_TAIL = 1e-4
 """A tail of less probability is not drawn from; what is not resolved widens the interval instead."""
 _DRAWS = 1 << 16
@@ -329,10 +327,10 @@ def enumerate_head(log_law: _Float, word: _Words, least: float) -> _Words:
         Threshold; infinite for the sent word alone.
     """
     rows = log_law[word]
-    behind = np.append(np.cumsum(rows.max(axis=1)[::-1])[::-1][1:], 0.0)
+    later = np.append(np.cumsum(rows.max(axis=1)[::-1])[::-1][1:], 0.0)
     score = np.zeros(1)
     prefix = np.empty((1, 0), dtype=np.int64)
-    for row, rest in zip(rows, behind, strict=True):
+    for row, rest in zip(rows, later, strict=True):
         extended = score[:, np.newaxis] + row
         parent, point = np.nonzero(extended + rest >= least - _SLACK)
         score = extended[parent, point]

@@ -1,1 +1,1 @@
-"""Other designs beside the link: channel codes, classify-and-send."""
+"""Other designs to compare the link with: channel codes, labels, the sentences themselves."""

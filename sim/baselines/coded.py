@@ -1,8 +1,8 @@
-"""Quantise + code + QAM: the deployed transmitter's index bits behind a channel code.
+"""Quantise + code + QAM: the deployed transmitter's index bits through a channel code.
 
 The index bits that the deployed transmitter sends uncoded over M-QAM go through a code and over M^2-QAM, in
 the same number of symbols: the rate is 1/2.  Where M^2 exceeds 256 the constellation stays at 256: 64-QAM
-gives rate 3/4, and 256-QAM itself rate 1/2 in twice the symbols, which the companion's count of symbols says.
+gives rate 3/4, and 256-QAM itself rate 1/2 in twice the symbols, which the baseline's count of symbols says.
 The padding of the deployed payload carries nothing and is not coded; the receiver knows it.
 The number of index bits is that of the mode that the router chose for sending them bare.  This can be
 more than capacity allows, and a code around fewer index bits can do better: this is a code put in place of
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +27,13 @@ from twophase.link.demap import llr_exact
 from twophase.link.errors import InputError
 from twophase.link.modem import Transmission
 from twophase.link.modes import QAM_ORDERS, Mode, ModeTable
-from twophase.sim.baselines.base import Load, scaled_load
+from twophase.sim.baselines.base import Payload, scaled_payload
 from twophase.sim.codes.code import BlockCode, rotating_interleaver, row_column_interleaver
 from twophase.sim.codes.conv import ConvCode
 from twophase.sim.codes.ldpc import LdpcCode
-from twophase.sim.system import Listener
+from twophase.sim.system import System
 
-__all__ = ["CodedCompanion", "CodedMode", "coded_mode"]
+__all__ = ["CodedBaseline", "CodedMode", "coded_description", "coded_mode"]
 
 _WORDS = {
     "conv": "convolutional code (K=7, 133/171 octal, zero tail), exact a-posteriori decoder",
@@ -42,7 +43,7 @@ _WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class CodedMode:
-    """How a mode's index bits travel behind a code; make one with :func:`coded_mode`."""
+    """How a mode's index bits travel through a code; make one with :func:`coded_mode`."""
 
     order: int
     """Points of the constellation."""
@@ -54,8 +55,9 @@ class CodedMode:
     """Shape (code.n,): which code bit stands at each place of the symbols' bits."""
 
 
+@lru_cache(maxsize=256)
 def coded_mode(name: str, mode: Mode, kernel: str = "numpy") -> CodedMode:
-    """Constellation, code and interleaver for one mode.
+    """Constellation, code and interleaver for one mode; built once in a process.
 
     Parameters
     ----------
@@ -80,11 +82,8 @@ def coded_mode(name: str, mode: Mode, kernel: str = "numpy") -> CodedMode:
     """
     if name not in _WORDS:
         raise InputError("code", "be 'conv' or 'ldpc'", name)
-    largest = max(QAM_ORDERS)
-    order = min(mode.order**2, largest)
-    symbols = 2 * mode.symbols if mode.order == largest else mode.symbols
+    order, symbols, n = _shape(mode)
     width = order.bit_length() - 1
-    n = symbols * width
     if name == "conv":
         # Reliable and unreliable bit levels in turn along the trellis.
         return CodedMode(
@@ -95,19 +94,35 @@ def coded_mode(name: str, mode: Mode, kernel: str = "numpy") -> CodedMode:
     return CodedMode(order, symbols, code, row_column_interleaver(n, width))
 
 
-class CodedCompanion:
-    """A :class:`~twophase.sim.baselines.base.Companion` that codes the deployed transmitter's index bits.
+def _shape(mode: Mode) -> tuple[int, int, int]:
+    """Points of the constellation, symbols, and code bits of a mode."""
+    largest = max(QAM_ORDERS)
+    order = min(mode.order**2, largest)
+    symbols = 2 * mode.symbols if mode.order == largest else mode.symbols
+    return order, symbols, symbols * (order.bit_length() - 1)
+
+
+def coded_description(name: str, modes: ModeTable) -> str:
+    """What a code's baseline sends, with its code's sizes by mode, and how it is received; builds none."""
+    sizes = []
+    for mode in modes:
+        order, _, n = _shape(mode)
+        sizes.append(f"({n}, {mode.information_bits}) over {order}-QAM")
+    return (
+        f"index bits behind a {_WORDS[name]}, {'; '.join(dict.fromkeys(sizes))}; the index bits are those of "
+        "the mode that was chosen for sending them bare, a code around fewer index bits can do better"
+    )
+
+
+class CodedBaseline:
+    """A :class:`~twophase.sim.baselines.base.Baseline` that codes the deployed transmitter's index bits.
 
     Parameters
     ----------
     name
         ``"conv"`` or ``"ldpc"``.
-    modes
-        Modes of the deployed link.
-    listener
-        The deployed receiver.
-    llr_clip
-        Bound on the |LLR| that it is given.
+    system
+        The deployed link; its receiver is given the decoder's LLRs, within its bound.
     kernel
         ``"numpy"`` or ``"numba"``.
 
@@ -117,26 +132,16 @@ class CodedCompanion:
         As :func:`coded_mode`.
     """
 
-    behind_header = True
+    after_header = True
 
-    def __init__(
-        self, name: str, modes: ModeTable, listener: Listener, llr_clip: float, kernel: str = "numpy"
-    ) -> None:
-        self._coded = tuple(coded_mode(name, mode, kernel) for mode in modes)
-        self._modes, self._listener, self._clip, self._kernel = modes, listener, llr_clip, kernel
+    def __init__(self, name: str, system: System, kernel: str = "numpy") -> None:
+        self._coded = tuple(coded_mode(name, mode, kernel) for mode in system.modes)
+        self._modes, self._receiver, self._clip = system.modes, system.receiver, system.llr_clip
+        self._kernel = kernel
         self.name = name
-        self.description = (
-            f"index bits behind a {_WORDS[name]}, {self._sizes()}; the index bits are those of the mode that "
-            "was chosen for sending them bare, a code around fewer index bits can do better"
-        )
         self.max_symbols = max(coded.symbols for coded in self._coded)
 
-    def _sizes(self) -> str:
-        """``(48, 24) over 256-QAM``, for each mode once."""
-        words = [f"({c.code.n}, {c.code.k}) over {c.order}-QAM" for c in self._coded]
-        return "; ".join(dict.fromkeys(words))
-
-    def load(self, sent: Transmission, classes: NDArray[np.int64], symbols: NDArray[np.int64]) -> Load:
+    def transmit(self, sent: Transmission, classes: NDArray[np.int64], symbols: NDArray[np.int64]) -> Payload:
         """Points of all samples; neither ``classes`` nor the deployed frame's ``symbols`` matter."""
         del classes, symbols
         points = np.zeros((len(sent.mode), self.max_symbols), dtype=np.complex128)
@@ -144,25 +149,25 @@ class CodedCompanion:
         for number in np.unique(sent.mode):
             mode, coded = self._modes[int(number)], self._coded[int(number)]
             rows = np.flatnonzero(sent.mode == number)
-            # The padding stands behind all index bits.
+            # The padding stands after all index bits.
             bits = coded.code.encode(sent.bits[rows, : mode.information_bits])[:, coded.interleaver]
             constellation = qam(coded.order)
             numbers = bits_to_symbols(bits, constellation.bits_per_symbol)
             points[rows, : coded.symbols] = constellation.modulate(numbers)
             count[rows] = coded.symbols
-        return scaled_load(sent.mode, points, count)
+        return scaled_payload(sent.mode, points, count)
 
-    def hear(
+    def receive(
         self,
-        load: Load,
+        payload: Payload,
         rows: NDArray[np.intp],
         received: NDArray[np.complex128],
         gains: NDArray[np.complex128],
         noise_var: NDArray[np.float64],
     ) -> NDArray[np.int64]:
         """Decided classes, shape (len(rows),)."""
-        modes = load.mode[rows]
-        total_gain = np.asarray(gains) / math.sqrt(load.energy)
+        modes = payload.mode[rows]
+        total_gain = np.asarray(gains) / math.sqrt(payload.energy)
         variance = np.broadcast_to(noise_var, received.shape)
         decided = np.empty(len(rows), dtype=np.int64)
         for number in np.unique(modes):
@@ -171,17 +176,17 @@ class CodedCompanion:
             width = coded.symbols
             # Clipped at the demapper's default, not at the receiver's bound: the decoder weighs bits against
             # each other, and only what it gives goes to the receiver.
-            heard = llr_exact(
+            received_llr = llr_exact(
                 received[here, :width],
                 qam(coded.order),
                 variance[here, :width],
                 total_gain[here, :width],
                 kernel=self._kernel,
             )
-            code_llr = np.empty_like(heard)
-            code_llr[:, coded.interleaver] = heard
+            code_llr = np.empty_like(received_llr)
+            code_llr[:, coded.interleaver] = received_llr
             llr = np.zeros((len(here), self._modes.max_bits))
             llr[:, : mode.information_bits] = np.clip(coded.code.decode(code_llr), -self._clip, self._clip)
             llr[:, mode.information_bits : mode.channel_bits] = -self._clip  # padding is known to be zero
-            decided[here] = self._listener.receive(llr, modes[here]).classes
+            decided[here] = self._receiver.receive(llr, modes[here]).classes
         return decided

@@ -17,14 +17,25 @@ from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
 from twophase.link.modem import Transmission
-from twophase.sim.baselines.base import Load, scaled_load
+from twophase.sim.baselines.base import Payload, scaled_payload
 from twophase.sim.codes.label_code import label_code
 
-__all__ = ["LabelSender"]
+__all__ = ["LabelSender", "label_description"]
+
+
+def label_description(name: str, classes: int) -> str:
+    """What ``classify-and-send`` or ``tfidf`` sends and how it is received."""
+    decision = "the noise-free decision of the deployed link itself, for the mode at hand"
+    if name == "tfidf":
+        decision = "the decision of logistic regression on TF-IDF of the sentence's words"
+    return (
+        f"{decision}, as one of {classes} words of a good short code for the frame's symbols, "
+        "maximum-likelihood decoder"
+    )
 
 
 class LabelSender:
-    """A :class:`~twophase.sim.baselines.base.Companion` that sends a decision as a label.
+    """A :class:`~twophase.sim.baselines.base.Baseline` that sends a decision as a label.
 
     Parameters
     ----------
@@ -42,7 +53,7 @@ class LabelSender:
         If there are fewer than 2 classes or no symbols.
     """
 
-    behind_header = False
+    after_header = False
 
     def __init__(self, classes: int, max_symbols: int, tfidf: NDArray[np.int64] | None = None) -> None:
         if classes < 2:
@@ -51,15 +62,8 @@ class LabelSender:
             raise InputError("max_symbols", "be at least 1", max_symbols)
         self.classes, self.max_symbols, self._tfidf = classes, max_symbols, tfidf
         self.name = "classify-and-send" if tfidf is None else "tfidf"
-        decision = "the noise-free decision of the deployed link itself, for the mode at hand"
-        if tfidf is not None:
-            decision = "the decision of logistic regression on TF-IDF of the sentence's words"
-        self.description = (
-            f"{decision}, as one of {classes} words of a good short code for the frame's symbols, "
-            "maximum-likelihood decoder"
-        )
 
-    def load(self, sent: Transmission, classes: NDArray[np.int64], symbols: NDArray[np.int64]) -> Load:
+    def transmit(self, sent: Transmission, classes: NDArray[np.int64], symbols: NDArray[np.int64]) -> Payload:
         """Words of the labels ``classes``, or of TF-IDF's, as many ``symbols`` as the deployed frames have.
 
         Raises
@@ -77,19 +81,19 @@ class LabelSender:
         for length in np.unique(symbols):
             rows = np.flatnonzero(symbols == length)
             points[rows, :length] = label_code(self.classes, int(length)).words[classes[rows]]
-        return scaled_load(sent.mode, points, symbols)
+        return scaled_payload(sent.mode, points, symbols)
 
-    def hear(
+    def receive(
         self,
-        load: Load,
+        payload: Payload,
         rows: NDArray[np.intp],
         received: NDArray[np.complex128],
         gains: NDArray[np.complex128],
         noise_var: NDArray[np.float64],
     ) -> NDArray[np.int64]:
         """Decided classes, shape (len(rows),)."""
-        count = load.symbols[rows]
-        total_gain = np.asarray(gains) / math.sqrt(load.energy)
+        count = payload.symbols[rows]
+        total_gain = np.asarray(gains) / math.sqrt(payload.energy)
         variance = np.broadcast_to(noise_var, received.shape)
         decided = np.empty(len(rows), dtype=np.int64)
         for length in np.unique(count):

@@ -2,22 +2,21 @@
 
 Each sentence becomes bits without loss (:mod:`twophase.sim.baselines.text_source`), these a block of the
 channel code, constellation and number of repetitions that carries the most bits per symbol among those of
-:mod:`twophase.sim.baselines.text` that deliver 99 % of all sentences at this Es/N0: over AWGN, and where a
+:data:`TABLE` that deliver 99 % of all sentences at this Es/N0: over AWGN, and where a
 frame meets one gain that both ends know; over Rayleigh fading by the symbol for every other fading channel.
 Real bits go through modulator, channel, demapper and decoder.  A sentence that arrives without an error is
 classified as the backbone's own classifier does; of one that does not the receiver knows nothing and decides
 for the most frequent class.
 
-Told for free, so that the comparison is in the text's favour: the scheme, the length of the frame, whether
+Known for free, so that the comparison is in the text's favour: the scheme, the length of the frame, whether
 the decoder erred (no checksum is sent), and Es/N0, without the errors of the router's estimates.
 
 Sentences have hundreds of symbols where the link has a few, so they have an air of their own: the same
 channel with gains and noise drawn apart.  They are sent in every :data:`EVERY`-th trial: over hundreds of
 sentences the share that arrives varies little from trial to trial.
 
-From which Es/N0 on sentences arrive: at most 1 % of them with an error, by channel code and constellation.
-
-Measured by ``python benchmarks/text_modes.py`` (default options: 2,000 sentences of 505 bits on average, in
+From which Es/N0 on at most 1 % of them arrive with an error is measured for each scheme by
+``python benchmarks/text_modes.py`` (default options: 2,000 sentences of 505 bits on average, in
 steps of 0.25 dB).
 """
 
@@ -169,7 +168,7 @@ class TextSender:
         intact = np.array(
             [
                 np.array_equal(decided, message)
-                for decided, message in zip(self._heard(frames, gains, trial), self._messages, strict=True)
+                for decided, message in zip(self._received(frames, gains, trial), self._messages, strict=True)
             ]
         )
         decided = np.where(intact, self._sentences.without_link, self._otherwise)
@@ -206,7 +205,7 @@ class TextSender:
             self._kept = made
         return made
 
-    def _heard(
+    def _received(
         self, frames: Sequence[_Frame], gains: NDArray[np.complex128], trial: int
     ) -> list[NDArray[np.uint8]]:
         """Decided bits of all sentences."""

@@ -6,8 +6,8 @@ becomes
     conv   2 (k + 6) bits of the convolutional code, K = 7, rate 1/2, zero tail
     ldpc   k / rate bits, rounded up, of 5G NR's base graph 2, as :mod:`twophase.sim.codes.ldpc` sends them
 
-filled up to whole symbols: with zeros behind the former, with further parity bits of the latter.  All symbols
-of the message are sent ``repetitions`` times, one after the other; the receiver adds the LLRs.
+filled up to whole symbols: with zeros at the end of the former, with further parity bits of the latter.  All
+symbols of the message are sent ``repetitions`` times, one after the other; the receiver adds the LLRs.
 
 To decode messages of many lengths together each is a longer block whose end is known to be zero: for the
 convolutional code that is the same trellis, for the LDPC code the same lifting size with more filler bits.
@@ -137,14 +137,14 @@ class TextCode:
             Each message's bits.
         """
         pieces = _cut(lengths)
-        heard = [
+        received = [
             np.asarray(values, dtype=np.float64).reshape(self.scheme.repetitions, count, -1).sum(axis=0)
             for values, (count, _) in zip(llr, pieces, strict=True)
         ]
         decided = [np.empty((count, k), dtype=np.uint8) for count, k in pieces]
         for block, members in self._groups(pieces).items():
             rows = np.stack(
-                [self._mother(heard[number][place], pieces[number][1], block) for number, place in members]
+                [self._mother(received[number][place], pieces[number][1], block) for number, place in members]
             )
             code = self._code(block)
             bits = code.viterbi(rows) if isinstance(code, ConvCode) else code.decode(rows) > 0
@@ -171,11 +171,11 @@ class TextCode:
         stream[: len(places)] = coded[places]
         return bits_to_symbols(stream[order], width).astype(np.uint8)
 
-    def _mother(self, heard: NDArray[np.float64], k: int, block: int) -> Floats:
+    def _mother(self, received: NDArray[np.float64], k: int, block: int) -> Floats:
         """LLRs of all bits of the block: those that were sent, the known zeros, nothing of the others."""
         order, places = _layout(self.scheme, k)
         stream = np.empty(len(order))
-        stream[order] = heard
+        stream[order] = received
         code = self._code(block)
         values = np.zeros(code.n)
         if isinstance(code, ConvCode):

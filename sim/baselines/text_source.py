@@ -1,4 +1,4 @@
-"""A sentence as bits, without loss: the shortest of three codes behind a field that says which it is.
+"""A sentence as bits, without loss: the shortest of three codes after a field that says which it is.
 
 ::
 
@@ -9,7 +9,7 @@
     deflate   zlib's raw deflate at level 9, of the UTF-8
 
 The length counts characters (five) or bytes (the others; those of the compressed form for deflate).  From
-1023 on it stands in 24 further bits behind ten ones.
+1023 on it stands in 24 further bits after ten ones.
 """
 
 from __future__ import annotations

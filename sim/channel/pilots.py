@@ -15,7 +15,7 @@ estimate, and its mean over the points of larger constellations.  A receiver by 
 statistics of the channel: it counts the noise of its pilots, N0 sum_p w_dp^2, and not how far the channel
 bends between them.
 
-N0 is estimated from what the pilots of a frame's FIRST block leave beside a constant (flat channel) or a
+N0 is estimated from what the pilots of a frame's FIRST block leave around a constant (flat channel) or a
 straight line (OFDM), for that block is sent whatever the frame's length.  This is unbiased on a flat channel;
 under OFDM the channel's bend counts as noise.
 """

@@ -9,14 +9,12 @@ A frame's symbols stand on consecutive subcarriers, from the lowest in use, and 
 when these are full.  The samples in time are convolved with the taps (linearly, by a transform that is long
 enough); noise is added to them.
 
-OFDM with a cyclic prefix: subcarriers to samples in time and back.
-
-The numerology is that of TS 38.211 at 30 kHz: resource blocks of 12 subcarriers, here 16 of them (192
-subcarriers, 5.76 MHz) around the carrier, in a transform of 256 at 7.68 MHz.  The prefix is a quarter of
-that, 8.33 us, as the standard's extended prefix is at 60 kHz; its normal one of 2.3 us would be too short for
-a delay spread of 300 ns.  Both transforms are unitary: a subcarrier's symbol keeps its energy, and white
-noise of variance N0 in time is white noise of variance N0 on every subcarrier.  Neither the prefix nor the
-empty subcarriers at the band's edges are charged, in energy or in symbols.
+The numerology of OFDM is that of TS 38.211 at 30 kHz, with a cyclic prefix: resource blocks of 12
+subcarriers, here 16 of them (192 subcarriers, 5.76 MHz) around the carrier, in a transform of 256 at 7.68
+MHz.  The prefix is a quarter of that, 8.33 us, as the standard's extended prefix is at 60 kHz; its normal one
+of 2.3 us would be too short for a delay spread of 300 ns.  Both transforms are unitary: a subcarrier's symbol
+keeps its energy, and white noise of variance N0 in time is white noise of variance N0 on every subcarrier.
+Neither the prefix nor the empty subcarriers at the band's edges are charged, in energy or in symbols.
 """
 
 from __future__ import annotations
@@ -81,7 +79,7 @@ def slots(carriers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def to_time(points: Symbols, places: NDArray[np.int64], symbols: int) -> Symbols:
-    """Samples of so many OFDM symbols one after the other, each behind its cyclic prefix.
+    """Samples of so many OFDM symbols one after the other, each after its cyclic prefix.
 
     Parameters
     ----------
@@ -287,10 +285,10 @@ class TdlAir:
         if pilots:
             # Subcarriers do not disturb one another, so pilots may be sent by themselves.
             sent = pilot_points(pilots)
-            heard = self._through(
+            received = self._through(
                 np.broadcast_to(sent, (rows, blocks, pilots)), slots(starts + pilot_carriers(pilots))
             )
-            self.pilots = heard * sent.conj()
+            self.pilots = received * sent.conj()
 
     def receive(self, points: Symbols) -> Symbols:
         """Send data symbols, (rows, width), through the taps and the noise that were drawn."""

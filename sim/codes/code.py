@@ -1,11 +1,8 @@
-"""What a channel code of this package offers, and which kernels may run it.
+"""What the channel codes of this package share: their interface, their layout in memory, interleavers.
 
-Frames side by side: the layout in which the compiled decoders work.
-
-A decoder runs :data:`LANES` frames at once, one in each lane of the processor's vector registers.  Every lane
-does the same arithmetic whatever its neighbours hold, so a frame's result does not depend on its batch.
-
-Which code bit goes to which place of the constellation symbols' bits.
+A compiled decoder runs :data:`LANES` frames at once, one in each lane of the processor's vector registers.
+Every lane does the same arithmetic whatever its neighbours hold, so a frame's result does not depend on its
+batch.
 
 Bits of a Gray-labelled QAM symbol are not equally reliable, so it matters where a code bit lands.  An
 interleaver is an array ``order`` of shape (n,): place i of the symbols' bits carries code bit ``order[i]``.

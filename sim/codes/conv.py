@@ -1,4 +1,4 @@
-"""The convolutional code of :mod:`twophase.sim.codes.conv` as a block code, with its soft decoders.
+"""The rate-1/2 convolutional code with K = 7 and generators 133, 171 (octal) as a block code; soft decoders.
 
 A block begins in state zero and is closed by six zeros, whose code bits are part of the block: k information
 bits give 2 (k + 6) mother bits, of which as many as are to be sent are left in or repeated.
@@ -10,12 +10,10 @@ NumPy and compiled code give the same bits.  For that, LLRs of mother bits are h
 can be reached from every other in six steps of two bits, so their probabilities differ by less than
 exp(12 x 28), and no product of two of them leaves the range of float64.
 
-The trellis of the rate-1/2 convolutional code with K = 7 and generators 133, 171 (octal).
-
-The register holds the new bit in front: ``register = input << 6 | state``.  Generator j gives the parity of
-the register's bits under ``GENERATORS[j]``, and the next state is ``register >> 1``.  The code is that of
-CCSDS 131.0-B, IEEE 802.11 and many others (without inverted outputs); commpy calls this reading of the
-polynomials ``LSB``.
+Trellis.  The register holds the new bit in front: ``register = input << 6 | state``.  Generator j gives the
+parity of the register's bits under ``GENERATORS[j]``, and the next state is ``register >> 1``.  The code is
+that of CCSDS 131.0-B, IEEE 802.11 and many others (without inverted outputs); commpy calls this reading of
+the polynomials ``LSB``.
 """
 
 from __future__ import annotations

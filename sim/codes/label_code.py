@@ -9,10 +9,9 @@ For equally likely words the union bound of maximum-likelihood decoding is (1/M)
 Q(sqrt(D^2 / (2 N0))), D^2 being the pair's squared distance (Proakis, "Digital Communications", 4th edition,
 section 5.2).
 
-Searches for short codes: coordinate descent on the union bound from several starts.
-
-Costs are rounded to integers before they are added and compared, so that the result does not hang on the last
-digit of a machine's exponential or on the order of a sum.
+The search is a coordinate descent on the union bound from several starts.  Costs are rounded to integers
+before they are added and compared, so that the result does not hang on the last digit of a machine's
+exponential or on the order of a sum.
 """
 
 from __future__ import annotations

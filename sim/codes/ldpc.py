@@ -1,22 +1,20 @@
 """5G NR's LDPC code as a block code: base graph 2, lifting, filler bits and rate matching of TS 38.212.
 
-A block of k bits is filled with zeros to 10 Z (clause 5.2.2) and encoded (5.3.2).  Of the 50 Z bits behind
+A block of k bits is filled with zeros to 10 Z (clause 5.2.2) and encoded (5.3.2).  Of the 50 Z bits after
 the first 2 Z, fillers left out, the first n are sent, in a circle if there are fewer (5.4.2.1, redundancy
 version 0).  No CRC is attached and blocks are not segmented: the block is one sample.
 
 The decoder drops what cannot matter: fillers are known, and a check whose own parity bit is not sent says
 nothing about others.
 
-From a mother code's bits to as many as are sent, and back: puncturing and repetition.
+Rate matching (puncturing and repetition) is an array ``pattern`` of shape (n,): sent bit i is bit
+``pattern[i]`` of the mother code.  A bit that is sent several times adds up at the receiver; one that is not
+sent has LLR zero.
 
-A pattern is an array of shape (n,): sent bit i is bit ``pattern[i]`` of the mother code.  A bit that is sent
-several times adds up at the receiver; one that is not sent has LLR zero.
-
-Base graph 2 of 5G NR's LDPC codes: 3GPP TS 38.212 clause 5.3.2.
-
-Shifts V_ij of table 5.3.2-3 stand in ``bg2.csv``, one entry of the 42 x 52 graph in each line, for the eight
-sets of lifting sizes.  The file was made from the copy of that table in Sionna 2.2.0 (NVIDIA, Apache-2.0).
-An entry V means the Z x Z identity with its columns moved right by V mod Z: row i meets bit (i + V) mod Z.
+The shifts V_ij of base graph 2 (TS 38.212, table 5.3.2-3) stand in ``bg2.csv``, one entry of the 42 x 52
+graph in each line, for the eight sets of lifting sizes.  The file was made from the copy of that table in
+Sionna 2.2.0 (NVIDIA, Apache-2.0).  An entry V means the Z x Z identity with its columns moved right by V mod
+Z: row i meets bit (i + V) mod Z.
 """
 
 from __future__ import annotations

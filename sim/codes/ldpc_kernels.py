@@ -19,7 +19,7 @@ LANES = 32
 _NORMALISATION = np.float32(0.75)  # message_passing.NORMALISATION
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _FAR = np.float32(3.0e38)
-_TOLD_LEAST, _TOLD_MOST = math.exp(-60.0), math.exp(60.0)  # message_passing.TOLD_LIMIT
+_OUTGOING_LEAST, _OUTGOING_MOST = math.exp(-60.0), math.exp(60.0)  # message_passing.TOLD_LIMIT
 _HELD_LEAST, _HELD_MOST = math.exp(-300.0), math.exp(300.0)  # message_passing.HELD_LIMIT
 
 
@@ -71,8 +71,8 @@ def min_sum_lanes(
     for check in range(checks):
         widest = max(widest, starts[check + 1] - starts[check])
     posterior = np.empty((width, LANES), np.float32)
-    told = np.empty((len(bits), LANES), np.float32)
-    heard = np.empty((widest, LANES), np.float32)
+    outgoing = np.empty((len(bits), LANES), np.float32)
+    incoming = np.empty((widest, LANES), np.float32)
     least = np.empty(LANES, np.float32)
     second = np.empty(LANES, np.float32)
     sign = np.empty(LANES, np.float32)
@@ -81,7 +81,7 @@ def min_sum_lanes(
     parity = np.empty(LANES, np.uint8)
     for group in range(groups):
         posterior[:] = llr[group]
-        told[:] = np.float32(0.0)
+        outgoing[:] = np.float32(0.0)
         done[:] = False
         for turn in range(iterations):
             for check in range(checks):
@@ -95,8 +95,8 @@ def min_sum_lanes(
                 for place in range(degree):
                     bit = bits[first + place]
                     for lane in range(LANES):
-                        value = posterior[bit, lane] - told[first + place, lane]
-                        heard[place, lane] = value
+                        value = posterior[bit, lane] - outgoing[first + place, lane]
+                        incoming[place, lane] = value
                         size = abs(value)
                         second[lane] = min(second[lane], max(least[lane], size))
                         least[lane] = min(least[lane], size)
@@ -106,11 +106,11 @@ def min_sum_lanes(
                 for place in range(degree):
                     bit = bits[first + place]
                     for lane in range(LANES):
-                        value = heard[place, lane]
+                        value = incoming[place, lane]
                         other = second[lane] if abs(value) == least[lane] else least[lane]
                         other = -other if value > _ZERO else other
                         said = other * sign[lane]
-                        told[first + place, lane] = said
+                        outgoing[first + place, lane] = said
                         posterior[bit, lane] = value + said
             last = turn == iterations - 1
             if _finish(posterior, _ZERO, starts, bits, last, done, broken, parity, llr[group]):
@@ -128,18 +128,18 @@ def sum_product_lanes(
     for check in range(checks):
         widest = max(widest, starts[check + 1] - starts[check])
     posterior = np.empty((width, LANES))
-    told = np.empty((len(bits), LANES))
-    heard = np.empty((widest, LANES))
+    outgoing = np.empty((len(bits), LANES))
+    incoming = np.empty((widest, LANES))
     zero = np.empty((widest, LANES))
     one = np.empty((widest, LANES))
     before = np.empty((widest, 2, LANES))
-    behind = np.empty((2, LANES))
+    later = np.empty((2, LANES))
     done = np.empty(LANES, np.bool_)
     broken = np.empty(LANES, np.uint8)
     parity = np.empty(LANES, np.uint8)
     for group in range(groups):
         posterior[:] = odds[group]
-        told[:] = 1.0
+        outgoing[:] = 1.0
         done[:] = False
         for turn in range(iterations):
             for check in range(checks):
@@ -148,16 +148,16 @@ def sum_product_lanes(
                 for place in range(end + 1):
                     bit = bits[first + place]
                     for lane in range(LANES):
-                        value = posterior[bit, lane] / told[first + place, lane]
-                        heard[place, lane] = value
-                        held = min(max(value, _TOLD_LEAST), _TOLD_MOST)
+                        value = posterior[bit, lane] / outgoing[first + place, lane]
+                        incoming[place, lane] = value
+                        held = min(max(value, _OUTGOING_LEAST), _OUTGOING_MOST)
                         zero[place, lane] = 1.0 / (1.0 + held)
                         one[place, lane] = held * zero[place, lane]
                 for lane in range(LANES):
                     before[0, 0, lane] = zero[0, lane]
                     before[0, 1, lane] = one[0, lane]
-                    behind[0, lane] = zero[end, lane]
-                    behind[1, lane] = one[end, lane]
+                    later[0, lane] = zero[end, lane]
+                    later[1, lane] = one[end, lane]
                 for place in range(1, end):
                     for lane in range(LANES):
                         a0, a1 = before[place - 1, 0, lane], before[place - 1, 1, lane]
@@ -165,21 +165,21 @@ def sum_product_lanes(
                         before[place, 0, lane] = a0 * b0 + a1 * b1
                         before[place, 1, lane] = a0 * b1 + a1 * b0
                 for lane in range(LANES):
-                    told[first + end, lane] = before[end - 1, 1, lane] / before[end - 1, 0, lane]
+                    outgoing[first + end, lane] = before[end - 1, 1, lane] / before[end - 1, 0, lane]
                 for place in range(end - 1, 0, -1):
                     for lane in range(LANES):
                         a0, a1 = before[place - 1, 0, lane], before[place - 1, 1, lane]
-                        b0, b1 = behind[0, lane], behind[1, lane]
-                        told[first + place, lane] = (a0 * b1 + a1 * b0) / (a0 * b0 + a1 * b1)
+                        b0, b1 = later[0, lane], later[1, lane]
+                        outgoing[first + place, lane] = (a0 * b1 + a1 * b0) / (a0 * b0 + a1 * b1)
                         a0, a1 = zero[place, lane], one[place, lane]
-                        behind[0, lane] = a0 * b0 + a1 * b1
-                        behind[1, lane] = a0 * b1 + a1 * b0
+                        later[0, lane] = a0 * b0 + a1 * b1
+                        later[1, lane] = a0 * b1 + a1 * b0
                 for lane in range(LANES):
-                    told[first, lane] = behind[1, lane] / behind[0, lane]
+                    outgoing[first, lane] = later[1, lane] / later[0, lane]
                 for place in range(end + 1):
                     bit = bits[first + place]
                     for lane in range(LANES):
-                        value = heard[place, lane] * told[first + place, lane]
+                        value = incoming[place, lane] * outgoing[first + place, lane]
                         posterior[bit, lane] = min(max(value, _HELD_LEAST), _HELD_MOST)
             last = turn == iterations - 1
             if _finish(posterior, 1.0, starts, bits, last, done, broken, parity, odds[group]):

@@ -135,31 +135,31 @@ def _run_min_sum(checks: Checks, llr: _Floats, iterations: int, compiled: bool) 
     result = llr.copy()
     unfinished = np.arange(len(llr))
     posterior = llr.copy()
-    told = [np.zeros((len(llr), *layer.shape), dtype=np.float32) for layer in checks.layers]
+    outgoing = [np.zeros((len(llr), *layer.shape), dtype=np.float32) for layer in checks.layers]
     for _ in range(iterations):
         for number, layer in enumerate(checks.layers):
-            heard = posterior[:, layer] - told[number]
-            told[number] = _min_sum(heard)
-            posterior[:, layer] = heard + told[number]
+            incoming = posterior[:, layer] - outgoing[number]
+            outgoing[number] = _min_sum(incoming)
+            posterior[:, layer] = incoming + outgoing[number]
         result[unfinished] = posterior
         still = ~checks.hold(posterior > 0)
         unfinished, posterior = unfinished[still], posterior[still]
-        told = [messages[still] for messages in told]
+        outgoing = [messages[still] for messages in outgoing]
         if not unfinished.size:
             break
     return result
 
 
-def _min_sum(heard: _Floats) -> _Floats:
+def _min_sum(incoming: _Floats) -> _Floats:
     """What checks say to each of their bits, (frames, checks, degree) to the same.
 
     With LLRs of P1 over P0 a check of d bits turns the sign once more for each of the d - 1 others and once
     for the answer.
     """
-    magnitude = np.abs(heard)
+    magnitude = np.abs(incoming)
     two = np.partition(magnitude, 1, axis=2)
     least, second = two[:, :, :1], two[:, :, 1:2]
-    sign = np.where(heard > 0, np.float32(-1), np.float32(1))
+    sign = np.where(incoming > 0, np.float32(-1), np.float32(1))
     others = np.where(magnitude == least, second, least)
     return np.asarray(-NORMALISATION * others * (np.prod(sign, axis=2, keepdims=True) * sign))
 
@@ -174,40 +174,40 @@ def _run_sum_product(checks: Checks, odds: _Doubles, iterations: int, compiled: 
     result = odds.copy()
     unfinished = np.arange(len(odds))
     posterior = odds.copy()
-    told = [np.ones((len(odds), *layer.shape)) for layer in checks.layers]
+    outgoing = [np.ones((len(odds), *layer.shape)) for layer in checks.layers]
     for _ in range(iterations):
         for number, layer in enumerate(checks.layers):
-            heard = posterior[:, layer] / told[number]
-            told[number] = _sum_product(np.clip(heard, _TOLD_LEAST, _TOLD_MOST))
-            posterior[:, layer] = np.clip(heard * told[number], _HELD_LEAST, _HELD_MOST)
+            incoming = posterior[:, layer] / outgoing[number]
+            outgoing[number] = _sum_product(np.clip(incoming, _OUTGOING_LEAST, _OUTGOING_MOST))
+            posterior[:, layer] = np.clip(incoming * outgoing[number], _HELD_LEAST, _HELD_MOST)
         result[unfinished] = posterior
         still = ~checks.hold(posterior > 1)
         unfinished, posterior = unfinished[still], posterior[still]
-        told = [messages[still] for messages in told]
+        outgoing = [messages[still] for messages in outgoing]
         if not unfinished.size:
             break
     return result
 
 
-def _sum_product(heard: _Doubles) -> _Doubles:
+def _sum_product(incoming: _Doubles) -> _Doubles:
     """Odds that checks give each of their bits, (frames, checks, degree) to the same.
 
-    Pairs (P0, P1) of all bits before and of all bits behind, put together.
+    Pairs (P0, P1) of all bits before and of all bits after, put together.
     """
-    degree = heard.shape[2]
-    zero = 1 / (1 + heard)
-    one = heard * zero
+    degree = incoming.shape[2]
+    zero = 1 / (1 + incoming)
+    one = incoming * zero
     before = [(zero[:, :, 0], one[:, :, 0])]
     for place in range(1, degree - 1):
         before.append(_sum_of(*before[-1], zero[:, :, place], one[:, :, place]))
-    said = np.empty_like(heard)
+    said = np.empty_like(incoming)
     said[:, :, degree - 1] = before[-1][1] / before[-1][0]
-    behind = (zero[:, :, degree - 1], one[:, :, degree - 1])
+    later = (zero[:, :, degree - 1], one[:, :, degree - 1])
     for place in range(degree - 2, 0, -1):
-        both = _sum_of(*before[place - 1], *behind)
+        both = _sum_of(*before[place - 1], *later)
         said[:, :, place] = both[1] / both[0]
-        behind = _sum_of(zero[:, :, place], one[:, :, place], *behind)
-    said[:, :, 0] = behind[1] / behind[0]
+        later = _sum_of(zero[:, :, place], one[:, :, place], *later)
+    said[:, :, 0] = later[1] / later[0]
     return said
 
 
@@ -216,5 +216,5 @@ def _sum_of(a0: _Doubles, a1: _Doubles, b0: _Doubles, b1: _Doubles) -> tuple[_Do
     return a0 * b0 + a1 * b1, a0 * b1 + a1 * b0
 
 
-_TOLD_LEAST, _TOLD_MOST = math.exp(-TOLD_LIMIT), math.exp(TOLD_LIMIT)
+_OUTGOING_LEAST, _OUTGOING_MOST = math.exp(-TOLD_LIMIT), math.exp(TOLD_LIMIT)
 _HELD_LEAST, _HELD_MOST = math.exp(-HELD_LIMIT), math.exp(HELD_LIMIT)

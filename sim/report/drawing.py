@@ -21,11 +21,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from twophase.sim.results.figures import Report
+
 __all__ = [
     "COLOURS",
     "WIDTH",
     "Look",
-    "companion_looks",
+    "baseline_looks",
     "curve",
     "draw_ceiling",
     "legend_above",
@@ -57,7 +59,7 @@ _PLACES = tuple(
 
 
 def place_labels(axes: Axes, points: Sequence[tuple[float, float, str]], dpi: float) -> None:
-    """Write each name beside its point; limits and layout of the axes must be final.
+    """Write each name next to its point; limits and layout of the axes must be final.
 
     A label takes the first place that is free.  One that finds none stands where it covers least.
 
@@ -170,7 +172,7 @@ class Look:
     """Of the band around it."""
 
 
-_COMPANIONS = {"conv": 0, "ldpc": 1, "classify-and-send": 2, "tfidf": 3, "text": 4}
+_BASELINES = {"conv": 0, "ldpc": 1, "classify-and-send": 2, "tfidf": 3, "text": 4}
 _OTHERS = (
     Look(COLOURS["other1"], "D", (0, (5, 1.2, 1, 1.2))),
     Look(COLOURS["other2"], "v", (0, (7, 2)), size=6.0),
@@ -180,11 +182,11 @@ _OTHERS = (
 )
 
 
-def companion_looks(names: Sequence[str]) -> dict[str, Look]:
-    """How each companion, or each other bundle, is drawn: known names always alike, others in turn."""
-    free = [place for place in range(len(_OTHERS)) if place not in {_COMPANIONS.get(name) for name in names}]
+def baseline_looks(names: Sequence[str]) -> dict[str, Look]:
+    """How each baseline, or each other bundle, is drawn: known names always alike, others in turn."""
+    free = [place for place in range(len(_OTHERS)) if place not in {_BASELINES.get(name) for name in names}]
     spare = iter((free or list(range(len(_OTHERS)))) * (len(names) + 1))
-    return {name: _OTHERS[_COMPANIONS[name] if name in _COMPANIONS else next(spare)] for name in names}
+    return {name: _OTHERS[_BASELINES[name] if name in _BASELINES else next(spare)] for name in names}
 
 
 def curve(
@@ -217,16 +219,14 @@ def curve(
     )
 
 
-def draw_ceiling(axes: Axes, report: dict[str, Any]) -> None:
+def draw_ceiling(axes: Axes, report: Report) -> None:
     """The accuracy without a channel as a level line with its interval, if the report has one; in percent."""
-    if "ceiling" not in report:
+    if report.ceiling is None:
         return
-    ceiling = report["ceiling"]
-    low, high = ceiling["accuracy_ci"]
+    ceiling = report.ceiling
+    low, high = ceiling.accuracy_ci
     axes.axhspan(100 * low, 100 * high, color=COLOURS["ink"], alpha=0.06, linewidth=0, zorder=0.5)
-    axes.axhline(
-        100 * ceiling["accuracy"], color=COLOURS["ink"], linestyle=(0, (1, 1.5)), label=ceiling["name"]
-    )
+    axes.axhline(100 * ceiling.accuracy, color=COLOURS["ink"], linestyle=(0, (1, 1.5)), label=ceiling.name)
 
 
 def legend_above(figure: Figure, axes: Axes, columns: int = 2) -> None:
@@ -253,7 +253,7 @@ def png(draw: Callable[[Figure], None], size: tuple[float, float], title: str) -
 
 
 def svg(draw: Callable[[Figure], None], size: tuple[float, float], name: str, title: str) -> str:
-    """A figure as an SVG element for the page; ``name`` tells it from the page's other figures."""
+    """A figure as an SVG element for the page; ``name`` distinguishes it from the page's other figures."""
     # The salt keeps element names equal from run to run and different from figure to figure.
     with mpl.rc_context(cast(Any, _STYLE | {"svg.hashsalt": name})):
         figure = Figure(figsize=size, layout="constrained")

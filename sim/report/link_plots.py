@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from twophase.sim.report.drawing import COLOURS, WIDTH, legend_above, svg
+from twophase.sim.results.figures import Point, Report, ScatterGroup
 
 __all__ = ["AVERAGED_TO", "calibration_svg", "confusion_svg", "constellation_svg", "llr_svg", "log_odds"]
 
-
-Report = dict[str, Any]
 _Float = NDArray[np.float64]
 
 _SHOWN = 0.98
@@ -31,13 +30,13 @@ _NAMED_CLASSES = 12
 """With more classes the cells of a confusion matrix are too small for numbers."""
 
 
-def constellation_svg(group: dict[str, Any], esn0_db: float, name: str) -> tuple[str, int]:
+def constellation_svg(group: ScatterGroup, esn0_db: float, name: str) -> tuple[str, int]:
     """Received symbols of one mode around the points that are sent.
 
     Parameters
     ----------
     group
-        ``mode``, ``order``, ``received`` and ``reference``, pairs of real and imaginary part.
+        What was received in one mode.
     esn0_db
         Of the panel, for its title.
     name
@@ -48,8 +47,8 @@ def constellation_svg(group: dict[str, Any], esn0_db: float, name: str) -> tuple
     tuple
         The SVG, and how many received symbols lie outside it.
     """
-    received = np.asarray(group["received"], dtype=np.float64).reshape(-1, 2)
-    reference = np.asarray(group["reference"], dtype=np.float64).reshape(-1, 2)
+    received = np.asarray(group.received, dtype=np.float64).reshape(-1, 2)
+    reference = np.asarray(group.reference, dtype=np.float64).reshape(-1, 2)
     largest = float(np.abs(reference).max())
     reach = _reach(np.abs(received).max(axis=1))
     limit = min(max(1.2 * largest, 1.05 * reach), _FARTHEST * largest)
@@ -64,7 +63,7 @@ def constellation_svg(group: dict[str, Any], esn0_db: float, name: str) -> tuple
         size = 9.0 if len(reference) <= 16 else 6.0 if len(reference) <= 64 else 3.5
         axes.plot(*reference.T, "+", color=COLOURS["ink"], markersize=size, markeredgewidth=1.1)
         axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-        axes.set_title(f"{esn0_db:g} dB, {group['mode']}", fontsize=11, loc="left")
+        axes.set_title(f"{esn0_db:g} dB, {group.mode}", fontsize=11, loc="left")
         axes.set_xlabel("in phase")
         axes.set_ylabel("quadrature")
         for axis in (axes.xaxis, axes.yaxis):
@@ -72,7 +71,7 @@ def constellation_svg(group: dict[str, Any], esn0_db: float, name: str) -> tuple
         axes.grid(visible=False)
         axes.spines[["top", "right"]].set_visible(True)
 
-    title = f"Received symbols at {esn0_db:g} dB, {group['mode']}"
+    title = f"Received symbols at {esn0_db:g} dB, {group.mode}"
     return svg(draw, (3.6, 3.7), name, title), int(len(received) - inside.sum())
 
 
@@ -97,7 +96,7 @@ def _decision_lines(axes: Axes, reference: _Float) -> None:
         axes.axhline(place, **style)
 
 
-def confusion_svg(report: Report, point: dict[str, Any], name: str) -> str:
+def confusion_svg(report: Report, point: Point, name: str) -> str:
     """Which class is decided for which, in percent of the true class; errors in another hue.
 
     Parameters
@@ -109,9 +108,9 @@ def confusion_svg(report: Report, point: dict[str, Any], name: str) -> str:
     name
         Tells this figure from the page's others.
     """
-    counts = np.asarray(point["confusion"], dtype=np.float64)
+    counts = np.asarray(point.confusion, dtype=np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [str(entry) for entry in report["classes"]]
+    names = [str(entry) for entry in report.classes]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -135,11 +134,11 @@ def confusion_svg(report: Report, point: dict[str, Any], name: str) -> str:
             axes.tick_params(axis="x", rotation=90)
         axes.set_xlabel("decided")
         axes.set_ylabel("true")
-        axes.set_title(f"{point['esn0_db']:g} dB", fontsize=11, loc="left")
+        axes.set_title(f"{point.esn0_db:g} dB", fontsize=11, loc="left")
         axes.grid(visible=False)
         axes.tick_params(length=0)
 
-    title = f"Confusion matrix at {point['esn0_db']:g} dB, percent of the true class"
+    title = f"Confusion matrix at {point.esn0_db:g} dB, percent of the true class"
     return svg(draw, (4.2, 4.3), name, title)
 
 
@@ -170,15 +169,17 @@ AVERAGED_TO = 14.0
 
 def llr_svg(report: Report) -> str:
     """Densities of the LLR where a 0 and where a 1 was sent, a panel for each of three SNRs."""
-    edges = np.asarray(report["llr_edges"], dtype=np.float64)
-    points = _spread(report["points"])
+    edges = np.asarray(report.llr_edges, dtype=np.float64)
+    points = _spread(report.points)
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(len(points), 1, squeeze=False).ravel()
         for axes, point in zip(panels, points, strict=True):
-            zeros, ones = (np.asarray(point[key], dtype=np.float64) for key in ("llr_zeros", "llr_ones"))
+            zeros, ones = (
+                np.asarray(counts, dtype=np.float64) for counts in (point.llr_zeros, point.llr_ones)
+            )
             _draw_densities(axes, edges, zeros, ones)
-            axes.set_title(f"{point['esn0_db']:g} dB", fontsize=10.5, loc="left")
+            axes.set_title(f"{point.esn0_db:g} dB", fontsize=10.5, loc="left")
         panels[len(points) // 2].set_ylabel("density of bits")
         panels[-1].set_xlabel("LLR = log P(b=1) / P(b=0)")
         legend_above(figure, panels[0])
@@ -217,8 +218,8 @@ def _draw_densities(axes: Axes, edges: _Float, zeros: _Float, ones: _Float) -> N
 
 def calibration_svg(report: Report) -> str:
     """Log odds of the bit that was sent against the LLR; calibrated LLRs lie on the diagonal."""
-    edges = np.asarray(report["llr_edges"], dtype=np.float64)
-    points = _spread(report["points"])
+    edges = np.asarray(report.llr_edges, dtype=np.float64)
+    points = _spread(report.points)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -238,9 +239,7 @@ def calibration_svg(report: Report) -> str:
     return svg(draw, (WIDTH, 5.05), "calibration", "Share of ones among the bits of an LLR")
 
 
-def _draw_log_odds(
-    axes: Axes, edges: _Float, point: dict[str, Any], colour: str, marker: str
-) -> tuple[float, float]:
+def _draw_log_odds(axes: Axes, edges: _Float, point: Point, colour: str, marker: str) -> tuple[float, float]:
     """What the bits were against what their LLRs promise; gives the largest of either."""
     promised, seen, low, high = log_odds(edges, point)
     axes.errorbar(
@@ -253,12 +252,12 @@ def _draw_log_odds(
         elinewidth=0.9,
         capsize=1.5,
         markerfacecolor="none",
-        label=f"{point['esn0_db']:g} dB",
+        label=f"{point.esn0_db:g} dB",
     )
     return float(np.max(np.abs(promised), initial=0.0)), float(np.max(np.abs(seen), initial=0.0))
 
 
-def log_odds(edges: NDArray[np.float64], point: dict[str, Any]) -> tuple[_Float, _Float, _Float, _Float]:
+def log_odds(edges: NDArray[np.float64], point: Point) -> tuple[_Float, _Float, _Float, _Float]:
     """Log odds of a one in each bin of LLRs: as the LLRs promise, as it was, and its 95 % interval.
 
     Parameters
@@ -276,7 +275,8 @@ def log_odds(edges: NDArray[np.float64], point: dict[str, Any]) -> tuple[_Float,
         left out.  The interval is that of Clopper and Pearson for independent bits.
     """
     zeros, ones, expected = (
-        np.asarray(point[key], dtype=np.float64) for key in ("llr_zeros", "llr_ones", "llr_expected_ones")
+        np.asarray(counts, dtype=np.float64)
+        for counts in (point.llr_zeros, point.llr_ones, point.llr_expected_ones)
     )
     both = (zeros > 0) & (ones > 0)
     zeros, ones, share = zeros[both], ones[both], expected[both] / (zeros + ones)[both]
@@ -304,6 +304,6 @@ def _probability_ticks(axes: Axes, limit: float) -> None:
     axes.set_yticklabels([f"{share:.5f}".rstrip("0") for _, share in shown])
 
 
-def _spread(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _spread(points: Sequence[Point]) -> list[Point]:
     """The first, the middle and the last point, as many as there are."""
     return [points[place] for place in sorted({0, len(points) // 2, len(points) - 1})]

@@ -7,7 +7,6 @@ palette; legend and marks say the same in words and shapes.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,12 +15,10 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
 from twophase.sim.report.drawing import COLOURS, WIDTH, place_labels, png, svg
-from twophase.sim.report.tables import air_text
+from twophase.sim.results.figures import ModeFigures, Report
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
 __all__ = ["mode_looks", "modes_png", "modes_svgs"]
-
-Report = dict[str, Any]
 
 _RAMPS = (
     ("#0d4f7c", "#2f86bd", "#84bde0", "#c6e0f0"),
@@ -38,7 +35,7 @@ _PANEL = (3.7, 3.4)
 
 def modes_png(report: Report) -> bytes:
     """Accuracy against symbols per sample, a panel for each of up to six SNRs, as a PNG on white."""
-    title = f"{report['task']} over {air_text(report)}: the adaptive link among fixed modes"
+    title = f"{report.task} over {report.channel_text}: the adaptive link among fixed modes"
     return png(lambda figure: _draw_modes(figure, report), _modes_size(report), title)
 
 
@@ -60,30 +57,36 @@ def modes_svgs(report: Report) -> list[str]:
         figure.draw_without_rendering()  # labels are placed where there is room, so the layout must stand
         place_labels(axes, _named(report, place), figure.dpi)
 
-    rows = -(-(len(report["modes"]) + 3) // 2)
+    rows = -(-(len(_fixed(report)) + 3) // 2)
     drawn = [svg(legend, (WIDTH, 0.3 + 0.21 * rows), "modes-legend", "Marks of the modes")]
     for place in _panels(report):
-        title = f"Accuracy against symbols per sample at {report['points'][place]['esn0_db']:g} dB"
+        title = f"Accuracy against symbols per sample at {report.points[place].esn0_db:g} dB"
         drawn.append(svg(partial(panel, place=place), _PANEL, f"modes-{place}", title))
     return drawn
 
 
 def mode_looks(report: Report) -> dict[str, tuple[str, str]]:
     """Colour and marker of each mode of the link."""
-    orders = sorted({entry["order"] for entry in report["mode_table"]})
+    orders = sorted({entry.order for entry in report.mode_table})
     shades = _SHADES[len(orders)]
     return {
-        entry["mode"]: (
-            _RAMPS[entry["codebook"] % len(_RAMPS)][shades[orders.index(entry["order"])]],
-            _MARKERS[orders.index(entry["order"])],
+        entry.mode: (
+            _RAMPS[entry.codebook % len(_RAMPS)][shades[orders.index(entry.order)]],
+            _MARKERS[orders.index(entry.order)],
         )
-        for entry in report["mode_table"]
+        for entry in report.mode_table
     }
+
+
+def _fixed(report: Report) -> tuple[ModeFigures, ...]:
+    """Every mode by itself, of a report that has them."""
+    assert report.modes is not None
+    return report.modes
 
 
 def _panels(report: Report) -> list[int]:
     """Which points get a panel: all, or so many spread over the grid."""
-    count = len(report["points"])
+    count = len(report.points)
     chosen = np.linspace(0, count - 1, min(count, _MAX_PANELS))
     return [round(float(place)) for place in chosen]
 
@@ -124,16 +127,16 @@ def _named(report: Report, place: int) -> list[tuple[float, float, str]]:
     Names have the modes that no mode of fewer or as many symbols equals, without the ``qam`` that all share;
     the legend tells the others.  The adaptive link and the bound's line are kept free.
     """
-    point = report["points"][place]
+    point = report.points[place]
     modes: list[tuple[float, float, str]] = []
     best = -1.0
-    ordered = sorted(report["modes"], key=lambda mode: (mode["symbols"], -mode["points"][place]["accuracy"]))
+    ordered = sorted(_fixed(report), key=lambda mode: (mode.symbols, -mode.points[place].accuracy))
     for entry in ordered:
-        accuracy = entry["points"][place]["accuracy"]
-        name = str(entry["mode"]).replace("qam", "") if accuracy > best else ""
-        modes.append((float(entry["symbols"]), 100 * accuracy, name))
+        accuracy = entry.points[place].accuracy
+        name = entry.mode.replace("qam", "") if accuracy > best else ""
+        modes.append((float(entry.symbols), 100 * accuracy, name))
         best = max(best, accuracy)
-    marks = [*modes, (point["symbols_per_sample"], 100 * point["accuracy_hard"], "")]
+    marks = [*modes, (point.symbols_per_sample, 100 * point.accuracy_hard, "")]
     lengths, bound = _bound(report, place)
     between = np.geomspace(lengths[0], lengths[-1], 60)
     line = np.interp(np.log(between), np.log(lengths), bound)
@@ -141,25 +144,25 @@ def _named(report: Report, place: int) -> list[tuple[float, float, str]]:
 
 
 def _draw_panel(axes: Axes, report: Report, place: int) -> None:
-    point = report["points"][place]
-    fixed = [(entry, entry["points"][place]) for entry in report["modes"]]
+    point = report.points[place]
+    fixed = [(entry, entry.points[place]) for entry in _fixed(report)]
     looks = mode_looks(report)
     for entry, figures in fixed:
-        colour, marker = looks[entry["mode"]]
+        colour, marker = looks[entry.mode]
         axes.plot(
-            entry["symbols"],
-            100 * figures["accuracy"],
+            entry.symbols,
+            100 * figures.accuracy,
             marker=marker,
             color=colour,
             markersize=6.5,
             markeredgecolor=COLOURS["ink"],
             markeredgewidth=0.5,
             linestyle="none",
-            label=entry["mode"],
+            label=entry.mode,
         )
     axes.plot(
-        point["symbols_per_sample"],
-        100 * point["accuracy_hard"],
+        point.symbols_per_sample,
+        100 * point.accuracy_hard,
         marker="*",
         color=_STAR,
         markersize=15,
@@ -181,20 +184,20 @@ def _draw_panel(axes: Axes, report: Report, place: int) -> None:
     margin = max(1.0, 0.16 * (high - low))
     axes.set_ylim(low - margin, min(high + margin, 101.0))
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in axes.get_yticks() if tick <= 100]))
-    axes.set_title(f"{point['esn0_db']:g} dB", fontsize=10.5, loc="left")
+    axes.set_title(f"{point.esn0_db:g} dB", fontsize=10.5, loc="left")
     axes.set_axisbelow(True)
 
 
 def _draw_bound(axes: Axes, report: Report, place: int) -> None:
-    point = report["points"][place]
+    point = report.points[place]
     lengths, bound = _bound(report, place)
-    fixed = report["known_snr"] == "block"
+    fixed = report.known_snr == "block"
     label = "send-the-label bound, fixed length" if fixed else "send-the-label bound"
     axes.plot(lengths, bound, "--", color=COLOURS["limit"], label=label, zorder=1)
     if fixed:
         # The adaptive link sends more in a fade; its yardstick sends frames of the same lengths.
         axes.plot(
-            point["symbols_per_sample"], 100 * point["label_bound"], "_", color=COLOURS["limit"],
+            point.symbols_per_sample, 100 * point.label_bound, "_", color=COLOURS["limit"],
             markersize=14, markeredgewidth=2, label="the same, adaptive lengths", zorder=1,
         )  # fmt: skip
 
@@ -205,22 +208,20 @@ _TICKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 def _bound(report: Report, place: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Symbols and accuracy in percent of who sends the label of the best classifier among the modes."""
     low, high = _limits(report)
-    clean = max(entry["points"][place]["accuracy_noiseless"] for entry in report["modes"])
+    clean = max(entry.points[place].accuracy_noiseless for entry in _fixed(report))
     lengths = np.arange(max(1, int(low)), int(np.ceil(high)) + 1)
     return lengths, np.array([100 * _label_bound(report, clean, int(n), place) for n in lengths])
 
 
 def _label_bound(report: Report, clean: float, symbols: int, place: int) -> float:
-    classes, esn0_db = len(report["classes"]), report["points"][place]["esn0_db"]
-    # A report from before these were settings is of a channel that does not need them.
-    settings = report.get("settings", {})
-    shape = {key: settings[key] for key in ("rician_k_db", "delay_spread_ns") if key in settings}
-    delivered = simplex_success(classes, symbols, esn0_db, report["channel"], report["coherence"], **shape)
+    classes, esn0_db = len(report.classes), report.points[place].esn0_db
+    shape = report.settings.rician_k_db, report.settings.delay_spread_ns
+    delivered = simplex_success(classes, symbols, esn0_db, report.channel, report.coherence, *shape)
     return label_accuracy(clean, min(1.0, float(delivered)), classes)
 
 
 def _limits(report: Report) -> tuple[float, float]:
     """Ends of the axis of symbols, the same in all panels."""
-    counts = [entry["symbols"] for entry in report["modes"]]
-    counts += [point["symbols_per_sample"] for point in report["points"]]
+    counts = [entry.symbols for entry in _fixed(report)]
+    counts += [point.symbols_per_sample for point in report.points]
     return 0.8 * min(counts), 1.3 * max(counts)

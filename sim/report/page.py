@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +20,25 @@ from twophase.sim.report.link_plots import (
 from twophase.sim.report.mode_plots import modes_svgs
 from twophase.sim.report.plots import (
     accuracy_svg,
+    baselines_svg,
     ber_svg,
-    companions_svg,
     compare_svg,
     gap_svg,
-    has_rates,
     rates_svg,
     usage_svg,
 )
 from twophase.sim.report.tables import (
-    air_text,
+    best_fixed_of,
     front_text,
     gains_taken,
     hangs_together,
     ratio_text,
     samples_word,
+    span_text,
     tenth,
 )
 from twophase.sim.report.text_plots import symbols_svg
+from twophase.sim.results.figures import BaselineFigures, Point, Report
 from twophase.sim.results.verdict import verdict_reason
 
 __all__ = ["is_adaptive", "page_figures", "page_text"]
@@ -44,8 +47,6 @@ _MOST_MODES = 3
 """Panels of received symbols at one SNR."""
 _LEAST_USE = 0.03
 """Share of the samples that are sent in a mode from which its received symbols get a panel."""
-
-Report = dict[str, Any]
 
 
 def page_text(report: Report, figures: dict[str, Any]) -> str:
@@ -64,96 +65,92 @@ def page_text(report: Report, figures: dict[str, Any]) -> str:
         "tenth": tenth,
         "number": _number,
     }
-    points = report["points"]
+    points = report.points
     return environment.from_string(source).render(
         report=report,
-        channel=air_text(report),
-        reason=verdict_reason(points, report["tolerance"]),
-        worst=min(points, key=lambda point: point["gap"]),
+        settings=asdict(report.settings),
+        channel=report.channel_text,
+        reason=verdict_reason(points, report.tolerance),
+        worst=min(points, key=lambda point: point.gap),
         # What training says at length, such as all validation accuracies, stands in report.json.
         tdl=tdl,
-        training=[item for item in report["training"].items() if _is_short(item[1])],
-        names=[entry["name"] for entry in report["references"]],
+        training=[item for item in report.training.items() if _is_short(item[1])],
+        names=[entry.name for entry in report.references],
         usage=_mean_usage(points),
         adaptive=is_adaptive(report),
-        closest=min(points, key=lambda point: point["best_fixed"]["difference"])
-        if "modes" in report
+        closest=min(points, key=lambda point: best_fixed_of(point).difference)
+        if report.modes is not None
         else None,
-        beside=_best_beside(report),
+        best_baseline=_best_baseline(report),
         columns={4: 4, 5: 5, 6: 3, 7: 4, 8: 4}[_tiles(report)],
-        front=front_text(report) if "front" in report else "",
-        ratio=ratio_text(report) if "text" in report else "",
+        front=front_text(report.front) if report.front is not None else "",
+        ratio=ratio_text(report.text) if report.text is not None else "",
         word=samples_word(report),
-        trials=_span([point["trials"] for point in points]),
+        trials=span_text([point.trials for point in points]),
         together=hangs_together(report),
         gains_taken=gains_taken(report),
-        coded=any(entry["name"] in ("conv", "ldpc") for entry in report.get("companions", [])),
+        coded=any(entry.name in ("conv", "ldpc") for entry in report.baselines),
         averaged_to=f"{AVERAGED_TO:g}",
-        limit=f"{0 - 100 * report['tolerance']:g}",
+        limit=f"{0 - 100 * report.tolerance:g}",
         figures=figures,
     )
 
 
 def page_figures(report: Report) -> dict[str, Any]:
     """SVGs by name; a figure for which the report holds nothing is empty."""
-    points = report["points"]
+    points = report.points
     ends = [points[0], points[-1]] if len(points) > 1 else points
-    has_llr = "llr_edges" in report
     return {
         "accuracy": accuracy_svg(report),
         "gap": gap_svg(report),
         "ber": ber_svg(report),
-        "rates": rates_svg(report) if has_rates(report) else "",
-        "companions": companions_svg(report) if report.get("companions") else "",
-        "compare": compare_svg(report) if report.get("compare") else "",
-        "symbols": symbols_svg(report) if "text" in report else "",
+        "rates": rates_svg(report),
+        "baselines": baselines_svg(report) if report.baselines else "",
+        "compare": compare_svg(report) if report.compare else "",
+        "symbols": symbols_svg(report) if report.text is not None else "",
         "usage": usage_svg(report) if is_adaptive(report) else "",
-        "modes": modes_svgs(report) if "modes" in report else [],
+        "modes": modes_svgs(report) if report.modes is not None else [],
         "air": _air_figures(report),
-        "llr": llr_svg(report) if has_llr else "",
-        "calibration": calibration_svg(report) if has_llr else "",
-        "confusion": [
-            confusion_svg(report, point, f"confusion-{place}")
-            for place, point in enumerate(ends)
-            if "confusion" in point
-        ],
+        "llr": llr_svg(report),
+        "calibration": calibration_svg(report),
+        "confusion": [confusion_svg(report, point, f"confusion-{place}") for place, point in enumerate(ends)],
     }
 
 
 def _air_figures(report: Report) -> list[dict[str, Any]]:
     """A panel for each SNR and mode: its SVG, and how many symbols it holds and leaves out."""
     panels = []
-    usages = {point["esn0_db"]: point["mode_usage"] for point in report["points"]}
-    for place, entry in enumerate(report.get("scatter", [])):
+    usages = {point.esn0_db: point.mode_usage for point in report.points}
+    for place, entry in enumerate(report.scatter):
         # The modes that are used most there; others are so rare that little is to be seen.
-        usage = usages.get(entry["esn0_db"], {})
-        groups = sorted(entry["groups"], key=lambda group: -usage.get(group["mode"], 0.0))[:_MOST_MODES]
-        shown = [group for group in groups if usage.get(group["mode"], 0.0) >= _LEAST_USE] or groups[:1]
+        usage = usages.get(entry.esn0_db, {})
+        groups = sorted(entry.groups, key=lambda group: -usage.get(group.mode, 0.0))[:_MOST_MODES]
+        shown = [group for group in groups if usage.get(group.mode, 0.0) >= _LEAST_USE] or groups[:1]
         for number, group in enumerate(shown):
-            svg, outside = constellation_svg(group, entry["esn0_db"], f"air-{place}-{number}")
-            panels.append({"svg": svg, "outside": outside, "shown": len(group["received"]) - outside})
+            svg, outside = constellation_svg(group, entry.esn0_db, f"air-{place}-{number}")
+            panels.append({"svg": svg, "outside": outside, "shown": len(group.received) - outside})
     return panels
 
 
-def _best_beside(report: Report) -> dict[str, Any] | None:
-    """Companion and point where it stands best against the deployed link, of those that send as much.
+def _best_baseline(report: Report) -> tuple[str, float, BaselineFigures] | None:
+    """The baseline that does best against the deployed link, and at which Es/N0.
 
     The sentences themselves are left out, which are many times as long.
     """
     entries = [
-        {"name": name, "esn0_db": point["esn0_db"], **entry}
-        for point in report["points"]
-        for name, entry in point.get("companions", {}).items()
+        (name, point.esn0_db, entry)
+        for point in report.points
+        for name, entry in point.baselines.items()
         if name != "text"
     ]
-    return max(entries, key=lambda entry: float(entry["difference"])) if entries else None
+    return max(entries, key=lambda entry: entry[2].difference) if entries else None
 
 
 def _tiles(report: Report) -> int:
     """How many figures stand below the verdict."""
-    ends = min(2, len(report["points"]))
-    beside = _best_beside(report) is not None
-    return 3 + ends + ("modes" in report) + beside + ("text" in report)
+    ends = min(2, len(report.points))
+    baseline = _best_baseline(report) is not None
+    return 3 + ends + (report.modes is not None) + baseline + (report.text is not None)
 
 
 def _points(difference: float) -> str:
@@ -161,13 +158,9 @@ def _points(difference: float) -> str:
     return f"{round(100 * difference, 2) + 0.0:+.2f}"
 
 
-def _span(counts: list[int]) -> str:
-    return f"{min(counts)}" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
-
-
 def is_adaptive(report: Report) -> bool:
     """Whether there are several modes to be told apart in this report."""
-    return len(report["mode_table"]) > 1 and report["mode"] is None
+    return len(report.mode_table) > 1 and report.mode is None
 
 
 def _number(value: Any) -> Any:
@@ -179,10 +172,10 @@ def _number(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def _mean_usage(points: list[dict[str, Any]]) -> dict[str, float]:
+def _mean_usage(points: Sequence[Point]) -> dict[str, float]:
     """Share of each mode over all points."""
-    names = dict.fromkeys(name for point in points for name in point["mode_usage"])
-    return {name: sum(point["mode_usage"].get(name, 0.0) for point in points) / len(points) for name in names}
+    names = dict.fromkeys(name for point in points for name in point.mode_usage)
+    return {name: sum(point.mode_usage.get(name, 0.0) for point in points) / len(points) for name in names}
 
 
 def _is_short(value: Any) -> bool:

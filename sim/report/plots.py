@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from twophase.sim.report.drawing import (
     COLOURS,
     WIDTH,
     Look,
-    companion_looks,
+    baseline_looks,
     curve,
     draw_ceiling,
     legend_above,
@@ -24,23 +24,22 @@ from twophase.sim.report.drawing import (
     svg,
 )
 from twophase.sim.report.mode_plots import mode_looks
-from twophase.sim.report.tables import air_text, samples_word
+from twophase.sim.report.tables import samples_word, span_text
+from twophase.sim.results.figures import Point, Report
+from twophase.sim.theory.statistics import Interval
 
 __all__ = [
     "accuracy_png",
     "accuracy_svg",
+    "baselines_svg",
     "ber_svg",
-    "companions_svg",
     "compare_svg",
     "gap_svg",
-    "has_rates",
     "rates_svg",
     "usage_png",
     "usage_svg",
 ]
 
-
-Report = dict[str, Any]
 
 _DEPLOYED = Look(COLOURS["deployed"], "o", width=2.4, size=5.5, hollow=False, alpha=0.16)
 _SOFT = {
@@ -74,15 +73,14 @@ def accuracy_png(report: Report) -> bytes:
         handles, names = above.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=3)
 
-    trials = [point["trials"] for point in report["points"]]
-    often = str(trials[0]) if len(set(trials)) == 1 else f"{min(trials)} to {max(trials)}"
-    samples = f"{report['samples']} {samples_word(report)} x {often} trials"
-    title = f"{report['task']} over {air_text(report)}: {report['verdict']} ({samples})"
+    trials = [point.trials for point in report.points]
+    samples = f"{report.samples} {samples_word(report)} x {span_text(trials)} trials"
+    title = f"{report.task} over {report.channel_text}: {report.verdict} ({samples})"
     return png(draw, (7.2, 7.2), title)
 
 
 def accuracy_svg(report: Report) -> str:
-    """Deployed, soft and companions' accuracy over SNR with 95 % bands, and the send-the-label bound."""
+    """Accuracy of link, soft references and baselines over SNR with 95 % bands; the send-the-label bound."""
     return _svg(_draw_accuracy, report, "accuracy", "Accuracy over Es/N0", 3.4)
 
 
@@ -101,11 +99,6 @@ def rates_svg(report: Report) -> str:
     return _svg(_draw_rates, report, "rates", "Bits per symbol over Es/N0", 3.4)
 
 
-def has_rates(report: Report) -> bool:
-    """Whether a closed form of the rates is known at some point."""
-    return any(point.get(name) is not None for point in report["points"] for name, _, _ in _RATES)
-
-
 def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title: str, height: float) -> str:
     def whole(figure: Figure) -> None:
         axes = figure.subplots()
@@ -113,20 +106,22 @@ def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title:
         legend_above(figure, axes)
 
     # A row of the legend needs its share of the height.
-    rows = 2 + len(report["references"]) + len(report.get("companions", [])) + ("ceiling" in report)
+    rows = 2 + len(report.references) + len(report.baselines) + (report.ceiling is not None)
     return svg(whole, (WIDTH, height + (0.1 * rows if name in ("accuracy", "gap") else 0.2)), name, title)
 
 
 def _draw_accuracy(axes: Axes, report: Report) -> None:
-    snr, points = _snr(report), report["points"]
+    snr, points = _snr(report), report.points
     for name, look in _references(report):
-        entries = [point["references"][name] for point in points]
-        _percent(axes, snr, entries, "accuracy", look, f"soft: {name}")
-    for name, look in companion_looks([entry["name"] for entry in report.get("companions", [])]).items():
-        entries = [point["companions"][name] for point in points]
-        _percent(axes, snr, entries, "accuracy", look, name)
-    _percent(axes, snr, points, "accuracy_hard", _DEPLOYED, "deployed")
-    bound = [point["label_bound"] for point in points]
+        soft = [point.references[name] for point in points]
+        accuracy = [(entry.accuracy, entry.accuracy_ci) for entry in soft]
+        _percent(axes, snr, accuracy, look, f"soft: {name}")
+    for name, look in baseline_looks([entry.name for entry in report.baselines]).items():
+        others = [point.baselines[name] for point in points]
+        _percent(axes, snr, [(entry.accuracy, entry.accuracy_ci) for entry in others], look, name)
+    own = [(point.accuracy_hard, point.accuracy_hard_ci) for point in points]
+    _percent(axes, snr, own, _DEPLOYED, "deployed")
+    bound = [point.label_bound for point in points]
     curve(axes, snr, bound, None, _BOUND, "send-the-label bound", 100)
     draw_ceiling(axes, report)
     low = max(axes.get_ylim()[0], _lowest_shown(points))
@@ -135,10 +130,10 @@ def _draw_accuracy(axes: Axes, report: Report) -> None:
     snr_axis(axes)
 
 
-def _lowest_shown(points: list[dict[str, Any]]) -> float:
-    """Where the axis of accuracy ends at the latest: a companion that fails must not flatten the others."""
-    own = [100 * point["accuracy_hard"] for point in points]
-    own += [100 * entry["accuracy"] for point in points for entry in point["references"].values()]
+def _lowest_shown(points: Sequence[Point]) -> float:
+    """Where the axis of accuracy ends at the latest: a baseline that fails must not flatten the others."""
+    own = [100 * point.accuracy_hard for point in points]
+    own += [100 * entry.accuracy for point in points for entry in point.references.values()]
     return float(min(own) - max(_ROOM, 2 * (max(own) - min(own))))
 
 
@@ -148,11 +143,12 @@ _ROOM = 10.0
 
 def _draw_gap(axes: Axes, report: Report) -> None:
     snr = _snr(report)
-    limit = 0 - 100 * report["tolerance"]
+    limit = 0 - 100 * report.tolerance
     axes.axhline(0, color=COLOURS["ink"], linewidth=0.8)
     for name, look in _references(report):
-        entries = [point["references"][name] for point in report["points"]]
-        _percent(axes, snr, entries, "gap", look, f"deployed - soft: {name}")
+        soft = [point.references[name] for point in report.points]
+        gaps = [(entry.gap, entry.gap_ci) for entry in soft]
+        _percent(axes, snr, gaps, look, f"deployed - soft: {name}")
     axes.axhline(limit, color=COLOURS["limit"], linestyle="--", label=f"limit {limit:g} points")
     axes.set_ylabel("gap, points")
     low, high = axes.get_ylim()
@@ -161,9 +157,9 @@ def _draw_gap(axes: Axes, report: Report) -> None:
 
 
 def _draw_ber(axes: Axes, report: Report) -> None:
-    snr, points = _snr(report), report["points"]
+    snr, points = _snr(report), report.points
     rate = _column(report, "ber")
-    low, high = np.array([point["ber_ci"] for point in points]).T
+    low, high = np.array([point.ber_ci for point in points]).T
     seen = rate > 0
     axes.errorbar(
         snr[seen],
@@ -177,9 +173,9 @@ def _draw_ber(axes: Axes, report: Report) -> None:
     for name, (label, style) in _THEORY.items():
         axes.plot(snr, _column(report, name), label=label, **style)
     # Below one expected error there is nothing to see; the theory would stretch the axis without end.
-    floor = 0.3 / max(point["bits_sent"] for point in points)
+    floor = 0.3 / max(point.bits_sent for point in points)
     # A closed form may be so small that it is zero.
-    drawn = [*rate[seen], *(point[name] for point in points for name in _THEORY if point[name])]
+    drawn = [*rate[seen], *(rate for name in _THEORY for rate in _column(report, name) if rate > 0)]
     lowest = 0.4 * min(drawn, default=floor)
     top = max(1.0e-2, float(np.max(high)))
     axes.set_ylim(max(floor, lowest, 1e-9), 2 * top)
@@ -191,11 +187,10 @@ def _draw_ber(axes: Axes, report: Report) -> None:
 
 
 def _draw_rates(axes: Axes, report: Report) -> None:
-    snr, points = _snr(report), report["points"]
+    snr, points = _snr(report), report.points
     for name, label, look in _RATES:
-        if any(point[name] is not None for point in points):
-            curve(axes, snr, [point[name] for point in points], None, look, label)
-    sent = [point["bits_per_sample"] / point["symbols_per_sample"] for point in points]
+        curve(axes, snr, [getattr(point, name) for point in points], None, look, label)
+    sent = [point.bits_per_sample / point.symbols_per_sample for point in points]
     curve(axes, snr, sent, None, _DEPLOYED, "information bits sent")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("bits per symbol")
@@ -203,19 +198,22 @@ def _draw_rates(axes: Axes, report: Report) -> None:
 
 
 def _percent(
-    axes: Axes, snr: NDArray[np.float64], entries: list[dict[str, Any]], value: str, look: Look, label: str
+    axes: Axes,
+    snr: NDArray[np.float64],
+    values: Sequence[tuple[float, Interval]],
+    look: Look,
+    label: str,
 ) -> None:
     """Line in percent with its interval as a band."""
-    intervals = [entry[f"{value}_ci"] for entry in entries]
-    curve(axes, snr, [entry[value] for entry in entries], intervals, look, label, 100)
+    curve(axes, snr, [value for value, _ in values], [ends for _, ends in values], look, label, 100)
 
 
 def _references(report: Report) -> list[tuple[str, Look]]:
     """Name and look of each soft reference."""
-    spare = iter(_SPARE * len(report["references"]))
+    spare = iter(_SPARE * len(report.references))
     return [
         (name, _SOFT[name] if name in _SOFT else next(spare))
-        for name in (entry["name"] for entry in report["references"])
+        for name in (entry.name for entry in report.references)
     ]
 
 
@@ -224,8 +222,8 @@ def _snr(report: Report) -> NDArray[np.float64]:
 
 
 def _column(report: Report, name: str) -> NDArray[np.float64]:
-    """One value of each point; NaN where there is none."""
-    return np.array([point[name] for point in report["points"]], dtype=np.float64)
+    """One value of each point."""
+    return np.array([getattr(point, name) for point in report.points], dtype=np.float64)
 
 
 def usage_png(report: Report) -> bytes:
@@ -238,7 +236,7 @@ def usage_png(report: Report) -> bytes:
         above.legend(handles[::-1], names[::-1], loc="upper left", bbox_to_anchor=(1.0, 1.0))
         below.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
-    title = f"{report['task']} over {air_text(report)}: modes in use"
+    title = f"{report.task} over {report.channel_text}: modes in use"
     return png(draw, (8.2, 5.6), title)
 
 
@@ -252,22 +250,22 @@ def usage_svg(report: Report) -> str:
         bars, labels = below.get_legend_handles_labels()
         figure.legend(handles + bars, names + labels, loc="outside upper left", ncols=3, borderpad=0.1)
 
-    rows = -(-(len(report["mode_table"]) + 2) // 3)
+    rows = -(-(len(report.mode_table) + 2) // 3)
     return svg(draw, (WIDTH, 4.2 + 0.2 * rows), "usage", title)
 
 
 def _draw_usage(figure: Figure, report: Report) -> tuple[Axes, Axes]:
     """Shares above, symbols below; gives both axes."""
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 4))
-    points = report["points"]
-    snr = np.array([point["esn0_db"] for point in points])
+    points = report.points
+    snr = np.array([point.esn0_db for point in points])
     width = 0.86 * float(np.diff(snr).min()) if len(snr) > 1 else 0.6
     _draw_shares(above, report, snr, width)
-    payload = np.array([point["payload_symbols_per_sample"] for point in points])
+    payload = np.array([point.payload_symbols_per_sample for point in points])
     below.bar(snr, payload, width, color=COLOURS["limit"], label="payload")
     total = payload
     for name, colour in (("header", "ink"), ("pilot", "other4")):
-        symbols = np.array([point.get(f"{name}_symbols_per_sample", 0.0) for point in points])
+        symbols = _column(report, f"{name}_symbols_per_sample")
         if symbols.any():
             label = "pilots" if name == "pilot" else name
             below.bar(snr, symbols, width, bottom=total, color=COLOURS[colour], label=label)
@@ -301,7 +299,7 @@ _MAX_LEVEL = 12
 def _draw_shares(axes: Axes, report: Report, snr: NDArray[np.float64], width: float) -> None:
     bottom = np.zeros(len(snr))
     for name, (colour, _) in mode_looks(report).items():
-        share = np.array([100 * point["mode_usage"].get(name, 0.0) for point in report["points"]])
+        share = np.array([100 * point.mode_usage.get(name, 0.0) for point in report.points])
         if share.any():
             axes.bar(
                 snr,
@@ -323,49 +321,46 @@ _LINEAR = 30
 """Times by which counts of symbols may differ on a linear axis."""
 
 
-def companions_svg(report: Report) -> str:
-    """Paired difference companion minus deployed with 95 % bands; below it the symbols that each sends."""
-    points = report["points"]
-    snr = np.array([point["esn0_db"] for point in points])
-    looks = companion_looks([entry["name"] for entry in report["companions"]])
+def baselines_svg(report: Report) -> str:
+    """Paired difference baseline minus deployed with 95 % bands; below it the symbols that each sends."""
+    points = report.points
+    snr = np.array([point.esn0_db for point in points])
+    looks = baseline_looks([entry.name for entry in report.baselines])
 
     def draw(figure: Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 3))
         above.axhline(0, color=COLOURS["ink"], linewidth=0.8)
-        curve(below, snr, [point["symbols_per_sample"] for point in points], None, _DEPLOYED, "deployed")
+        curve(below, snr, [point.symbols_per_sample for point in points], None, _DEPLOYED, "deployed")
         for name, look in looks.items():
-            entries = [point["companions"][name] for point in points]
-            intervals = [entry["difference_ci"] for entry in entries]
-            curve(above, snr, [entry["difference"] for entry in entries], intervals, look, "", 100)
-            curve(below, snr, [entry["symbols_per_sample"] for entry in entries], None, look, name)
+            entries = [point.baselines[name] for point in points]
+            intervals = [entry.difference_ci for entry in entries]
+            curve(above, snr, [entry.difference for entry in entries], intervals, look, "", 100)
+            curve(below, snr, [entry.symbols_per_sample for entry in entries], None, look, name)
         above.set_ylabel("minus deployed,\npoints")
-        counts = [entry["symbols_per_sample"] for point in points for entry in point["companions"].values()]
-        counts += [point["symbols_per_sample"] for point in points]
+        counts = [entry.symbols_per_sample for point in points for entry in point.baselines.values()]
+        counts += [point.symbols_per_sample for point in points]
         if max(counts) > _LINEAR * min(counts):
             below.set_yscale("log")
         _finish(figure, above, below)
 
-    return svg(draw, _size(len(looks)), "companions", "Each companion minus deployed, and symbols per sample")
+    return svg(draw, _size(len(looks)), "baselines", "Each baseline minus deployed, and symbols per sample")
 
 
 def compare_svg(report: Report) -> str:
     """Accuracy of this bundle and of others with 95 % bands; below it the symbols that each sends."""
-    looks = companion_looks([str(number) for number in range(len(report["compare"]))])
+    looks = baseline_looks([str(number) for number in range(len(report.compare))])
 
     def draw(figure: Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 3))
-        systems = [
-            (entry["points"], "accuracy", look, entry["name"])
-            for entry, look in zip(report["compare"], looks.values(), strict=True)
-        ]
-        for points, value, look, name in [
-            *systems,
-            (report["points"], "accuracy_hard", _DEPLOYED, "this bundle"),
-        ]:
-            snr = np.array([point["esn0_db"] for point in points])
-            intervals = [point[f"{value}_ci"] for point in points]
-            curve(above, snr, [point[value] for point in points], intervals, look, "", 100)
-            curve(below, snr, [point["symbols_per_sample"] for point in points], None, look, name)
+        looks_of = zip(report.compare, looks.values(), strict=True)
+        for points, look, name in (
+            *((entry.points, look, entry.name) for entry, look in looks_of),
+            (report.compared("").points, _DEPLOYED, "this bundle"),
+        ):
+            snr = np.array([point.esn0_db for point in points])
+            intervals = [point.accuracy_ci for point in points]
+            curve(above, snr, [point.accuracy for point in points], intervals, look, "", 100)
+            curve(below, snr, [point.symbols_per_sample for point in points], None, look, name)
         above.set_ylabel("accuracy, %")
         _finish(figure, above, below)
 

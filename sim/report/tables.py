@@ -6,13 +6,15 @@ import csv
 import io
 from typing import Any
 
-from twophase.sim.results.report_json import channel_text
+from twophase.sim.results.figures import BackboneCheck, BestFixed, Point, Report, TextFigures, as_json
+from twophase.sim.results.verdict import verdict_reason
+from twophase.sim.theory.statistics import Interval
 
 __all__ = [
-    "air_text",
     "aligned",
+    "baselines_table",
+    "best_fixed_of",
     "best_fixed_table",
-    "companions_table",
     "csv_text",
     "front_text",
     "gains_taken",
@@ -20,6 +22,7 @@ __all__ = [
     "ratio_text",
     "result_table",
     "samples_word",
+    "span_text",
     "tenth",
     "text_lines",
     "text_table",
@@ -27,39 +30,50 @@ __all__ = [
 ]
 
 
-Report = dict[str, Any]
-
-
-def air_text(report: Report) -> str:
-    """The channel's name; a report from before it held one is of a channel that needs no further figure."""
-    return str(report.get("channel_text") or channel_text(report["channel"], report["coherence"]))
-
-
 def hangs_together(report: Report) -> bool:
     """Whether bits of a sample share a fade or the error of an estimate, so that they err together."""
-    shares_fade = report["coherence"] != "symbol" or report["channel"].startswith("tdl")
-    return bool(shares_fade or _csi(report) == "pilot")
+    shares_fade = report.coherence != "symbol" or report.channel.startswith("tdl")
+    return shares_fade or report.settings.csi == "pilot"
 
 
 def gains_taken(report: Report) -> str:
     """What the receiver does with the gains, which that of the BER's theory knows; empty if it knows them."""
-    return {"perfect": "", "pilot": "estimates", "none": "takes for one"}[_csi(report)]
+    return {"perfect": "", "pilot": "estimates", "none": "takes for one"}[report.settings.csi]
 
 
-def _csi(report: Report) -> str:
-    """What the receiver knows of the gains; a report from before this was a setting: all."""
-    return str(report.get("settings", {}).get("csi", "perfect"))
+def tables(report: Report) -> list[str]:
+    """All tables of the terminal."""
+    shown = [result_table(report)]
+    shown += [baselines_table(report)] if report.baselines else []
+    shown += [text_table(report, report.text)] if report.text is not None else []
+    shown += [usage_table(report)] if len(report.mode_table) > 1 else []
+    return shown + ([best_fixed_table(report)] if report.modes else [])
+
+
+def summary(report: Report) -> list[str]:
+    """Lines of the terminal below the tables: what was measured, how, and what came out."""
+    trials = span_text([point.trials for point in report.points])
+    return [
+        f"bundle: {report.bundle}; {report.channel_text}, {report.demapper} LLRs, "
+        f"{report.samples} {samples_word(report)} x {trials} trials, seed {report.seed}",
+        f"receiver: {report.csi_text}",
+        f"signalling: {report.signalling}; {report.estimates}",
+        *text_lines(report),
+        f"verdict: {report.verdict} ({verdict_reason(report.points, report.tolerance)})",
+        *(f"remark: {remark}" for remark in report.remarks),
+        *(f"compared: {entry.name}, {entry.verdict} ({entry.bundle})" for entry in report.compare),
+    ]
 
 
 def result_table(report: Report) -> str:
     """Aligned columns that look the same on a terminal and in a pipe, accuracies in percent, and a legend.
 
-    With the two usual references no line is longer than 110 characters; the page and the CSV have more.
+    The page and the CSV have more.
     """
-    names = [entry["name"] for entry in report["references"]]
+    names = [entry.name for entry in report.references]
     header = ["Es/N0", "Eb/N0", "deployed", "95 %", *names, "gap", "shown>="]
     header += ["BER", "as sent", "bound", "verdict"]
-    rows = [_row(point, names) for point in report["points"]]
+    rows = [_row(point, names) for point in report.points]
     legend = list(_LEGEND)
     if taken := gains_taken(report):
         legend.append(f"as sent is for a receiver that knows the gains, which this one {taken}")
@@ -68,25 +82,25 @@ def result_table(report: Report) -> str:
     return "\n".join([*aligned([header, *rows]), "", *legend])
 
 
-def companions_table(report: Report) -> str:
-    """What is shown beside the link on the same air, in percent, and the symbols that it takes; a legend."""
-    names = [entry["name"] for entry in report["companions"]]
+def baselines_table(report: Report) -> str:
+    """Other designs on the same air, accuracies in percent, and the symbols that they take; with a legend."""
+    names = [entry.name for entry in report.baselines]
     header = ["Es/N0", "deployed", "symbols"]
     for name in names:
         header += [name, "symbols", "diff"]
     rows = []
-    for point in report["points"]:
+    for point in report.points:
         row = [
-            f"{point['esn0_db']:g}",
-            f"{100 * point['accuracy_hard']:.2f}",
-            f"{point['symbols_per_sample']:.2f}",
+            f"{point.esn0_db:g}",
+            f"{100 * point.accuracy_hard:.2f}",
+            f"{point.symbols_per_sample:.2f}",
         ]
         for name in names:
-            entry = point["companions"][name]
+            entry = point.baselines[name]
             row += [
-                f"{100 * entry['accuracy']:.2f}",
-                f"{entry['symbols_per_sample']:.2f}",
-                f"{100 * entry['difference']:+.2f}",
+                f"{100 * entry.accuracy:.2f}",
+                f"{entry.symbols_per_sample:.2f}",
+                f"{100 * entry.difference:+.2f}",
             ]
         rows.append(row)
     legend = "symbols: per sample, all included; diff: that system minus the deployed link, in points"
@@ -95,21 +109,21 @@ def companions_table(report: Report) -> str:
 
 def usage_table(report: Report) -> str:
     """Which mode is sent how often at each SNR, in percent, and what telling it costs; with a legend."""
-    points = report["points"]
-    used = {name for point in points for name in point["mode_usage"]}
-    names = [entry["mode"] for entry in report["mode_table"] if entry["mode"] in used]
+    points = report.points
+    used = {name for point in points for name in point.mode_usage}
+    names = [entry.mode for entry in report.mode_table if entry.mode in used]
     parts = ["payload", "header"]
-    if any(point.get("pilot_symbols_per_sample", 0) > 0 for point in points):
+    if any(point.pilot_symbols_per_sample > 0 for point in points):
         parts.append("pilot")
     header = ["Es/N0", *names, *("pilots" if part == "pilot" else part for part in parts)]
     header += ["symbols", "mode errors"]
     rows = [
         [
-            f"{point['esn0_db']:g}",
-            *(_share(point["mode_usage"].get(name, 0.0)) for name in names),
-            *(f"{point[f'{part}_symbols_per_sample']:.2f}" for part in parts),
-            f"{point['symbols_per_sample']:.2f}",
-            f"{point['mode_error_rate']:.1e}",
+            f"{point.esn0_db:g}",
+            *(_share(point.mode_usage.get(name, 0.0)) for name in names),
+            *(f"{getattr(point, f'{part}_symbols_per_sample'):.2f}" for part in parts),
+            f"{point.symbols_per_sample:.2f}",
+            f"{point.mode_error_rate:.1e}",
         ]
         for point in points
     ]
@@ -121,35 +135,56 @@ def usage_table(report: Report) -> str:
 
 
 def best_fixed_table(report: Report) -> str:
-    """The adaptive link beside the best fixed mode at each SNR, accuracies in percent; with a legend."""
+    """The adaptive link against the best fixed mode at each SNR, accuracies in percent; with a legend."""
     header = ["Es/N0", "adaptive", "symbols", "best fixed", "symbols", "accuracy", "difference", "95 %"]
     rows = []
-    for point in report["points"]:
-        best = point["best_fixed"]
+    for point in report.points:
+        best = best_fixed_of(point)
         rows.append(
             [
-                f"{point['esn0_db']:g}",
-                f"{100 * point['accuracy_hard']:.2f}",
-                f"{point['symbols_per_sample']:.2f}",
-                best["mode"],
-                str(best["symbols"]),
-                f"{100 * best['accuracy']:.2f}",
-                f"{100 * best['difference']:+.2f}",
-                _interval(best["difference_ci"], "{:+.1f}"),
+                f"{point.esn0_db:g}",
+                f"{100 * point.accuracy_hard:.2f}",
+                f"{point.symbols_per_sample:.2f}",
+                best.mode,
+                str(best.symbols),
+                f"{100 * best.accuracy:.2f}",
+                f"{100 * best.difference:+.2f}",
+                _interval(best.difference_ci, "{:+.1f}"),
             ]
         )
     legend = "best fixed: the best mode of at least as many symbols (of all, if none has), known to both ends"
     return "\n".join([*aligned([header, *rows]), "", legend])
 
 
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Columns aligned to the right, the first row underlined."""
+def best_fixed_of(point: Point) -> BestFixed:
+    """The best mode at a point of a report that has every mode by itself."""
+    assert point.best_fixed is not None
+    return point.best_fixed
+
+
+def aligned(rows: list[list[str]], width: int = 100) -> list[str]:
+    """Columns aligned to the right, the first row underlined; closer or folded where they are too wide.
+
+    Folded, each part begins with the first column.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    total = sum(widths)
+    gap = "  " if total + 2 * (len(widths) - 1) <= width else " "
+    if total + len(gap) * (len(widths) - 1) > width and len(widths) > 2:
+        fitting = [n for n in range(1, len(widths) - 1) if sum(widths[: n + 1]) + 2 * n <= width]
+        cut = max(fitting, default=1) + 1
+        rest = [[line[0], *line[cut:]] for line in rows]
+        return [*aligned([line[:cut] for line in rows], width), "", *aligned(rest, width)]
     lines = [rows[0], ["-" * width for width in widths], *rows[1:]]
     return [
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        gap.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
+
+
+def span_text(counts: list[int]) -> str:
+    """One number, or the least and the most."""
+    return f"{min(counts)}" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
 
 
 def _share(value: float) -> str:
@@ -168,19 +203,19 @@ _TOGETHER = (
 )
 
 
-def _row(point: dict[str, Any], names: list[str]) -> list[str]:
+def _row(point: Point, names: list[str]) -> list[str]:
     return [
-        f"{point['esn0_db']:g}",
-        tenth(point["ebn0_db"]),
-        f"{100 * point['accuracy_hard']:.2f}",
-        _interval(point["accuracy_hard_ci"], "{:.1f}"),
-        *(f"{100 * point['references'][name]['accuracy']:.2f}" for name in names),
-        f"{round(100 * point['gap'], 2) + 0.0:+.2f}",
-        f"{100 * min(entry['gap_lower_bound'] for entry in point['references'].values()):+.2f}",
-        f"{point['ber']:.1e}",
-        f"{point['ber_theory_usage']:.1e}",
-        f"{100 * point['label_bound']:.1f}",
-        point["verdict"],
+        f"{point.esn0_db:g}",
+        tenth(point.ebn0_db),
+        f"{100 * point.accuracy_hard:.2f}",
+        _interval(point.accuracy_hard_ci, "{:.1f}"),
+        *(f"{100 * point.references[name].accuracy:.2f}" for name in names),
+        f"{round(100 * point.gap, 2) + 0.0:+.2f}",
+        f"{100 * min(entry.gap_lower_bound for entry in point.references.values()):+.2f}",
+        f"{point.ber:.1e}",
+        f"{point.ber_theory_usage:.1e}",
+        f"{100 * point.label_bound:.1f}",
+        point.verdict,
     ]
 
 
@@ -189,7 +224,7 @@ def tenth(value: float) -> str:
     return f"{round(value, 1) + 0.0:.1f}"
 
 
-def _interval(interval: tuple[float, float], form: str) -> str:
+def _interval(interval: Interval, form: str) -> str:
     return "..".join(form.format(100 * end) for end in interval)
 
 
@@ -198,10 +233,10 @@ _TABLES = ("llr_zeros", "llr_ones", "llr_expected_ones", "confusion", "counts")
 
 
 def csv_text(report: Report) -> str:
-    """One line per SNR point; intervals, references, companions and modes each get columns of their own."""
+    """One line per SNR point; intervals, references, baselines and modes each get columns of their own."""
     rows = [
-        _flat({key: value for key, value in point.items() if key not in _TABLES} | _ceiling(report))
-        for point in report["points"]
+        _flat({key: value for key, value in as_json(point).items() if key not in _TABLES} | _ceiling(report))
+        for point in report.points
     ]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     stream = io.StringIO()
@@ -215,10 +250,10 @@ def csv_text(report: Report) -> str:
 
 def _ceiling(report: Report) -> dict[str, Any]:
     """The accuracy without a channel, the same in every line."""
-    if "ceiling" not in report:
+    if report.ceiling is None:
         return {}
-    ceiling = report["ceiling"]
-    return {"accuracy_no_channel": ceiling["accuracy"], "accuracy_no_channel_ci": ceiling["accuracy_ci"]}
+    ceiling = report.ceiling
+    return {"accuracy_no_channel": ceiling.accuracy, "accuracy_no_channel_ci": ceiling.accuracy_ci}
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -237,30 +272,31 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def samples_word(report: Report) -> str:
     """What the samples are: sentences where the report knows it."""
-    return "sentences" if "front" in report else "samples"
+    return "sentences" if report.front is not None else "samples"
 
 
-def text_table(report: Report) -> str:
+def text_table(report: Report, text: TextFigures) -> str:
     """Symbols of the link and of the sentences themselves at each SNR; with a legend."""
     header = ["Es/N0", "link", "text", "times", "Shannon", "times", "intact", "text sent by"]
     rows = []
-    for point in report["points"]:
-        entry = point["text"]
+    for point in report.points:
+        entry = point.text
+        assert entry is not None
         rows.append(
             [
-                f"{point['esn0_db']:g}",
-                f"{point['symbols_per_sample']:.2f}",
-                f"{entry['symbols']:.1f}",
-                f"{entry['ratio']:.0f}",
-                f"{entry['bound_symbols']:.1f}",
-                f"{entry['bound_ratio']:.0f}",
-                f"{100 * entry['intact']:.1f}",
-                entry["scheme"] or "by each block's gain",
+                f"{point.esn0_db:g}",
+                f"{point.symbols_per_sample:.2f}",
+                f"{entry.symbols:.1f}",
+                f"{entry.ratio:.0f}",
+                f"{entry.bound_symbols:.1f}",
+                f"{entry.bound_ratio:.0f}",
+                f"{100 * entry.intact:.1f}",
+                entry.scheme or "by each block's gain",
             ]
         )
     legend = (
         "symbols per sentence, all included; times: so many times the link's; intact: % of the sentences",
-        f"Shannon: {report['text']['bits_per_sentence']:.0f} bits at log2(1 + Es/N0) bits per symbol, the "
+        f"Shannon: {text.bits_per_sentence:.0f} bits at log2(1 + Es/N0) bits per symbol, the "
         "least that any code needs for them",
     )
     return "\n".join([*aligned([header, *rows]), "", *legend])
@@ -269,41 +305,39 @@ def text_table(report: Report) -> str:
 def text_lines(report: Report) -> list[str]:
     """Lines of the summary: front end, ceiling and how long the sentences are; as far as there are any."""
     lines = []
-    if "front" in report:
-        lines.append(f"front end: {front_text(report)}")
-    if "ceiling" in report:
-        low, high = report["ceiling"]["accuracy_ci"]
+    if report.front is not None:
+        lines.append(f"front end: {front_text(report.front)}")
+    if report.ceiling is not None:
+        low, high = report.ceiling.accuracy_ci
         lines.append(
-            f"no channel: {100 * report['ceiling']['accuracy']:.2f} % ({100 * low:.1f}..{100 * high:.1f}), "
-            f"{report['ceiling']['description']}"
+            f"no channel: {100 * report.ceiling.accuracy:.2f} % ({100 * low:.1f}..{100 * high:.1f}), "
+            f"{report.ceiling.description}"
         )
-    if "text" in report:
-        lines.append(f"text: {ratio_text(report)}")
+    if report.text is not None:
+        lines.append(f"text: {ratio_text(report.text)}")
     return lines
 
 
-def front_text(report: Report) -> str:
+def front_text(front: BackboneCheck) -> str:
     """Whether the whole graph gives what is simulated; one sentence without a full stop."""
-    front = report["front"]
-    count = f"{front['sentences']} sentences through the whole tx.onnx"
-    if not front["different_features"]:
+    count = f"{front.sentences} sentences through the whole tx.onnx"
+    if not front.different_features:
         return f"{count} give the simulated features, bit for bit"
     return (
-        f"{count}: {front['different_features']} give other features than are simulated, and "
-        f"{front['different_indices']} of {front['indices']} codeword indices differ"
+        f"{count}: {front.different_features} give other features than are simulated, and "
+        f"{front.different_indices} of {front.indices} codeword indices differ"
     )
 
 
-def ratio_text(report: Report) -> str:
+def ratio_text(text: TextFigures) -> str:
     """How many times as long the sentences are; one sentence without a full stop."""
-    text = report["text"]
     return (
-        f"the sentences themselves would take {_span(text['ratio'])} times as many symbols (by an ideal code "
-        f"for the same bits {_span(text['bound_ratio'])} times); {_span(text['intact'], 100, 1)} % of them "
+        f"the sentences themselves would take {_span(text.ratio)} times as many symbols (by an ideal code "
+        f"for the same bits {_span(text.bound_ratio)} times); {_span(text.intact, 100, 1)} % of them "
         "arrive intact"
     )
 
 
-def _span(ends: list[float], scale: float = 1, digits: int = 0) -> str:
+def _span(ends: Interval, scale: float = 1, digits: int = 0) -> str:
     low, high = (f"{scale * end:.{digits}f}" for end in ends)
     return low if low == high else f"{low}..{high}"

@@ -1,8 +1,8 @@
-"""Figure of a text link: accuracy against symbols, beside the sentences themselves and label companions."""
+"""Figure of a text link: accuracy against symbols, of the link, the sentences themselves and labels."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,24 +13,22 @@ from twophase.sim.report.drawing import (
     COLOURS,
     WIDTH,
     Look,
-    companion_looks,
+    baseline_looks,
     draw_ceiling,
     place_labels,
     png,
     svg,
 )
-from twophase.sim.report.tables import air_text
+from twophase.sim.results.figures import BaselineFigures, Report
 
 __all__ = ["symbols_png", "symbols_svg"]
-
-Report = dict[str, Any]
 
 _DEPLOYED = Look(COLOURS["deployed"], "o", width=1.2, size=6.0, hollow=False)
 _BOUND = Look(COLOURS["limit"], "|", width=0.0, size=9.0)
 _WIDE = 50
 """Times that the ends of an axis are apart from which it has fewer ticks."""
 _NAMED = 3
-"""Points of the grid that are named beside the link and beside the sentences."""
+"""Points of the grid that are named, of the link and of the sentences."""
 
 
 def symbols_png(report: Report) -> bytes:
@@ -43,7 +41,7 @@ def symbols_png(report: Report) -> bytes:
         figure.draw_without_rendering()  # labels are placed where there is room, so the layout must stand
         place_labels(axes, _named(report), figure.dpi)
 
-    return png(draw, (7.2, 5.0), f"{report['task']} over {air_text(report)}: what a sentence costs")
+    return png(draw, (7.2, 5.0), f"{report.task} over {report.channel_text}: what a sentence costs")
 
 
 def symbols_svg(report: Report) -> str:
@@ -56,20 +54,20 @@ def symbols_svg(report: Report) -> str:
         figure.draw_without_rendering()
         place_labels(axes, _named(report), figure.dpi)
 
-    rows = 2 + len(report["companions"])
+    rows = 2 + len(report.baselines)
     return svg(draw, (WIDTH, 3.4 + 0.1 * rows), "symbols", "Accuracy against symbols per sentence")
 
 
 def _draw(axes: Axes, report: Report) -> None:
-    points = report["points"]
-    own = [point["symbols_per_sample"] for point in points]
-    _marks(axes, own, [100 * point["accuracy_hard"] for point in points], _DEPLOYED, "deployed")
+    points = report.points
+    own = [point.symbols_per_sample for point in points]
+    _marks(axes, own, [100 * point.accuracy_hard for point in points], _DEPLOYED, "deployed")
     draw_ceiling(axes, report)
-    for name, look in companion_looks([entry["name"] for entry in report["companions"]]).items():
-        entries = [point["companions"][name] for point in points]
-        _marks(axes, [entry["symbols_per_sample"] for entry in entries], _accuracy(entries), look, name)
-    if "text" in report:
-        bounds = [point["text"]["bound_symbols"] for point in points]
+    for name, look in baseline_looks([entry.name for entry in report.baselines]).items():
+        entries = [point.baselines[name] for point in points]
+        _marks(axes, [entry.symbols_per_sample for entry in entries], _accuracy(entries), look, name)
+    if report.text is not None:
+        bounds = [point.text.bound_symbols for point in points]
         _marks(axes, bounds, [_best_text(report)] * len(bounds), _BOUND, "text, Shannon bound")
     axes.set_xscale("log")
     low, high = _limits(report)
@@ -103,37 +101,37 @@ def _marks(axes: Axes, symbols: list[float], accuracy: list[float], look: Look, 
 
 def _best_text(report: Report) -> float:
     """Accuracy in percent of sentences that all arrive."""
-    if "ceiling" in report:
-        return 100 * float(report["ceiling"]["accuracy"])
-    return 100 * max(float(point["companions"]["text"]["accuracy"]) for point in report["points"])
+    if report.ceiling is not None:
+        return 100 * report.ceiling.accuracy
+    return 100 * max(point.baselines["text"].accuracy for point in report.points)
 
 
-def _accuracy(entries: list[dict[str, Any]]) -> list[float]:
-    return [100 * entry["accuracy"] for entry in entries]
+def _accuracy(entries: Iterable[BaselineFigures]) -> list[float]:
+    return [100 * entry.accuracy for entry in entries]
 
 
 def _named(report: Report) -> list[tuple[float, float, str]]:
     """All marks, to be kept free; lowest, middle and highest Es/N0 of link and sentences have a name."""
-    points = report["points"]
+    points = report.points
     chosen = {round(float(place)) for place in np.linspace(0, len(points) - 1, min(_NAMED, len(points)))}
     marks = []
     for place, point in enumerate(points):
-        name = f"{point['esn0_db']:g} dB" if place in chosen else ""
-        marks.append((point["symbols_per_sample"], 100 * point["accuracy_hard"], name))
-        for companion, entry in point["companions"].items():
-            named = name if companion == "text" else ""
-            marks.append((entry["symbols_per_sample"], 100 * entry["accuracy"], named))
-        if "text" in point:
-            marks.append((point["text"]["bound_symbols"], _best_text(report), ""))
-    if "ceiling" in report:
-        line = 100 * report["ceiling"]["accuracy"]
+        name = f"{point.esn0_db:g} dB" if place in chosen else ""
+        marks.append((point.symbols_per_sample, 100 * point.accuracy_hard, name))
+        for other, entry in point.baselines.items():
+            named = name if other == "text" else ""
+            marks.append((entry.symbols_per_sample, 100 * entry.accuracy, named))
+        if point.text is not None:
+            marks.append((point.text.bound_symbols, _best_text(report), ""))
+    if report.ceiling is not None:
+        line = 100 * report.ceiling.accuracy
         marks += [(float(symbols), line, "") for symbols in np.geomspace(*_limits(report), 80)]
     return marks
 
 
 def _limits(report: Report) -> tuple[float, float]:
     """Ends of the axis of symbols."""
-    counts = [point["symbols_per_sample"] for point in report["points"]]
-    counts += [entry["symbols_per_sample"] for p in report["points"] for entry in p["companions"].values()]
-    counts += [point["text"]["bound_symbols"] for point in report["points"] if "text" in point]
+    counts = [point.symbols_per_sample for point in report.points]
+    counts += [entry.symbols_per_sample for p in report.points for entry in p.baselines.values()]
+    counts += [point.text.bound_symbols for point in report.points if point.text is not None]
     return 0.7 * min(counts), 1.6 * max(counts)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from twophase.link.errors import InputError
 from twophase.sim.report.mode_plots import modes_png
@@ -17,6 +14,8 @@ from twophase.sim.report.page import is_adaptive, page_figures, page_text
 from twophase.sim.report.plots import accuracy_png, usage_png
 from twophase.sim.report.tables import csv_text
 from twophase.sim.report.text_plots import symbols_png
+from twophase.sim.results.figures import Report
+from twophase.sim.results.report_json import json_text
 
 __all__ = ["REPORT_PAGE", "render", "require_writable", "write_report"]
 
@@ -24,31 +23,19 @@ REPORT_PAGE = "report.html"
 _SOMETIMES = ("usage.png", "modes.png", "symbols.png")
 """Files that not every report has; one of an earlier report does not stay."""
 
-Report = dict[str, Any]
-
 
 def render(report: Report) -> dict[str, bytes]:
     """All files of a report, name to content; they depend on the content of ``report.json`` alone."""
     return {
         "accuracy.png": accuracy_png(report),
         **({"usage.png": usage_png(report)} if is_adaptive(report) else {}),
-        **({"modes.png": modes_png(report)} if "modes" in report else {}),
-        **({"symbols.png": symbols_png(report)} if "text" in report else {}),
+        **({"modes.png": modes_png(report)} if report.modes is not None else {}),
+        **({"symbols.png": symbols_png(report)} if report.text is not None else {}),
         REPORT_PAGE: page_text(report, page_figures(report)).encode(),
         "report.csv": csv_text(report).encode(),
         # Last: who finds report.json finds the rest too.
-        "report.json": _json(report).encode(),
+        "report.json": json_text(report).encode(),
     }
-
-
-def _json(report: Report) -> str:
-    """Indented, but with the numbers of a list on one line: histograms and samples are long."""
-    text = json.dumps(report, indent=2, allow_nan=False)
-    return _NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text) + "\n"
-
-
-# A string cannot match: JSON escapes the ends of its lines.
-_NUMBERS = re.compile(r"\[\n\s+[-+.\deE]+(?:,\n\s+[-+.\deE]+)*\n\s+\]")
 
 
 def write_report(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -76,7 +63,7 @@ def write_report(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Try, before a long run, whether a report could be written; leaves nothing behind.
+    """Try, before a long run, whether a report could be written; leaves no file.
 
     Raises
     ------

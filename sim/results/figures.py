@@ -1,342 +1,409 @@
-"""Counts of a sweep to figures with intervals, and theory beside them."""
+"""What a report says, typed: one class for each kind of entry of ``report.json``.
+
+A field that is None by default is left out of the JSON where it is None.  Shares and accuracies are in 0..1,
+intervals at 95 %.
+"""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from twophase.link.manifest import Reference
+from twophase.sim.settings import ChannelName, CoherenceName, Settings
+from twophase.sim.theory.statistics import Interval
 
-from twophase.link.errors import VerificationError
-from twophase.link.modes import ModeTable
-from twophase.link.noise import esn0_db_to_ebn0_db, esn0_db_to_noise_var, noise_var_to_esn0_db
-from twophase.sim.channel.radio import pilot_symbols
-from twophase.sim.counts import GAIN_BINS_DB, SystemCounts, Tally, tally_digest
-from twophase.sim.settings import Settings
-from twophase.sim.theory.ber import ber_for_usage, qam_ber
-from twophase.sim.theory.information import bicm_mutual_information, capacity, cm_mutual_information
-from twophase.sim.theory.label_bound import label_accuracy, simplex_success
-from twophase.sim.theory.statistics import clopper_pearson, paired_gap, wilson_by_sample
-
-__all__ = ["link_figures", "point_results"]
-
-Point = dict[str, Any]
-
-
-def point_results(
-    tallies: Sequence[Tally],
-    modes: ModeTable,
-    classes: int,
-    settings: Settings,
-    reasons: Sequence[str] | None = None,
-) -> list[Point]:
-    """Entries of ``points`` in ``report.json``, one for each tally.
-
-    Parameters
-    ----------
-    tallies
-        Counts of each SNR point.
-    modes
-        All modes of the link.
-    classes
-        Number of classes of the task.
-    settings
-        How the sweep was run: its channel chooses the closed forms, its tolerance is the verdict's.
-    reasons
-        Why each point ended; without them: all trials were made that were asked for.
-
-    Raises
-    ------
-    VerificationError
-        If the noise that was drawn has not the variance that the axis says.
-    """
-    why = ["trials asked for"] * len(tallies) if reasons is None else reasons
-    return [
-        _point(tally, modes, classes, settings) | {"stop_reason": reason}
-        for tally, reason in zip(tallies, why, strict=True)
-    ]
+__all__ = [
+    "BackboneCheck",
+    "BaselineFigures",
+    "BestFixed",
+    "Ceiling",
+    "Compared",
+    "ComparedPoint",
+    "Described",
+    "LinkFigures",
+    "ModeEntry",
+    "ModeFigures",
+    "ModePoint",
+    "Point",
+    "ReferenceFigures",
+    "Report",
+    "Scatter",
+    "ScatterGroup",
+    "SnrError",
+    "TextFigures",
+    "TextPoint",
+    "as_json",
+]
 
 
-def _point(tally: Tally, modes: ModeTable, classes: int, settings: Settings) -> Point:
-    hard = tally.deployed.correct / tally.trials
-    references = {
-        name: _reference(counts, tally.trials, hard, modes, settings)
-        for name, counts in tally.references.items()
-    }
-    lowest = min(references, key=lambda name: float(references[name]["gap"]))
-    figures = link_figures(tally, modes, classes, settings)
-    return {
-        "esn0_db": figures.pop("esn0_db"),
-        "ebn0_db": figures.pop("ebn0_db"),
-        "verdict": "PASS" if all(entry["pass"] for entry in references.values()) else "FAIL",
-        "accuracy_hard": figures.pop("accuracy"),
-        "accuracy_hard_ci": figures.pop("accuracy_ci"),
-        # Of one and the same reference, the one with the lowest gap; each has its own figures below.
-        "gap_reference": lowest,
-        "accuracy_soft": references[lowest]["accuracy"],
-        "gap": references[lowest]["gap"],
-        "gap_ci": references[lowest]["gap_ci"],
-        "references": references,
-        "companions": {name: _companion(counts, tally, hard) for name, counts in tally.companions.items()},
-        **figures,
-        "samples": len(hard),
-        "trials": tally.trials,
-        "llr_zeros": tally.llr_zeros.tolist(),
-        "llr_ones": tally.llr_ones.tolist(),
-        "llr_expected_ones": tally.llr_expected.tolist(),
-        "confusion": tally.confusion.tolist(),
-        "counts": _integers(tally),
-        "counts_sha256": tally_digest(tally),
-    }
+@dataclass(frozen=True, kw_only=True)
+class LinkFigures:
+    """The deployed link by itself at one Es/N0."""
+
+    esn0_db: float
+    ebn0_db: float
+    """Of the information bits, header and pilots included in the energy."""
+    accuracy_hard: float
+    accuracy_hard_ci: Interval
+    accuracy_by_mode: dict[str, float]
+    accuracy_noiseless: float
+    """If the symbols arrive undisturbed."""
+    label_bound: float
+    """Accuracy of an ideal system that sends the label with this classifier."""
+    ber: float
+    ber_ci: Interval
+    ber_theory: float
+    """Closed form for points that are sent equally often."""
+    ber_theory_usage: float
+    """Closed form for the points as they were sent."""
+    bit_errors: int
+    bits_sent: int
+    codeword_error_rate: float
+    codeword_errors: int
+    codewords_sent: int
+    mode_error_rate: float
+    header_error_rate: float | None
+    """None where no header is sent."""
+    mean_abs_llr: float
+    llrs_replaced: int
+    """LLRs that commpy's demapper could not give."""
+    bits_per_sample: float
+    header_bits_per_sample: int
+    symbols_per_sample: float
+    """Header and pilots included."""
+    payload_symbols_per_sample: float
+    header_symbols_per_sample: float
+    pilot_symbols_per_sample: float
+    measured_esn0_db: float
+    """Of what was really on the air."""
+    capacity: float
+    cm_mi: float
+    """Mutual information of coded modulation, bits per payload symbol."""
+    bicm_mi: float
+    """The same, bit-interleaved."""
+    symbol_energy: float
+    """E, average energy per symbol before scaling."""
+    mode_usage: dict[str, float]
+    """Share of the frames by mode."""
 
 
-def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Settings) -> Point:
-    """Figures of the deployed link by itself; arguments of :func:`point_results`."""
-    deployed = tally.deployed
-    hard = deployed.correct / tally.trials
-    sent = deployed.frames.total()
-    payload = sum(count * modes[mode].symbols for (mode, _), count in deployed.frames.items()) / sent
-    header = _mean_header(deployed)
-    pilots = tally.pilots / sent
-    information = sum(count * modes[mode].information_bits for (mode, _), count in deployed.frames.items())
-    noiseless = int(tally.noiseless_correct.sum()) / (len(hard) * tally.transmissions)
-    mode_errors = deployed.mode_errors / sent
-    return {
-        "esn0_db": tally.esn0_db,
-        "ebn0_db": float(esn0_db_to_ebn0_db(tally.esn0_db, information / sent / (payload + header + pilots))),
-        "accuracy": float(hard.mean()),
-        "accuracy_ci": wilson_by_sample(hard),
-        "accuracy_by_mode": _accuracy_by_mode(deployed, modes),
-        "accuracy_noiseless": noiseless,
-        "label_bound": label_accuracy(noiseless, _delivered(tally, modes, classes, settings), classes),
-        "ber": tally.bit_errors / tally.bits_sent,
-        "ber_ci": clopper_pearson(tally.bit_errors, tally.bits_sent),
-        "ber_theory": _theory_uniform(tally, modes, settings),
-        "ber_theory_usage": _theory_usage(tally, modes, settings),
-        "bit_errors": tally.bit_errors,
-        "bits_sent": tally.bits_sent,
-        "codeword_error_rate": tally.codeword_errors / tally.codewords_sent,
-        "codeword_errors": tally.codeword_errors,
-        "codewords_sent": tally.codewords_sent,
-        "mode_error_rate": mode_errors,
-        "header_error_rate": mode_errors if header else None,
-        "mean_abs_llr": tally.abs_llr / tally.llrs,
-        "llrs_replaced": tally.llrs_replaced,
-        "bits_per_sample": information / sent,
-        "header_bits_per_sample": (len(modes) - 1).bit_length() if header else 0,
-        "symbols_per_sample": payload + header + pilots,
-        "payload_symbols_per_sample": payload,
-        "header_symbols_per_sample": header,
-        "pilot_symbols_per_sample": pilots,
-        "measured_esn0_db": _measured_esn0_db(tally),
-        **_information_rates(tally, modes, settings),
-        "symbol_energy": deployed.energy,
-        "mode_usage": _usage(deployed, modes),
-    }
+@dataclass(frozen=True)
+class ReferenceFigures:
+    """A soft reference at one point; the gap is deployed minus soft, in pairs."""
+
+    accuracy: float
+    accuracy_ci: Interval
+    gap: float
+    gap_ci: Interval
+    gap_lower_bound: float
+    """One-sided, 95 %: the verdict goes by it."""
+    symbols_per_sample: float
+    symbol_energy: float
+    passes: bool = field(metadata={"json": "pass"})
 
 
-def _reference(
-    counts: SystemCounts, trials: int, hard: NDArray[np.float64], modes: ModeTable, settings: Settings
-) -> dict[str, Any]:
-    soft = counts.correct / trials
-    gap = paired_gap(hard - soft)
-    sent = counts.frames.total()
-    symbols = 0
-    for (mode, header), count in counts.frames.items():
-        data = modes[mode].symbols + header
-        symbols += count * (data + int(pilot_symbols(settings, data)))
-    return {
-        "accuracy": float(soft.mean()),
-        "accuracy_ci": wilson_by_sample(soft),
-        "gap": gap.gap,
-        "gap_ci": gap.interval,
-        "gap_lower_bound": gap.lower_bound,
-        "symbols_per_sample": symbols / sent,
-        "symbol_energy": counts.energy,
-        "pass": gap.lower_bound >= -settings.tolerance,
-    }
+@dataclass(frozen=True)
+class BaselineFigures:
+    """Another design at one point; the difference is to the deployed link, in pairs."""
+
+    accuracy: float
+    accuracy_ci: Interval
+    difference: float
+    difference_ci: Interval
+    symbols_per_sample: float
+    symbol_energy: float
 
 
-def _companion(counts: SystemCounts, tally: Tally, hard: NDArray[np.float64]) -> dict[str, Any]:
-    accuracy = counts.correct / tally.trials
-    gap = paired_gap(accuracy - hard)
-    return {
-        "accuracy": float(accuracy.mean()),
-        "accuracy_ci": wilson_by_sample(accuracy),
-        "difference": gap.gap,
-        "difference_ci": gap.interval,
-        "symbols_per_sample": counts.symbols / counts.sent,
-        "symbol_energy": counts.energy,
-    }
+@dataclass(frozen=True)
+class BestFixed:
+    """The best mode of at least as many symbols as the adaptive link; the difference is adaptive minus it."""
+
+    mode: str
+    symbols: int
+    accuracy: float
+    difference: float
+    difference_ci: Interval
 
 
-def _measured_esn0_db(tally: Tally) -> float:
-    """Es/N0 of what was really on the air: energy of the symbols sent over that of the noise drawn.
+@dataclass(frozen=True)
+class TextPoint:
+    """The sentences themselves at one point."""
 
-    The stream is scaled to unit average energy over all samples, so that of the symbols sent is one but for
-    rounding; under estimates that vary it is one in every trial.  The mean of n values |noise|^2 is N0 with a
-    relative standard deviation of 1 / sqrt(n); beyond seven of them, which happens once in 10^11, something
-    is wrong.
+    scheme: str | None
+    """Channel code and constellation; None where each block's gain chooses."""
+    intact: float
+    trials: int
+    symbols: float
+    ratio: float
+    """Times the link's symbols."""
+    bound_symbols: float
+    """The least that any code needs for the same bits."""
+    bound_ratio: float
 
-    Raises
-    ------
-    VerificationError
-        If it is not the Es/N0 of the axis.
-    """
-    signal = tally.signal_power / tally.signal_count
-    noise = tally.noise_power / tally.noise_count
-    expected = float(esn0_db_to_noise_var(tally.esn0_db))
-    if abs(signal - 1) > 1e-9:
-        raise VerificationError(
-            f"energy at {tally.esn0_db:g} dB",
-            [f"the symbols sent have {signal:.9g} on average, not 1, over {tally.signal_count} symbols"],
+
+@dataclass(frozen=True, kw_only=True)
+class Point(LinkFigures):
+    """One Es/N0 of a report: the link, what it is held against and what is drawn with it."""
+
+    references: dict[str, ReferenceFigures]
+    baselines: dict[str, BaselineFigures] = field(metadata={"json": "companions"})
+    samples: int
+    trials: int
+    llr_zeros: Sequence[int]
+    llr_ones: Sequence[int]
+    llr_expected_ones: Sequence[float]
+    confusion: Sequence[Sequence[int]]
+    counts: dict[str, int]
+    counts_sha256: str
+    stop_reason: str
+    best_fixed: BestFixed | None = None
+    text: TextPoint | None = None
+
+    @property
+    def verdict(self) -> str:
+        """``PASS`` if the link is shown to be no worse than every reference, by the tolerance."""
+        return "PASS" if all(entry.passes for entry in self.references.values()) else "FAIL"
+
+    @property
+    def gap_reference(self) -> str:
+        """The reference with the lowest gap, whose figures are the point's."""
+        return min(self.references, key=lambda name: self.references[name].gap)
+
+    @property
+    def accuracy_soft(self) -> float:
+        """Of that reference."""
+        return self.references[self.gap_reference].accuracy
+
+    @property
+    def gap(self) -> float:
+        """To that reference."""
+        return self.references[self.gap_reference].gap
+
+    @property
+    def gap_ci(self) -> Interval:
+        """Of that gap."""
+        return self.references[self.gap_reference].gap_ci
+
+
+@dataclass(frozen=True)
+class ModePoint:
+    """One mode by itself at one Es/N0."""
+
+    esn0_db: float
+    accuracy: float
+    accuracy_ci: Interval
+    accuracy_noiseless: float
+    label_bound: float
+    ber: float
+    codeword_error_rate: float
+    symbol_energy: float
+
+
+@dataclass(frozen=True)
+class ModeFigures:
+    """One mode by itself over the grid."""
+
+    mode: str
+    symbols: int
+    """Pilots included, without a header."""
+    bits: int
+    points: tuple[ModePoint, ...]
+
+
+@dataclass(frozen=True)
+class ModeEntry:
+    """What a mode is."""
+
+    mode: str
+    codebook: int
+    codebook_size: int
+    tokens: int
+    order: int
+    bits: int
+    symbols: int
+
+
+@dataclass(frozen=True)
+class Described:
+    """A baseline's name and what it does."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True)
+class ScatterGroup:
+    """Received symbols of one mode, equalised, and the points that are sent; real and imaginary part."""
+
+    mode: str
+    order: int
+    received: Sequence[tuple[float, float]]
+    reference: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Received symbols at one Es/N0."""
+
+    esn0_db: float
+    groups: tuple[ScatterGroup, ...]
+
+
+@dataclass(frozen=True)
+class ComparedPoint:
+    """Another bundle at one Es/N0."""
+
+    esn0_db: float
+    symbols_per_sample: float
+    accuracy: float
+    accuracy_ci: Interval
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Another bundle over the grid."""
+
+    name: str
+    bundle: str
+    bundle_sha256: str
+    verdict: str
+    points: tuple[ComparedPoint, ...]
+
+
+@dataclass(frozen=True)
+class SnrError:
+    """How wrong the ends take Es/N0."""
+
+    bias_db: float
+    jitter_db: float
+    at: str
+
+
+@dataclass(frozen=True)
+class BackboneCheck:
+    """How far the whole ``tx.onnx`` gives what is simulated."""
+
+    sentences: int
+    different_features: int
+    indices: int
+    different_indices: int
+    different_indices_by_mode: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The accuracy without a channel."""
+
+    name: str
+    description: str
+    accuracy: float
+    accuracy_ci: Interval
+
+
+@dataclass(frozen=True)
+class TextFigures:
+    """The sentences themselves: how long they are and, over all points, the ends of what they cost."""
+
+    bits_per_sentence: float
+    bits_shortest: int
+    bits_longest: int
+    field_bits: int
+    sources: dict[str, int]
+    """Sentences by source code."""
+    table: str
+    """Column of the table of schemes: ``awgn`` or ``rayleigh``."""
+    every: int
+    """They are sent in every so many trials."""
+    otherwise: str
+    """The class that is decided for where a sentence does not arrive."""
+    ratio: tuple[float, float] = (0.0, 0.0)
+    bound_ratio: tuple[float, float] = (0.0, 0.0)
+    intact: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that a report shows."""
+
+    verdict: str
+    remarks: list[str]
+    task: str
+    command: str
+    """The command that repeats it."""
+    versions: dict[str, str]
+    seed: int
+    bundle: str
+    bundle_sha256: str
+    data: str
+    data_sha256: str
+    settings: Settings
+    grid: list[float]
+    channel: ChannelName
+    channel_text: str
+    csi_text: str
+    kernel: str
+    coherence: CoherenceName | int
+    known_snr: str
+    demapper: str
+    router: str
+    header: str
+    mode: str | None
+    """The one mode that is used; None: the router's."""
+    signalling: str
+    router_snr_error: SnrError
+    estimates: str
+    trials: int
+    """The most of any point."""
+    samples: int
+    tolerance: float
+    classes: list[str]
+    mode_table: list[ModeEntry]
+    references: Sequence[Reference]
+    baselines: list[Described] = field(metadata={"json": "companions"})
+    llr_edges: Sequence[float]
+    scatter: Sequence[Scatter]
+    compare: Sequence[Compared]
+    training: Mapping[str, Any]
+    points: Sequence[Point]
+    front: BackboneCheck | None = None
+    ceiling: Ceiling | None = None
+    text: TextFigures | None = None
+    modes: tuple[ModeFigures, ...] | None = None
+
+    def compared(self, name: str) -> Compared:
+        """What another report shows of this one."""
+        points = tuple(
+            ComparedPoint(
+                point.esn0_db, point.symbols_per_sample, point.accuracy_hard, point.accuracy_hard_ci
+            )
+            for point in self.points
         )
-    if abs(noise / expected - 1) > 7 / math.sqrt(tally.noise_count):
-        raise VerificationError(
-            f"noise at {tally.esn0_db:g} dB",
-            [f"its variance is {noise:.6g}, not {expected:.6g}, over {tally.noise_count} values"],
-        )
-    return float(noise_var_to_esn0_db(noise / signal))
+        return Compared(name, self.bundle, self.bundle_sha256, self.verdict, points)
 
 
-def _integers(tally: Tally) -> dict[str, int]:
-    """The counts that a report can be held against by eye; the digest stands for all of them."""
-    return {
-        "trials": tally.trials,
-        "correct": int(tally.deployed.correct.sum()),
-        **{f"correct_{name}": int(counts.correct.sum()) for name, counts in tally.references.items()},
-        **{f"correct_{name}": int(counts.correct.sum()) for name, counts in tally.companions.items()},
-        **_text_counts(tally),
-        "mode_errors": tally.deployed.mode_errors,
-        "bit_errors": tally.bit_errors,
-        "bits_sent": tally.bits_sent,
-        "codeword_errors": tally.codeword_errors,
-        "codewords_sent": tally.codewords_sent,
-        "noiseless_correct": int(tally.noiseless_correct.sum()),
-    }
+_FIRST = ("esn0_db", "ebn0_db", "verdict", "accuracy_hard", "accuracy_hard_ci")
+_FIRST += ("gap_reference", "accuracy_soft", "gap", "gap_ci", "references", "baselines")
+"""Of a point: what a reader looks for first, derived entries among it."""
 
 
-def _text_counts(tally: Tally) -> dict[str, int]:
-    if tally.text is None:
-        return {}
-    return {"correct_text": int(tally.text.correct.sum()), "intact_text": tally.text.intact}
-
-
-def _mean_header(counts: SystemCounts) -> float:
-    return sum(count * header for (_, header), count in counts.frames.items()) / counts.frames.total()
-
-
-def _by_mode(counts: SystemCounts) -> Counter[int]:
-    """Frames sent in each mode in use, in the order of the modes."""
-    frames: Counter[int] = Counter()
-    for (mode, _), count in sorted(counts.frames.items()):
-        frames[mode] += count
-    return frames
-
-
-def _usage(counts: SystemCounts, modes: ModeTable) -> dict[str, float]:
-    total = counts.frames.total()
-    return {modes.names[mode]: count / total for mode, count in _by_mode(counts).items()}
-
-
-def _accuracy_by_mode(counts: SystemCounts, modes: ModeTable) -> dict[str, float]:
-    return {
-        modes.names[mode]: counts.correct_by_mode[mode] / count for mode, count in _by_mode(counts).items()
-    }
-
-
-def _delivered(tally: Tally, modes: ModeTable, classes: int, settings: Settings) -> float:
-    """Probability that an ideal sender delivers the label in frames as long as those that were sent."""
-
-    def length_of(mode: int, header: int) -> int:
-        data = modes[mode].symbols + header
-        return data + int(pilot_symbols(settings, data))
-
-    if tally.gains:
-        met = sum(
-            float(counts @ simplex_success(classes, length_of(*kind), tally.esn0_db + GAIN_BINS_DB))
-            for kind, counts in tally.gains.items()
-        )
-        return min(1.0, met / tally.deployed.frames.total())
-    lengths: Counter[int] = Counter()
-    for kind, count in tally.deployed.frames.items():
-        lengths[length_of(*kind)] += count
-    success = partial(
-        simplex_success,
-        channel=settings.channel,
-        coherence=settings.coherence,
-        rician_k_db=settings.rician_k_db,
-        delay_spread_ns=settings.delay_spread_ns,
-    )
-    delivered = sum(
-        count * float(success(classes, length, tally.esn0_db)) for length, count in lengths.items()
-    )
-    return min(1.0, delivered / lengths.total())
-
-
-def _information_rates(tally: Tally, modes: ModeTable, settings: Settings) -> dict[str, float]:
-    """Bits per payload symbol: capacity, and mutual information of the constellations as the modes mix them.
-
-    For points that are sent equally often, and gains that the receiver knows.
-    """
-    forms: dict[str, Callable[[int], Callable[..., NDArray[np.float64]]]] = {
-        "capacity": lambda order: capacity,
-        "cm_mi": lambda order: partial(cm_mutual_information, order),
-        "bicm_mi": lambda order: partial(bicm_mutual_information, order),
-    }
-    symbols = {number: int(histogram.sum()) for number, histogram in tally.histograms.items()}
-    total = sum(symbols.values())
-    return {
-        name: sum(
-            count / total * _rate(tally, number, settings, form(modes[number].order), tally.esn0_db)
-            for number, count in symbols.items()
-        )
-        for name, form in forms.items()
-    }
-
-
-def _theory_uniform(tally: Tally, modes: ModeTable, settings: Settings) -> float:
-    """Closed form as if every point were sent equally often, averaged over the bits of all modes."""
-    rates = {
-        number: _rate(tally, number, settings, partial(qam_ber, modes[number].order), tally.esn0_db)
-        for number in tally.histograms
-    }
-    return _bit_average(tally, modes, rates)
-
-
-def _theory_usage(tally: Tally, modes: ModeTable, settings: Settings) -> float:
-    """Closed form for the points as they were sent, from a constellation shrunk by sqrt(E)."""
-    effective_db = tally.esn0_db + float(noise_var_to_esn0_db(tally.deployed.energy))
-    rates = {
-        number: _rate(
-            tally, number, settings, partial(ber_for_usage, histogram, modes[number].order), effective_db
-        )
-        for number, histogram in tally.histograms.items()
-    }
-    return _bit_average(tally, modes, rates)
-
-
-def _rate(
-    tally: Tally,
-    number: int,
-    settings: Settings,
-    closed_form: Callable[..., NDArray[np.float64]],
-    esn0_db: float,
-) -> float:
-    """A closed form on the channel, or averaged over the gains that the mode met if it was chosen by them."""
-    if not tally.gains:
-        return float(closed_form(esn0_db, settings.channel, settings.rician_k_db))
-    met = sum(counts for (mode, _), counts in tally.gains.items() if mode == number)
-    return float(met @ closed_form(esn0_db + GAIN_BINS_DB, "awgn") / np.sum(met))
-
-
-def _bit_average(tally: Tally, modes: ModeTable, rates: dict[int, float]) -> float:
-    bits = {
-        number: int(histogram.sum()) * modes[number].bits_per_symbol
-        for number, histogram in tally.histograms.items()
-    }
-    return sum(rates[number] * bits[number] for number in rates) / sum(bits.values())
+def as_json(value: Any) -> Any:
+    """An entry of a report, or a whole one, as JSON holds it."""
+    if is_dataclass(value):
+        entries = {entry.name: entry for entry in fields(value)}
+        order = [*(_FIRST if isinstance(value, Point) else ()), *entries]
+        content = {}
+        for name in dict.fromkeys(order):
+            inner, entry = getattr(value, name), entries.get(name)
+            optional = entry is not None and entry.default is None and not isinstance(value, Settings)
+            if inner is None and optional:
+                continue
+            content[entry.metadata.get("json", name) if entry else name] = as_json(inner)
+        return content
+    if isinstance(value, Mapping):
+        return {name: as_json(entry) for name, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [as_json(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value

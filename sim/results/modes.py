@@ -1,4 +1,4 @@
-"""Every mode by itself beside the adaptive link: what the choice of the mode is worth.
+"""Every mode by itself against the adaptive link: what the choice of the mode is worth.
 
 Each mode is sent for all samples, known to both ends, without a header, through the same gains and noise as
 :func:`~twophase.sim.point.simulate_point` gives for ``--mode``.  Where the adaptive link sends no header
@@ -8,84 +8,83 @@ either, its frames are as wide, and the comparison is in pairs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 from twophase.link.modes import Mode, ModeTable
 from twophase.sim.channel.radio import pilot_symbols
 from twophase.sim.counts import Tally
-from twophase.sim.results.figures import link_figures
+from twophase.sim.results.figures import BestFixed, LinkFigures, ModeFigures, ModePoint, Point
+from twophase.sim.results.points import link_figures
 from twophase.sim.settings import Settings
 from twophase.sim.theory.statistics import paired_gap
 
-__all__ = ["add_best_fixed", "mode_entries"]
-
-_SHOWN = (
-    "esn0_db",
-    "accuracy",
-    "accuracy_ci",
-    "accuracy_noiseless",
-    "label_bound",
-    "ber",
-    "codeword_error_rate",
-    "symbol_energy",
-)
+__all__ = ["mode_figures", "with_best_fixed"]
 
 
-def mode_entries(
+def mode_figures(
     tallies: Sequence[Sequence[Tally]], modes: ModeTable, classes: int, settings: Settings
-) -> list[dict[str, Any]]:
-    """Entries of ``modes`` in ``report.json``, one for each mode.
+) -> tuple[ModeFigures, ...]:
+    """Each mode by itself over the grid.
 
     Parameters
     ----------
     tallies
         Counts of every mode at every SNR point, [mode][point], soft references left out.
     modes, classes, settings
-        As for :func:`~twophase.sim.results.figures.point_results`.
+        As for :func:`~twophase.sim.results.points.point_results`.
     """
-    entries = []
-    for name, mode, points in zip(modes.names, modes, tallies, strict=True):
-        figures = [link_figures(tally, modes, classes, settings) for tally in points]
-        entries.append(
-            {
-                "mode": name,
-                "symbols": _symbols(mode, settings),
-                "bits": mode.information_bits,
-                "points": [{key: entry[key] for key in _SHOWN} for entry in figures],
-            }
+    return tuple(
+        ModeFigures(
+            name,
+            _symbols(mode, settings),
+            mode.information_bits,
+            tuple(_mode_point(link_figures(tally, modes, classes, settings)) for tally in points),
         )
-    return entries
+        for name, mode, points in zip(modes.names, modes, tallies, strict=True)
+    )
 
 
-def add_best_fixed(
-    points: Sequence[dict[str, Any]],
+def _mode_point(figures: LinkFigures) -> ModePoint:
+    return ModePoint(
+        figures.esn0_db,
+        figures.accuracy_hard,
+        figures.accuracy_hard_ci,
+        figures.accuracy_noiseless,
+        figures.label_bound,
+        figures.ber,
+        figures.codeword_error_rate,
+        figures.symbol_energy,
+    )
+
+
+def with_best_fixed(
+    points: Sequence[Point],
     adaptive: Sequence[Tally],
     fixed: Sequence[Sequence[Tally]],
     modes: ModeTable,
     settings: Settings,
-) -> None:
-    """Put ``best_fixed`` into each point: the best mode of at least as many symbols as the adaptive link.
+) -> list[Point]:
+    """Points with the best mode of at least as many symbols as the adaptive link has there.
 
     Where no mode is that long, because the header makes the adaptive link the longest of all, it is the best
     of all modes.
 
     Parameters
     ----------
-    points
-        Entries of the adaptive link, altered in place.
-    adaptive
-        Its counts at each point.
+    points, adaptive
+        Figures and counts of the adaptive link.
     fixed
-        Those of every mode, [mode][point].
+        Counts of every mode, [mode][point].
     modes
         All modes of the link.
     settings
         How the sweep was run: pilots count as symbols.
     """
     lengths = [_symbols(mode, settings) for mode in modes]
+    completed = []
     for place, (point, own) in enumerate(zip(points, adaptive, strict=True)):
         # A mean over many frames of one length need not come out as that whole number.
-        least = point["symbols_per_sample"] - 1e-9
+        least = point.symbols_per_sample - 1e-9
         long_enough = [number for number, length in enumerate(lengths) if length >= least]
         best = max(
             long_enough or range(len(modes)),
@@ -93,13 +92,10 @@ def add_best_fixed(
         )
         other = fixed[best][place]
         gap = paired_gap(own.deployed.correct / own.trials - other.deployed.correct / other.trials)
-        point["best_fixed"] = {
-            "mode": modes.names[best],
-            "symbols": lengths[best],
-            "accuracy": float(other.deployed.correct.mean() / other.trials),
-            "difference": gap.gap,
-            "difference_ci": gap.interval,
-        }
+        accuracy = float(other.deployed.correct.mean() / other.trials)
+        chosen = BestFixed(modes.names[best], lengths[best], accuracy, gap.gap, gap.interval)
+        completed.append(replace(point, best_fixed=chosen))
+    return completed
 
 
 def _symbols(mode: Mode, settings: Settings) -> int:

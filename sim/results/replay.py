@@ -14,7 +14,8 @@ from twophase.link.errors import ArtifactError, InputError, LinkError, first_lin
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.sim.channel.radio import check_radio
 from twophase.sim.packages import usable_kernel, versions
-from twophase.sim.results.report_json import report_content
+from twophase.sim.results.figures import as_json
+from twophase.sim.results.report_json import make_report
 from twophase.sim.settings import Settings, Workers
 from twophase.sim.sweep.job import make_job
 from twophase.sim.sweep.measure import measure
@@ -34,7 +35,7 @@ def replay(path: Path, bundle: Path | None, data: Path | None, workers: Workers)
 
     Everything in ``report.json`` is compared, numbers exactly, but for the command, the places of bundle and
     samples (their hashes must agree), the versions, ``front`` (how far the backbone agrees is the machine's)
-    and ``compare``: other bundles that were laid beside this one are not measured again.  A note is logged
+    and ``compare``: other bundles that were laid over are not measured again.  A note is logged
     where versions differ or bundles are left out so.
 
     Parameters
@@ -79,7 +80,7 @@ def replay(path: Path, bundle: Path | None, data: Path | None, workers: Workers)
     _tell_what_is_not_compared(report)
     parts = job.open()
     measured = measure(job, parts, recorded.grid, workers, modes_report="modes" in report)
-    again = json.loads(json.dumps(report_content("", job, parts[1], measured)))
+    again = json.loads(json.dumps(as_json(make_report("", job, parts[1], measured))))
     said, found = (
         {name: value for name, value in content.items() if name not in _NOT_COMPARED}
         for content in (report, again)
@@ -146,7 +147,7 @@ def _tell_what_is_not_compared(report: dict[str, Any]) -> None:
     if differing:
         _log.warning("note: versions differ: %s", "; ".join(differing))
     if report.get("compare"):
-        _log.warning("note: the bundles laid beside this one ('compare') are not measured again")
+        _log.warning("note: the bundles laid over ('compare') are not measured again")
 
 
 def _differences(place: str, then: Any, now: Any) -> Iterator[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
+import json
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from twophase.link.manifest import Manifest
 from twophase.link.modes import ModeTable
@@ -14,24 +12,29 @@ from twophase.link.routing import Routing
 from twophase.sim.channel.tdl import simulated_spread_ns
 from twophase.sim.counts import LLR_EDGES
 from twophase.sim.packages import versions
-from twophase.sim.results.figures import point_results
-from twophase.sim.results.modes import add_best_fixed, mode_entries
-from twophase.sim.results.text import add_text
+from twophase.sim.results.figures import (
+    Compared,
+    Described,
+    ModeEntry,
+    Point,
+    Report,
+    SnrError,
+    as_json,
+)
+from twophase.sim.results.modes import mode_figures, with_best_fixed
+from twophase.sim.results.points import point_results
+from twophase.sim.results.text import with_text
 from twophase.sim.results.verdict import remarks_on, verdict_of
 from twophase.sim.settings import ChannelName, CoherenceName, Settings
 from twophase.sim.sweep.job import Job
 from twophase.sim.sweep.measure import Measured
 
-if TYPE_CHECKING:
-    from twophase.sim.cli import SimArguments
-
 __all__ = [
     "channel_text",
-    "command_of",
-    "compared",
     "csi_text",
     "estimates_text",
-    "report_content",
+    "json_text",
+    "make_report",
     "signalling_text",
 ]
 
@@ -124,13 +127,9 @@ def estimates_text(settings: Settings) -> str:
     return f"error of the estimated {known}: " + "; ".join(parts)
 
 
-def report_content(
-    command: str,
-    job: Job,
-    manifest: Manifest,
-    measured: Measured,
-    others: Sequence[dict[str, Any]] = (),
-) -> dict[str, Any]:
+def make_report(
+    command: str, job: Job, manifest: Manifest, measured: Measured, others: Sequence[Compared] = ()
+) -> Report:
     """Everything that a report shows.
 
     Parameters
@@ -144,16 +143,79 @@ def report_content(
     measured
         Its counts.
     others
-        Entries of ``compare``: other bundles beside this one, see :func:`compared`.
+        Other bundles that are laid over.
     """
     settings, adaptive, fixed = job.settings, measured.link, measured.modes
     modes, classes = manifest.modes, len(manifest.classes)
     points = point_results(adaptive, modes, classes, settings, measured.reasons)
     if fixed:
-        add_best_fixed(points, adaptive, fixed, modes, settings)
-    text = add_text(points, adaptive, measured.beside_text, settings)
+        points = with_best_fixed(points, adaptive, fixed, modes, settings)
+    text = measured.text.text
+    if text is not None:
+        points, text = with_text(points, adaptive, text, settings)
+    return Report(
+        verdict=verdict_of(points),
+        remarks=_remarks(points, manifest, settings),
+        task=manifest.task,
+        command=command,
+        versions=versions(),
+        seed=settings.seed,
+        bundle=str(job.bundle),
+        bundle_sha256=job.bundle_sha256,
+        data=str(job.data),
+        data_sha256=job.data_sha256,
+        settings=settings,
+        grid=[point.esn0_db for point in points],
+        channel=settings.channel,
+        channel_text=channel_text(
+            settings.channel, settings.coherence, settings.rician_k_db, settings.delay_spread_ns
+        ),
+        csi_text=csi_text(settings),
+        kernel=settings.kernel,
+        coherence=settings.coherence,
+        known_snr=settings.known_snr,
+        demapper=settings.demapper,
+        router=manifest.routing.router,
+        header=settings.header,
+        mode=None if settings.mode is None else modes.names[modes.find(settings.mode)],
+        signalling=signalling_text(manifest.routing, modes, settings),
+        router_snr_error=SnrError(
+            settings.snr_error_bias_db, settings.snr_error_jitter_db, settings.snr_error_at
+        ),
+        estimates=estimates_text(settings),
+        trials=max(point.trials for point in points),
+        samples=points[0].samples,
+        tolerance=settings.tolerance,
+        classes=list(manifest.classes),
+        mode_table=[
+            ModeEntry(
+                mode=name,
+                codebook=mode.codebook,
+                codebook_size=mode.codebook_size,
+                tokens=mode.tokens,
+                order=mode.order,
+                bits=mode.information_bits,
+                symbols=mode.symbols,
+            )
+            for name, mode in zip(modes.names, modes, strict=True)
+        ],
+        references=manifest.references,
+        baselines=[Described(name, said) for name, said in measured.baselines.items()],
+        llr_edges=LLR_EDGES.tolist(),
+        scatter=measured.scatter,
+        compare=others,
+        training=manifest.training,
+        points=points,
+        front=measured.text.front,
+        ceiling=measured.text.ceiling,
+        text=text,
+        modes=mode_figures(fixed, modes, classes, settings) if fixed else None,
+    )
+
+
+def _remarks(points: Sequence[Point], manifest: Manifest, settings: Settings) -> list[str]:
     remarks = remarks_on(points, settings.tolerance)
-    if settings.header == "ideal" and settings.mode is None and len(modes) > 1:
+    if settings.header == "ideal" and settings.mode is None and len(manifest.modes) > 1:
         remarks.append("the receiver was told the mode free of charge (--header ideal), as no real one is")
     remarks += _precision_remarks(points, settings)
     apart = settings.snr_error_jitter_db > 0 and settings.snr_error_at == "transmitter"
@@ -162,116 +224,30 @@ def report_content(
             "the ends hold their steps by hysteresis, each by itself: the samples of a trial hang together, "
             "and the intervals, made for independent samples, are too short"
         )
-    content = {
-        "verdict": verdict_of(points),
-        "remarks": remarks,
-        "task": manifest.task,
-        "command": command,
-        "versions": versions(),
-        "seed": settings.seed,
-        "bundle": str(job.bundle),
-        "bundle_sha256": job.bundle_sha256,
-        "data": str(job.data),
-        "data_sha256": job.data_sha256,
-        "settings": asdict(settings),
-        "grid": [point["esn0_db"] for point in points],
-        "channel": settings.channel,
-        "channel_text": channel_text(
-            settings.channel, settings.coherence, settings.rician_k_db, settings.delay_spread_ns
-        ),
-        "csi_text": csi_text(settings),
-        "kernel": settings.kernel,
-        "coherence": settings.coherence,
-        "known_snr": settings.known_snr,
-        "demapper": settings.demapper,
-        "router": manifest.routing.router,
-        "header": settings.header,
-        "mode": None if settings.mode is None else modes.names[modes.find(settings.mode)],
-        "signalling": signalling_text(manifest.routing, modes, settings),
-        "router_snr_error": {
-            "bias_db": settings.snr_error_bias_db,
-            "jitter_db": settings.snr_error_jitter_db,
-            "at": settings.snr_error_at,
-        },
-        "estimates": estimates_text(settings),
-        "trials": max(point["trials"] for point in points),
-        "samples": points[0]["samples"],
-        "tolerance": settings.tolerance,
-        "classes": list(manifest.classes),
-        "mode_table": [
-            {
-                "mode": name,
-                "codebook": mode.codebook,
-                "codebook_size": mode.codebook_size,
-                "tokens": mode.tokens,
-                "order": mode.order,
-                "bits": mode.information_bits,
-                "symbols": mode.symbols,
-            }
-            for name, mode in zip(modes.names, modes, strict=True)
-        ],
-        "references": [asdict(reference) for reference in manifest.references],
-        "companions": [{"name": name, "description": text} for name, text in measured.companions.items()],
-        "llr_edges": LLR_EDGES.tolist(),
-        "scatter": measured.scatter,
-        "compare": list(others),
-        "training": manifest.training,
-        "points": points,
-    }
-    content |= text
-    return content | ({"modes": mode_entries(fixed, modes, classes, settings)} if fixed else {})
+    return remarks
 
 
-def _precision_remarks(points: Sequence[dict[str, Any]], settings: Settings) -> list[str]:
+def _precision_remarks(points: Sequence[Point], settings: Settings) -> list[str]:
     """Where the precision that was asked for is not reached, and what would help."""
     if settings.precision is None:
         return []
-    missed = [point for point in points if not point["stop_reason"].startswith("precision reached")]
+    missed = [point for point in points if not point.stop_reason.startswith("precision reached")]
     if not missed:
         return []
-    limited = sum(point["stop_reason"].startswith("limited by samples") for point in missed)
+    limited = sum(point.stop_reason.startswith("limited by samples") for point in missed)
     remedy = "more samples (--data) would" if limited else "a higher --max-trials may"
     first = missed[0]
     return [
         f"the precision of {100 * settings.precision:g} points is not reached at {len(missed)} of "
-        f"{len(points)} points ({first['stop_reason']} at {first['esn0_db']:g} dB); {remedy} help"
+        f"{len(points)} points ({first.stop_reason} at {first.esn0_db:g} dB); {remedy} help"
     ]
 
 
-def compared(name: str, report: dict[str, Any]) -> dict[str, Any]:
-    """A whole report as an entry of ``compare`` in another."""
-    shown = ("esn0_db", "symbols_per_sample")
-    return {
-        "name": name,
-        "bundle": report["bundle"],
-        "bundle_sha256": report["bundle_sha256"],
-        "verdict": report["verdict"],
-        "points": [
-            {key: point[key] for key in shown}
-            | {"accuracy": point["accuracy_hard"], "accuracy_ci": point["accuracy_hard_ci"]}
-            for point in report["points"]
-        ],
-    }
+def json_text(report: Report) -> str:
+    """``report.json``: indented, but the numbers of a list on one line: histograms and samples are long."""
+    text = json.dumps(as_json(report), indent=2, allow_nan=False)
+    return _NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text) + "\n"
 
 
-def command_of(arguments: SimArguments, job: Job, out: Path) -> str:
-    """The command that repeats a report, every option spelled out that is not its default.
-
-    Bundle, grid, channel, trials and seed are always spelled out; how the work was shared is not: the report
-    does not depend on it.
-    """
-    always = {"snr", "channel", "trials", "seed"}
-    left_out = {"bundle", "out", "workers", "scheduler", "replay", "kernel"}
-    words = ["tp-sim", "--bundle", str(job.bundle)]
-    for entry in fields(arguments):
-        value = getattr(arguments, entry.name)
-        if entry.name in left_out or (value == entry.default and entry.name not in always):
-            continue
-        option = f"--{entry.name.replace('_', '-')}"
-        if value is True:
-            words.append(option)
-        elif isinstance(value, tuple):
-            words += [option, *map(str, value)]
-        else:
-            words += [option, str(value)]
-    return shlex.join([*words, "--kernel", job.settings.kernel, "--out", str(out)])
+# A string cannot match: JSON escapes the ends of its lines.
+_NUMBERS = re.compile(r"\[\n\s+[-+.\deE]+(?:,\n\s+[-+.\deE]+)*\n\s+\]")

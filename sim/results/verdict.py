@@ -17,29 +17,28 @@ bound is approximate; these figures, not a theorem, are what stands behind it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from twophase.sim.results.figures import Point
 
 __all__ = ["remarks_on", "verdict_of", "verdict_reason"]
-
-Point = dict[str, Any]
 
 
 def verdict_of(points: Sequence[Point]) -> str:
     """``"PASS"`` if every point passes, else ``"FAIL"``."""
-    return "PASS" if all(point["verdict"] == "PASS" for point in points) else "FAIL"
+    return "PASS" if all(point.verdict == "PASS" for point in points) else "FAIL"
 
 
 def verdict_reason(points: Sequence[Point], tolerance: float) -> str:
     """What the verdict says, in one line: the claim, where it holds or fails, and against what."""
     claim = f"deployed - soft >= {0 - 100 * tolerance:g} points"
-    names = list(points[0]["references"])
+    names = list(points[0].references)
     only = "" if "learning" in names else " only, there is no learning reference"
-    failed = [point for point in points if point["verdict"] != "PASS"]
+    failed = [point for point in points if point.verdict != "PASS"]
     if not failed:
-        where = f"at all {len(points)} points" if len(points) > 1 else f"at {points[0]['esn0_db']:g} dB"
+        where = f"at all {len(points)} points" if len(points) > 1 else f"at {points[0].esn0_db:g} dB"
         return f"{claim} {where}, one-sided 95 %; against: {', '.join(names)}{only}"
-    shown = ", ".join(f"{point['esn0_db']:g}" for point in failed[:8]) + (", ..." if len(failed) > 8 else "")
-    against = [name for name in names if not all(point["references"][name]["pass"] for point in points)]
+    shown = ", ".join(f"{point.esn0_db:g}" for point in failed[:8]) + (", ..." if len(failed) > 8 else "")
+    against = [name for name in names if not all(point.references[name].passes for point in points)]
     return (
         f"{claim} is not shown at {len(failed)} of {len(points)} points ({shown} dB), one-sided 95 %; "
         f"against: {', '.join(against)}{only}"
@@ -51,27 +50,27 @@ MODE_ERRORS_REMARKED = 0.01
 
 
 def remarks_on(points: Sequence[Point], tolerance: float) -> list[str]:
-    """What a reader should know beside the verdict, one sentence each; none where all is as it should be.
+    """What a reader should know apart from the verdict, one sentence each; none where all is as it should be.
 
     The verdict asks whether the deployed system is worse than a soft one.  That the aligned model does better
     deployed than on its soft path is no reason to fail, but it says that the surrogate of the training does
     not stand for what is deployed.  Points where modes are mistaken say nothing about that.
     """
-    rate, where = max((point["mode_error_rate"], point["esn0_db"]) for point in points)
+    rate, where = max((point.mode_error_rate, point.esn0_db) for point in points)
     remarks = []
     if rate > MODE_ERRORS_REMARKED:
         remarks.append(
             f"the receiver mistook the mode of up to {100 * rate:.0f} % of the frames ({where:g} dB); the "
             "soft references are told it, so that the gap holds what that costs"
         )
-    sure = [point for point in points if point["mode_error_rate"] <= MODE_ERRORS_REMARKED]
+    sure = [point for point in points if point.mode_error_rate <= MODE_ERRORS_REMARKED]
     return remarks + _alignment_remarks(sure, tolerance)
 
 
 def _alignment_remarks(points: Sequence[Point], tolerance: float) -> list[str]:
-    if not points or "aligned" not in points[0]["references"]:
+    if not points or "aligned" not in points[0].references:
         return []
-    gaps = [(point["references"]["aligned"]["gap"], point["esn0_db"]) for point in points]
+    gaps = [(point.references["aligned"].gap, point.esn0_db) for point in points]
     largest, at = max(gaps, key=lambda entry: abs(entry[0]))
     if not abs(largest) > tolerance:
         return []

@@ -12,9 +12,9 @@ from typing import Any, Protocol, Self, TypeVar
 
 from numpy.typing import NDArray
 
-from twophase.link.errors import InputError
+from twophase.link.errors import InputError, LinkError
 
-__all__ = ["BLOCK_TRIALS", "Block", "Counts", "Decisions", "Point", "Task", "trial_blocks"]
+__all__ = ["BLOCK_TRIALS", "Block", "Counts", "Decisions", "Point", "Task", "WorkerError", "trial_blocks"]
 
 BLOCK_TRIALS = 5
 """Most trials of a block.  Sums of real numbers depend on it in their last digits, so it is no option."""
@@ -87,6 +87,10 @@ class Counts(Protocol):
     def merge(self, later: Self) -> None:
         """Add the counts of later trials of the same point, in place."""
         ...
+
+
+class WorkerError(LinkError):
+    """A worker process ended, or raised what cannot be sent to another process."""
 
 
 CountsT = TypeVar("CountsT", bound=Counts)

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from twophase.link.errors import InputError, PackageError
 from twophase.sim.packages import code_sha256, versions
-from twophase.sim.sweep.blocks import Block, Task
-from twophase.sim.sweep.executors import WorkerError
+from twophase.sim.sweep.blocks import Block, Task, WorkerError
 
 if TYPE_CHECKING:
     from distributed import Future

@@ -22,20 +22,16 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from twophase.link.errors import LinkError
 from twophase.sim.settings import check_workers
-from twophase.sim.sweep.blocks import Block, Task
+from twophase.sim.sweep.blocks import Block, Task, WorkerError
 
-__all__ = ["Executor", "InProcess", "Processes", "WorkerError", "open_executor"]
+__all__ = ["Executor", "InProcess", "Processes", "open_executor"]
 
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
 
 
-class WorkerError(LinkError):
-    """A worker process ended, or raised what cannot be sent to another process."""
-
-
 class Executor(Protocol[Result_co]):
-    """Runs blocks; a context manager that leaves no process behind."""
+    """Runs blocks; a context manager that leaves no process running."""
 
     @property
     def workers(self) -> int:
@@ -233,7 +229,7 @@ def _work(connection: Connection, payload: bytes) -> None:
     """Life of a worker process: blocks in, results out, until the other end is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     task: Task[Any] | None = None
-    with suppress(Exception):  # whatever it is, the first block meets it again and tells it
+    with suppress(Exception):  # whatever it is, the first block meets it again and reports it
         task = pickle.loads(payload)
         task.prepare()
     while True:
@@ -242,7 +238,7 @@ def _work(connection: Connection, payload: bytes) -> None:
         except (EOFError, ConnectionResetError):
             return
         try:
-            # Here and not before, so that a task that cannot be unpickled is told like any other error.
+            # Here and not before, so that a task that cannot be unpickled is reported like any other error.
             task = pickle.loads(payload) if task is None else task
             answer: tuple[Any, BaseException | None, str] = task(block), None, ""
             pickled = pickle.dumps(answer)

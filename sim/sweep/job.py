@@ -129,7 +129,7 @@ def make_job(bundle: Path, data: Path | None, settings: Settings) -> Job:
 
 
 def default_baselines(bundle: Path, data: Path | None) -> tuple[BaselineName, ...]:
-    """What is drawn beside a link if nobody says it: for sentences all that needs them, else nothing.
+    """The baselines of a link if none are named: for sentences all that needs them, else nothing.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def _simulator(job: Job, sweep: str, esn0_db: float) -> PointSimulator:
         system, samples = _open(job)
         settings = job.settings
         if sweep:
-            # A mode by itself, for comparison: references and companions are the link's.
+            # A mode by itself, for comparison: references and baselines are the link's.
             system = replace(system, references=())
             settings = replace(settings, mode=sweep, codes=(), baselines=())
         _current.clear()

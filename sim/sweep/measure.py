@@ -6,14 +6,16 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from twophase.link.constellation import qam
 from twophase.link.errors import InputError
 from twophase.link.manifest import Manifest
 from twophase.link.samples import Samples
+from twophase.sim.baselines.registry import descriptions
 from twophase.sim.counts import Tally, tally_arrays, tally_from_arrays
-from twophase.sim.results.text import described, text_entries
-from twophase.sim.settings import Workers
+from twophase.sim.results.figures import Scatter, ScatterGroup
+from twophase.sim.results.text import TextFacts, described, text_facts
+from twophase.sim.settings import Settings, Workers
 from twophase.sim.sweep.executors import open_executor
 from twophase.sim.sweep.job import Job
 from twophase.sim.sweep.schedule import run_sweep, sweep_progress
@@ -21,7 +23,7 @@ from twophase.sim.sweep.stopping import StopRule
 from twophase.sim.sweep.store import BlockStore, FolderLock
 from twophase.sim.system import System
 
-__all__ = ["Measured", "Opened", "clear_blocks", "measure"]
+__all__ = ["Measured", "Opened", "clear_blocks", "measure", "scatter_of"]
 
 Opened = tuple[System, Manifest, Samples]
 
@@ -29,6 +31,9 @@ _log = logging.getLogger(__name__)
 
 _BLOCKS = ".blocks"
 """Folder of finished blocks in that of the report; removed when the report is written."""
+
+_SCATTERED = 400
+"""Symbols of a mode that are shown at one Es/N0."""
 
 _locks: dict[Path, FolderLock] = {}
 """Of the folders that this process works in."""
@@ -46,12 +51,12 @@ class Measured:
     """Why each of these points ended."""
     modes: list[list[Tally]]
     """Of every mode by itself, [mode][point]; empty unless asked for."""
-    scatter: list[dict[str, Any]]
-    """Received symbols, see :mod:`twophase.sim.scatter`."""
-    companions: dict[str, str]
-    """Names and descriptions of the systems beside the link."""
-    beside_text: dict[str, Any] = field(default_factory=dict)
-    """Entries ``front``, ``ceiling`` and ``text`` of the report, as far as there are any."""
+    scatter: list[Scatter]
+    """Received symbols at lowest, middle and highest Es/N0."""
+    baselines: dict[str, str]
+    """Names and descriptions."""
+    text: TextFacts = field(default_factory=TextFacts)
+    """What is known of the sentences of a text link."""
 
 
 def measure(
@@ -89,7 +94,7 @@ def measure(
     """
     system, manifest, samples = opened
     settings = job.settings
-    beside_text = text_entries(job, manifest, system.sender, samples)
+    text = text_facts(job, manifest, system, samples)
     names = ["", *(system.modes.names if modes_report else ())]
     # A point that the grid names twice is measured once.
     points = list(dict.fromkeys((name, esn0_db) for name in names for esn0_db in grid))
@@ -106,14 +111,7 @@ def measure(
             open_executor(job, workers.processes, workers.scheduler) as executor,
         ):
             # commpy takes long to import: other processes meanwhile make themselves ready.
-            from twophase.sim.baselines.base import make_companions
-            from twophase.sim.scatter import scatter_entries
-
-            beside = make_companions(
-                *(settings, system.modes, system.listener, system.classes, system.llr_clip),
-                sentences=samples.sentences,
-            )
-            scatter = scatter_entries(system, samples, grid, settings)
+            scatter = scatter_of(system, samples, grid, settings)
             results = run_sweep(points, rule, executor, store, progress)
     except BaseException:
         if store is not None and (kept := _kept(store)):
@@ -128,9 +126,30 @@ def measure(
         reasons=[results["", esn0_db][1] for esn0_db in grid],
         modes=[[results[name, esn0_db][0] for esn0_db in grid] for name in names[1:]],
         scatter=scatter,
-        companions={item.name: item.description for item in beside} | described(beside_text),
-        beside_text=beside_text,
+        baselines=descriptions(settings, system.modes, system.classes) | described(text.text),
+        text=text,
     )
+
+
+def scatter_of(system: System, samples: Samples, grid: Sequence[float], settings: Settings) -> list[Scatter]:
+    """A few received symbols of each mode at lowest, middle and highest Es/N0."""
+    from twophase.sim.point import PointSimulator
+
+    ordered = sorted(set(grid))
+    entries = []
+    for esn0_db in sorted({ordered[0], ordered[len(ordered) // 2], ordered[-1]}):
+        seen = PointSimulator(system, samples, esn0_db, settings).look(_SCATTERED)
+        groups = [
+            ScatterGroup(
+                mode=system.modes.names[number],
+                order=system.modes[number].order,
+                received=[(round(point.real, 4), round(point.imag, 4)) for point in points],
+                reference=[(point.real, point.imag) for point in qam(system.modes[number].order).points],
+            )
+            for number, points in sorted(seen.items())
+        ]
+        entries.append(Scatter(esn0_db, tuple(groups)))
+    return entries
 
 
 def _kept(store: BlockStore[Tally]) -> int:
@@ -138,7 +157,7 @@ def _kept(store: BlockStore[Tally]) -> int:
 
 
 def clear_blocks(out: Path, jobs: Iterable[Job]) -> None:
-    """Remove the finished blocks beside a report that holds them all now; those of other sweeps stay."""
+    """Remove the finished blocks next to a report that holds them all now; those of other sweeps stay."""
     for job in jobs:
         store = _store(out, job)
         store.clear()

@@ -50,7 +50,7 @@ def run_sweep(
         Finished blocks are taken from it and put into it.  To clear it, once the report is written, is left
         to the caller.
     progress
-        What is told after each block.
+        Called after each block.
 
     Returns
     -------

@@ -51,7 +51,7 @@ class BlockStore(Generic[CountsT]):
     folder
         Where the folders of all keys lie; made when the first block is kept.
     key
-        Everything that a result depends on beside the block: program's version, bundle, samples, settings.
+        Everything that a result depends on apart from the block: version, bundle, samples, settings.
     to_arrays, from_arrays
         Counts to named arrays and back.  ``from_arrays`` may raise ``KeyError`` or ``ValueError``.
     """

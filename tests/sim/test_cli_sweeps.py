@@ -129,7 +129,6 @@ def test_a_precision_gives_each_point_the_trials_that_it_needs(bundle: Path, tmp
             "from 2 pilot symbols in each block",
             1.0,
         ),
-        (("--channel", "rayleigh", "--coherence", "sample", "--csi", "pilot"), "in each frame", 2.0),
         (("--channel", "tdl-c", "--csi", "pilot", "--estimator", "ls"), "by least squares", 2.0),
         (("--csi", "none", "--noise-mismatch-db", "-3"), "taken 3 dB too low", 0.0),
     ],

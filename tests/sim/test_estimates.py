@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tools.tiny_bundle import TABLE
-from twophase.link.errors import InputError
 from twophase.link.routing import Routing
 from twophase.sim.point import noise_generator
 from twophase.sim.receiver import SnrEstimates, estimate_generator
@@ -106,16 +105,3 @@ def test_an_end_does_not_remember_the_other_ones_step() -> None:
     # Within the hysteresis of one another, but each end starts by what it sees itself.
     assert sent.tolist() == [5.25] * 3
     assert heard.tolist() == [6.25] * 3
-
-
-@pytest.mark.parametrize(
-    ("changes", "rule"),
-    [
-        ({"snr_error_bias_db": np.inf}, "have a bias within 100 dB"),
-        ({"snr_error_jitter_db": -1.0}, "have a jitter from 0 to 100 dB"),
-        ({"snr_error_jitter_db": np.nan}, "have a jitter from 0 to 100 dB"),
-    ],
-)
-def test_bad_errors_are_named(changes, rule) -> None:
-    with pytest.raises(InputError, match=f"'router_snr_error' must {rule}"):
-        Settings(**changes)

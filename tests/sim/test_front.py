@@ -13,6 +13,7 @@ from twophase.link.manifest import Manifest
 from twophase.link.samples import Samples, load_samples
 from twophase.sim import front
 from twophase.sim.front import check_front
+from twophase.sim.results.figures import BackboneCheck
 from twophase.sim.system import System, load_system
 
 
@@ -23,22 +24,17 @@ def opened(text_bundle: Path) -> tuple[Path, System, Manifest, Samples]:
     return text_bundle, system, manifest, samples
 
 
-def _check(opened, samples: Samples, seed: int = 0) -> dict:
+def _check(opened, samples: Samples, seed: int = 0) -> BackboneCheck:
     bundle, system, manifest, _ = opened
-    entry = check_front(bundle, manifest, system.sender, samples, seed)
+    entry = check_front(bundle, manifest, system.transmitter, samples, seed)
     assert entry is not None
     return entry
 
 
 def test_every_sentence_gives_the_features_that_are_simulated(opened) -> None:
     entry = _check(opened, opened[3])
-    assert entry == {
-        "sentences": 240,
-        "different_features": 0,
-        "indices": 240 * (3 + 3 + 1 + 1),
-        "different_indices": 0,
-        "different_indices_by_mode": {"4x4qam": 0, "4x16qam": 0, "16x4qam": 0, "16x16qam": 0},
-    }
+    by_mode = {"4x4qam": 0, "4x16qam": 0, "16x4qam": 0, "16x16qam": 0}
+    assert entry == BackboneCheck(240, 0, 240 * (3 + 3 + 1 + 1), 0, by_mode)
 
 
 def test_many_sentences_are_checked_by_a_part_that_the_seed_chooses(opened, monkeypatch) -> None:
@@ -46,7 +42,7 @@ def test_many_sentences_are_checked_by_a_part_that_the_seed_chooses(opened, monk
     altered = opened[3].features.copy()
     altered[::2] += np.float32(1e-3)
     samples = replace(opened[3], features=altered)
-    found = {_check(opened, samples, seed)["different_features"] for seed in (0, 0, 1, 2, 3)}
+    found = {_check(opened, samples, seed).different_features for seed in (0, 0, 1, 2, 3)}
     assert 1 < len(found) <= 4
     assert max(found) <= 50
 
@@ -55,7 +51,7 @@ def test_other_features_with_the_same_indices_are_told(opened) -> None:
     # Every score rises alike, so that the best one stays.
     samples = replace(opened[3], features=opened[3].features + np.float32([1, 1, 1, 1, 0]))
     entry = _check(opened, samples)
-    assert (entry["different_features"], entry["different_indices"]) == (240, 0)
+    assert (entry.different_features, entry.different_indices) == (240, 0)
 
 
 def test_other_indices_are_refused_from_one_percent_on(opened) -> None:
@@ -64,8 +60,8 @@ def test_other_indices_are_refused_from_one_percent_on(opened) -> None:
     altered[:2] = np.roll(altered[:2], 1, axis=1)
     altered[:2, :4] += np.float32([0, 0, 0, 9])
     entry = _check(opened, replace(samples, features=altered))
-    assert 0 < entry["different_indices"] <= 16
-    assert sum(entry["different_indices_by_mode"].values()) == entry["different_indices"]
+    assert 0 < entry.different_indices <= 16
+    assert sum(entry.different_indices_by_mode.values()) == entry.different_indices
     altered[:30] = -altered[:30]
     with pytest.raises(
         ArtifactError, match=r"'tx.onnx' gives other features .* of 1920 codeword indices"
@@ -78,5 +74,5 @@ def test_other_indices_are_refused_from_one_percent_on(opened) -> None:
 def test_features_alone_are_not_checked(opened) -> None:
     bundle, system, manifest, samples = opened
     alone = replace(samples, sentences=None)
-    assert check_front(bundle, manifest, system.sender, alone, 0) is None
-    assert check_front(bundle, replace(manifest, front=None), system.sender, samples, 0) is None
+    assert check_front(bundle, manifest, system.transmitter, alone, 0) is None
+    assert check_front(bundle, replace(manifest, front=None), system.transmitter, samples, 0) is None

@@ -47,9 +47,9 @@ def test_a_block_is_part_of_its_point(job: Job) -> None:
     assert tally_digest(job(Block("", 5.0, 1, 3))) == tally_digest(again)
 
 
-def test_a_mode_by_itself_has_no_reference_and_no_companion(job: Job) -> None:
+def test_a_mode_by_itself_has_no_reference_and_no_baseline(job: Job) -> None:
     tally = job(Block("4x16qam", 5.0, 0, 2))
-    assert (tally.references, tally.companions) == ({}, {})
+    assert (tally.references, tally.baselines) == ({}, {})
     assert list(tally.histograms) == [1]
 
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from tools.tiny_bundle import CLASSES
-from twophase.link.errors import InputError
 from twophase.link.samples import Samples, load_samples
 from twophase.sim.channel.radio import Radio
 from twophase.sim.counts import GAIN_BINS_DB
 from twophase.sim.point import noise_generator, simulate_point
-from twophase.sim.results.figures import point_results
+from twophase.sim.results.points import point_results
 from twophase.sim.settings import Settings
 from twophase.sim.system import System, load_system
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
@@ -79,13 +78,13 @@ def test_bound_and_bit_errors_are_those_of_the_gains_met(by_snr) -> None:
     for counts in tally.gains.values():
         by_frame.append(counts.sum())
     mean = float(np.mean(np.concatenate(delivered)))
-    bound = label_accuracy(point["accuracy_noiseless"], mean, CLASSES)
-    assert point["label_bound"] == pytest.approx(bound, abs=1e-3)  # bins of a tenth of a dB
+    bound = label_accuracy(point.accuracy_noiseless, mean, CLASSES)
+    assert point.label_bound == pytest.approx(bound, abs=1e-3)  # bins of a tenth of a dB
     # Bits of a frame err together: at most 12 of them share a gain.  5 sigma of frames that err as one:
     # false alarms in less than 6e-7 of all seeds.
     frames = sum(by_frame)
     spread = 5 * math.sqrt(0.25 / frames)
-    assert abs(point["ber"] - point["ber_theory_usage"]) < spread
+    assert abs(point.ber - point.ber_theory_usage) < spread
 
 
 def test_knowing_the_block_avoids_errors_in_its_fades(by_snr) -> None:
@@ -96,9 +95,9 @@ def test_knowing_the_block_avoids_errors_in_its_fades(by_snr) -> None:
         tally = simulate_point(system, samples, 11.0, settings)
         points.append(point_results([tally], system.modes, CLASSES, settings)[0])
     known, mean = points
-    assert len(known["mode_usage"]) > len(mean["mode_usage"]) == 1
+    assert len(known.mode_usage) > len(mean.mode_usage) == 1
     # In its fades the link goes back to its robust modes: 6.3 points over twelve seeds, sigma 0.5.
-    assert known["accuracy_hard"] > mean["accuracy_hard"] + 0.03
+    assert known.accuracy_hard > mean.accuracy_hard + 0.03
 
 
 def test_a_forced_mode_adapts_to_nothing(by_snr) -> None:
@@ -106,9 +105,3 @@ def test_a_forced_mode_adapts_to_nothing(by_snr) -> None:
     tally = simulate_point(system, samples, 5.0, Settings(**BLOCK, trials=2, mode="4x16qam"))
     assert tally.gains == {}
     assert tally.transmissions == 1
-
-
-@pytest.mark.parametrize("channel", [{}, {"channel": "rayleigh"}])
-def test_a_block_needs_a_block(channel) -> None:
-    with pytest.raises(InputError, match="'known_snr' must be 'mean' unless"):
-        Settings(**channel, known_snr="block")

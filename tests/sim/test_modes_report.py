@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tools.fake_report import fake_report
 from tools.tiny_bundle import CLASSES, LINK, TABLE
 from twophase.link.samples import Samples, load_samples
 from twophase.sim.counts import SystemCounts, Tally
 from twophase.sim.point import simulate_point
-from twophase.sim.results.figures import point_results
-from twophase.sim.results.modes import add_best_fixed, mode_entries
+from twophase.sim.results.figures import BestFixed
+from twophase.sim.results.modes import mode_figures, with_best_fixed
+from twophase.sim.results.points import point_results
 from twophase.sim.settings import Settings, Workers
 from twophase.sim.sweep.job import make_job
 from twophase.sim.sweep.measure import measure
@@ -41,33 +44,35 @@ def fixed(bundle: Path, opened) -> list[list[Tally]]:
 
 
 def test_every_mode_is_what_a_run_of_that_mode_gives(opened, fixed) -> None:
-    entries = mode_entries(fixed, MODES, CLASSES, SETTINGS)
-    assert [entry["mode"] for entry in entries] == list(MODES.names)
-    assert [(entry["symbols"], entry["bits"]) for entry in entries] == [
+    entries = mode_figures(fixed, MODES, CLASSES, SETTINGS)
+    assert [entry.mode for entry in entries] == list(MODES.names)
+    assert [(entry.symbols, entry.bits) for entry in entries] == [
         (mode.symbols, mode.information_bits) for mode in MODES
     ]
     for number, entry in enumerate(entries):
         alone = Settings(trials=3, seed=4, mode=MODES.names[number])
         tallies = [simulate_point(*opened, esn0_db, alone) for esn0_db in GRID]
         points = point_results(tallies, MODES, CLASSES, alone)
-        for shown, point in zip(entry["points"], points, strict=True):
-            renamed = {"accuracy": "accuracy_hard", "accuracy_ci": "accuracy_hard_ci"}
-            assert shown == {name: point[renamed.get(name, name)] for name in shown}
-            assert point["mode_usage"] == {entry["mode"]: 1.0}
+        for shown, point in zip(entry.points, points, strict=True):
+            assert (shown.esn0_db, shown.accuracy, shown.accuracy_ci) == (
+                *(point.esn0_db, point.accuracy_hard, point.accuracy_hard_ci),
+            )
+            assert (shown.ber, shown.symbol_energy) == (point.ber, point.symbol_energy)
+            assert point.mode_usage == {entry.mode: 1.0}
 
 
 def test_where_the_router_takes_one_mode_it_is_that_mode(opened, fixed) -> None:
     adaptive = [simulate_point(*opened, esn0_db, SETTINGS) for esn0_db in GRID]
     points = point_results(adaptive, MODES, CLASSES, SETTINGS)
-    add_best_fixed(points, adaptive, fixed, MODES, SETTINGS)
+    points = with_best_fixed(points, adaptive, fixed, MODES, SETTINGS)
     for place, esn0_db in enumerate(GRID):
         # The same gains and noise: not only as good, but right and wrong on the same frames.
         own = fixed[int(TABLE.choose(esn0_db))][place]
         assert np.array_equal(own.deployed.correct, adaptive[place].deployed.correct)
-        best = points[place]["best_fixed"]
-        assert best["symbols"] >= points[place]["symbols_per_sample"]
-        assert best["difference"] == pytest.approx(points[place]["accuracy_hard"] - best["accuracy"])
-        assert best["difference_ci"][0] <= best["difference"] <= best["difference_ci"][1]
+        best = points[place].best_fixed
+        assert best.symbols >= points[place].symbols_per_sample
+        assert best.difference == pytest.approx(points[place].accuracy_hard - best.accuracy)
+        assert best.difference_ci[0] <= best.difference <= best.difference_ci[1]
 
 
 def _tally(mode: int, header: int, right: int, samples: int = 40) -> Tally:
@@ -78,6 +83,13 @@ def _tally(mode: int, header: int, right: int, samples: int = 40) -> Tally:
         transmissions=1,
     )
     return Tally(0.0, counts, {}, np.zeros(samples, dtype=np.int64), trials=10)
+
+
+def _best_fixed(symbols: float, own: Tally, fixed: list[list[Tally]]) -> BestFixed:
+    point = replace(fake_report((0.0,)).points[0], symbols_per_sample=symbols)
+    (point,) = with_best_fixed([point], [own], fixed, MODES, SETTINGS)
+    assert point.best_fixed is not None
+    return point.best_fixed
 
 
 @pytest.mark.parametrize(
@@ -94,19 +106,15 @@ def test_the_best_fixed_mode_has_as_many_symbols(symbols, best) -> None:
     assert [mode.symbols for mode in MODES] == [3, 2, 2, 1]
     fixed = [[_tally(number, 0, right)] for number, right in enumerate((7, 8, 9, 5))]
     own = _tally(3, 0, 6)
-    points = [{"symbols_per_sample": symbols}]
-    add_best_fixed(points, [own], fixed, MODES, SETTINGS)
-    entry = points[0]["best_fixed"]
-    assert entry["mode"] == MODES.names[best]
-    assert entry["symbols"] == MODES[best].symbols
-    assert entry["accuracy"] == pytest.approx((0.7, 0.8, 0.9, 0.5)[best])
-    assert entry["difference"] == pytest.approx(0.6 - entry["accuracy"])
+    entry = _best_fixed(symbols, own, fixed)
+    assert entry.mode == MODES.names[best]
+    assert entry.symbols == MODES[best].symbols
+    assert entry.accuracy == pytest.approx((0.7, 0.8, 0.9, 0.5)[best])
+    assert entry.difference == pytest.approx(0.6 - entry.accuracy)
     expected = paired_gap(own.deployed.correct / 10 - fixed[best][0].deployed.correct / 10)
-    assert entry["difference_ci"] == expected.interval
+    assert entry.difference_ci == expected.interval
 
 
 def test_of_equally_good_modes_the_shorter_is_named() -> None:
     fixed = [[_tally(number, 0, 8)] for number in range(4)]
-    points = [{"symbols_per_sample": 1.5}]
-    add_best_fixed(points, [_tally(3, 0, 8)], fixed, MODES, SETTINGS)
-    assert points[0]["best_fixed"]["symbols"] == 2
+    assert _best_fixed(1.5, _tally(3, 0, 8), fixed).symbols == 2

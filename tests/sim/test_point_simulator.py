@@ -15,16 +15,16 @@ from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
 from twophase.link.errors import VerificationError
-from twophase.link.modem import Transmission
+from twophase.link.modem import Transmission, group_by_mode
 from twophase.link.runtime import Reception
 from twophase.link.samples import Samples, load_samples
 from twophase.sim.counting import count_llrs
 from twophase.sim.counts import LLR_EDGES, SystemCounts, Tally, tally_digest
 from twophase.sim.point import PointSimulator, simulate_point
-from twophase.sim.receiver import Heard
-from twophase.sim.results.figures import point_results
-from twophase.sim.scatter import scatter_entries
+from twophase.sim.receiver import Received
+from twophase.sim.results.points import point_results
 from twophase.sim.settings import Settings
+from twophase.sim.sweep.measure import scatter_of
 from twophase.sim.system import System, load_system
 
 MODES = LINK.modes
@@ -75,12 +75,12 @@ def test_blocks_add_up_to_the_whole(opened, settings) -> None:
 def _pairs(first: Tally, whole: Tally) -> list[tuple]:
     return [
         (getattr(first, kind)[name], getattr(whole, kind)[name])
-        for kind in ("references", "companions")
+        for kind in ("references", "baselines")
         for name in getattr(whole, kind)
     ]
 
 
-def test_companions_change_nothing_but_the_noise_of_a_wider_row(by_snr) -> None:
+def test_baselines_change_nothing_but_the_noise_of_a_wider_row(by_snr) -> None:
     alone = simulate_point(*by_snr, 6.0, Settings(trials=2))
     beside = simulate_point(*by_snr, 6.0, Settings(trials=2, codes=("conv",)))
     # At 6 dB the coded payload is no longer than the widest mode: the row, and so the noise, is the same.
@@ -88,17 +88,17 @@ def test_companions_change_nothing_but_the_noise_of_a_wider_row(by_snr) -> None:
     assert alone.bit_errors == beside.bit_errors
 
 
-def test_a_companion_stands_behind_the_header_of_its_sample(opened) -> None:
-    """Undisturbed it errs no more than the link: were it cut out elsewhere, it would hear mere zeros."""
+def test_a_baseline_stands_after_the_header_of_its_sample(opened) -> None:
+    """Undisturbed it errs no more than the link: were it cut out elsewhere, it would receive mere zeros."""
     settings = Settings(trials=1, codes=("conv", "ldpc"), baselines=("classify-and-send",))
     tally = simulate_point(*opened, 60.0, settings)
     transmitted = tally.noiseless_correct
-    for name, counts in tally.companions.items():
+    for name, counts in tally.baselines.items():
         assert np.array_equal(counts.correct, transmitted), name
         assert counts.sent == len(transmitted)
     frames = tally.deployed.frames
     total = sum(count * (MODES[mode].symbols + header) for (mode, header), count in frames.items())
-    assert tally.companions["classify-and-send"].symbols == total
+    assert tally.baselines["classify-and-send"].symbols == total
 
 
 def test_pilots_of_all_frames_are_counted(opened) -> None:
@@ -153,7 +153,13 @@ def _counted_llrs(mismatch: float) -> Tally:
     # A frame whose mode was mistaken is left out: half of them, with LLRs that would show.
     believed = np.where(np.arange(rows) % 2, chosen, (chosen + 1) % len(MODES))
     llr[::2] = 99.0
-    count_llrs(tally, sent, slice(0, rows), Heard(believed, llr, chosen, none, None), MODES)
+    count_llrs(
+        tally,
+        sent,
+        slice(0, rows),
+        group_by_mode(sent.mode, MODES),
+        Received(believed, llr, chosen, none, None),
+    )
     return tally
 
 
@@ -197,7 +203,7 @@ def test_a_decision_stands_in_its_own_row_and_column(by_snr) -> None:
             )
 
     system, samples = by_snr
-    stubborn = dataclasses.replace(system, listener=Stubborn(), references=())
+    stubborn = dataclasses.replace(system, receiver=Stubborn(), references=())
     expected = np.zeros((CLASSES, CLASSES), dtype=int)
     expected[:, 2] = np.bincount(samples.labels)
     mode = MODES.names[0]
@@ -221,16 +227,14 @@ def test_noise_of_another_variance_is_refused(opened) -> None:
 
 
 def test_received_symbols_lie_around_their_points(by_snr) -> None:
-    entries = scatter_entries(
-        *by_snr, [0.0, 20.0, 40.0, 50.0], Settings(channel="rayleigh", coherence="sample")
-    )
-    assert [entry["esn0_db"] for entry in entries] == [0.0, 40.0, 50.0]
-    for group in entries[-1]["groups"]:
-        received = np.array(group["received"]) @ [1, 1j]
-        reference = np.array(group["reference"]) @ [1, 1j]
-        assert group["order"] == len(reference) == MODES[MODES.find(group["mode"])].order
+    settings = Settings(channel="rayleigh", coherence="sample")
+    entries = scatter_of(*by_snr, [0.0, 20.0, 40.0, 50.0], settings)
+    assert [entry.esn0_db for entry in entries] == [0.0, 40.0, 50.0]
+    for group in entries[-1].groups:
+        received = np.array(group.received) @ [1, 1j]
+        reference = np.array(group.reference) @ [1, 1j]
+        assert group.order == len(reference) == MODES[MODES.find(group.mode)].order
         assert 0 < len(received) <= 400
         distance = np.abs(received[:, np.newaxis] - reference).min(axis=1)
         assert np.median(distance) < 0.02
-    noisy = np.array(entries[0]["groups"][0]["received"])
-    assert np.std(noisy) > 0.5
+    assert np.std(np.array(entries[0].groups[0].received)) > 0.5

@@ -9,7 +9,8 @@ import pytest
 
 from tools.tiny_bundle import LINK
 from twophase.sim.counts import SystemCounts, Tally
-from twophase.sim.results.figures import point_results
+from twophase.sim.results.figures import as_json
+from twophase.sim.results.points import point_results
 from twophase.sim.results.verdict import remarks_on, verdict_of, verdict_reason
 from twophase.sim.settings import Settings
 from twophase.sim.theory.ber import qam_ber
@@ -57,29 +58,25 @@ def _tally(esn0_db: float = 6.0, hard: int = 9, samples: int = 400, **soft: int)
     )
 
 
-def test_every_promised_figure_is_there() -> None:
+def test_figures_of_a_point() -> None:
     point = point_results([_tally(learning=9, aligned=8)], MODES, 4, SETTINGS)[0]
-    promised = (
-        "esn0_db ebn0_db accuracy_hard accuracy_hard_ci accuracy_soft gap gap_ci gap_reference references "
-        "ber ber_ci "
-        "ber_theory ber_theory_usage bit_errors bits_sent codeword_error_rate codeword_errors codewords_sent "
-        "mean_abs_llr bits_per_sample symbols_per_sample samples trials label_bound accuracy_noiseless "
-        "symbol_energy mode_usage verdict payload_symbols_per_sample header_symbols_per_sample "
-        "header_bits_per_sample accuracy_by_mode header_error_rate mode_error_rate"
-    )
-    assert set(promised.split()) <= point.keys()
-    held = "accuracy accuracy_ci gap gap_ci gap_lower_bound symbols_per_sample symbol_energy pass"
-    assert set(held.split()) == point["references"]["learning"].keys()
+    content = as_json(point)
+    assert [*content][:5] == ["esn0_db", "ebn0_db", "verdict", "accuracy_hard", "accuracy_hard_ci"]
+    promised = "gap_reference accuracy_soft gap gap_ci references companions header_error_rate mode_usage"
+    assert set(promised.split()) <= content.keys()
+    assert content["references"]["learning"]["pass"] is True
+    assert content["header_error_rate"] is None  # known to be none
+    assert not {"best_fixed", "text"} & content.keys()  # not asked for
     # Modes 1 (6 bits in 2 symbols of 16-QAM) and 2 (4 bits in 2 symbols of QPSK), half of the samples each.
-    assert point["bits_per_sample"] == 5
-    assert point["symbols_per_sample"] == 2
-    assert point["ebn0_db"] == pytest.approx(6.0 - 10 * np.log10(2.5))
-    assert point["mode_usage"] == {"4x16qam": 0.5, "16x4qam": 0.5}
-    assert (point["ber"], point["codeword_error_rate"], point["mean_abs_llr"]) == (0.03, 0.1, 2.5)
-    assert (point["samples"], point["trials"], point["symbol_energy"]) == (400, 10, 1.25)
+    assert point.bits_per_sample == 5
+    assert point.symbols_per_sample == 2
+    assert point.ebn0_db == pytest.approx(6.0 - 10 * np.log10(2.5))
+    assert point.mode_usage == {"4x16qam": 0.5, "16x4qam": 0.5}
+    assert (point.ber, point.codeword_error_rate, point.mean_abs_llr) == (0.03, 0.1, 2.5)
+    assert (point.samples, point.trials, point.symbol_energy) == (400, 10, 1.25)
     # 120 symbols of 4 bits against 4 symbols of 2 bits.
     expected = (480 * float(qam_ber(16, 6.0)) + 8 * float(qam_ber(4, 6.0))) / 488
-    assert point["ber_theory"] == pytest.approx(expected)
+    assert point.ber_theory == pytest.approx(expected)
 
 
 def test_uniform_use_at_unit_energy_gives_the_textbook_curve() -> None:
@@ -87,31 +84,31 @@ def test_uniform_use_at_unit_energy_gives_the_textbook_curve() -> None:
     tally.histograms = {2: np.full(4, 7)}
     tally.deployed.energy_sum = 1.0
     point = point_results([tally], MODES, 4, SETTINGS)[0]
-    assert point["ber_theory_usage"] == pytest.approx(point["ber_theory"])
+    assert point.ber_theory_usage == pytest.approx(point.ber_theory)
 
 
 def test_label_bound_takes_the_noise_free_accuracy_of_its_own_point() -> None:
     low, high = _tally(0.0, aligned=9), _tally(10.0, aligned=9)
     high.noiseless_correct[:] = 1
     points = point_results([low, high], MODES, 4, SETTINGS)
-    assert [point["accuracy_noiseless"] for point in points] == [0.75, 1.0]
+    assert [point.accuracy_noiseless for point in points] == [0.75, 1.0]
     for clean, point in zip((0.75, 1.0), points, strict=True):
-        delivered = float(simplex_success(4, 2, point["esn0_db"]))
-        assert point["label_bound"] == pytest.approx(label_accuracy(clean, delivered, 4))
+        delivered = float(simplex_success(4, 2, point.esn0_db))
+        assert point.label_bound == pytest.approx(label_accuracy(clean, delivered, 4))
     # In mere noise nobody does better than chance, nor worse.
     noise = point_results([_tally(-60.0, aligned=9)], MODES, 4, SETTINGS)[0]
-    assert noise["label_bound"] == pytest.approx(0.25, abs=2e-3)
+    assert noise.label_bound == pytest.approx(0.25, abs=2e-3)
 
 
 def test_the_worst_reference_decides() -> None:
     # Equal to one reference, 10 points below the other, without spread: only the second fails.
     points = point_results([_tally(hard=9, learning=10, aligned=9)], MODES, 4, SETTINGS)
-    references = points[0]["references"]
-    assert references["aligned"]["pass"] is True
-    assert references["learning"]["pass"] is False
-    assert points[0]["gap"] == pytest.approx(-0.1)
-    assert points[0]["gap_ci"] == references["learning"]["gap_ci"]
-    assert points[0]["verdict"] == verdict_of(points) == "FAIL"
+    references = points[0].references
+    assert references["aligned"].passes is True
+    assert references["learning"].passes is False
+    assert points[0].gap == pytest.approx(-0.1)
+    assert points[0].gap_ci == references["learning"].gap_ci
+    assert points[0].verdict == verdict_of(points) == "FAIL"
     reason = verdict_reason(points, 0.02)
     assert "is not shown at 1 of 1 points (6 dB)" in reason
     assert reason.endswith("against: learning")
@@ -120,11 +117,11 @@ def test_the_worst_reference_decides() -> None:
 @pytest.mark.parametrize("soft", [{"learning": 8, "aligned": 10}, {"learning": 10, "aligned": 8}])
 def test_one_reference_gives_all_summary_figures(soft) -> None:
     point = point_results([_tally(hard=9, **soft)], MODES, 4, SETTINGS)[0]
-    lowest = point["references"][point["gap_reference"]]
-    assert soft[point["gap_reference"]] == 10
-    assert point["gap"] == lowest["gap"] == min(entry["gap"] for entry in point["references"].values())
-    assert (point["gap_ci"], point["accuracy_soft"]) == (lowest["gap_ci"], lowest["accuracy"])
-    assert point["accuracy_hard"] - point["accuracy_soft"] == pytest.approx(point["gap"])
+    lowest = point.references[point.gap_reference]
+    assert soft[point.gap_reference] == 10
+    assert point.gap == lowest.gap == min(entry.gap for entry in point.references.values())
+    assert (point.gap_ci, point.accuracy_soft) == (lowest.gap_ci, lowest.accuracy)
+    assert point.accuracy_hard - point.accuracy_soft == pytest.approx(point.gap)
 
 
 def test_the_lowest_gap_is_not_the_lowest_bound() -> None:
@@ -133,10 +130,10 @@ def test_the_lowest_gap_is_not_the_lowest_bound() -> None:
     tally.references["learning"].correct[:] = np.array([0, 10] * 200)
     tally.references["aligned"].correct[:4] = 6
     point = point_results([tally], MODES, 4, SETTINGS)[0]
-    learning, aligned = (point["references"][name] for name in ("learning", "aligned"))
-    assert learning["gap_lower_bound"] < aligned["gap_lower_bound"]
-    assert point["gap_reference"] == "aligned"
-    assert point["gap"] == aligned["gap"] == pytest.approx(-0.001)
+    learning, aligned = (point.references[name] for name in ("learning", "aligned"))
+    assert learning.gap_lower_bound < aligned.gap_lower_bound
+    assert point.gap_reference == "aligned"
+    assert point.gap == aligned.gap == pytest.approx(-0.001)
 
 
 def test_a_surrogate_that_is_not_aligned_is_remarked() -> None:
@@ -160,7 +157,7 @@ def test_a_surrogate_that_is_not_aligned_is_remarked() -> None:
 def test_one_failing_point_fails_the_whole() -> None:
     tallies = [_tally(0.0, hard=9, aligned=9), _tally(1.0, hard=8, aligned=9)]
     points = point_results(tallies, MODES, 4, SETTINGS)
-    assert [point["verdict"] for point in points] == ["PASS", "FAIL"]
+    assert [point.verdict for point in points] == ["PASS", "FAIL"]
     assert verdict_of(points) == "FAIL"
     assert verdict_of(points[:1]) == "PASS"
     assert "at 1 of 2 points (1 dB)" in verdict_reason(points, 0.02)

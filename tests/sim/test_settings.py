@@ -59,6 +59,17 @@ def test_a_crafted_value_is_taken_as_it_is_or_refused(name: str, value: object) 
         ("coherence", True, "be 'symbol', 'sample' or a number of symbols"),
         ("delay_spread_ns", 10**400, "be positive and at most 1,000,000 ns"),
         ("pilots", 10_001, "be at most 10,000, not 10001"),
+        ("pilots", 0, "be at least 1"),
+        ("seed", -3, "be at least 0"),
+        ("trials", 0, "be at least 1"),
+        ("precision", 2.0, "lie between 0 and 1"),
+        ("tolerance", 2.0, "lie in 0..1"),
+        ("rician_k_db", float("nan"), "lie within 100 dB of 0"),
+        ("noise_mismatch_db", float("inf"), "lie within 100 dB of 0"),
+        ("delay_spread_ns", -3.0, "be positive and at most"),
+        ("coherence", "sample", "be 'symbol' on AWGN"),
+        ("known_snr", "block", "be 'mean' unless a gain holds for a whole sample"),
+        ("codes", ("conv", "conv"), "name each only once"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: object, rule: str) -> None:
@@ -71,6 +82,18 @@ def test_a_coherence_has_an_end() -> None:
     assert Settings(channel="rayleigh", coherence=1_000_000).coherence == 1_000_000
     with pytest.raises(InputError, match="'coherence' must be at most 1,000,000 symbols, not 1000001"):
         Settings(channel="rayleigh", coherence=1_000_001)
+
+
+def test_what_depends_on_another_setting() -> None:
+    for values, name in (
+        ({"channel": "rayleigh", "coherence": 1}, "coherence"),
+        ({"channel": "tdl-a", "coherence": 4}, "coherence"),
+        ({"precision": 0.1, "max_trials": 1}, "max_trials"),
+        ({"snr_error_bias_db": 1e39}, "router_snr_error"),
+        ({"snr_error_jitter_db": -1.0}, "router_snr_error"),
+    ):
+        with pytest.raises(InputError, match=f"'{name}' must"):
+            Settings(**values)
 
 
 def test_whole_numbers_pass_for_numbers() -> None:

@@ -28,8 +28,8 @@ def test_a_bundle_opens_with_its_references(bundle: Path) -> None:
     system, manifest = load_system(bundle)
     assert [reference.name for reference in system.references] == ["learning", "aligned"]
     # The aligned model is received by the deployed receiver, the learning model by its own.
-    assert system.references[1].listener is system.listener
-    assert system.references[0].listener is not system.listener
+    assert system.references[1].receiver is system.receiver
+    assert system.references[0].receiver is not system.receiver
     assert system.classes == CLASSES
     assert manifest.task == "tiny"
     samples = load_samples(bundle / "eval.npz", manifest.input_shape, system.classes)
@@ -136,8 +136,15 @@ def test_a_bundle_without_reference_is_refused(tmp_path: Path) -> None:
         load_system(write_tiny_bundle(tmp_path / "bundle", references=()))
 
 
-@pytest.mark.parametrize("name", ["tx.onnx", "rx_learning.onnx", "eval.npz", "link.json"])
-@pytest.mark.parametrize("harm", ["missing", "truncated", "altered"])
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("tx.onnx", "missing"),
+        ("rx_learning.onnx", "truncated"),
+        ("eval.npz", "altered"),
+        ("link.json", "altered"),
+    ],
+)
 def test_a_damaged_bundle_is_refused(name: str, harm: str, tmp_path: Path) -> None:
     folder = write_tiny_bundle(tmp_path / "bundle")
     path = folder / name

@@ -38,7 +38,7 @@ def _tally(seed: int, samples: int = 6) -> Tally:
         gains={(3, 4): rng.integers(0, 9, 801)},
         transmissions=1,
         trials=5,
-        companions={"conv": _system(rng, samples)},
+        baselines={"conv": _system(rng, samples)},
         confusion=rng.integers(0, 9, (4, 4)),
         llr_zeros=rng.integers(0, 9, BINS),
         llr_ones=rng.integers(0, 9, BINS),
@@ -102,7 +102,7 @@ def test_counts_add_up_whether_kept_or_not() -> None:
     assert total.trials == 10
     assert np.array_equal(total.deployed.correct, first.deployed.correct + second.deployed.correct)
     assert total.references["aligned"].mode_errors == 6
-    assert total.companions["conv"].frames == Counter({(3, 4): 14, (0, 2): 10})
+    assert total.baselines["conv"].frames == Counter({(3, 4): 14, (0, 2): 10})
     assert np.array_equal(total.histograms[3], first.histograms[3] + second.histograms[3])
     assert np.array_equal(total.confusion, first.confusion + second.confusion)
     assert total.abs_llr == first.abs_llr + second.abs_llr

@@ -7,15 +7,36 @@ and that figures of one point fit one another (counts to rates, values inside th
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfc, expit
 
+from twophase.link.manifest import Reference
+from twophase.sim.results.figures import (
+    BaselineFigures,
+    BestFixed,
+    Compared,
+    ComparedPoint,
+    Described,
+    ModeEntry,
+    ModeFigures,
+    ModePoint,
+    Point,
+    ReferenceFigures,
+    Report,
+    Scatter,
+    ScatterGroup,
+    SnrError,
+)
+from twophase.sim.results.report_json import channel_text
+from twophase.sim.settings import ChannelName, Settings
+from twophase.sim.theory.statistics import Interval
+
 SAMPLES = 540
 CLASSES = tuple("0123456789")
-COMPANIONS = {
+BASELINES = {
     "conv": "the index bits through the code 133/171 of rate 1/2, soft Viterbi decoder",
     "ldpc": "the index bits through the LDPC code of TS 38.212, base graph 2, belief propagation",
     "classify-and-send": "the label that the transmitter decides on, by a short code of as many symbols",
@@ -35,18 +56,17 @@ _LLR_EDGES = np.array([*(-edge for edge in reversed(_POSITIVE)), 0.0, *_POSITIVE
 def fake_report(
     grid: tuple[float, ...] = tuple(float(snr) for snr in range(0, 21)),
     *,
-    channel: str = "awgn",
+    channel: ChannelName = "awgn",
     classes: tuple[str, ...] = CLASSES,
-    companions: tuple[str, ...] = tuple(COMPANIONS),
+    baselines: tuple[str, ...] = tuple(BASELINES),
     compare: int = 1,
     scatter: bool = True,
-    closed_forms: bool = True,
     header: bool = True,
     failing: bool = False,
     modes_report: bool = False,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Content of a ``report.json``.
+) -> Report:
+    """A whole report.
 
     Parameters
     -----
@@ -56,14 +76,12 @@ def fake_report(
         Its name; only the report's words depend on it.
     classes
         Names of the classes.
-    companions
-        Names of the systems shown beside the link.
+    baselines
+        Names of the other designs.
     compare
         Number of other bundles.
     scatter
         Whether there are received samples.
-    closed_forms
-        Whether theory, mutual information and bound are known, as they are not on every channel.
     header
         Whether the mode is told in a header.
     failing
@@ -74,119 +92,105 @@ def fake_report(
         Of the counts.
     """
     rng = np.random.default_rng(seed)
-    points = [_point(snr, classes, companions, closed_forms, header, failing, rng) for snr in grid]
-    verdict = "PASS" if all(point["verdict"] == "PASS" for point in points) else "FAIL"
+    points = [_point(snr, classes, baselines, header, failing, rng) for snr in grid]
+    verdict = "PASS" if all(point.verdict == "PASS" for point in points) else "FAIL"
     shown = sorted({grid[0], grid[len(grid) // 2], grid[-1]})
-    content = {
-        "verdict": verdict,
-        "remarks": ["the receiver mistook the mode of up to 3 % of the frames (0 dB)"] if failing else [],
-        "task": "digits",
-        "command": f"tp-sim --bundle runs/digits/bundle --snr 0:20 --channel {channel} --out runs/digits/sim",
-        "versions": {"python": "3.11.7", "twophase-link": "0.1.0", "numpy": "2.4.6"},
-        "seed": seed,
-        "bundle": "runs/digits/bundle",
-        "bundle_sha256": "0123456789abcdef" * 4,
-        "data": "runs/digits/bundle/eval.npz",
-        "channel": channel,
-        "coherence": "symbol",
-        "known_snr": "mean",
-        "demapper": "exact",
-        "kernel": "numba",
-        "router": "table",
-        "header": "coded",
-        "mode": None,
-        "signalling": "mode chosen by a router that sees content and SNR and told in a coded header",
-        "estimates": "both ends know the Es/N0 exactly",
-        "csi_text": "the receiver estimates each block's gain from 2 pilots (MMSE) and knows N0",
-        "router_snr_error": {"bias_db": 0.0, "jitter_db": 0.0, "at": "transmitter"},
-        "settings": {
-            "channel": channel,
-            "coherence": "symbol",
-            "csi": "pilot",
-            "pilots": 2,
-            "estimator": "mmse",
-            "codes": list(companions),
-            "precision": 0.005,
-            "max_trials": 320,
-            "seed": seed,
-        },
-        "trials": 20,
-        "samples": SAMPLES,
-        "tolerance": 0.02,
-        "classes": list(classes),
-        "mode_table": [
-            {
-                "mode": name,
-                "codebook": size.bit_length() - 2,
-                "codebook_size": size,
-                "tokens": tokens,
-                "order": order,
-                "bits": tokens * (size.bit_length() - 1),
-                "symbols": symbols,
-            }
+    modes = None
+    if modes_report:
+        modes = _fixed_modes(points)
+        points = [replace(point, best_fixed=_best_fixed(point, modes)) for point in points]
+    csi = "the receiver estimates each block's gain from 2 pilots (MMSE) and knows N0"
+    return Report(
+        verdict=verdict,
+        remarks=["the receiver mistook the mode of up to 3 % of the frames (0 dB)"] if failing else [],
+        task="digits",
+        command=f"tp-sim --bundle runs/digits/bundle --snr 0:20 --channel {channel} --out runs/digits/sim",
+        versions={"python": "3.11.7", "twophase-link": "0.1.0", "numpy": "2.4.6"},
+        seed=seed,
+        bundle="runs/digits/bundle",
+        bundle_sha256="0123456789abcdef" * 4,
+        data="runs/digits/bundle/eval.npz",
+        data_sha256="fedcba9876543210" * 4,
+        settings=Settings(channel=channel, csi="pilot", precision=0.005, max_trials=320, seed=seed),
+        grid=list(grid),
+        channel=channel,
+        channel_text=channel_text(channel, "symbol"),
+        csi_text=csi,
+        kernel="numba",
+        coherence="symbol",
+        known_snr="mean",
+        demapper="exact",
+        router="table",
+        header="coded",
+        mode=None,
+        signalling="mode chosen by a router that sees content and SNR and told in a coded header",
+        router_snr_error=SnrError(0.0, 0.0, "transmitter"),
+        estimates="both ends know the Es/N0 exactly",
+        trials=20,
+        samples=SAMPLES,
+        tolerance=0.02,
+        classes=list(classes),
+        mode_table=[
+            ModeEntry(
+                name, size.bit_length() - 2, size, tokens, order, tokens * (size.bit_length() - 1), symbols
+            )
             for name, size, tokens, order, symbols in _MODES
         ],
-        "references": [
-            _reference_entry("learning", "best model of the learning phase on its soft path"),
-            _reference_entry("aligned", "the deployed model on its soft path, with the deployed receiver"),
+        references=[
+            Reference(name, text, f"soft_{name}.onnx", f"rx_{name}.onnx", 0.7)
+            for name, text in (
+                ("learning", "best model of the learning phase on its soft path"),
+                ("aligned", "the deployed model on its soft path, with the deployed receiver"),
+            )
         ],
-        "training": {
+        baselines=[Described(name, BASELINES.get(name, name)) for name in baselines],
+        llr_edges=_LLR_EDGES.tolist(),
+        scatter=[Scatter(snr, _groups(snr, rng)) for snr in shown] if scatter else [],
+        compare=[_compared(number, grid) for number in range(compare)],
+        training={
             "method": "two-phase",
             "epochs": 250,
             "train_snr_db": [-6.0, 18.0],
             "deployed": {"a": 1},
         },
-        "companions": [{"name": name, "description": COMPANIONS.get(name, name)} for name in companions],
-        "llr_edges": _LLR_EDGES.tolist(),
-        "compare": [_compared(number, grid) for number in range(compare)],
-        "scatter": [{"esn0_db": snr, "groups": _groups(snr, rng)} for snr in shown] if scatter else [],
-        "points": points,
-    }
-    return content | ({"modes": _fixed_modes(points)} if modes_report else {})
+        points=points,
+        modes=modes,
+    )
 
 
-def _fixed_modes(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each mode at each point; puts the best one into the point."""
+def _fixed_modes(points: list[Point]) -> tuple[ModeFigures, ...]:
+    """Each mode at each point."""
     entries = []
     for name, size, tokens, order, symbols in _MODES:
         needed = 8 * math.log10(order) - math.log2(tokens)
-        figures = [
-            {
-                "esn0_db": point["esn0_db"],
-                "accuracy": 0.99 - 0.5 * float(expit((needed - 2 - point["esn0_db"]) / 2.2)),
-                "accuracy_noiseless": 0.988,
-            }
-            for point in points
-        ]
-        bits = tokens * (size.bit_length() - 1)
-        entries.append({"mode": name, "symbols": symbols, "bits": bits, "points": figures})
-    for place, point in enumerate(points):
-        best = max(entries, key=lambda entry: float(entry["points"][place]["accuracy"]))
-        difference = point["accuracy_hard"] - best["points"][place]["accuracy"]
-        point["best_fixed"] = {
-            "mode": best["mode"],
-            "symbols": best["symbols"],
-            "accuracy": best["points"][place]["accuracy"],
-            "difference": difference,
-            "difference_ci": [difference - 0.006, difference + 0.006],
-        }
-    return entries
+        figures = []
+        for point in points:
+            accuracy = 0.99 - 0.5 * float(expit((needed - 2 - point.esn0_db) / 2.2))
+            ends = _interval(accuracy)
+            figures.append(ModePoint(point.esn0_db, accuracy, ends, 0.988, 0.99, 0.01, 0.02, 1.0))
+        entries.append(ModeFigures(name, symbols, tokens * (size.bit_length() - 1), tuple(figures)))
+    return tuple(entries)
 
 
-def _reference_entry(name: str, description: str) -> dict[str, Any]:
-    files = {"soft": f"soft_{name}.onnx", "rx": f"rx_{name}.onnx"}
-    return {"name": name, "description": description, **files, "temperature": 0.7}
+def _best_fixed(point: Point, modes: tuple[ModeFigures, ...]) -> BestFixed:
+    reached = {
+        entry: figures.accuracy for entry in modes for figures in entry.points
+        if figures.esn0_db == point.esn0_db
+    }  # fmt: skip
+    best = max(reached, key=lambda entry: reached[entry])
+    difference = point.accuracy_hard - reached[best]
+    ends = difference - 0.006, difference + 0.006
+    return BestFixed(best.mode, best.symbols, reached[best], difference, ends)
 
 
 def _point(
     snr: float,
     classes: tuple[str, ...],
-    companions: tuple[str, ...],
-    closed_forms: bool,
+    baselines: tuple[str, ...],
     header: bool,
     failing: bool,
     rng: np.random.Generator,
-) -> dict[str, Any]:
+) -> Point:
     usage = _usage(snr)
     by_name = {mode[0]: mode for mode in _MODES}
     payload = sum(share * by_name[name][4] for name, share in usage.items())
@@ -203,64 +207,59 @@ def _point(
         "learning": _soft(hard, 0.004 + 0.006 * float(expit(2 - snr)), failing and snr < 3),
         "aligned": _soft(hard, -0.0004 * math.cos(snr), failing and snr < 2),
     }
-    lowest = min(references, key=lambda name: references[name]["gap"])
     capacity = math.log2(1 + 10 ** (snr / 10))
     cm = min(capacity, math.log2(order) * math.tanh(capacity / math.log2(order)))
     confusion = np.array(
         [rng.multinomial(SAMPLES // len(classes) * trials, row) for row in _confused(len(classes), hard)]
     )
     zeros, ones, expected = _llr_counts(snr, order, sent, rng)
-    return {
-        "esn0_db": snr,
-        "ebn0_db": snr - 10 * math.log10(bits / (payload + head + _PILOTS)),
-        "verdict": "PASS" if all(entry["pass"] for entry in references.values()) else "FAIL",
-        "accuracy_hard": hard,
-        "accuracy_hard_ci": _interval(hard),
-        "gap_reference": lowest,
-        "accuracy_soft": references[lowest]["accuracy"],
-        "gap": references[lowest]["gap"],
-        "gap_ci": references[lowest]["gap_ci"],
-        "references": references,
-        "companions": {name: _companion(name, hard, snr, payload + head + _PILOTS) for name in companions},
-        "accuracy_by_mode": {name: hard for name in usage},
-        "accuracy_noiseless": clean,
-        "label_bound": clean - 0.3 * float(expit(-(snr + 8) / 1.6)) if closed_forms else None,
-        "ber": errors / sent,
-        "ber_ci": [
-            max(0.0, (errors - 2 * math.sqrt(errors + 1)) / sent),
-            (errors + 2 * math.sqrt(errors + 1)) / sent,
-        ],
-        "ber_theory": ber * 0.97 if closed_forms else None,
-        "ber_theory_usage": ber if closed_forms else None,
-        "bit_errors": errors,
-        "bits_sent": sent,
-        "codeword_error_rate": min(1.0, 2.7 * ber),
-        "codeword_errors": int(2.7 * ber * 1000),
-        "codewords_sent": 1000,
-        "mode_error_rate": 0.02 * float(expit(-snr)) if header else 0.0,
-        "header_error_rate": 0.02 * float(expit(-snr)) if header else None,
-        "mean_abs_llr": min(100.0, 1.5 * 10 ** (snr / 10)),
-        "llrs_replaced": 0,
-        "bits_per_sample": bits,
-        "header_bits_per_sample": 3 if header else 0,
-        "symbols_per_sample": payload + head + _PILOTS,
-        "payload_symbols_per_sample": payload,
-        "header_symbols_per_sample": head,
-        "pilot_symbols_per_sample": _PILOTS,
-        "symbol_energy": 0.98,
-        "measured_esn0_db": snr + 0.003,
-        "mode_usage": usage,
-        "capacity": capacity if closed_forms else None,
-        "cm_mi": cm if closed_forms else None,
-        "bicm_mi": 0.96 * cm if closed_forms else None,
-        "llr_zeros": zeros.tolist(),
-        "llr_ones": ones.tolist(),
-        "llr_expected_ones": expected.tolist(),
-        "confusion": confusion.tolist(),
-        "samples": SAMPLES,
-        "trials": trials,
-        "stop_reason": f"precision reached: gap +-0.{4700 + 10 * int(snr):05d}",
-    }
+    mistaken = 0.02 * float(expit(-snr))
+    spread = 2 * math.sqrt(errors + 1)
+    return Point(
+        esn0_db=snr,
+        ebn0_db=snr - 10 * math.log10(bits / (payload + head + _PILOTS)),
+        accuracy_hard=hard,
+        accuracy_hard_ci=_interval(hard),
+        accuracy_by_mode={name: hard for name in usage},
+        accuracy_noiseless=clean,
+        label_bound=clean - 0.3 * float(expit(-(snr + 8) / 1.6)),
+        ber=errors / sent,
+        ber_ci=(max(0.0, (errors - spread) / sent), (errors + spread) / sent),
+        ber_theory=ber * 0.97,
+        ber_theory_usage=ber,
+        bit_errors=errors,
+        bits_sent=sent,
+        codeword_error_rate=min(1.0, 2.7 * ber),
+        codeword_errors=int(2.7 * ber * 1000),
+        codewords_sent=1000,
+        mode_error_rate=mistaken if header else 0.0,
+        header_error_rate=mistaken if header else None,
+        mean_abs_llr=min(100.0, 1.5 * 10 ** (snr / 10)),
+        llrs_replaced=0,
+        bits_per_sample=bits,
+        header_bits_per_sample=3 if header else 0,
+        symbols_per_sample=payload + head + _PILOTS,
+        payload_symbols_per_sample=payload,
+        header_symbols_per_sample=head,
+        pilot_symbols_per_sample=_PILOTS,
+        measured_esn0_db=snr + 0.003,
+        capacity=capacity,
+        cm_mi=cm,
+        bicm_mi=0.96 * cm,
+        symbol_energy=0.98,
+        mode_usage=usage,
+        references=references,
+        baselines={name: _baseline(name, hard, snr, payload + head + _PILOTS) for name in baselines},
+        samples=SAMPLES,
+        trials=trials,
+        llr_zeros=zeros.tolist(),
+        llr_ones=ones.tolist(),
+        llr_expected_ones=expected.tolist(),
+        confusion=confusion.tolist(),
+        counts={"trials": trials},
+        counts_sha256="",
+        stop_reason=f"precision reached: gap +-0.{4700 + 10 * int(snr):05d}",
+    )
 
 
 def _usage(snr: float) -> dict[str, float]:
@@ -271,34 +270,26 @@ def _usage(snr: float) -> dict[str, float]:
     return {name: share for name, share in shares.items() if share > 0}
 
 
-def _interval(value: float, half: float = 0.009) -> list[float]:
-    return [max(0.0, value - 1.3 * half), min(1.0, value + 0.7 * half)]
+def _interval(value: float, half: float = 0.009) -> Interval:
+    return max(0.0, value - 1.3 * half), min(1.0, value + 0.7 * half)
 
 
-def _soft(hard: float, gap: float, fails: bool) -> dict[str, Any]:
+def _soft(hard: float, gap: float, fails: bool) -> ReferenceFigures:
     gap = gap - 0.03 if fails else gap
-    return {
-        "accuracy": hard - gap,
-        "accuracy_ci": _interval(hard - gap),
-        "gap": gap,
-        "gap_ci": [gap - 0.008, gap + 0.009],
-        "gap_lower_bound": gap - 0.0065,
-        "symbols_per_sample": 7.0,
-        "symbol_energy": 0.6,
-        "pass": gap - 0.0065 >= -0.02,
-    }
+    bound = gap - 0.0065
+    ends = gap - 0.008, gap + 0.009
+    return ReferenceFigures(
+        hard - gap, _interval(hard - gap), gap, ends, bound, 7.0, 0.6, passes=bound >= -0.02
+    )
 
 
-def _companion(name: str, hard: float, snr: float, symbols: float) -> dict[str, Any]:
+def _baseline(name: str, hard: float, snr: float, symbols: float) -> BaselineFigures:
     coded = {"conv": -0.06 * float(expit(3 - snr)), "ldpc": -0.08 * float(expit(2 - snr))}
     difference = coded.get(name, 0.002)
-    return {
-        "accuracy": hard + difference,
-        "accuracy_ci": _interval(hard + difference),
-        "symbols_per_sample": symbols + (0.5 if name == "ldpc" else 0.0),
-        "difference": difference,
-        "difference_ci": [difference - 0.008, difference + 0.008],
-    }
+    accuracy = hard + difference
+    ends = difference - 0.008, difference + 0.008
+    length = symbols + (0.5 if name == "ldpc" else 0.0)
+    return BaselineFigures(accuracy, _interval(accuracy), difference, ends, length, 1.0)
 
 
 def _confused(classes: int, accuracy: float) -> NDArray[np.float64]:
@@ -325,7 +316,7 @@ def _llr_counts(
     return counted[0], counted[1], expected
 
 
-def _groups(snr: float, rng: np.random.Generator) -> list[dict[str, Any]]:
+def _groups(snr: float, rng: np.random.Generator) -> tuple[ScatterGroup, ...]:
     by_name = {mode[0]: mode for mode in _MODES}
     groups = []
     for name in _usage(snr):
@@ -334,28 +325,14 @@ def _groups(snr: float, rng: np.random.Generator) -> list[dict[str, Any]]:
         reference = np.array([(re, im) for re in side for im in side]) / math.sqrt(2 * (order - 1) / 3)
         sent = reference[rng.integers(0, order, 300)]
         received = sent + rng.normal(0, math.sqrt(0.5 * 10 ** (-snr / 10)), sent.shape)
-        groups.append(
-            {"mode": name, "order": order, "received": received.tolist(), "reference": reference.tolist()}
-        )
-    return groups
+        groups.append(ScatterGroup(name, order, received.tolist(), reference.tolist()))
+    return tuple(groups)
 
 
-def _compared(number: int, grid: tuple[float, ...]) -> dict[str, Any]:
+def _compared(number: int, grid: tuple[float, ...]) -> Compared:
     points = []
     for snr in grid:
         accuracy = 0.97 - 0.01 * number - 0.4 * float(expit(-(snr + 3 - number) / 2))
-        points.append(
-            {
-                "esn0_db": snr,
-                "accuracy": accuracy,
-                "accuracy_ci": _interval(accuracy),
-                "symbols_per_sample": 6.0 + number,
-            }
-        )
-    name = f"other-{number + 1}"
-    return {
-        "name": name,
-        "bundle": f"runs/{name}/bundle",
-        "verdict": "FAIL" if number else "PASS",
-        "points": points,
-    }
+        points.append(ComparedPoint(snr, 6.0 + number, accuracy, _interval(accuracy)))
+    name, verdict = f"other-{number + 1}", "FAIL" if number else "PASS"
+    return Compared(name, f"runs/{name}/bundle", "0" * 64, verdict, tuple(points))

@@ -17,6 +17,7 @@ import pytest
 
 from tools.fake_report import fake_report
 from twophase.sim.report.write import render
+from twophase.sim.results.figures import Report
 
 BROWSER = Path(__file__).parent / "report.mjs"
 SCREENS = ("light", "dark", "phone", "phoneDark")
@@ -25,23 +26,22 @@ FOUR_TO_ONE = 4.5
 
 RunNode = Callable[..., CompletedProcess[str]]
 
-REPORTS: dict[str, Callable[[], dict[str, Any]]] = {
+REPORTS: dict[str, Callable[[], Report]] = {
     "whole": lambda: fake_report(modes_report=True, compare=2),
     "failing": lambda: fake_report(
         (-4.5, 0.0, 12.5),
         channel="tdl-a",
-        closed_forms=False,
         header=False,
         failing=True,
-        companions=("ldpc",),
+        baselines=("ldpc",),
     ),
     "one-point": lambda: fake_report(
-        (5.0,), classes=("the first category", "b", "c"), companions=(), compare=0, scatter=False
+        (5.0,), classes=("the first category", "b", "c"), baselines=(), compare=0, scatter=False
     ),
     "many": lambda: fake_report(
         tuple(n / 2 for n in range(-10, 51)),
         classes=tuple(f"class {n}" for n in range(40)),
-        companions=("conv",),
+        baselines=("conv",),
         compare=0,
     ),
 }

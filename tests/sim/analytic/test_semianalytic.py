@@ -42,7 +42,7 @@ def _monte_carlo(system, samples, esn0_db, settings, trials, seed=0) -> np.ndarr
     """Share of each sample's trials that are right: noise is drawn, received, decided bit by bit."""
     rng = np.random.default_rng(seed)
     forced = None if settings.mode is None else MODES.find(settings.mode)
-    sent = transmit(system.sender, samples.features, esn0_db, MODES, forced)
+    sent = transmit(system.transmitter, samples.features, esn0_db, MODES, forced)
     stream = payload_stream(sent, MODES)
     noise_var = float(esn0_db_to_noise_var(esn0_db))
     count, width = stream.points.shape
@@ -64,7 +64,7 @@ def _monte_carlo(system, samples, esn0_db, settings, trials, seed=0) -> np.ndarr
             bits = symbols_to_bits(decided, mode.bits_per_symbol)
             llr[rows, : mode.channel_bits] = system.llr_clip * (2.0 * bits - 1)
         for _, rows in group_by_mode(sent.mode, MODES):
-            classes = system.listener.receive(llr[rows], sent.mode[rows]).classes
+            classes = system.receiver.receive(llr[rows], sent.mode[rows]).classes
             right[rows] += classes == samples.labels[rows]
     return right / trials
 
@@ -117,7 +117,7 @@ def test_an_error_of_a_fifth_of_a_db_is_seen(system, samples) -> None:
     near = expected_accuracy(system, samples, [3.0, 3.2], Settings(mode="4x16qam"))
     assert near[1].accuracy - near[0].accuracy > 0.005
     assert abs(near[0].energy - 1) > 0.01
-    sent = transmit(system.sender, samples.features, 3.0, MODES, 1)
+    sent = transmit(system.transmitter, samples.features, 3.0, MODES, 1)
     assert near[0].energy == pytest.approx(payload_stream(sent, MODES).energy, rel=1e-12)
 
 
@@ -142,11 +142,11 @@ def test_stratified_intervals_hold_the_exact_value(system, samples) -> None:
 
 
 def test_without_noise_it_is_the_noiseless_accuracy(system, samples) -> None:
-    sent = transmit(system.sender, samples.features, 60.0, MODES)
+    sent = transmit(system.transmitter, samples.features, 60.0, MODES)
     llr = np.zeros((len(sent.mode), MODES.max_bits))
     used = np.arange(MODES.max_bits) < sent.bit_count[:, np.newaxis]
     llr[used] = system.llr_clip * (2.0 * sent.bits[used] - 1)
-    right = system.listener.receive(llr, sent.mode).classes == samples.labels
+    right = system.receiver.receive(llr, sent.mode).classes == samples.labels
     for limits in (Limits(), SAMPLED):
         point = expected_accuracy(system, samples, [60.0], Settings(), limits)[0]
         np.testing.assert_allclose(point.expectation, right, atol=1e-12)
@@ -212,7 +212,7 @@ def test_ends_that_differ_are_refused_unless_both_err_alike(system, samples) -> 
 
 def test_codeword_errors_are_those_of_the_words_sent(system, samples) -> None:
     point = expected_accuracy(system, samples, [3.0], Settings(mode="4x16qam"))[0]
-    sent = transmit(system.sender, samples.features, 3.0, MODES, 1)
+    sent = transmit(system.transmitter, samples.features, 3.0, MODES, 1)
     mode = MODES[1]
     law = word_law(mode, float(esn0_db_to_noise_var(3.0)) * point.energy)
     right = codeword_success(law, mode, sent.symbols[:, : mode.symbols])

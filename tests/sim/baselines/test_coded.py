@@ -1,4 +1,4 @@
-"""The coded companion: sizes, what arrives without noise, what the listener is given."""
+"""The coded baseline: sizes, what arrives without noise, what the receiver is given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twophase.link.errors import InputError
 from twophase.link.modem import Transmission
 from twophase.link.modes import Mode, ModeTable
 from twophase.link.runtime import Reception
-from twophase.sim.baselines.coded import CodedCompanion, coded_mode
+from twophase.sim.baselines.coded import CodedBaseline, coded_description, coded_mode
 
 # 24 bits over QPSK and 16-QAM; 25 bits, padded to 30, over 64-QAM and to 32 over 256-QAM.
 MODES = ModeTable((Mode(0, 64, 4, 4), Mode(0, 64, 4, 16), Mode(1, 32, 5, 64), Mode(1, 32, 5, 256)))
@@ -21,7 +21,7 @@ CLIP = 30.0
 
 
 class Notebook:
-    """A listener that keeps the LLRs and decides by the first bits."""
+    """A receiver that keeps the LLRs and decides by the first bits."""
 
     def __init__(self) -> None:
         self.llr = np.empty(0)
@@ -33,7 +33,7 @@ class Notebook:
 
 
 def transmission(samples=60, seed=0) -> tuple[Transmission, np.ndarray]:
-    """All modes by turns, random bits; and the class that the notebook should hear."""
+    """All modes by turns, random bits; and the class that the notebook should decide for."""
     rng = np.random.default_rng(seed)
     mode = np.arange(samples) % len(MODES)
     bits = np.zeros((samples, MODES.max_bits), dtype=np.uint8)
@@ -45,9 +45,13 @@ def transmission(samples=60, seed=0) -> tuple[Transmission, np.ndarray]:
     return sent, bits[:, :3] @ [4, 2, 1]
 
 
-def companion(name, kernel="numpy"):
+def _system(modes: ModeTable, receiver) -> SimpleNamespace:
+    return SimpleNamespace(modes=modes, receiver=receiver, llr_clip=CLIP)
+
+
+def baseline(name, kernel="numpy"):
     notebook = Notebook()
-    return CodedCompanion(name, MODES, notebook, CLIP, kernel), notebook
+    return CodedBaseline(name, _system(MODES, notebook), kernel), notebook
 
 
 @pytest.mark.parametrize("name", ["conv", "ldpc"])
@@ -59,6 +63,7 @@ def test_a_code_takes_the_symbols_of_the_mode(name, mode, order, symbols, size) 
     coded = coded_mode(name, MODES[mode])
     assert (coded.order, coded.symbols) == (order, symbols)
     assert (coded.code.n, coded.code.k) == size
+    assert f"({size[0]}, {size[1]}) over {order}-QAM" in coded_description(name, MODES)  # without a build
     # Equal symbols where a constellation allows; 256-QAM has no larger one.
     assert symbols == MODES[mode].symbols * (2 if MODES[mode].order == 256 else 1)
     assert len(coded.interleaver) == coded.code.n
@@ -67,22 +72,22 @@ def test_a_code_takes_the_symbols_of_the_mode(name, mode, order, symbols, size) 
 @pytest.mark.parametrize("name", ["conv", "ldpc"])
 @pytest.mark.parametrize("kernel", ["numpy", "numba"])
 def test_without_noise_every_bit_arrives(name, kernel) -> None:
-    made, notebook = companion(name, kernel)
+    made, notebook = baseline(name, kernel)
     sent, classes = transmission()
-    load = made.load(sent, classes, sent.symbol_count)
-    assert load.points.shape == (60, made.max_symbols)
-    np.testing.assert_array_equal(load.symbols, np.array([12, 6, 5, 8])[sent.mode])
-    used = np.arange(made.max_symbols) < load.symbols[:, None]
-    assert (load.points[~used] == 0).all()
-    assert np.sum(np.abs(load.points) ** 2) / load.symbols.sum() == pytest.approx(1)
+    payload = made.transmit(sent, classes, sent.symbol_count)
+    assert payload.points.shape == (60, made.max_symbols)
+    np.testing.assert_array_equal(payload.symbols, np.array([12, 6, 5, 8])[sent.mode])
+    used = np.arange(made.max_symbols) < payload.symbols[:, None]
+    assert (payload.points[~used] == 0).all()
+    assert np.sum(np.abs(payload.points) ** 2) / payload.symbols.sum() == pytest.approx(1)
     rng = np.random.default_rng(1)
-    gains = rng.standard_normal(load.points.shape) + 1j * rng.standard_normal(load.points.shape)
+    gains = rng.standard_normal(payload.points.shape) + 1j * rng.standard_normal(payload.points.shape)
     for number in range(len(MODES)):
         rows = np.flatnonzero(sent.mode == number)
-        heard = made.hear(
-            load, rows, gains[rows] * load.points[rows], gains[rows], np.full(used[rows].shape, 1e-9)
+        decided = made.receive(
+            payload, rows, gains[rows] * payload.points[rows], gains[rows], np.full(used[rows].shape, 1e-9)
         )
-        np.testing.assert_array_equal(heard, classes[rows])
+        np.testing.assert_array_equal(decided, classes[rows])
         width, padded = MODES[number].information_bits, MODES[number].channel_bits
         np.testing.assert_array_equal(notebook.llr[:, :width] > 0, sent.bits[rows, :width])
         np.testing.assert_array_equal(notebook.llr[:, width:padded], -CLIP)  # padding is known
@@ -91,40 +96,40 @@ def test_without_noise_every_bit_arrives(name, kernel) -> None:
 
 
 @pytest.mark.parametrize("name", ["conv", "ldpc"])
-def test_a_sample_is_heard_alike_in_any_batch_and_by_any_kernel(name) -> None:
-    made, _ = companion(name)
-    fast, _ = companion(name, "numba")
+def test_a_sample_is_received_alike_in_any_batch_and_by_any_kernel(name) -> None:
+    made, _ = baseline(name)
+    fast, _ = baseline(name, "numba")
     sent, classes = transmission()
-    load = made.load(sent, classes, sent.symbol_count)
+    payload = made.transmit(sent, classes, sent.symbol_count)
     rng = np.random.default_rng(2)
-    noise = rng.standard_normal(load.points.shape) + 1j * rng.standard_normal(load.points.shape)
-    received, gains = load.points + 0.15 * noise, np.ones_like(load.points)
-    noise_var = np.full(load.points.shape, 2 * 0.15**2)
+    noise = rng.standard_normal(payload.points.shape) + 1j * rng.standard_normal(payload.points.shape)
+    received, gains = payload.points + 0.15 * noise, np.ones_like(payload.points)
+    noise_var = np.full(payload.points.shape, 2 * 0.15**2)
     rows = np.arange(60)
-    together = made.hear(load, rows, received, gains, noise_var)
+    together = made.receive(payload, rows, received, gains, noise_var)
     assert 0.3 < np.mean(together == classes) < 1
-    np.testing.assert_array_equal(fast.hear(load, rows, received, gains, noise_var), together)
+    np.testing.assert_array_equal(fast.receive(payload, rows, received, gains, noise_var), together)
     for row in (0, 17, 59):
         pick = slice(row, row + 1)
-        alone = made.hear(load, rows[pick], received[pick], gains[pick], noise_var[pick])
+        alone = made.receive(payload, rows[pick], received[pick], gains[pick], noise_var[pick])
         assert alone[0] == together[row]
     some = rows[::-3]
     np.testing.assert_array_equal(
-        made.hear(load, some, received[some], gains[some], noise_var[some]), together[some]
+        made.receive(payload, some, received[some], gains[some], noise_var[some]), together[some]
     )
 
 
 @pytest.mark.parametrize("name", ["conv", "ldpc"])
 def test_the_receiver_knows_the_scale(name) -> None:
     # Zeros alone are sent: all points are the same inner one, which unit energy moves far out.
-    made, notebook = companion(name)
+    made, notebook = baseline(name)
     sent, _ = transmission()
     sent = Transmission(**{**vars(sent), "bits": np.zeros_like(sent.bits)})
     rows = np.flatnonzero(sent.mode == 1)
-    load = made.load(sent, np.zeros(60, dtype=np.int64), sent.symbol_count)
-    assert load.energy < 0.9
-    received = load.points[rows]
-    made.hear(load, rows, received, np.ones_like(received), np.full(received.shape, 1e-3))
+    payload = made.transmit(sent, np.zeros(60, dtype=np.int64), sent.symbol_count)
+    assert payload.energy < 0.9
+    received = payload.points[rows]
+    made.receive(payload, rows, received, np.ones_like(received), np.full(received.shape, 1e-3))
     assert (notebook.llr[:, :24] < -10).all()
 
 
@@ -133,18 +138,20 @@ def test_coding_gains_where_there_is_room(name) -> None:
     # 24 bits in twelve symbols at Es/N0 12 dB: rate 1/2 over 16-QAM leaves no frame in a hundred wrong.
     modes = ModeTable((MODES[0],))
     notebook = Notebook()
-    made = CodedCompanion(name, modes, notebook, CLIP, "numba")
+    made = CodedBaseline(name, _system(modes, notebook), "numba")
     rng = np.random.default_rng(4)
     samples = 2000
     bits = rng.integers(0, 2, (samples, 24)).astype(np.uint8)
     zeros, nothing = np.zeros(samples, dtype=np.int64), np.zeros((samples, 0), dtype=np.int64)
     symbols = bits_to_symbols(bits, 2)
     sent = Transmission(zeros, nothing, bits, symbols, zeros + 24, zeros + 12, nothing, zeros)
-    load = made.load(sent, zeros, sent.symbol_count)
+    payload = made.transmit(sent, zeros, sent.symbol_count)
     noise = rng.standard_normal((samples, 12)) + 1j * rng.standard_normal((samples, 12))
     noise_var = 10**-1.2
-    received = load.points + math.sqrt(noise_var / 2) * noise
-    made.hear(load, np.arange(samples), received, np.ones_like(received), np.full(received.shape, noise_var))
+    received = payload.points + math.sqrt(noise_var / 2) * noise
+    made.receive(
+        payload, np.arange(samples), received, np.ones_like(received), np.full(received.shape, noise_var)
+    )
     wrong = ((notebook.llr > 0) != bits).any(axis=1).mean()
     assert wrong < 0.01
 
@@ -153,4 +160,9 @@ def test_an_unknown_code_is_refused() -> None:
     with pytest.raises(InputError, match="'code' must be 'conv' or 'ldpc'"):
         coded_mode("turbo", MODES[0])
     with pytest.raises(InputError, match="'k' must"):
-        CodedCompanion("ldpc", ModeTable((Mode(0, 65536, 300, 4),)), SimpleNamespace(), CLIP)
+        CodedBaseline("ldpc", _system(ModeTable((Mode(0, 65536, 300, 4),)), None))
+
+
+def test_a_code_is_built_once() -> None:
+    first, second = baseline("ldpc")[0], baseline("ldpc")[0]
+    assert all(one.code is other.code for one, other in zip(first._coded, second._coded, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,20 @@ from twophase.sim.report import plots
 from twophase.sim.report.drawing import (
     COLOURS,
     Look,
-    companion_looks,
+    baseline_looks,
     curve,
     legend_above,
     place_labels,
     snr_axis,
     svg,
 )
+from twophase.sim.results.figures import Report
 
 GRID = (0.0, 5.0, 10.0, 20.0)
 
 
 @pytest.fixture(scope="module")
-def report() -> dict[str, Any]:
+def report() -> Report:
     return fake_report(GRID)
 
 
@@ -51,7 +53,7 @@ def _lines(axes: Axes) -> dict[str, Any]:
 
 
 ALL = [plots.accuracy_svg, plots.gap_svg, plots.ber_svg, plots.rates_svg]
-ALL += [plots.companions_svg, plots.compare_svg]
+ALL += [plots.baselines_svg, plots.compare_svg]
 
 
 @pytest.mark.parametrize("figure_of", ALL)
@@ -86,41 +88,42 @@ def test_curves_that_coincide_are_told_apart(report, drawn) -> None:
         assert line.get_linewidth() < deployed.get_linewidth()
     np.testing.assert_allclose(
         lines["conv"].get_ydata(),
-        [100 * point["companions"]["conv"]["accuracy"] for point in report["points"]],
+        [100 * point.baselines["conv"].accuracy for point in report.points],
     )
 
 
 def test_differences_and_rates_are_as_in_the_report(report, drawn) -> None:
-    points = report["points"]
+    points = report.points
     plots.gap_svg(report)
-    plots.companions_svg(report)
+    plots.baselines_svg(report)
     plots.compare_svg(report)
     plots.rates_svg(report)
-    gap, beside, others, rates = (figure.axes for figure in drawn)
+    gap, baselines, others, rates = (figure.axes for figure in drawn)
     aligned = _lines(gap[0])["deployed - soft: aligned"]
-    expected = [100 * point["references"]["aligned"]["gap"] for point in points]
+    expected = [100 * point.references["aligned"].gap for point in points]
     np.testing.assert_allclose(aligned.get_ydata(), expected)
-    ldpc = beside[0].lines[2]
+    ldpc = baselines[0].lines[2]
     np.testing.assert_allclose(
-        ldpc.get_ydata(), [100 * point["companions"]["ldpc"]["difference"] for point in points]
+        ldpc.get_ydata(), [100 * point.baselines["ldpc"].difference for point in points]
     )
-    symbols = _lines(beside[1])["ldpc"]
+    symbols = _lines(baselines[1])["ldpc"]
     np.testing.assert_allclose(
-        symbols.get_ydata(), [point["companions"]["ldpc"]["symbols_per_sample"] for point in points]
+        symbols.get_ydata(), [point.baselines["ldpc"].symbols_per_sample for point in points]
     )
     np.testing.assert_allclose(
-        others[0].lines[0].get_ydata(), [100 * point["accuracy"] for point in report["compare"][0]["points"]]
+        others[0].lines[0].get_ydata(), [100 * point.accuracy for point in report.compare[0].points]
     )
     sent = _lines(rates[0])["information bits sent"]
     np.testing.assert_allclose(
-        sent.get_ydata(), [point["bits_per_sample"] / point["symbols_per_sample"] for point in points]
+        sent.get_ydata(), [point.bits_per_sample / point.symbols_per_sample for point in points]
     )
 
 
 def test_bundles_on_other_grids_are_drawn_where_they_belong(report, drawn) -> None:
-    shifted = [point | {"esn0_db": point["esn0_db"] + 2.5} for point in report["compare"][0]["points"]]
-    entry = report["compare"][0] | {"points": shifted[:2]}
-    plots.compare_svg(report | {"compare": [entry, report["compare"][0] | {"name": "third"}]})
+    (other,) = report.compare
+    shifted = tuple(replace(point, esn0_db=point.esn0_db + 2.5) for point in other.points[:2])
+    compare = [replace(other, points=shifted), replace(other, name="third")]
+    plots.compare_svg(replace(report, compare=compare))
     lines = _lines(drawn[0].axes[1])
     assert list(lines["other-1"].get_xdata()) == [2.5, 7.5]
     assert list(lines["third"].get_xdata()) == list(GRID)
@@ -133,41 +136,26 @@ def test_bit_errors_are_drawn_against_both_closed_forms(report, drawn) -> None:
         ("theory, uniform use", "ber_theory"),
         ("theory, points as sent", "ber_theory_usage"),
     ):
-        np.testing.assert_allclose(lines[label].get_ydata(), [point[name] for point in report["points"]])
-
-
-def test_a_report_without_closed_forms_can_be_drawn(drawn) -> None:
-    """One of an earlier version."""
-    report = fake_report(GRID, channel="tdl-c", closed_forms=False)
-    assert not plots.has_rates(report)
-    plots.accuracy_svg(report)
-    plots.ber_svg(report)
-    for figure, name in zip(drawn, ("send-the-label bound", "theory, points as sent"), strict=True):
-        assert np.isnan(_lines(figure.axes[0])[name].get_ydata()).all()
-
-
-def test_a_value_that_is_missing_at_one_point_leaves_a_gap(report, drawn) -> None:
-    points = [point | ({"capacity": None} if n == 1 else {}) for n, point in enumerate(report["points"])]
-    plots.rates_svg(report | {"points": points})
-    values = _lines(drawn[0].axes[0])["capacity"].get_ydata()
-    assert np.isnan(values).tolist() == [False, True, False, False]
+        np.testing.assert_allclose(
+            lines[label].get_ydata(), [getattr(point, name) for point in report.points]
+        )
 
 
 def test_no_bit_errors_can_be_drawn(report, drawn) -> None:
-    nothing = {"bit_errors": 0, "ber": 0.0, "ber_ci": [0.0, 1e-5], "ber_theory": 0.0, "ber_theory_usage": 0.0}
-    plots.ber_svg(report | {"points": [point | nothing for point in report["points"]]})
+    nothing = {"bit_errors": 0, "ber": 0.0, "ber_ci": (0.0, 1e-5), "ber_theory": 0.0, "ber_theory_usage": 0.0}
+    plots.ber_svg(replace(report, points=[replace(point, **nothing) for point in report.points]))
     low, high = drawn[0].axes[0].get_ylim()
     assert 0 < low < high
 
 
-def test_a_known_companion_always_looks_alike() -> None:
-    alone = companion_looks(["ldpc"])["ldpc"]
-    among = companion_looks(["conv", "ldpc", "classify-and-send", "new"])
+def test_a_known_baseline_always_looks_alike() -> None:
+    alone = baseline_looks(["ldpc"])["ldpc"]
+    among = baseline_looks(["conv", "ldpc", "classify-and-send", "new"])
     assert among["ldpc"] == alone
     assert len({look.colour for look in among.values()}) == 4
     assert {look.colour for look in among.values()} <= set(COLOURS.values())
     # More than there are looks: drawn all the same.
-    assert len(companion_looks([str(n) for n in range(9)])) == 9
+    assert len(baseline_looks([str(n) for n in range(9)])) == 9
 
 
 def test_many_points_do_not_drown_in_marks() -> None:
@@ -220,20 +208,22 @@ def test_names_in_a_panel_cover_neither_points_nor_one_another() -> None:
             assert not box.contains(*axes.transData.transform((x, y)))
 
 
-def test_a_companion_that_fails_does_not_flatten_the_others(report, drawn) -> None:
+def test_a_baseline_that_fails_does_not_flatten_the_others(report, drawn) -> None:
     plots.accuracy_svg(report)
-    failing = {"accuracy": 0.1, "accuracy_ci": [0.08, 0.12]}
-    points = [
-        point | {"companions": {name: entry | failing for name, entry in point["companions"].items()}}
-        for point in report["points"]
-    ]
-    plots.accuracy_svg(report | {"points": points})
+    points = []
+    for point in report.points:
+        fallen = {
+            name: replace(entry, accuracy=0.1, accuracy_ci=(0.08, 0.12))
+            for name, entry in point.baselines.items()
+        }
+        points.append(replace(point, baselines=fallen))
+    plots.accuracy_svg(replace(report, points=points))
     lowest = min(
         value
         for point in points
         for value in (
-            point["accuracy_hard"],
-            *(entry["accuracy"] for entry in point["references"].values()),
+            point.accuracy_hard,
+            *(entry.accuracy for entry in point.references.values()),
         )
     )
     usual, limited = (figure.axes[0].get_ylim()[0] for figure in drawn)

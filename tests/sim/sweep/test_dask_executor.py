@@ -13,9 +13,9 @@ from tools.toy_sweep import POINTS, ToyCounts, ToyTask, logged, same
 from twophase.link.errors import InputError, PackageError
 from twophase.sim.packages import code_sha256, versions
 from twophase.sim.sweep import dask as module
-from twophase.sim.sweep.blocks import Block, trial_blocks
+from twophase.sim.sweep.blocks import Block, WorkerError, trial_blocks
 from twophase.sim.sweep.dask import Dask
-from twophase.sim.sweep.executors import InProcess, WorkerError, open_executor
+from twophase.sim.sweep.executors import InProcess, open_executor
 from twophase.sim.sweep.schedule import run_sweep
 from twophase.sim.sweep.stopping import StopRule
 

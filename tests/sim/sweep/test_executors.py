@@ -13,14 +13,8 @@ import pytest
 from tools.toy_sweep import POINTS, ToyCounts, ToyTask, logged, same, spelled
 from twophase.link.errors import InputError
 from twophase.sim.settings import MOST_WORKERS, Workers
-from twophase.sim.sweep.blocks import Block, trial_blocks
-from twophase.sim.sweep.executors import (
-    Executor,
-    InProcess,
-    Processes,
-    WorkerError,
-    open_executor,
-)
+from twophase.sim.sweep.blocks import Block, WorkerError, trial_blocks
+from twophase.sim.sweep.executors import Executor, InProcess, Processes, open_executor
 
 BLOCKS = [block for point in POINTS for block in trial_blocks(point, 0, 12)]
 TESTS = Path(__file__).parents[2]

@@ -1,0 +1,343 @@
+"""Counts of a sweep to figures with intervals, and to what theory says of the same points."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twophase.link.errors import VerificationError
+from twophase.link.modes import ModeTable
+from twophase.link.noise import esn0_db_to_ebn0_db, esn0_db_to_noise_var, noise_var_to_esn0_db
+from twophase.sim.channel.radio import pilot_symbols
+from twophase.sim.counts import GAIN_BINS_DB, SystemCounts, Tally, tally_digest
+from twophase.sim.results.figures import BaselineFigures, LinkFigures, Point, ReferenceFigures
+from twophase.sim.settings import Settings
+from twophase.sim.theory.ber import ber_for_usage, qam_ber
+from twophase.sim.theory.information import bicm_mutual_information, capacity, cm_mutual_information
+from twophase.sim.theory.label_bound import label_accuracy, simplex_success
+from twophase.sim.theory.statistics import clopper_pearson, paired_gap, wilson_by_sample
+
+__all__ = ["baseline_figures", "link_figures", "point_results"]
+
+
+def point_results(
+    tallies: Sequence[Tally],
+    modes: ModeTable,
+    classes: int,
+    settings: Settings,
+    reasons: Sequence[str] | None = None,
+) -> list[Point]:
+    """Figures of each SNR point.
+
+    Parameters
+    ----------
+    tallies
+        Counts of each SNR point.
+    modes
+        All modes of the link.
+    classes
+        Number of classes of the task.
+    settings
+        How the sweep was run: its channel chooses the closed forms, its tolerance is the verdict's.
+    reasons
+        Why each point ended; without them: all trials were made that were asked for.
+
+    Raises
+    ------
+    VerificationError
+        If the noise that was drawn has not the variance that the axis says.
+    """
+    why = ["trials asked for"] * len(tallies) if reasons is None else reasons
+    return [
+        _point(tally, modes, classes, settings, reason) for tally, reason in zip(tallies, why, strict=True)
+    ]
+
+
+def _point(tally: Tally, modes: ModeTable, classes: int, settings: Settings, reason: str) -> Point:
+    hard = tally.deployed.correct / tally.trials
+    return Point(
+        **vars(link_figures(tally, modes, classes, settings)),
+        references={
+            name: _reference(counts, tally.trials, hard, modes, settings)
+            for name, counts in tally.references.items()
+        },
+        baselines={
+            name: baseline_figures(
+                counts.correct / tally.trials, hard, counts.symbols / counts.sent, counts.energy
+            )
+            for name, counts in tally.baselines.items()
+        },
+        samples=len(hard),
+        trials=tally.trials,
+        llr_zeros=tally.llr_zeros.tolist(),
+        llr_ones=tally.llr_ones.tolist(),
+        llr_expected_ones=tally.llr_expected.tolist(),
+        confusion=tally.confusion.tolist(),
+        counts=_integers(tally),
+        counts_sha256=tally_digest(tally),
+        stop_reason=reason,
+    )
+
+
+def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Settings) -> LinkFigures:
+    """Figures of the deployed link by itself; arguments of :func:`point_results`."""
+    deployed = tally.deployed
+    hard = deployed.correct / tally.trials
+    sent = deployed.frames.total()
+    payload = sum(count * modes[mode].symbols for (mode, _), count in deployed.frames.items()) / sent
+    header = _mean_header(deployed)
+    pilots = tally.pilots / sent
+    information = sum(count * modes[mode].information_bits for (mode, _), count in deployed.frames.items())
+    noiseless = int(tally.noiseless_correct.sum()) / (len(hard) * tally.transmissions)
+    mode_errors = deployed.mode_errors / sent
+    return LinkFigures(
+        esn0_db=tally.esn0_db,
+        ebn0_db=float(esn0_db_to_ebn0_db(tally.esn0_db, information / sent / (payload + header + pilots))),
+        accuracy_hard=float(hard.mean()),
+        accuracy_hard_ci=wilson_by_sample(hard),
+        accuracy_by_mode=_accuracy_by_mode(deployed, modes),
+        accuracy_noiseless=noiseless,
+        label_bound=label_accuracy(noiseless, _delivered(tally, modes, classes, settings), classes),
+        ber=tally.bit_errors / tally.bits_sent,
+        ber_ci=clopper_pearson(tally.bit_errors, tally.bits_sent),
+        ber_theory=_theory_uniform(tally, modes, settings),
+        ber_theory_usage=_theory_usage(tally, modes, settings),
+        bit_errors=tally.bit_errors,
+        bits_sent=tally.bits_sent,
+        codeword_error_rate=tally.codeword_errors / tally.codewords_sent,
+        codeword_errors=tally.codeword_errors,
+        codewords_sent=tally.codewords_sent,
+        mode_error_rate=mode_errors,
+        header_error_rate=mode_errors if header else None,
+        mean_abs_llr=tally.abs_llr / tally.llrs,
+        llrs_replaced=tally.llrs_replaced,
+        bits_per_sample=information / sent,
+        header_bits_per_sample=(len(modes) - 1).bit_length() if header else 0,
+        symbols_per_sample=payload + header + pilots,
+        payload_symbols_per_sample=payload,
+        header_symbols_per_sample=header,
+        pilot_symbols_per_sample=pilots,
+        measured_esn0_db=_measured_esn0_db(tally),
+        **_information_rates(tally, modes, settings),
+        symbol_energy=deployed.energy,
+        mode_usage=_usage(deployed, modes),
+    )
+
+
+def _reference(
+    counts: SystemCounts, trials: int, hard: NDArray[np.float64], modes: ModeTable, settings: Settings
+) -> ReferenceFigures:
+    soft = counts.correct / trials
+    gap = paired_gap(hard - soft)
+    sent = counts.frames.total()
+    symbols = 0
+    for (mode, header), count in counts.frames.items():
+        data = modes[mode].symbols + header
+        symbols += count * (data + int(pilot_symbols(settings, data)))
+    return ReferenceFigures(
+        accuracy=float(soft.mean()),
+        accuracy_ci=wilson_by_sample(soft),
+        gap=gap.gap,
+        gap_ci=gap.interval,
+        gap_lower_bound=gap.lower_bound,
+        symbols_per_sample=symbols / sent,
+        symbol_energy=counts.energy,
+        passes=gap.lower_bound >= -settings.tolerance,
+    )
+
+
+def baseline_figures(
+    accuracy: NDArray[np.float64], hard: NDArray[np.float64], symbols: float, energy: float
+) -> BaselineFigures:
+    """Figures of another design against the deployed link.
+
+    Parameters
+    ----------
+    accuracy, hard
+        Shares of the trials in which each sample was classified correctly, by that design and by the link;
+        shape (samples,).
+    symbols, energy
+        Its symbols per sample, and its average energy per symbol before scaling.
+    """
+    gap = paired_gap(accuracy - hard)
+    return BaselineFigures(
+        accuracy=float(accuracy.mean()),
+        accuracy_ci=wilson_by_sample(accuracy),
+        difference=gap.gap,
+        difference_ci=gap.interval,
+        symbols_per_sample=symbols,
+        symbol_energy=energy,
+    )
+
+
+def _measured_esn0_db(tally: Tally) -> float:
+    """Es/N0 of what was really on the air: energy of the symbols sent over that of the noise drawn.
+
+    The stream is scaled to unit average energy over all samples, so that of the symbols sent is one but for
+    rounding; under estimates that vary it is one in every trial.  The mean of n values |noise|^2 is N0 with a
+    relative standard deviation of 1 / sqrt(n); beyond seven of them, which happens once in 10^11, something
+    is wrong.
+
+    Raises
+    ------
+    VerificationError
+        If it is not the Es/N0 of the axis.
+    """
+    signal = tally.signal_power / tally.signal_count
+    noise = tally.noise_power / tally.noise_count
+    expected = float(esn0_db_to_noise_var(tally.esn0_db))
+    if abs(signal - 1) > 1e-9:
+        raise VerificationError(
+            f"energy at {tally.esn0_db:g} dB",
+            [f"the symbols sent have {signal:.9g} on average, not 1, over {tally.signal_count} symbols"],
+        )
+    if abs(noise / expected - 1) > 7 / math.sqrt(tally.noise_count):
+        raise VerificationError(
+            f"noise at {tally.esn0_db:g} dB",
+            [f"its variance is {noise:.6g}, not {expected:.6g}, over {tally.noise_count} values"],
+        )
+    return float(noise_var_to_esn0_db(noise / signal))
+
+
+def _integers(tally: Tally) -> dict[str, int]:
+    """The counts that a report can be held against by eye; the digest stands for all of them."""
+    return {
+        "trials": tally.trials,
+        "correct": int(tally.deployed.correct.sum()),
+        **{f"correct_{name}": int(counts.correct.sum()) for name, counts in tally.references.items()},
+        **{f"correct_{name}": int(counts.correct.sum()) for name, counts in tally.baselines.items()},
+        **_text_counts(tally),
+        "mode_errors": tally.deployed.mode_errors,
+        "bit_errors": tally.bit_errors,
+        "bits_sent": tally.bits_sent,
+        "codeword_errors": tally.codeword_errors,
+        "codewords_sent": tally.codewords_sent,
+        "noiseless_correct": int(tally.noiseless_correct.sum()),
+    }
+
+
+def _text_counts(tally: Tally) -> dict[str, int]:
+    if tally.text is None:
+        return {}
+    return {"correct_text": int(tally.text.correct.sum()), "intact_text": tally.text.intact}
+
+
+def _mean_header(counts: SystemCounts) -> float:
+    return sum(count * header for (_, header), count in counts.frames.items()) / counts.frames.total()
+
+
+def _by_mode(counts: SystemCounts) -> Counter[int]:
+    """Frames sent in each mode in use, in the order of the modes."""
+    frames: Counter[int] = Counter()
+    for (mode, _), count in sorted(counts.frames.items()):
+        frames[mode] += count
+    return frames
+
+
+def _usage(counts: SystemCounts, modes: ModeTable) -> dict[str, float]:
+    total = counts.frames.total()
+    return {modes.names[mode]: count / total for mode, count in _by_mode(counts).items()}
+
+
+def _accuracy_by_mode(counts: SystemCounts, modes: ModeTable) -> dict[str, float]:
+    return {
+        modes.names[mode]: counts.correct_by_mode[mode] / count for mode, count in _by_mode(counts).items()
+    }
+
+
+def _delivered(tally: Tally, modes: ModeTable, classes: int, settings: Settings) -> float:
+    """Probability that an ideal sender delivers the label in frames as long as those that were sent."""
+
+    def length_of(mode: int, header: int) -> int:
+        data = modes[mode].symbols + header
+        return data + int(pilot_symbols(settings, data))
+
+    if tally.gains:
+        met = sum(
+            float(counts @ simplex_success(classes, length_of(*kind), tally.esn0_db + GAIN_BINS_DB))
+            for kind, counts in tally.gains.items()
+        )
+        return min(1.0, met / tally.deployed.frames.total())
+    lengths: Counter[int] = Counter()
+    for kind, count in tally.deployed.frames.items():
+        lengths[length_of(*kind)] += count
+    success = partial(
+        simplex_success,
+        channel=settings.channel,
+        coherence=settings.coherence,
+        rician_k_db=settings.rician_k_db,
+        delay_spread_ns=settings.delay_spread_ns,
+    )
+    delivered = sum(
+        count * float(success(classes, length, tally.esn0_db)) for length, count in lengths.items()
+    )
+    return min(1.0, delivered / lengths.total())
+
+
+def _information_rates(tally: Tally, modes: ModeTable, settings: Settings) -> dict[str, float]:
+    """Bits per payload symbol: capacity, and mutual information of the constellations as the modes mix them.
+
+    For points that are sent equally often, and gains that the receiver knows.
+    """
+    forms: dict[str, Callable[[int], Callable[..., NDArray[np.float64]]]] = {
+        "capacity": lambda order: capacity,
+        "cm_mi": lambda order: partial(cm_mutual_information, order),
+        "bicm_mi": lambda order: partial(bicm_mutual_information, order),
+    }
+    symbols = {number: int(histogram.sum()) for number, histogram in tally.histograms.items()}
+    total = sum(symbols.values())
+    return {
+        name: sum(
+            count / total * _rate(tally, number, settings, form(modes[number].order), tally.esn0_db)
+            for number, count in symbols.items()
+        )
+        for name, form in forms.items()
+    }
+
+
+def _theory_uniform(tally: Tally, modes: ModeTable, settings: Settings) -> float:
+    """Closed form as if every point were sent equally often, averaged over the bits of all modes."""
+    rates = {
+        number: _rate(tally, number, settings, partial(qam_ber, modes[number].order), tally.esn0_db)
+        for number in tally.histograms
+    }
+    return _bit_average(tally, modes, rates)
+
+
+def _theory_usage(tally: Tally, modes: ModeTable, settings: Settings) -> float:
+    """Closed form for the points as they were sent, from a constellation shrunk by sqrt(E)."""
+    effective_db = tally.esn0_db + float(noise_var_to_esn0_db(tally.deployed.energy))
+    rates = {
+        number: _rate(
+            tally, number, settings, partial(ber_for_usage, histogram, modes[number].order), effective_db
+        )
+        for number, histogram in tally.histograms.items()
+    }
+    return _bit_average(tally, modes, rates)
+
+
+def _rate(
+    tally: Tally,
+    number: int,
+    settings: Settings,
+    closed_form: Callable[..., NDArray[np.float64]],
+    esn0_db: float,
+) -> float:
+    """A closed form on the channel, or averaged over the gains that the mode met if it was chosen by them."""
+    if not tally.gains:
+        return float(closed_form(esn0_db, settings.channel, settings.rician_k_db))
+    met = sum(counts for (mode, _), counts in tally.gains.items() if mode == number)
+    return float(met @ closed_form(esn0_db + GAIN_BINS_DB, "awgn") / np.sum(met))
+
+
+def _bit_average(tally: Tally, modes: ModeTable, rates: dict[int, float]) -> float:
+    bits = {
+        number: int(histogram.sum()) * modes[number].bits_per_symbol
+        for number, histogram in tally.histograms.items()
+    }
+    return sum(rates[number] * bits[number] for number in rates) / sum(bits.values())
