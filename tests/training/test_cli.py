@@ -251,7 +251,7 @@ def test_help_is_in_sections_of_100_columns_and_imports_nothing_heavy() -> None:
     assert max(map(len, lines)) <= 100
     sections = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert sections == ["Examples:", *(f"{title}:" for title in SECTIONS), "Other:"]
-    options = [line.split()[0] for line in lines if line.startswith("  --")]
+    options = [line.split()[0].rstrip(",") for line in lines if line.startswith("  --")]
     assert options == [f"--{item.name.replace('_', '-')}" for item in fields(TrainConfig)] + ["--version"]
     assert "(default: 12)" in done.stdout, "the task's own settings"
 

@@ -165,7 +165,9 @@ def test_the_training_entry_is_made_of_the_records(tmp_path: Path, left: dict[st
     assert left["routing"] == fixed_routing()
     assert "validation_accuracy_of_modes" not in training
     json.dumps(training, allow_nan=False)
-    assert lines == [TABLE_HEAD, *map(table_row, records)]
+    rows = [table_row(record) for record in records]
+    assert lines[0] == TABLE_HEAD
+    assert [line for line in lines if line in rows] == rows
     assert max(map(len, lines)) <= 100
 
 

@@ -6,7 +6,7 @@ import heapq
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twophase.training.backbone.baselines import best_logistic, huffman_lengths, tfidf_decisions
@@ -25,6 +25,7 @@ def optimal_cost(counts: list[int]) -> int:
     return cost
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=60), max_size=8))
 def test_huffman_lengths_are_a_complete_code_and_the_shortest(texts: list[str]) -> None:
     lengths = huffman_lengths(texts)

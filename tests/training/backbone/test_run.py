@@ -98,7 +98,7 @@ def test_a_run_holds_the_front_end_and_the_head(config: TrainConfig, text_task: 
 
 
 @pytest.mark.usefixtures("without_programs")
-def test_the_teacher_is_heard_and_hidden_states_are_shared(
+def test_the_teacher_counts_and_hidden_states_are_shared(
     config: TrainConfig, text_task: TextTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cited = replace(text_task, citation="Somebody (2001)")
@@ -109,7 +109,7 @@ def test_the_teacher_is_heard_and_hidden_states_are_shared(
     told = train(untaught, Terminal(output[1]))
     assert taught is not None
     assert told is not None
-    first, second = (stream.getvalue() for stream in output)
+    first, second = (stream.getvalue().replace("\n  ", " ") for stream in output)  # folded lines
     assert first.count("cite: Somebody (2001)\n") == second.count("cite: Somebody (2001)\n") == 1
     assert "hidden states: computed in " in first
     assert "hidden states: there already, in '" in second
