@@ -110,7 +110,7 @@ def test_pilots_of_all_frames_are_counted(opened) -> None:
     )
     assert tally.pilots == expected
     point = point_results([tally], MODES, CLASSES, settings)[0]
-    assert point["pilot_symbols_per_sample"] == expected / tally.deployed.frames.total()
+    assert point.pilot_symbols_per_sample == expected / tally.deployed.frames.total()
 
 
 def test_more_pilots_come_nearer_to_the_truth(by_snr) -> None:
