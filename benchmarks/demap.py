@@ -8,8 +8,8 @@ complex64 numbers into new float32 ones, as many bytes as the float32 LLRs have.
 on AWGN at an Es/N0 at which commpy is finite, and must agree with log-sum-exp in float64 over all points
 before anything is timed.  Each is timed in every round, in another order, and its best round counts.
 
-Exits 1 where a ratio that issue 5 asks for is missed: exact float64 (numba) at least 1000 x commpy at 16-QAM
-and 8 x Sionna's exact demapper; max-log float32 (numba) at least 40 x Sionna's and within 12 x of the floor.
+Exits 1 where a ratio that is asked for is missed: exact float64 (numba) at least 1000 x commpy at 16-QAM and
+8 x Sionna's exact demapper; max-log float32 (numba) at least 40 x Sionna's and within 12 x of the floor.
 """
 
 from __future__ import annotations

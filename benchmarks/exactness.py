@@ -15,7 +15,7 @@ borders   inputs found by halving the way between two test samples until two nei
           of which one gets another codeword than the other: the hardest inputs that there are;
 ties      latents that lie exactly between two codewords, and one unit beside that;
 vectors   the bundle's conformance vectors, near ties among them, in each of these runtimes;
-scripts   with --javascript: onnxruntime-node and onnxruntime-web (WebAssembly) through examples/node, on
+scripts   with --javascript: onnxruntime-node and onnxruntime-web (WebAssembly) through export/web/node, on
           the vectors and on that many inputs of the transmitter and LLRs of the receiver.
 
 It prints a table for each run and ends with status 1 if anything differs.
@@ -40,16 +40,17 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from twophase.export.artefacts.conformance import replay
-from twophase.export.compare.inputs import feature_batches, llr_batches, load_split
-from twophase.export.graphs.run import OnnxRuntime, Reference, Runner, Values
+from twophase.export.compare.inputs import feature_batches, llr_batches
+from twophase.export.graphs.run import OnnxReference, OnnxRuntime, Runner, Values
 from twophase.export.graphs.signature import signature_of
-from twophase.export.graphs.torch_program import ProgramRunner, load_program
+from twophase.export.graphs.torch_program import TorchProgram, load_program
 from twophase.export.graphs.view import GraphView
 from twophase.export.proof.hard import prove_hard
 from twophase.export.proof.nearest_codeword import ModeSearch
 from twophase.link.grid import grid_search
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.samples import load_split
 
 INTEGERS = ["mode", "indices", "bits", "symbols", "bit_count", "symbol_count"]
 ALONE = 2000
@@ -57,7 +58,7 @@ BORDERS = 2000
 """Pairs of test samples, in random modes, between which a border is looked for."""
 HALVINGS = 70
 """Samples that are also sent by themselves."""
-JAVASCRIPT = Path("examples/node")
+JAVASCRIPT = Path("export/web/node")
 
 
 class Table:
@@ -135,7 +136,7 @@ def _runtimes() -> dict[str, Callable[[ModelProto], Runner]]:
     return {
         "ONNX Runtime": OnnxRuntime,
         "ONNX Runtime without optimisations": partial(OnnxRuntime, optimised=False),
-        "onnx.reference": Reference,
+        "onnx.reference": OnnxReference,
     }
 
 
@@ -152,10 +153,10 @@ def _player(
     return run
 
 
-def _program(run: Path, manifest: Manifest) -> ProgramRunner:
+def _program(run: Path, manifest: Manifest) -> TorchProgram:
     """The run's transmitter under torch."""
     trained = load_manifest(run, "run").routing.router
-    return ProgramRunner(
+    return TorchProgram(
         load_program(run / program_file("tx.onnx")),
         signature_of("tx.onnx", manifest),
         None if manifest.routing.router == trained else manifest.routing.table,
@@ -165,13 +166,13 @@ def _program(run: Path, manifest: Manifest) -> ProgramRunner:
 def _compare_inputs(
     run: Path,
     manifest: Manifest,
-    program: ProgramRunner,
+    program: TorchProgram,
     model: ModelProto,
     table: Table,
     arguments: argparse.Namespace,
 ) -> None:
     """Random inputs through the whole transmitter."""
-    features = load_split(run / EVAL_FILE, manifest)
+    features = load_split(run / EVAL_FILE, manifest).features
     shipped, plain, reference = (make(model) for make in _runtimes().values())
     done = 0
     for batch in feature_batches(features, len(manifest.modes), arguments.inputs, arguments.seed):
@@ -179,7 +180,7 @@ def _compare_inputs(
             continue
         feed = batch.feed
         ours = _named(shipped, feed)
-        table.add("inputs: torch", {name: program.run(feed)[name] for name in INTEGERS}, ours)
+        table.add("inputs: torch", program.read(INTEGERS, feed), ours)
         table.add("inputs: ONNX Runtime without optimisations", _named(plain, feed), ours)
         if done < arguments.reference:
             table.add("inputs: onnx.reference", _named(reference, feed), ours)
@@ -191,10 +192,10 @@ def _compare_inputs(
 
 
 def _compare_borders(
-    run: Path, manifest: Manifest, program: ProgramRunner, model: ModelProto, table: Table, seed: int
+    run: Path, manifest: Manifest, program: TorchProgram, model: ModelProto, table: Table, seed: int
 ) -> None:
     """Neighbouring inputs on either side of a border between codewords."""
-    features = load_split(run / EVAL_FILE, manifest)
+    features = load_split(run / EVAL_FILE, manifest).features
     shipped, plain, reference = (make(model) for make in _runtimes().values())
     rng = np.random.default_rng(seed)
     requests = rng.integers(0, len(manifest.modes), BORDERS)
@@ -231,7 +232,7 @@ def _compare_borders(
             table.add("borders: torch", theirs, mine)
 
 
-def _torch_in_mode(program: ProgramRunner, feed: Values, ours: Values, mode: int) -> tuple[Values, Values]:
+def _torch_in_mode(program: TorchProgram, feed: Values, ours: Values, mode: int) -> tuple[Values, Values]:
     """The samples of one mode under torch, whose program takes one request for all; and ours."""
     rows = np.flatnonzero(ours["mode"] == mode)
     mine = {name: ours[name][rows] for name in INTEGERS}
@@ -240,7 +241,7 @@ def _torch_in_mode(program: ProgramRunner, feed: Values, ours: Values, mode: int
     part = {name: value[rows] for name, value in feed.items()}
     if MODE_REQUEST in part:
         part[MODE_REQUEST] = part[MODE_REQUEST][:1]
-    theirs = program.run(part)
+    theirs = program.outputs(part)
     return {name: theirs[name] for name in INTEGERS}, mine
 
 
@@ -381,7 +382,7 @@ def _sent(
     folder: Path, manifest: Manifest, model: ModelProto, arguments: argparse.Namespace
 ) -> dict[str, NDArray[Any]]:
     """Inputs of the transmitter with a request each, and what ONNX Runtime sends."""
-    features = load_split(folder / EVAL_FILE, manifest)
+    features = load_split(folder / EVAL_FILE, manifest).features
     shipped = OnnxRuntime(model)
     parts: list[Values] = []
     modes = len(manifest.modes)

@@ -30,7 +30,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from runs import call
 from twophase.export.compare.inputs import feature_batches
-from twophase.export.graphs.run import Session, Values
+from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.export.graphs.view import GraphView, serialize
 from twophase.export.int8.calibrate import receptions
 from twophase.export.int8.nodes import classifier_products, encoder_products
@@ -108,7 +108,7 @@ def different_indices(
     pairs: dict[str, Pair], manifest: Manifest, features: NDArray[np.float32], inputs: int, seed: int
 ) -> tuple[dict[str, int], int]:
     """Indices other than those of float32, on the test split and random inputs, and indices compared."""
-    sessions = {name: Session(pair.tx) for name, pair in pairs.items()}
+    sessions = {name: OnnxRuntime(pair.tx) for name, pair in pairs.items()}
     differ, compared = dict.fromkeys(pairs, 0), 0
     for batch in feature_batches(features, len(manifest.modes), inputs, seed):
         (wanted,) = sessions["float32"].run(["indices"], batch.feed)
@@ -130,7 +130,7 @@ def different_decisions(
         {"input": features, "snr_db": snr_db},
         seed,
     )
-    classes = {name: Session(pair.rx).run(["logits"], feed)[0].argmax(1) for name, pair in pairs.items()}
+    classes = {name: OnnxRuntime(pair.rx).run(["logits"], feed)[0].argmax(1) for name, pair in pairs.items()}
     return {name: int((got != classes["float32"]).sum()) for name, got in classes.items()}, len(feed["mode"])
 
 
@@ -161,7 +161,7 @@ def latencies(
     graphs: dict[str, bytes], outputs: list[str], feeds: list[Values], calls: int
 ) -> dict[str, float]:
     """Median microseconds of one call with one sample, the graphs in turn."""
-    sessions = {name: Session(graph) for name, graph in graphs.items()}
+    sessions = {name: OnnxRuntime(graph) for name, graph in graphs.items()}
     taken: dict[str, list[float]] = {name: [] for name in graphs}
     warm_up = 50
     rng = np.random.default_rng(0)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 from torch import Tensor, nn
 
-from twophase.export.graphs.run import Session
+from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import Port, Signature
 from twophase.export.graphs.torch_program import IR_VERSION, OPSET, freeze
 from twophase.export.graphs.view import serialize
@@ -231,7 +231,7 @@ def transmitters(
             [convert(Branch(model, mode), content, OUTPUTS) for mode in model.modes],
         ),
     }
-    sessions = {name: Session(serialize(graph)) for name, graph in graphs.items()}
+    sessions = {name: OnnxRuntime(graph) for name, graph in graphs.items()}
 
     def at_once(name: str) -> Send:
         def send(values: NDArray[np.float32], modes: NDArray[np.int64]) -> list[NDArray[np.generic]]:

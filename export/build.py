@@ -1,38 +1,35 @@
-"""Making a bundle: freeze the programs of a run, prove and verify the graphs, only then write the folder."""
+"""Making a bundle: the steps over one draft, which is written once every graph is proved and verified."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto
 
-from twophase.export.artefacts.write import Extras, Samples, load_samples, write_content
-from twophase.export.backbone.sentences import load_sentences
-from twophase.export.backbone.stage import FrontEnd, build_front
-from twophase.export.compare.inputs import load_split
+from twophase.export.artefacts.write import Extras, write_artefacts
+from twophase.export.backbone.whole import WholeTransmitter, build_whole
 from twophase.export.compare.program import verify_receiver, verify_soft, verify_transmitter
 from twophase.export.compare.tally import Tally
-from twophase.export.folders import check_target
 from twophase.export.graphs.run import GraphRunError
 from twophase.export.graphs.signature import WHOLE_FILE, check_interface, check_operators, signature_of
 from twophase.export.graphs.torch_program import freeze, load_program
 from twophase.export.graphs.view import serialize
 from twophase.export.int8.calibrate import load_calibration
-from twophase.export.int8.stage import Quantised, quantise
+from twophase.export.int8.stage import quantise
+from twophase.export.options import AUTO, RouterChoice, check_target, exported_routing
 from twophase.export.proof.hard import HardProof, prove_hard
 from twophase.export.proof.mode import check_mode
+from twophase.export.proof.table_router import install_table
 from twophase.export.provenance import export_record
-from twophase.export.table_router import AUTO, RouterChoice, exported_routing, install_table
-from twophase.link.errors import InputError, VerificationError
+from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.files import atomic_folder
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
 from twophase.link.routing import SnrTable
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.samples import Samples, load_split
 
 __all__ = ["BundleSummary", "Precision", "build_bundle"]
 
@@ -55,33 +52,32 @@ class BundleSummary:
     """What was compared with torch, by graph; of an INT8 bundle the graphs before they were quantised."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Work:
-    """What all graphs of a bundle are made and verified from."""
+@dataclass(eq=False)
+class _Draft:
+    """A bundle in the making: what its graphs are made and verified from, and what was found of them."""
 
     run: Path
     manifest: Manifest
     """The run's, with the routing of the bundle."""
     table: SnrTable | None
     """What takes the place of the programs' own router, if anything does."""
-    features: NDArray[np.float32]
+    samples: Samples
+    """The test split; once the whole of a link that takes text is made, with the features that it gives."""
     random_inputs: int
     seed: int
     progress: Callable[[str], None]
-
-
-@dataclass
-class _Findings:
-    """Everything found so far; the problems of all graphs are told together."""
-
-    problems: list[str]
-    tallies: dict[str, Tally]
+    models: dict[str, ModelProto] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
     proof: HardProof | None = None
+    whole: WholeTransmitter | None = None
+    """Of a link that takes text."""
+    problems: list[str] = field(default_factory=list)
+    """Of all graphs; they are raised together."""
 
-    def proved(self, run: Path) -> HardProof:
+    def proved(self) -> HardProof:
         """The proof, if nothing is wrong."""
         if self.problems or self.proof is None:
-            raise VerificationError(f"the bundle of '{run}'", self.problems)
+            raise VerificationError(f"the bundle of '{self.run}'", self.problems)
         return self.proof
 
 
@@ -110,9 +106,9 @@ def build_bundle(
     random_inputs, seed
         How many random inputs the transmitter is compared on besides the test split, and their seed.
     progress
-        Is told each step before it begins.
+        Is given each step before it begins.
     router, hysteresis_db, header
-        How the mode is chosen and told; see ``router.exported_routing``.
+        How the mode is chosen and signalled; see ``options.exported_routing``.
     precision
         ``int8`` quantises the deployed pair after everything is proved of it in float32, and proves it again.
     extras
@@ -132,94 +128,111 @@ def build_bundle(
     manifest = load_manifest(run, "run")
     check_target(out)
     manifest = replace(manifest, routing=exported_routing(manifest, router, hysteresis_db, header))
-    features = load_split(run / EVAL_FILE, manifest)
-    samples = load_samples(run / EVAL_FILE, features)
-    if manifest.front is not None:
-        samples = replace(samples, sentences=load_sentences(run / EVAL_FILE, manifest))
+    samples = load_split(run / EVAL_FILE, manifest)
+    if manifest.front is not None and samples.sentences is None:
+        raise ArtifactError(f"'{run / EVAL_FILE}' holds no sentences, and the link takes text")
     table = manifest.routing.table if router == "table" else None
-    work = _Work(run, manifest, table, features, random_inputs, seed, progress)
+    draft = _Draft(run, manifest, table, samples, random_inputs, seed, progress)
     calibration = load_calibration(run, manifest) if precision == "int8" else None
     with atomic_folder(out) as folder:
-        models: dict[str, ModelProto] = {}
-        findings = _Findings([], {})
         for name in manifest.graph_files:
-            models[name] = _make_graph(name, work, findings)
-        front = _make_front(work, models[manifest.head_file], samples, findings)
-        proof = findings.proved(run)
-        if front is not None:
-            samples = replace(samples, features=front.features)
-        quantised: Quantised | None = None
+            _add_graph(name, draft)
+        _add_whole(draft)
+        proof = draft.proved()
+        record: dict[str, Any] = {}
+        accuracy = None
         if calibration is not None:
-            quantised = quantise(
-                calibration, folder, models, manifest, samples, random_inputs, seed, progress, front
+            made = quantise(
+                calibration,
+                folder,
+                draft.models,
+                manifest,
+                draft.samples,
+                random_inputs,
+                seed,
+                progress,
+                draft.whole,
             )
-            models, proof, front = models | quantised.models, quantised.proof, quantised.front
-        record = export_record(
-            models[manifest.head_file], proof, findings.tallies, manifest, random_inputs, seed
+            draft.models |= made.models
+            proof, accuracy, record = made.proof, made.accuracy, {"int8": made.record}
+            _take_whole(draft, made.whole)
+        record = (
+            export_record(
+                draft.models[manifest.head_file], proof, draft.tallies, manifest, random_inputs, seed
+            )
+            | {"router": router}
+            | record
         )
-        record |= {"router": router} | ({"int8": quantised.record} if quantised is not None else {})
-        if front is not None:
-            samples = replace(samples, features=front.features)
-            models[WHOLE_FILE] = front.whole
-            record["front"] = front.record
+        if draft.whole is not None:
+            record["front"] = draft.whole.record
         bundled = replace(
             manifest,
             kind="bundle",
             files={},
             precision=precision,
-            accuracy=quantised.accuracy if quantised is not None else None,
+            accuracy=accuracy,
             provenance={**manifest.provenance, "export": record},
         )
-        graphs = {name: serialize(model) for name, model in models.items()}
-        write_content(folder, run, graphs, bundled, samples, proof, seed, extras or Extras(), progress)
-    return BundleSummary(out, load_manifest(out, "bundle"), proof, findings.tallies)
+        graphs = {name: serialize(model) for name, model in draft.models.items()}
+        write_artefacts(
+            folder, run, graphs, bundled, draft.samples, proof, seed, extras or Extras(), progress
+        )
+    return BundleSummary(out, load_manifest(out, "bundle"), proof, draft.tallies)
 
 
-def _make_front(work: _Work, head: ModelProto, samples: Samples, findings: _Findings) -> FrontEnd | None:
-    """Put the backbone ahead of the head, of a link that takes text."""
-    if samples.sentences is None:
-        return None
-    try:
-        front = build_front(work.run, work.manifest, head, samples.sentences, work.features, work.progress)
-    except GraphRunError as error:
-        findings.problems.append(f"{WHOLE_FILE}: comparison broken off: {error}")
-        return None
-    findings.problems += [f"{WHOLE_FILE}: {problem}" for problem in front.problems]
-    return front
-
-
-def _make_graph(name: str, work: _Work, findings: _Findings) -> ModelProto:
+def _add_graph(name: str, draft: _Draft) -> None:
     """Freeze one program, prove its graph, and compare the two."""
-    manifest = work.manifest
+    manifest, table, features = draft.manifest, draft.table, draft.samples.features
     signature = signature_of(name, manifest)
-    work.progress(f"{name}: converting")
-    path = work.run / program_file(name)
+    draft.progress(f"{name}: converting")
+    path = draft.run / program_file(name)
     program = load_program(path)
     model = freeze(str(path), program, signature)
-    if work.table is not None and MODE_REQUEST in signature.input_names:
-        model = install_table(model, work.table)
+    if table is not None and MODE_REQUEST in signature.input_names:
+        model = install_table(model, table)
     problems = check_interface(model, signature)
-    share = work.random_inputs // _REAL_SHARE
+    share = draft.random_inputs // _REAL_SHARE
     if name == manifest.head_file:
-        work.progress(f"{name}: proving that it is hard")
-        findings.proof, found = prove_hard(model, manifest)
+        draft.progress(f"{name}: proving that it is hard")
+        draft.proof, found = prove_hard(model, manifest)
         problems += found
-        work.progress(f"{name}: comparing with torch")
+        draft.progress(f"{name}: comparing with torch")
         tally = verify_transmitter(
-            program, model, findings.proof, manifest, work.features, work.random_inputs, work.seed, work.table
+            program, model, draft.proof, manifest, features, draft.random_inputs, draft.seed, table
         )
     else:
         problems += check_operators(model)
-        work.progress(f"{name}: comparing with torch")
+        draft.progress(f"{name}: comparing with torch")
         if "llr" in signature.input_names:
-            tally = verify_receiver(name, program, model, manifest, share, work.seed)
+            tally = verify_receiver(name, program, model, manifest, share, draft.seed)
         else:
             proof, found = check_mode(model, manifest)
             problems += found
-            tally = verify_soft(
-                name, program, model, proof, manifest, work.features, share, work.seed, work.table
-            )
+            tally = verify_soft(name, program, model, proof, manifest, features, share, draft.seed, table)
     problems += tally.failures.values()
-    findings.problems.extend(f"{name}: {problem}" for problem in problems)
-    findings.tallies[name] = tally
-    return model
+    draft.problems.extend(f"{name}: {problem}" for problem in problems)
+    draft.models[name], draft.tallies[name] = model, tally
+
+
+def _add_whole(draft: _Draft) -> None:
+    """Put the backbone ahead of the head, of a link that takes text."""
+    samples = draft.samples
+    if samples.sentences is None:
+        return
+    head = draft.models[draft.manifest.head_file]
+    try:
+        whole = build_whole(
+            draft.run, draft.manifest, head, samples.sentences, samples.features, draft.progress
+        )
+    except GraphRunError as error:
+        draft.problems.append(f"{WHOLE_FILE}: comparison broken off: {error}")
+        return
+    draft.problems += [f"{WHOLE_FILE}: {problem}" for problem in whole.problems]
+    _take_whole(draft, whole)
+
+
+def _take_whole(draft: _Draft, whole: WholeTransmitter | None) -> None:
+    """From here on the test split has the features that this one gives."""
+    if whole is not None:
+        draft.whole, draft.models[WHOLE_FILE] = whole, whole.model
+        draft.samples = replace(draft.samples, features=whole.features)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from twophase.export.progress import progress_line
+from twophase.export.terminal import progress_line
 from twophase.link.command import run_command
 from twophase.link.errors import InputError, PackageError
 
@@ -63,7 +63,7 @@ class ExportArguments:
     web: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also write a page that runs the link in a browser, to the folder web/; needs npm, once."""
     header: Annotated[str, tyro.conf.arg(metavar="CODE")] = "auto"
-    """Code that tells a mode chosen by content: plain, repeat2 to repeat16, rm12, hamming84, rm14, rm15 or
+    """Code that signals a mode chosen by content: plain, repeat2 to repeat16, rm12, hamming84, rm14, rm15 or
     rm16; auto: as the run planned it for each SNR."""
 
 
@@ -77,8 +77,7 @@ def _export(arguments: ExportArguments) -> int:
         raise InputError("random-inputs", "be at least 0", arguments.random_inputs)
     if arguments.seed < 0:
         raise InputError("seed", "be at least 0", arguments.seed)
-    from twophase.export.folders import check_target
-    from twophase.export.table_router import exported_routing
+    from twophase.export.options import check_target, exported_routing
     from twophase.link.manifest import load_manifest, newest
 
     run = arguments.run if arguments.run is not None else newest(_RUNS, "run")

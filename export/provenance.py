@@ -1,4 +1,4 @@
-"""What the manifest of a bundle tells of its export, under ``provenance.export``."""
+"""What the manifest of a bundle says of its export, under ``provenance.export``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["export_record", "listing_lines", "mode_listing"]
 
 
 def mode_listing(manifest: Manifest, usage: dict[float, dict[int, int]]) -> list[dict[str, Any]]:
-    """What the manifest tells of the choice of the mode.
+    """What the manifest says of the choice of the mode.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def mode_listing(manifest: Manifest, usage: dict[float, dict[int, int]]) -> list
     Returns
     -------
     list
-        Where a header tells the mode: for each SNR of ``usage`` the header, the symbols per sample and the
+        Where a header signals the mode: for each SNR of ``usage`` the header, the symbols per sample and the
         share of each mode.  Otherwise: for each step of the table where it begins and ends (None: nowhere),
         its mode and its symbols.
     """
@@ -77,7 +77,7 @@ def listing_lines(manifest: Manifest, usage: dict[float, dict[int, int]]) -> lis
             *table_lines(routing.table, manifest.modes),
             *_remarks(manifest),
         ]
-    lines = ["mode by content, told in a header (test split; header + payload symbols per sample)"]
+    lines = ["mode by content, signalled in a header (test split; header + payload symbols per sample)"]
     for entry in mode_listing(manifest, usage):
         shares = sorted(entry["shares"].items(), key=lambda item: -item[1])
         chosen = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares)

@@ -11,6 +11,7 @@ from twophase.export.graphs.signature import WHOLE_FILE
 from twophase.export.proof.exact import ExactProof
 from twophase.export.proof.mode import ModeProof
 from twophase.export.provenance import listing_lines
+from twophase.export.terminal import folded
 from twophase.link.manifest import Manifest
 
 __all__ = ["report", "vector_lines"]
@@ -33,14 +34,14 @@ def report(summary: BundleSummary) -> str:
     lines += _whole_lines(manifest)
     lines.append("(largest differences of real outputs)")
     several = len(manifest.modes) > 1
-    lines += ["", f"{'indices compared':<56} {'number':>12} {'different':>10} {'excused':>8}"]
+    lines += ["", f"{'indices compared':<58} {'number':>12} {'different':>10} {'excused':>8}"]
     for name, tally in summary.tallies.items():
         for what, count in _rows(tally, several):
             lines.append(
-                f"{name + ': ' + what:<56} {count.compared:>12,} {count.different:>10,} {count.excused:>8,}"
+                f"{name + ': ' + what:<58} {count.compared:>12,} {count.different:>10,} {count.excused:>8,}"
             )
     for what, compared, different in _whole_rows(manifest):
-        lines.append(f"{what:<56} {compared:>12,} {different:>10,} {0:>8,}")
+        lines.append(f"{what:<58} {compared:>12,} {different:>10,} {0:>8,}")
     tokens = max(mode.tokens for mode in manifest.modes)
     head = summary.tallies[manifest.head_file]
     seen = head.samples_of_mode
@@ -51,9 +52,9 @@ def report(summary: BundleSummary) -> str:
         f"codewords run through the cut: all {proof.codewords:,} of {len(manifest.modes)} mode(s) "
         f"at each of up to {tokens} tokens, {proof.combinations:,} rows",
         f"nodes: {proof.nodes:,} scanned, none random; "
-        f"{proof.integer_nodes:,} behind the indices, all integers",
-        f"mode: {_told(proof.mode)}",
-        f"search: {_told_exact(proof.exact)}",
+        f"{proof.integer_nodes:,} after the indices, all integers",
+        f"mode: {_choice(proof.mode)}",
+        f"search: {_exactness(proof.exact)}",
         f"modes met in the comparison: {len(seen)} of {len(manifest.modes)}",
         *_text_lines(manifest),
         "",
@@ -63,12 +64,12 @@ def report(summary: BundleSummary) -> str:
         *vector_lines(manifest),
         f"bundle: {summary.folder}",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(folded(lines)) + "\n"
 
 
 def _whole_lines(manifest: Manifest) -> Iterator[str]:
     """The whole of a link that takes text, as a row of the first table."""
-    record = _front_record(manifest)
+    record = _text_record(manifest)
     if record is None:
         return
     entry, deployed = manifest.files[WHOLE_FILE], record.get("int8", record)
@@ -81,7 +82,7 @@ def _whole_lines(manifest: Manifest) -> Iterator[str]:
 
 def _whole_rows(manifest: Manifest) -> Iterator[tuple[str, int, int]]:
     """What was compared of it, and how often it differed."""
-    record = _front_record(manifest)
+    record = _text_record(manifest)
     if record is None:
         return
     deployed = record.get("int8", record)
@@ -95,7 +96,7 @@ def _whole_rows(manifest: Manifest) -> Iterator[tuple[str, int, int]]:
 
 def _text_lines(manifest: Manifest) -> Iterator[str]:
     """How many sentences depend on rounding errors of their features."""
-    record = _front_record(manifest)
+    record = _text_record(manifest)
     if record is None:
         return
     deployed = record.get("int8", record)
@@ -106,7 +107,7 @@ def _text_lines(manifest: Manifest) -> Iterator[str]:
     )
 
 
-def _front_record(manifest: Manifest) -> dict[str, Any] | None:
+def _text_record(manifest: Manifest) -> dict[str, Any] | None:
     record: dict[str, Any] | None = manifest.provenance["export"].get("front")
     return record
 
@@ -123,12 +124,12 @@ def _accuracy_lines(manifest: Manifest) -> Iterator[str]:
 
 
 def _int8_lines(manifest: Manifest) -> Iterator[str]:
-    """INT8 beside the float32 graphs that it was made from."""
+    """INT8 next to the float32 graphs that it was made from."""
     record = manifest.provenance["export"].get("int8")
     if record is None:
         return
     yield ""
-    yield f"{'INT8 beside float32':<20} {'float32 kB':>12} {'int8 kB':>10} {'share':>8}"
+    yield f"{'INT8 and float32':<20} {'float32 kB':>12} {'int8 kB':>10} {'share':>8}"
     for name, size in record["bytes"].items():
         kilobytes = f"{size['float32'] / 1000:>12.1f} {size['int8'] / 1000:>10.1f}"
         yield f"{name:<20} {kilobytes} {100 * size['int8'] / size['float32']:>6.1f} %"
@@ -153,20 +154,21 @@ def _int8_lines(manifest: Manifest) -> Iterator[str]:
 
 
 def _int8_text_lines(manifest: Manifest) -> Iterator[str]:
-    """The whole in INT8 beside the whole in float32."""
-    front = _front_record(manifest)
-    if front is None:
+    """The whole in INT8 next to the whole in float32."""
+    record = _text_record(manifest)
+    if record is None:
         return
-    beside = front["int8"]["float32"]
+    compared_with = record["int8"]["float32"]
+    indices, decisions = compared_with["indices"], compared_with["decisions"]
     equal = {
-        "sentences with equal indices": (beside["sentences"], beside["different"]),
-        "indices of sentences": (beside["indices"]["compared"], beside["indices"]["different"]),
-        "classes of sentences, no noise": (beside["decisions"]["compared"], beside["decisions"]["different"]),
+        "sentences with equal indices": (compared_with["sentences"], compared_with["different"]),
+        "indices of sentences": (indices["compared"], indices["different"]),
+        "classes of sentences, no noise": (decisions["compared"], decisions["different"]),
     }
     for what, (compared, different) in equal.items():
         share = 100 * (compared - different) / compared
         yield f"{what:<36} {compared - different:>12,} of {compared:>12,} equal   {share:7.3f} %"
-    share = 100 * beside["features"]
+    share = 100 * compared_with["features"]
     yield f"features: root mean square difference {share:.2f} % of their standard deviation"
 
 
@@ -187,8 +189,8 @@ def _rows(tally: Tally, several: bool) -> Iterator[tuple[str, Count]]:
     yield from between.items()
     batches = [count for what, count in tally.counts.items() if what not in between]
     if batches:
-        beside = ", beside every mode" if several else ""
-        yield f"alone, in sevens, reordered{beside}", _total(batches)
+        mixed = ", mixed modes" if several else ""
+        yield f"alone, in sevens, reordered{mixed}", _total(batches)
     if several and tally.mode_counts:
         yield "modes, in all these ways", _total(list(tally.mode_counts.values()))
 
@@ -201,7 +203,7 @@ def _total(counts: list[Count]) -> Count:
     )
 
 
-def _told_exact(proof: ExactProof | None) -> str:
+def _exactness(proof: ExactProof | None) -> str:
     """Whether the indices are the same on every runtime."""
     if proof is None:
         return "in float32; near ties may fall either way on another runtime (--search float)"
@@ -211,11 +213,11 @@ def _told_exact(proof: ExactProof | None) -> str:
     return f"on an integer grid, the same on every runtime: {len(proof.sums)} sums exact{reach}{given}"
 
 
-def _told(proof: ModeProof) -> str:
+def _choice(proof: ModeProof) -> str:
     """What was proved of the choice of the mode."""
     how = f"the manifest's at every SNR ({proof.snr_points} run, between which nothing can change)"
     if proof.snr_points == 0:
-        how = "an ArgMax over scores, told in a header"
+        how = "an ArgMax over scores, signalled in a header"
     pairs = (
         f"; {proof.request_pairs} pairs of a requested and a routed one run" if proof.request_pairs else ""
     )

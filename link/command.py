@@ -1,25 +1,34 @@
-"""What the three commands share: parsing, one-line errors, exit status, logging.
+"""What the commands share: parsing, help, one-line errors, exit status, logging, and what they say at work.
 
 Exit status: 0 done, 1 the result is a failure (verdict FAIL, proof failed), 2 bad input, 130 interrupted, 143
-terminated.  ``--version`` alone tells the version.
+terminated.  ``--version`` alone prints the version.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import re
 import signal
 import sys
+import textwrap
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from twophase.link.errors import LinkError
+from twophase.link.errors import LinkError, PackageError
 
-__all__ = ["run_command"]
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+__all__ = ["WIDTH", "Progress", "Terminal", "require", "run_command"]
+
+WIDTH = 100
+"""Columns that the output of a command takes at most."""
 
 Arguments = TypeVar("Arguments")
 
@@ -30,24 +39,52 @@ def run_command(
     body: Callable[[Arguments], int],
     description: str,
     argv: Sequence[str] | None = None,
-    default: Callable[[Sequence[str]], Arguments] | None = None,
+    *,
+    usual: Callable[[Sequence[str]], Mapping[str, Any]] | None = None,
+    sections: Mapping[str, str] | None = None,
+    positional: str | None = None,
 ) -> int:
     """Parse ``argv`` into ``arguments_type``, run ``body`` on it, return the exit status.
 
-    ``default`` gives the values of what ``argv`` does not set, where they depend on ``argv``.  Errors that
-    the package raises on purpose become one line on stderr and their own exit status; Ctrl-C becomes 130.
-    Any other exception is a defect and keeps its traceback.
+    Errors that the package raises on purpose become one line on stderr and their own exit status; Ctrl-C
+    becomes 130.  Any other exception is a defect and keeps its traceback.
+
+    Parameters
+    ----------
+    arguments_type
+        A dataclass whose fields are the options; the string under a field is its help.
+    usual
+        Values of what ``argv`` does not set, where they depend on ``argv``.
+    sections
+        Titles of the help's sections, each with the field that it begins with.
+    positional
+        The field that may be given without its name.
+
+    Raises
+    ------
+    SystemExit
+        With status 0, after ``--help``.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.captureWarnings(True)
     try:
-        words = sys.argv[1:] if argv is None else argv
-        if list(words) == ["--version"]:
+        words = list(sys.argv[1:] if argv is None else argv)
+        if words == ["--version"]:
+            from importlib.metadata import version
+
             print(f"{program} {version('twophase-link')}")  # noqa: T201
             return 0
         with _terminable():
-            given = None if default is None else default(words)
-            return body(_parse(program, arguments_type, description, words, given))
+            values = {} if usual is None else usual(words)
+            if "--help" in words or "-h" in words:
+                from twophase.link.help import help_text
+
+                sys.stdout.write(
+                    help_text(program, description, arguments_type, sections or {}, values, positional)
+                )
+                raise SystemExit(0)
+            default = None if usual is None else arguments_type(**values)
+            return body(_parse(program, arguments_type, words, default, positional))
     except LinkError as error:
         print(f"{program}: error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_status
@@ -67,30 +104,65 @@ def run_command(
         return 2
 
 
+def require(package: str, extra: str, who: str) -> ModuleType:
+    """A package that not every installation has.
+
+    Parameters
+    ----------
+    package
+        As ``import`` takes it.
+    extra
+        Of this distribution, that brings it.
+    who
+        Needs it, for the message.
+
+    Raises
+    ------
+    PackageError
+        If it cannot be imported; says how to install it.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        name = {"sklearn": "scikit-learn"}.get(root := package.partition(".")[0], root)
+        remedy = f"pip install 'twophase-link[{extra}]'"
+        raise PackageError(f"{who} needs {name}, which cannot be imported ({error}): {remedy}") from error
+
+
 def _parse(
     program: str,
     arguments_type: type[Arguments],
-    description: str,
-    argv: Sequence[str],
+    argv: list[str],
     default: Arguments | None,
+    positional: str | None,
 ) -> Arguments:
     """Parse with tyro; fold its framed message for bad options into one line."""
     import tyro
 
+    if positional is not None:
+        argv = _named(argv, arguments_type, positional)
     framed = io.StringIO()
     try:
         with contextlib.redirect_stderr(framed):
             return tyro.cli(
                 arguments_type,
                 prog=program,
-                description=description,
                 args=argv,
                 default=tyro.MISSING_NONPROP if default is None else default,
             )
     except SystemExit as stop:
-        if stop.code not in (0, None):
-            raise _UsageError(_one_line(framed.getvalue(), program)) from None
-        raise
+        raise _UsageError(_one_line(framed.getvalue(), program)) from stop
+
+
+def _named(argv: list[str], arguments_type: type, positional: str) -> list[str]:
+    """Put the name of the positional option ahead of its value; every other one takes one value, or none."""
+    from typing import get_type_hints
+
+    flags = {f"--{name}" for name, kind in get_type_hints(arguments_type).items() if kind is bool}
+    place = 0
+    while place < len(argv) and argv[place].startswith("-"):
+        place += 1 if argv[place].replace("--no-", "--", 1) in flags or "=" in argv[place] else 2
+    return [*argv[:place], f"--{positional}", *argv[place:]] if place < len(argv) else argv
 
 
 def _one_line(framed: str, program: str) -> str:
@@ -100,6 +172,71 @@ def _one_line(framed: str, program: str) -> str:
     message = message.partition(" For full helptext")[0].partition(" Argument helptext:")[0]
     message = re.sub(r"^Error parsing [\w.]+: ", "", message)
     return f"{message} (see {program} --help)"
+
+
+class Terminal:
+    """What a command says while it works: lines on stderr and, if that is a terminal, a bar below them.
+
+    Parameters
+    ----------
+    stream
+        In place of stderr.
+    quiet
+        Says nothing.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._quiet = quiet
+        self._bar: RichProgress | None = None
+
+    def say(self, line: str) -> None:
+        """Print a line, folded where it is longer than ``WIDTH``."""
+        folded = textwrap.fill(
+            line, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+        )
+        if self._bar is not None:
+            self._bar.console.print(folded, markup=False, highlight=False, soft_wrap=True)
+        elif not self._quiet:
+            print(folded, file=self._stream, flush=True)
+
+    @contextlib.contextmanager
+    def progress(
+        self, title: str = "starting", total: int | None = None, done: int = 0
+    ) -> Iterator[Progress]:
+        """A bar that goes away when its work is done; without ``total`` a line with a title."""
+        if self._quiet or not self._stream.isatty():
+            yield Progress()
+            return
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import (
+            Progress as Bar,
+        )
+
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+        columns += [TextColumn("left"), TimeRemainingColumn()]
+        with Bar(*columns, console=Console(file=self._stream), transient=True) as self._bar:
+            yield Progress(self._bar, self._bar.add_task(title, total=total, completed=done))
+        self._bar = None
+
+
+class Progress:
+    """How far a work is; shown where there is a bar."""
+
+    def __init__(self, bar: RichProgress | None = None, task: TaskID | None = None) -> None:
+        self._bar, self._task = bar, task
+
+    def show(self, title: str | None = None, done: int | None = None, total: int | None = None) -> None:
+        """Show what is given; the rest stays."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=title, completed=done, total=total)
 
 
 class _Terminated(BaseException):

@@ -13,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from twophase.link.errors import ArtifactError, InputError, PackageError
+from twophase.link.command import require
+from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import atomic_path, read_json, sha256_of, write_json
 
 __all__ = [
     "Checkpoint",
     "load_checkpoint",
     "load_weights",
+    "model_tensors",
     "optimizer_tensors",
     "restore_optimizer",
     "save_checkpoint",
@@ -39,11 +41,10 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, name: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write checkpoint ``name``; the one before it stays valid until the last rename."""
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-    except ImportError as error:
-        raise PackageError("training needs safetensors: pip install 'twophase-link[train]'") from error
+    require("safetensors", "train", "training")
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     weights = folder / f"{name}-{state['epoch']:04d}.safetensors"
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     try:
@@ -103,6 +104,11 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, where: Path) -> None:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ArtifactError(f"the checkpoint in '{where}' belongs to another model: {error}") from error
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """A model's weights, by the names that ``load_weights`` knows."""
+    return {f"model.{name}": value for name, value in model.state_dict().items()}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

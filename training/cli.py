@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from twophase.link.command import run_command
-from twophase.link.errors import InputError, PackageError
+from twophase.link.command import Terminal, require, run_command
+from twophase.link.errors import InputError
 from twophase.training.config import TrainConfig, preset_of
 
 __all__ = ["main"]
@@ -22,15 +21,29 @@ digital forward pass, so that what is deployed is what was trained.
 Examples:
   tp-train                                    the digits task with its measured settings
   tp-train --seed 1 --out runs/second         another seed, another folder
-  tp-train --method single-phase              the baseline that anneals the temperature and stays soft
+  tp-train --method single-phase              the baseline that anneals and stays soft
   tp-train --resume                           continue an interrupted run
   tp-train --router content --out runs/content   a router that sees the content, and a header
   tp-train --codebook-sizes 4 --tokens 12 --qam-orders 16 --out runs/single   one mode
-  tp-train --task reviews                     sentences, over a transformer with its top two layers tuned
+  tp-train --task reviews                     sentences, over a transformer whose top is tuned
   tp-train --task csv --data mine.csv --backbone roberta-base   your texts, another backbone
   tp-train --task npz --data mine.npz         your images or features
-  accelerate launch --multi_gpu --num_processes 2 -m twophase.training --task reviews   tune on two GPUs
+  accelerate launch --multi_gpu --num_processes 2 -m twophase.training --task reviews   on two GPUs
 """
+
+SECTIONS = {
+    "Task": "task",
+    "Run": "out",
+    "Backbone (tasks of text)": "backbone",
+    "Method": "deploy",
+    "Loss": "lambda_commitment",
+    "Channel and samples": "train_snr_low_db",
+    "Link": "codebook_sizes",
+    "Router (several modes)": "router",
+    "Encoder and codebooks": "embedding_dim",
+    "Optimisation": "batch_size",
+}
+"""Of the help, each with the option that it begins with."""
 
 CHECKPOINTS = ("tuning.json", "features.json", "last.json")
 """In the order in which a run gets them; from each it can go on."""
@@ -40,19 +53,19 @@ FREE_WHEN_RESUMING = ("resume", "device", "threads", "deploy", "out", "table_tol
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    return run_command("tp-train", TrainConfig, _train, DESCRIPTION, argv, default=_default)
+    return run_command("tp-train", TrainConfig, _train, DESCRIPTION, argv, usual=_usual, sections=SECTIONS)
 
 
-def _default(argv: Sequence[str]) -> TrainConfig:
+def _usual(argv: Sequence[str]) -> dict[str, Any]:
     """The task's measured settings, or those of the run that is resumed."""
-    task = _value_of("--task", argv) or "digits"
-    config = TrainConfig(task=task, **preset_of(task))
+    task = _value_of("--task", argv) or TrainConfig.task
+    usual = {"task": task, **preset_of(task)}
     if "--resume" not in argv:
-        return config
-    from twophase.training.run import load_config
+        return usual
+    from twophase.training.folder import load_config
 
     out = _value_of("--out", argv)
-    return replace(load_config(Path(out) if out else config.folder), resume=True)
+    return vars(load_config(Path(out) if out else TrainConfig(**usual).folder)) | {"resume": True}
 
 
 def _value_of(option: str, argv: Sequence[str]) -> str | None:
@@ -66,18 +79,13 @@ def _value_of(option: str, argv: Sequence[str]) -> str | None:
 
 def _train(config: TrainConfig) -> int:
     # Cheap checks first: a mistyped folder must not wait for torch.
-    from twophase.training.run import check_folder, load_config
+    from twophase.training.folder import check_folder, load_config
 
     check_folder(config)
     if config.resume:
         _check_unchanged(config, load_config(config.folder))
     for package in ("torch", "safetensors", "sklearn", "tensorboard"):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise PackageError(f"tp-train needs {package}: pip install 'twophase-link[train]'") from error
-    from rich.console import Console
-
+        require(package, "train", "tp-train")
     from twophase.training.backbone.tune import is_main_process
     from twophase.training.run import train
 
@@ -85,7 +93,7 @@ def _train(config: TrainConfig) -> int:
         logging.getLogger("twophase.training").setLevel(logging.INFO)
     before = _checkpoints(config)
     try:
-        training = train(config, Console(stderr=True))
+        training = train(config, Terminal())
     except KeyboardInterrupt:
         if is_main_process():
             print(f"tp-train: interrupted; {_way_on(config, before)}", file=sys.stderr)  # noqa: T201

@@ -1,16 +1,17 @@
-"""What a training run is told: every argument of ``tp-train``, checked, with each task's defaults."""
+"""What a training run is given: every argument of ``tp-train``, checked, with each task's defaults."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from twophase.link.errors import InputError
-from twophase.link.grid import latent_limit
-from twophase.link.labelling import LABELLINGS
-from twophase.link.modes import LinkConfig
+from twophase.link.typed import POSITIVE, Rule, at_least, check_fields, from_json, within
+
+if TYPE_CHECKING:
+    from twophase.link.modes import LinkConfig
 
 __all__ = ["PRESETS", "TrainConfig", "preset_of"]
 
@@ -59,23 +60,13 @@ def preset_of(task: str) -> dict[str, Any]:
     return PRESETS.get(task, _FEATURES)
 
 
-CHOICES = {
-    "device": ("auto", "cpu", "cuda"),
-    "deploy": ("best", "last"),
-    "method": ("two-phase", "single-phase", "hard-only"),
-    "surrogate": ("product", "reported"),
-    "labelling": LABELLINGS,
-    "learning_rate_schedule": ("cosine", "constant"),
-    "mixed_precision": ("no", "fp16", "bf16"),
-    "router": ("content", "snr", "table"),
-    "search": ("grid", "float"),
-}
-AT_LEAST_ZERO = (
-    *("seed", "hardening_epochs", "early_stop_patience", "entropy_warmup_epochs"),
-    *("lambda_commitment", "lambda_consistency", "lambda_auxiliary", "lambda_entropy", "lambda_latent"),
-    *("lambda_rate", "lambda_balance", "lambda_margin", "router_noise", "hysteresis_db"),
-    *("input_noise", "augmentation", "weight_decay"),
-)
+NotNegative = Annotated[float, at_least(0)]
+Positive = Annotated[float, POSITIVE]
+Share = Annotated[float, within(0, 1)]
+Temperature = Annotated[float, Rule("lie above 0 and at most at 1", lambda value: 0 < value <= 1)]
+Tolerance = Annotated[float, Rule("lie in 0..1 (0.0075 is 0.75 points)", lambda value: 0 <= value < 1)]
+NumberOfEpochs = Annotated[int, at_least(0)]
+Seed = Annotated[int, at_least(0), Rule("be below 2**63", lambda value: value < 2**63)]
 
 
 @dataclass(frozen=True)
@@ -92,33 +83,36 @@ class TrainConfig:
     samples: int | None = None
     """Take only so many samples of the task, chosen by a fixed seed: for a quick try."""
     out: Path | None = None
-    """Run folder; runs/TASK if not given.  A finished run there is kept beside it as .TASK.previous."""
+    """Run folder; runs/TASK if not given.  A finished run there is kept next to it as .TASK.previous."""
     resume: bool = False
     """Continue the interrupted run in the run folder, to the same result as without the interruption."""
-    seed: int = 0
+    seed: Seed = 0
     """Of initial weights, order of samples and channel noise.  The data split does not depend on it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
-    threads: int = 1
+    threads: Annotated[int, at_least(1)] = 1
     """CPU threads of torch for the link, whose model is too small to gain from more.  A backbone takes all
     cores unless OMP_NUM_THREADS says otherwise."""
+    log: Literal["table", "reported"] = "table"
+    """How the terminal shows an epoch: as a row of a table, or in the two lines of the reported method.
+    Every term is in metrics.jsonl and TensorBoard."""
 
-    backbone: str = "minilm"
+    backbone: Annotated[str, Rule("be a name or a folder", bool)] = "minilm"
     """Pretrained transformer that reads sentences: minilm (all-MiniLM-L6-v2, in a package, needs no network),
     the name of a model on a hub (roberta-base), or a folder with one.  Tasks of text only."""
-    tune_layers: int = 2
+    tune_layers: Annotated[int, at_least(-1)] = 2
     """How many of its top layers are tuned to the task: 0 leaves it frozen, -1 tunes the whole.  What lies
     below is computed once and kept on disk."""
-    tune_epochs: int = 3
+    tune_epochs: Annotated[int, at_least(1)] = 3
     """Passes over the training sentences that tune it, with a linear classifier and no link: the ceiling of
     the link that is then trained on its features."""
-    tune_learning_rate: float = 3e-4
+    tune_learning_rate: Positive = 3e-4
     """Peak learning rate of the tuned layers."""
-    tune_batch_size: int = 32
+    tune_batch_size: Annotated[int, at_least(1)] = 32
     """Sentences per step of the tuning, over all processes."""
-    max_length: int = 128
+    max_length: Annotated[int, at_least(8)] = 128
     """Tokens that a sentence may have, the special ones included; the rest is cut off."""
-    distillation: float = 1.0
+    distillation: Share = 1.0
     """How far the link learns what that classifier takes the training sentences for, its probabilities,
     instead of their labels: 0 the labels alone, 1 the probabilities alone."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
@@ -133,31 +127,31 @@ class TrainConfig:
     surrogate: Literal["product", "reported"] = "product"
     """Soft symbols: product of bit probabilities (the exact expectation), or the reported softmax over
     squared bit distance."""
-    epochs: int = 30
+    epochs: Annotated[int, at_least(1)] = 30
     """Passes over the training data, both phases together."""
     alignment_start_epoch: int = 20
     """First epoch of the alignment phase, counted from 1 (two-phase only)."""
-    temp_freeze_floor: float = 0.7
+    temp_freeze_floor: Temperature = 0.7
     """Temperature at which the learning phase stops cooling and at which the alignment phase stays."""
-    anneal_temp_end: float = 0.1
+    anneal_temp_end: Temperature = 0.1
     """Temperature at which the single-phase baseline ends (single-phase only)."""
-    hardening_epochs: int = 0
+    hardening_epochs: NumberOfEpochs = 0
     """Gradual hardening: epochs over which the alignment phase blends from the soft to the hard forward."""
-    early_stop_patience: int = 0
+    early_stop_patience: NumberOfEpochs = 0
     """Stop after this many aligned epochs in a row (consistency < 0.05, soft and hard validation accuracy
     within 0.5 points, no new best); 0 trains all epochs."""
 
-    lambda_commitment: float = 0.25
+    lambda_commitment: NotNegative = 0.25
     """Weight of the commitment loss: latents and their codewords attract each other."""
-    lambda_consistency: float = 0.5
+    lambda_consistency: NotNegative = 0.5
     """Weight of ||H_soft - stopgrad(H_hard)||^2 at the received embedding (alignment phase)."""
-    lambda_auxiliary: float = 0.0
+    lambda_auxiliary: NotNegative = 0.0
     """Weight of the same consistency at codebook, symbols and receiver features (alignment phase)."""
-    lambda_entropy: float = 0.01
+    lambda_entropy: NotNegative = 0.01
     """Weight of the bonus for evenly used codewords and constellation points."""
-    entropy_warmup_epochs: int = 0
+    entropy_warmup_epochs: NumberOfEpochs = 0
     """Epochs over which the entropy weight falls from 0.05 (or lambda-entropy, if more) to lambda-entropy."""
-    lambda_latent: float = 0.0
+    lambda_latent: NotNegative = 0.0
     """Weight of the pull of each latent to unit mean square, which gives the temperature a scale."""
     bridge: bool = True
     """Straight-through gradient from the soft codeword mix to the received embedding in hard forwards:
@@ -167,9 +161,9 @@ class TrainConfig:
     """Lowest Es/N0 of training; each sample draws its own."""
     train_snr_high_db: float = 20.0
     """Highest Es/N0 of training."""
-    input_noise: float = 0.0
+    input_noise: NotNegative = 0.0
     """Standard deviation of noise added to training inputs (inputs lie in 0..1)."""
-    augmentation: float = 0.0
+    augmentation: NotNegative = 0.0
     """Strength of random rotation, shift and scaling of training images; 0 for none."""
 
     codebook_sizes: tuple[int, ...] = (64,)
@@ -182,56 +176,61 @@ class TrainConfig:
     """Who chooses among several modes.  content: a network that sees SNR and content; a coded header tells
     the receiver.  snr: a network that sees the SNR, which both ends know; no header.  table: trained as snr,
     then replaced by a table of thresholds from measured validation accuracy, with hysteresis."""
-    lambda_rate: float = 0.004
+    lambda_rate: NotNegative = 0.004
     """What the router pays for a symbol, in nats of cross-entropy (a table goes by table-tolerance instead).
     The best checkpoint is chosen by validation accuracy less as much for each symbol."""
-    lambda_balance: float = 0.01
+    lambda_balance: NotNegative = 0.01
     """Weight of the pull of the router to even use of all modes.  Like the other settings of the router it
     reaches the modes only through the common clipping of gradients unless router-focus is above 0."""
-    router_temperature: float = 1.0
+    router_temperature: Positive = 1.0
     """Of the Gumbel softmax that weighs the modes in training."""
-    router_noise: float = 1.0
+    router_noise: NotNegative = 1.0
     """Standard deviation of the noise on the router's scores; falls to zero over the learning phase."""
-    router_focus: float = 0.0
+    router_focus: Share = 0.0
     """How far a mode learns from the samples that the router gives to it: 0 from all alike, 1 from those
     alone."""
-    modes_per_step: int = 3
+    modes_per_step: Annotated[int, at_least(1)] = 3
     """Modes that a training step runs and compares; all take their turns."""
-    table_tolerance: float = 0.0075
+    table_tolerance: Tolerance = 0.0075
     """How far the accuracy of the table's mode may lie below the best one at an SNR (0.0075: 0.75 points)."""
-    hysteresis_db: float = 1.0
+    hysteresis_db: NotNegative = 1.0
     """How far an SNR estimate must leave a step of the table before an end of the link changes its mode."""
     embedding_dim: int = 8
     """C, components of a codeword."""
-    hidden: int = 256
+    hidden: Annotated[int, at_least(1)] = 256
     """Width of encoder and classifier."""
     search: Literal["grid", "float"] = "grid"
     """grid: from the alignment phase on encoder and codebook search compute with whole numbers, weights and
     activations of 8 bits, so that every runtime sends the same symbols.  float: float32, where near ties may
     fall either way."""
-    lambda_margin: float = 0.0
+    lambda_margin: NotNegative = 0.0
     """Weight of the pull of latents away from the boundaries between codewords."""
     labelling: Literal["identity", "pca", "kdtree", "bsa"] = "kdtree"
     """Bit labels of the codewords; made in the first epoch and once more at the start of alignment."""
 
-    batch_size: int = 64
+    batch_size: Annotated[int, at_least(2)] = 64
     """Samples per step."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Peak of AdamW's learning rate."""
     learning_rate_schedule: Literal["cosine", "constant"] = "cosine"
     """After a linear warm-up: falling to zero as a cosine, or staying at its peak."""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """Of AdamW."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.task not in PRESETS and not all(self.task.partition(":")):
             raise InputError("task", f"be one of {', '.join(PRESETS)} or MODULE:FUNCTION", self.task)
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(name, f"be one of {', '.join(choices)}", getattr(self, name))
         self._check_phases()
-        self._check_ranges()
+        if not -50 <= self.train_snr_low_db <= self.train_snr_high_db <= 100:
+            raise InputError(
+                "train_snr_low_db and train_snr_high_db",
+                "be ordered and lie in -50..100",
+                (self.train_snr_low_db, self.train_snr_high_db),
+            )
         if self.search == "grid":
+            from twophase.link.grid import latent_limit  # late, as all that brings NumPy: --help is quick
+
             latent_limit(self.embedding_dim)
         if len(self.link.modes) > 1 and self.modes_per_step < 2:
             raise InputError(
@@ -241,6 +240,8 @@ class TrainConfig:
     @property
     def link(self) -> LinkConfig:
         """The link's definition; checks codebooks and constellations."""
+        from twophase.link.modes import LinkConfig
+
         return LinkConfig(self.codebook_sizes, self.tokens, self.qam_orders, self.embedding_dim)
 
     @property
@@ -268,30 +269,22 @@ class TrainConfig:
         return 1 if self.method == "hard-only" else min(self.alignment_start_epoch, self.epochs)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for ``config.json``."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        for name in ("out", "data"):
-            values[name] = None if values[name] is None else str(values[name])
-        return values
+        """Plain values for ``config.json``; how the terminal shows a run is no part of it."""
+        return {name: _plain(value) for name, value in vars(self).items() if name != "log"}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TrainConfig:
-        """Inverse of ``as_json``; TypeError or InputError for anything else."""
-        missing = sorted({item.name for item in fields(cls)} - value.keys())
-        if missing:
-            raise LookupError(f"{', '.join(missing)} missing")
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
-        config = cls(**plain)
-        out, data = (None if path is None else Path(path) for path in (config.out, config.data))
-        return replace(config, out=out, data=data)
+        """Inverse of ``as_json``; ValueError for anything else."""
+        config: TrainConfig = from_json(cls, value | {"log": cls.log}, "config")
+        return config
 
     def command_line(self) -> str:
-        """The command that repeats this run; says nothing of this machine but the paths that it was told."""
+        """The command that repeats this run; says nothing of this machine but the paths that it was given."""
         words = ["tp-train", "--task", self.task]
         usual = TrainConfig(task=self.task, **preset_of(self.task))
         for item in fields(self):
             value = getattr(self, item.name)
-            left_out = ("task", "out", "resume", "device", "threads")
+            left_out = ("task", "out", "resume", "device", "threads", "log")
             if item.name in left_out or value == getattr(usual, item.name):
                 continue
             option = item.name.replace("_", "-")
@@ -302,8 +295,6 @@ class TrainConfig:
         return shlex.join(words)
 
     def _check_phases(self) -> None:
-        if self.epochs < 1:
-            raise InputError("epochs", "be at least 1", self.epochs)
         if self.method == "two-phase" and self.epochs < 2:
             raise InputError("epochs", "be at least 2 for two phases", self.epochs)
         if self.method == "two-phase" and not 2 <= self.alignment_start_epoch <= self.epochs:
@@ -317,32 +308,10 @@ class TrainConfig:
             raise InputError(
                 "hardening_epochs", f"leave a fully hard epoch: at most {aligned - 1}", self.hardening_epochs
             )
-        for name in ("temp_freeze_floor", "anneal_temp_end"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(name, "lie above 0 and at most at 1", getattr(self, name))
 
-    def _check_ranges(self) -> None:
-        if self.seed >= 2**63:
-            raise InputError("seed", "be below 2**63", self.seed)
-        for name in AT_LEAST_ZERO:
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(name, "be at least 0", getattr(self, name))
-        least = {"threads": 1, "batch_size": 2, "hidden": 1, "modes_per_step": 1, "tune_layers": -1}
-        least |= {"tune_epochs": 1, "tune_batch_size": 1, "max_length": 8}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise InputError(name, f"be at least {low}", getattr(self, name))
-        for name in ("learning_rate", "router_temperature", "tune_learning_rate"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(name, "be positive", getattr(self, name))
-        for name in ("router_focus", "distillation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(name, "lie in 0..1", getattr(self, name))
-        if not 0 <= self.table_tolerance < 1:
-            raise InputError("table_tolerance", "lie in 0..1 (0.0075 is 0.75 points)", self.table_tolerance)
-        if not -50 <= self.train_snr_low_db <= self.train_snr_high_db <= 100:
-            raise InputError(
-                "train_snr_low_db and train_snr_high_db",
-                "be ordered and lie in -50..100",
-                (self.train_snr_low_db, self.train_snr_high_db),
-            )
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value

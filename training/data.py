@@ -1,4 +1,4 @@
-"""A task: samples or sentences, labels and a split, behind one small interface."""
+"""A task: samples or sentences, labels and a split, with one small interface."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Split:
     none."""
 
     def __post_init__(self) -> None:
-        told = {"features": (self.features, torch.float32), "labels": (self.labels, torch.int64)}
+        tensors = {"features": (self.features, torch.float32), "labels": (self.labels, torch.int64)}
         if self.teacher is not None:
-            told["teacher"] = (self.teacher, torch.float32)
-        for name, (values, dtype) in told.items():
+            tensors["teacher"] = (self.teacher, torch.float32)
+        for name, (values, dtype) in tensors.items():
             if not isinstance(values, Tensor) or values.dtype != dtype:
                 found = values.dtype if isinstance(values, Tensor) else type(values)
                 raise InputError(name, f"be a tensor of {dtype}", found)

@@ -105,8 +105,9 @@ def mode_accuracies(model: LinkModel, split: Split, esn0_db: Tensor, repeats: in
         sent = sent.repeat(repeats, 1, 1)
         energy = sent.square().sum(-1).mean().expand(count)
         for point, level in enumerate(esn0_db.tolist()):
-            heard = noise[:, : mode.symbols]
-            logits = _logits(model, mode, sent, energy, heard, torch.full_like(energy, level))
+            logits = _logits(
+                model, mode, sent, energy, noise[:, : mode.symbols], torch.full_like(energy, level)
+            )
             right[number, point] = int((logits.argmax(1) == labels).sum())
     return right / count
 

@@ -81,26 +81,6 @@ class EpochRecord:
     """Of the payload, averages over the same."""
     seconds: float
 
-    def line(self) -> str:
-        """One line for the terminal."""
-        losses = " ".join(f"{name} {value:.4f}" for name, value in self.losses.items())
-        return (
-            f"epoch {self.epoch} {self.phase} "
-            f"vq_T {self.vq_temperature:.3f} sym_T {self.symbol_temperature:.3f} "
-            f"hard_fwd {self.hard_forward:.2f} | {losses} | train hard {self.train_accuracy_hard:.4f} "
-            f"soft {self.train_accuracy_soft:.4f} | val hard {self.validation_accuracy_hard:.4f} "
-            f"soft {self.validation_accuracy_soft:.4f} | "
-            f"H_vq {_joined(self.vq_entropy, 3)} H_sym {_joined(self.symbol_entropy, 3)} "
-            f"mean|LLR| {_joined(self.mean_abs_llr, 2)} | "
-            f"{self.bits_per_sample:.4g} bits {self.symbols_per_sample:.4g} payload symbols"
-            f"{self._routed()}"
-        )
-
-    def _routed(self) -> str:
-        if len(self.mode_usage) == 1:
-            return ""
-        return f" | modes {_joined(self.mode_usage, 2)} H_router {self.router_entropy:.2f}"
-
 
 def expected_mean_abs_llr(order: int, low_db: float, high_db: float) -> float:
     """Mean |LLR| of evenly used hard points over an even range of Es/N0; 8 was reported for 16-QAM."""
@@ -277,10 +257,6 @@ def read_records(path: Path) -> list[EpochRecord]:
         return [EpochRecord(**json.loads(line)) for line in lines[:-1]]
     except (TypeError, ValueError) as error:
         raise ArtifactError(f"'{path}' is altered: {error}") from error
-
-
-def _joined(values: Sequence[float], digits: int) -> str:
-    return "/".join(f"{value:.{digits}f}" for value in values)
 
 
 def _kind(what: str, where: str, config: TrainConfig) -> str:

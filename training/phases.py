@@ -37,7 +37,7 @@ __all__ = [
     "ENERGY_GROUPS",
     "Batch",
     "Pass",
-    "Step",
+    "StepResult",
     "alignment_step",
     "charged_energy",
     "learning_step",
@@ -85,7 +85,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepResult:
     """What a step yields: the loss to descend, its terms, and what the monitor wants to see."""
 
     loss: Tensor
@@ -100,7 +100,7 @@ class Step:
 
 def learning_step(
     model: LinkModel, modes: Sequence[Mode], batch: Batch, config: TrainConfig, plan: EpochPlan
-) -> Step:
+) -> StepResult:
     """Phase 1: soft symbols over the channel, gradients through everything."""
     content = model.content(batch.features)
     passes = tuple(_soft_pass(model, content, mode, batch, config, plan) for mode in modes)
@@ -109,7 +109,7 @@ def learning_step(
 
 def alignment_step(
     model: LinkModel, modes: Sequence[Mode], batch: Batch, config: TrainConfig, plan: EpochPlan
-) -> Step:
+) -> StepResult:
     """Phase 2: hard symbols over the channel, gradients through the soft surrogate, consistency of both."""
     content = model.content(batch.features)
     passes = tuple(_hard_pass(model, content, mode, batch, config, plan) for mode in modes)
@@ -172,10 +172,10 @@ def _hard_pass(
 
 def _loss(logits: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
     """What a decision costs each sample, by its label and by its teacher's probabilities: (batch,)."""
-    told = task_loss(logits, batch.labels)
+    labelled = task_loss(logits, batch.labels)
     if batch.teacher is None:
-        return told
-    return torch.lerp(told, distillation_loss(logits, batch.teacher), config.distillation)
+        return labelled
+    return torch.lerp(labelled, distillation_loss(logits, batch.teacher), config.distillation)
 
 
 def _step(
@@ -185,7 +185,7 @@ def _step(
     batch: Batch,
     config: TrainConfig,
     plan: EpochPlan,
-) -> Step:
+) -> StepResult:
     """Weigh the modes of a step by the router, add the router's own terms, and sum up."""
     losses = torch.stack([entry.loss for entry in passes], 1)
     routed: dict[str, Tensor] = {}
@@ -209,7 +209,7 @@ def _step(
     terms |= routed
     correct = torch.stack([entry.correct for entry in passes], 1)
     accuracy = (shares.detach() * correct).sum(1).mean()
-    return Step(_weighted(terms, config, plan), terms, accuracy, uncertainty, passes)
+    return StepResult(_weighted(terms, config, plan), terms, accuracy, uncertainty, passes)
 
 
 def charged_energy(symbols: Tensor) -> Tensor:

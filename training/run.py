@@ -3,184 +3,71 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from twophase.link.errors import ArtifactError, InputError
-from twophase.link.files import read_json, write_json
-from twophase.link.manifest import MANIFEST_NAME, Front
+from twophase.link.command import Terminal
+from twophase.link.manifest import Front
 from twophase.link.text import pack_texts
 from twophase.training.backbone.baselines import huffman_lengths, tfidf_decisions
-from twophase.training.backbone.features import Prepared
-from twophase.training.backbone.tune import TuneSettings, is_main_process
+from twophase.training.backbone.features import Prepared, open_backbone, prepare
+from twophase.training.backbone.tune import is_main_process
 from twophase.training.config import TrainConfig
 from twophase.training.data import TextTask
+from twophase.training.epoch_lines import TABLE_HEAD, reported_lines, table_row
+from twophase.training.folder import folder_lock, mark_unfinished, start_folder
 from twophase.training.monitor import EpochRecord, MetricsLog, collapse_warnings
 from twophase.training.plots import plot_training
-from twophase.training.progress import progress_bar, say
 from twophase.training.routing_table import adapt
-from twophase.training.save import Sentences, save_programs
+from twophase.training.save import TextBackbone, save_programs
 from twophase.training.tasks import load_task
 from twophase.training.trainer import Trainer, check_data
 
-__all__ = [
-    "CONFIG_NAME",
-    "check_folder",
-    "folder_lock",
-    "load_config",
-    "mark_unfinished",
-    "sentences_of",
-    "start_folder",
-    "train",
-    "tune_settings",
-]
+__all__ = ["text_backbone", "train"]
 
 
-CONFIG_NAME = "config.json"
-FORMAT = "twophase-training"
-VERSION = 2
+def train(config: TrainConfig, terminal: Terminal) -> dict[str, Any] | None:
+    """Train, keeping everything in the run folder; return what the manifest says of the training.
 
+    Parameters
+    ----------
+    terminal
+        Where epochs, warnings and progress are shown.
 
-def check_folder(config: TrainConfig) -> None:
-    """Refuse a run folder that cannot be used; changes nothing.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written or holds something that is no run.
+    Returns
+    -------
+    dict or None
+        None in a process of a launch that is not the main one, which alone trains the link.
     """
-    folder = config.folder
-    if folder.is_dir():
-        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            raise InputError("out", "be readable and writable", str(folder))
-        if any(folder.iterdir()) and not (folder / CONFIG_NAME).is_file():
-            raise InputError("out", "be a new or empty folder, or hold an earlier run", str(folder))
-        return
-    standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not standing.is_dir() or not os.access(standing, os.W_OK):
-        raise InputError("out", "be writable", str(folder))
+    data = load_task(config.task, config.data, config.samples)
+    check_data(config, data)
+    if not isinstance(data, TextTask):
+        if not is_main_process():
+            return None
+        with folder_lock(config):
+            start_folder(config)
+            return _train_link(Trainer(config, data), terminal)
+
+    # All processes of a launch tune the backbone; the link is trained on the features that it gives.
+    work = open_backbone(config, data)
+    if not is_main_process():
+        prepare(work, terminal)
+        return None
+    if data.citation:
+        terminal.say(f"cite: {data.citation}")
+    with folder_lock(config):
+        start_folder(config)
+        prepared = prepare(work, terminal)
+        assert prepared is not None
+        backbone = text_backbone(config, data, prepared)
+        return _train_link(Trainer(config, prepared.task), terminal, backbone)
 
 
-def start_folder(config: TrainConfig) -> None:
-    """Make the run folder ready: a resumed run keeps it, a new one sets an earlier run aside.
-
-    The earlier run is renamed to ``.NAME.previous``, or ``.NAME.unfinished`` if it had not ended, so that a
-    kill during the new one loses nothing.
-
-    Raises
-    ------
-    InputError
-        As ``check_folder``.
-    """
-    check_folder(config)
-    folder = config.folder
-    if config.resume:
-        # What may change on resuming is kept too.
-        write_json(
-            folder / CONFIG_NAME,
-            {"format": FORMAT, "version": VERSION} | config.as_json() | {"resume": False},
-        )
-        return
-    try:
-        if (folder / CONFIG_NAME).is_file():
-            _set_aside(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError("out", f"be writable ({error.strerror})", str(folder)) from error
-    write_json(folder / CONFIG_NAME, {"format": FORMAT, "version": VERSION} | config.as_json())
-
-
-def mark_unfinished(config: TrainConfig) -> None:
-    """Take the manifest of an earlier finish away: what is about to be written is not its result."""
-    (config.folder / MANIFEST_NAME).unlink(missing_ok=True)
-
-
-@contextmanager
-def folder_lock(config: TrainConfig) -> Iterator[None]:
-    """Keep a second ``tp-train`` out of the run folder; the lock goes with the process.
-
-    Raises
-    ------
-    InputError
-        If another one is at work there.
-    """
-    from filelock import FileLock, Timeout  # comes with torch; the rest of this module needs neither
-
-    folder = config.folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError("out", "not be in use by another tp-train", str(folder)) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _set_aside(folder: Path) -> None:
-    """Rename the run in ``folder``; only a run of its own kind, finished or not, gives way to it."""
-    kind = "previous" if (folder / MANIFEST_NAME).is_file() else "unfinished"
-    aside = folder.with_name(f".{folder.name}.{kind}")
-    replaced = aside.with_name(aside.name + ".old")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if aside.exists():
-        aside.rename(replaced)
-    folder.rename(aside)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def load_config(folder: Path) -> TrainConfig:
-    """The settings of the run in ``folder``.
-
-    Raises
-    ------
-    ArtifactError
-        If there is no run or it is of another version.
-    """
-    path = folder / CONFIG_NAME
-    if not path.is_file():
-        raise ArtifactError(f"'{folder}' holds no run to resume: '{CONFIG_NAME}' is missing")
-    value = read_json(path)
-    if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
-        raise ArtifactError(f"'{path}' is not the configuration of a training run")
-    found = value.pop("version", None)
-    if found != VERSION:
-        raise ArtifactError(f"'{path}' must be of version {VERSION}, not {found!r}: train again")
-    try:
-        return TrainConfig.from_json(value)
-    except (TypeError, ValueError, LookupError) as error:
-        raise ArtifactError(f"'{path}' is altered: {error}") from error
-
-
-def tune_settings(config: TrainConfig) -> TuneSettings:
-    """What the tuning of the backbone is told."""
-    return TuneSettings(
-        backbone=config.backbone,
-        tune_layers=config.tune_layers,
-        epochs=config.tune_epochs,
-        learning_rate=config.tune_learning_rate,
-        batch_size=config.tune_batch_size,
-        max_length=config.max_length,
-        mixed_precision=config.mixed_precision,
-        seed=config.seed,
-        device=config.device,
-    )
-
-
-def sentences_of(config: TrainConfig, data: TextTask, prepared: Prepared) -> Sentences:
+def text_backbone(config: TrainConfig, data: TextTask, prepared: Prepared) -> TextBackbone:
     """What the exporter needs ahead of the link; the baselines are fitted on the training sentences."""
     text, ends = pack_texts(data.test.texts)
-    return Sentences(
+    return TextBackbone(
         front=Front(prepared.record["backbone"], config.max_length),
-        backbone=prepared.backbone,
+        program=prepared.backbone,
         tokenizer_json=prepared.tokenizer_json,
         test_arrays={
             "input_ids": prepared.input_ids,
@@ -191,92 +78,43 @@ def sentences_of(config: TrainConfig, data: TextTask, prepared: Prepared) -> Sen
             "tfidf": tfidf_decisions(data),
             "huffman_lengths": huffman_lengths(data.train.texts),
         },
+        record=prepared.record | {"distillation": config.distillation},
     )
 
 
-def train(config: TrainConfig, console: Console) -> dict[str, Any] | None:
-    """Train, keeping everything in the run folder; return what the manifest says of the training.
-
-    Parameters
-    ----------
-    console
-        Where epoch lines, warnings and, on a terminal, progress bars go.
-
-    Returns
-    -------
-    dict or None
-        None in a process of a launch that is not the main one, which alone trains the link.
-    """
-    data = load_task(config.task, config.data, config.samples)
-    check_data(config, data)
-    if isinstance(data, TextTask):
-        return _train_on_sentences(config, data, console)
-    if not is_main_process():
-        return None
-    with folder_lock(config):
-        start_folder(config)
-        return _train_link(Trainer(config, data), console)
-
-
-def _train_on_sentences(config: TrainConfig, data: TextTask, console: Console) -> dict[str, Any] | None:
-    """Tune a backbone, by all processes of a launch; then train the link on the features that it gives."""
-    # Late: a task of features needs no transformers.
-    from twophase.training.backbone.features import open_backbone, prepare
-    from twophase.training.run import sentences_of, tune_settings
-
-    backbone = open_backbone(tune_settings(config), data)
-    if not is_main_process():
-        prepare(backbone, config.folder, config.resume, Console(quiet=True))
-        return None
-    if data.citation:
-        say(console, f"cite: {data.citation}")
-    with folder_lock(config):
-        start_folder(config)
-        prepared = prepare(backbone, config.folder, config.resume, console)
-        assert prepared is not None
-        sentences = sentences_of(config, data, prepared)
-        return _train_link(Trainer(config, prepared.task), console, sentences, prepared.record)
-
-
-def _train_link(
-    trainer: Trainer,
-    console: Console,
-    sentences: Sentences | None = None,
-    backbone: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+def _train_link(trainer: Trainer, terminal: Terminal, backbone: TextBackbone | None = None) -> dict[str, Any]:
     if trainer.config.resume:
         trainer.restore()
-    records = _train_epochs(trainer, console)
-    return _finish(trainer, records, console, sentences, backbone)
+    records = _train_epochs(trainer, terminal)
+    return _finish(trainer, records, terminal, backbone)
 
 
-def _train_epochs(trainer: Trainer, console: Console) -> list[EpochRecord]:
-    config = trainer.config
-    seen: set[str] = set()
-    with MetricsLog(config.folder, trainer.standing.epoch) as metrics, progress_bar(console) as progress:
-        bar = progress.add_task(
-            f"{config.task}, {config.method}", total=config.epochs, completed=trainer.standing.epoch
-        )
+def _train_epochs(trainer: Trainer, terminal: Terminal) -> list[EpochRecord]:
+    config, done = trainer.config, trainer.standing.epoch
+    shown: set[str] = set()
+    with (
+        MetricsLog(config.folder, done) as metrics,
+        terminal.progress(f"{config.task}, {config.method}", config.epochs, done) as progress,
+    ):
+        if config.log == "table" and not trainer.finished:
+            terminal.say(TABLE_HEAD)
         while not trainer.finished:
             mark_unfinished(config)
             record = trainer.epoch(trainer.standing.epoch + 1)
             warned = collapse_warnings(record, metrics.records, config, trainer.llr_references)
             metrics.add(record)
             trainer.keep(record)
-            say(console, record.line())
-            for kind in warned.keys() - seen:
-                say(console, f"warning: {warned[kind]}")
-            seen = set(warned)
-            progress.update(bar, completed=record.epoch)
+            for line in reported_lines(record) if config.log == "reported" else (table_row(record),):
+                terminal.say(line)
+            for kind in warned.keys() - shown:
+                terminal.say(f"warning: {warned[kind]}")
+            shown = set(warned)
+            progress.show(done=record.epoch)
         return metrics.records
 
 
 def _finish(
-    trainer: Trainer,
-    records: list[EpochRecord],
-    console: Console,
-    sentences: Sentences | None,
-    backbone: dict[str, Any] | None,
+    trainer: Trainer, records: list[EpochRecord], terminal: Terminal, backbone: TextBackbone | None
 ) -> dict[str, Any]:
     config = trainer.config
     warned = collapse_warnings(records[-1], records[:-1], config, trainer.llr_references)
@@ -287,7 +125,7 @@ def _finish(
         warned["table of one step"] = (
             "the table has one mode for every SNR: raise --table-tolerance, train longer or over more SNRs"
         )
-        say(console, f"warning: {warned['table of one step']}")
+        terminal.say(f"warning: {warned['table of one step']}")
     training = {
         "method": config.method,
         "surrogate": config.surrogate,
@@ -302,7 +140,7 @@ def _finish(
         "warnings_at_the_end": sorted(warned),
     } | adaptation.measured
     if backbone is not None:
-        training["backbone"] = backbone | {"distillation": config.distillation}
+        training["backbone"] = backbone.record
     mark_unfinished(config)
     plot_training(
         config.folder / "plots" / "training.png",
@@ -311,16 +149,14 @@ def _finish(
         f"{config.task}: {config.method}, {config.surrogate}",
     )
     save_programs(
-        folder=config.folder,
-        task=trainer.task,
-        config=config,
+        config,
+        trainer.task,
         deployed=(deployed, state["record"]["vq_temperature"]),
         learned=None
         if learned is None or learned_state is None
         else (learned, learned_state["record"]["vq_temperature"]),
         routing=adaptation.routing,
         training=training,
-        command=config.command_line(),
-        sentences=sentences,
+        backbone=backbone,
     )
     return training

@@ -38,34 +38,34 @@ from twophase.training.evaluate import symbol_energy
 from twophase.training.model.exported import HardTransmitter, Receiver, SoftTransmitter
 from twophase.training.model.network import LinkModel
 
-__all__ = ["Sentences", "save_programs"]
+__all__ = ["TextBackbone", "save_programs"]
 
 PACKAGES = ("twophase-link", "torch", "numpy", "scikit-learn")
 PACKAGES_OF_SENTENCES = ("accelerate", "tokenizers", "transformers")
 
 
 @dataclass(frozen=True)
-class Sentences:
+class TextBackbone:
     """What stands ahead of a link that takes sentences, and what it is compared with."""
 
     front: Front
-    backbone: nn.Module
+    program: nn.Module
     """Tokens to features: int64 (batch, length), int64 (batch, length) -> (batch, C)."""
     tokenizer_json: str
     test_arrays: Mapping[str, Any]
     """Of the test split, for ``eval.npz``: tokens, sentences, decisions of other classifiers."""
+    record: dict[str, Any]
+    """How it was tuned, for the manifest."""
 
 
 def save_programs(
-    folder: Path,
-    task: Task,
     config: TrainConfig,
+    task: Task,
     deployed: tuple[LinkModel, float],
     learned: tuple[LinkModel, float] | None,
     routing: Routing,
     training: dict[str, Any],
-    command: str,
-    sentences: Sentences | None = None,
+    backbone: TextBackbone | None = None,
 ) -> None:
     """Write ``programs/*.pt2``, ``eval.npz`` and, last of all, ``link.json``.
 
@@ -79,15 +79,16 @@ def save_programs(
         Who chooses the mode, and how the receiver learns it.
     training
         What the manifest says of the training.
-    sentences
-        What stands ahead of a link that takes sentences.
+    backbone
+        What stands ahead of a link that takes backbone.
     """
     model, temperature = deployed
+    folder = config.folder
     files = [EVAL_FILE, CALIBRATION_FILE]
-    _save_split(folder / EVAL_FILE, task.test, {} if sentences is None else sentences.test_arrays)
+    _save_split(folder / EVAL_FILE, task.test, {} if backbone is None else backbone.test_arrays)
     _save_split(folder / CALIBRATION_FILE, task.train, {})
     programs: dict[str, nn.Module] = {
-        "tx" if sentences is None else "tx_head": HardTransmitter(model, routing),
+        "tx" if backbone is None else "tx_head": HardTransmitter(model, routing),
         "rx": Receiver(model),
         "soft": SoftTransmitter(model, routing, temperature),
     }
@@ -119,9 +120,9 @@ def save_programs(
         axes = tuple({0: batch} if len(values) > 1 else None for values in example)
         _save_program(folder / f"programs/{name}.pt2", module, example, axes)
         files.append(f"programs/{name}.pt2")
-    if sentences is not None:
-        _save_program(folder / BACKBONE_PROGRAM, sentences.backbone, *_sentence_example(sentences.front))
-        write_text(folder / TOKENIZER_FILE, sentences.tokenizer_json)
+    if backbone is not None:
+        _save_program(folder / BACKBONE_PROGRAM, backbone.program, *_sentence_example(backbone.front))
+        write_text(folder / TOKENIZER_FILE, backbone.tokenizer_json)
         files += [BACKBONE_PROGRAM, TOKENIZER_FILE]
     books = [model.codebook(mode) for mode in model.one_mode_per_codebook()]
     manifest = Manifest(
@@ -141,13 +142,13 @@ def save_programs(
         llr_clip=LLR_CLIP,
         routing=routing,
         references=tuple(references),
-        front=None if sentences is None else sentences.front,
+        front=None if backbone is None else backbone.front,
         training=training,
         provenance={
-            "command": command,
+            "command": config.command_line(),
             "python": platform.python_version(),
             "versions": {
-                name: version(name) for name in PACKAGES + (PACKAGES_OF_SENTENCES if sentences else ())
+                name: version(name) for name in PACKAGES + (PACKAGES_OF_SENTENCES if backbone else ())
             },
         },
     )

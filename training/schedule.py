@@ -31,7 +31,7 @@ class EpochPlan:
     """Share of the hard symbols in the forward pass: 0 soft, 1 hard."""
     lambda_entropy: float
     router_noise: float
-    """Standard deviation of the noise on the router's scores, beside the Gumbel draws."""
+    """Standard deviation of the noise on the router's scores, on top of the Gumbel draws."""
 
 
 def plan(config: TrainConfig, epoch: int) -> EpochPlan:

@@ -14,6 +14,7 @@ from twophase.link.errors import ArtifactError, InputError
 from twophase.training.checkpoint import (
     load_checkpoint,
     load_weights,
+    model_tensors,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
@@ -24,7 +25,7 @@ from twophase.training.evaluate import evaluate_hard, evaluate_soft, usage_entro
 from twophase.training.model.network import LinkModel
 from twophase.training.model.router import gumbel_noise
 from twophase.training.monitor import EpochRecord, expected_mean_abs_llr
-from twophase.training.phases import Batch, Step, alignment_step, learning_step, training_snr
+from twophase.training.phases import Batch, StepResult, alignment_step, learning_step, training_snr
 from twophase.training.schedule import EpochPlan, learning_rate, plan
 
 __all__ = ["Standing", "Trainer", "check_data"]
@@ -37,7 +38,7 @@ EARLY_STOP_CONSISTENCY = 0.05
 
 @dataclass
 class Standing:
-    """What a run carries from epoch to epoch beside weights, optimiser and records."""
+    """What a run carries from epoch to epoch apart from weights, optimiser and records."""
 
     epoch: int = 0
     best: float | None = None
@@ -138,7 +139,7 @@ class Trainer:
         """Update checkpoints ``learning``, ``best`` and ``last`` and the early-stop count after an epoch."""
         standing, soft = self.standing, record.validation_accuracy_soft
         standing.epoch = record.epoch
-        weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        weights = model_tensors(self.model)
         if record.phase == "learning" and soft > standing.learning:
             standing.learning = soft
             save_checkpoint(self.checkpoints, "learning", weights, _checkpoint_state(record))
@@ -311,7 +312,7 @@ def _epoch_generator(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(state >> 1)
 
 
-def _accumulate(sums: dict[str, float], step: Step, steps: int) -> None:
+def _accumulate(sums: dict[str, float], step: StepResult, steps: int) -> None:
     sums["total"] += step.loss.item() / steps
     for name, term in step.terms.items():
         sums[name] += term.item() / steps

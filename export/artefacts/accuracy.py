@@ -8,18 +8,22 @@ what is transmitted, and the receiver knows 1/sqrt(E) and N0.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twophase.export.graphs.signature import deployed
 from twophase.link.errors import InputError, VerificationError
 from twophase.link.manifest import Accuracy, Manifest
 from twophase.link.modem import Transmission, frames_of, group_by_mode, modulate
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.runtime import FeatureTransmitter, Receiver
+from twophase.link.samples import Samples
 
-__all__ = ["ESN0_DB", "SEED", "measure_accuracy", "trials_for"]
+__all__ = ["accuracy_of", "measure_accuracy", "trials_for"]
 
 ESN0_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 """Where the exporter measures."""
@@ -36,6 +40,22 @@ _BLOCK = 2048
 def trials_for(samples: int) -> int:
     """How often the exporter sends each sample at each SNR: fewer times where there are many samples."""
     return max(1, min(_MOST_TRIALS, _TRANSMISSIONS // samples))
+
+
+def accuracy_of(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest, samples: Samples) -> Accuracy:
+    """Accuracy of a deployed pair that stands in no bundle yet; ``folder`` holds it for a while."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        for graph in deployed(manifest):
+            (Path(name) / graph).write_bytes(graphs[graph])
+        return measure_accuracy(
+            FeatureTransmitter(name, manifest=manifest),
+            Receiver(name, manifest=manifest),
+            samples.features,
+            samples.labels,
+            trials=trials_for(len(samples.labels)),
+            seed=SEED,
+            esn0_db=ESN0_DB,
+        )
 
 
 def measure_accuracy(

@@ -145,7 +145,7 @@ def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
         lines.append(
             (
                 "proved",
-                f"{proof['nodes_scanned']} nodes scanned, none random; {proof['integer_nodes']} behind the "
+                f"{proof['nodes_scanned']} nodes scanned, none random; {proof['integer_nodes']} after the "
                 f"indices, all integers; all {proof['codewords']:,} codewords of all modes run through the "
                 f"cut, {proof['combinations']:,} rows",
             )

@@ -23,7 +23,6 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from twophase.export.backbone.sentences import Sentences
 from twophase.export.compare.tally import TOLERANCE
 from twophase.export.graphs.run import GraphRunError, Values
 from twophase.export.graphs.signature import WHOLE_FILE, signature_of
@@ -31,6 +30,7 @@ from twophase.export.proof.hard import HardProof
 from twophase.link.errors import ArtifactError
 from twophase.link.files import reading
 from twophase.link.manifest import Conformance, Manifest, VectorSet, stream_hash, symbol_stream
+from twophase.link.sentences import Sentences
 
 __all__ = ["Run", "read_set", "replay", "set_files", "write_vectors"]
 
@@ -188,8 +188,8 @@ def _unlisted(folder: Path, entry: VectorSet, manifest: Manifest) -> list[str]:
     with reading(folder / entry.folder):
         held = {f"{entry.folder}/{path.name}" for path in (folder / entry.folder).iterdir()}
     listed = {name for name in manifest.files if name.startswith(f"{entry.folder}/")}
-    told = {"is not listed in the manifest": held - listed, "is listed and not there": listed - held}
-    return [f"'{name}' {how}" for how, names in told.items() for name in sorted(names)]
+    faults = {"is not listed in the manifest": held - listed, "is listed and not there": listed - held}
+    return [f"'{name}' {how}" for how, names in faults.items() for name in sorted(names)]
 
 
 def _vacuous(entry: VectorSet, inputs: Values, wanted: Values, manifest: Manifest) -> list[str]:

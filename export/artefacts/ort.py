@@ -8,13 +8,11 @@ ONNX.  Of a backbone in INT8 the weights of products are restored to float32 by 
 ``required_operators.config`` lists those that a reduced build of ONNX Runtime must have
 (``--include_ops_by_config``).
 
-The same bytes for the same graph in ONNX Runtime's own format.
-
-ONNX Runtime keeps the table that tells kernels the types of their arguments in a hash map whose order is
-drawn anew for each table, and writes its entries in that order: each conversion gives other bytes.  All
-else in the file is in a fixed order.  A flatbuffer is built from its end, so that table, which is built
-last, stands before the model: here it is built again, in the order of its keys, in front of the model as it
-is.
+The same graph gives the same bytes.  ONNX Runtime keeps the table that gives kernels the types of their
+arguments in a hash map whose order is drawn anew for each table, and writes its entries in that order; all
+else in the file is in a fixed order.  A flatbuffer is built from its end, so that table, which is built last,
+stands before the model: ``canonical_ort`` builds it again, in the order of its keys, in front of the model as
+it is.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import (
     OpIdKernelTypeStrArgsEntry,
 )
 
-from twophase.export.graphs.run import Session, Values
+from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.link.errors import ArtifactError, first_line
 from twophase.link.files import reading
 
@@ -65,7 +63,7 @@ def canonical_ort(content: bytes) -> bytes:
     if not InferenceSession.InferenceSession.InferenceSessionBufferHasIdentifier(buffer, 0):
         raise ValueError("no graph in ONNX Runtime's format")
     session = InferenceSession.InferenceSession.GetRootAs(buffer, 0)
-    table, model = session._tab, session.Model()._tab  # the readers tell no positions
+    table, model = session._tab, session.Model()._tab  # the readers give no positions
     version = table.Indirect(table.Pos + table.Offset(4))
     start = min(model.Pos, model.Pos - table.Get(flatbuffers.number_types.SOffsetTFlags, model.Pos), version)
     entries = _entries(session.KernelTypeStrResolver())
@@ -179,8 +177,8 @@ def write_ort(bundle: Path, folder: Path, graphs: Sequence[str] = _PAIR) -> tupl
     with _quiet():
         create_config_from_models(files, config, enable_type_reduction=False)
     # its comments hold the paths of the machine
-    told = re.sub(r"^# - .*?([^/\\]+)$", r"# - \1", config.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    config.write_text(told, encoding="utf-8")
+    plain = re.sub(r"^# - .*?([^/\\]+)$", r"# - \1", config.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    config.write_text(plain, encoding="utf-8")
     return (*(path.name for path in files), CONFIG_FILE)
 
 
@@ -207,7 +205,7 @@ def ort_runner(
     for name in graphs:
         path = folder / Path(name).with_suffix(".ort")
         with reading(path):
-            sessions[name] = Session(path.read_bytes())
+            sessions[name] = OnnxRuntime(path.read_bytes())
     return lambda graph, names, feed: sessions[graph].run(names, feed)
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from twophase.export.compare.inputs import SPLIT_SNRS_DB
-from twophase.export.compare.tally import EXCUSED_MARGIN, read_margins
-from twophase.export.graphs.run import Session, Values
+from twophase.export.compare.margins import DecidingGraph
+from twophase.export.compare.tally import EXCUSED_MARGIN
+from twophase.export.graphs.run import Values
 from twophase.export.proof.hard import HardProof
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
@@ -73,12 +73,10 @@ class TieSearch:
 
     def __init__(self, serialized: bytes, manifest: Manifest, proof: HardProof) -> None:
         self._manifest = manifest
-        self._proof = proof
-        inner = dict.fromkeys((*(search.latents for search in proof.searches), *proof.mode.scores))
-        self._names = ["mode", "indices", *(name for name in inner if name not in ("mode", "indices"))]
-        model = onnx.load_model_from_string(serialized)
-        model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in self._names[2:])
-        self._session = Session(model.SerializeToString())
+        self._graph = DecidingGraph(
+            serialized, manifest.head_file, manifest, proof.searches, proof.mode.scores
+        )
+        self._names = dict.fromkeys(("mode", "indices", *self._graph.decided_by))
 
     @property
     def is_exact(self) -> bool:
@@ -87,18 +85,11 @@ class TieSearch:
 
     def decide(self, feed: Values) -> Decisions:
         """Codewords and margins of a feed that has one request for all samples, or one for each, or none."""
-        values = dict(zip(self._names, self._session.run(self._names, feed), strict=True))
+        values = self._graph.read(list(self._names), feed)
         with np.errstate(all="ignore"):  # latents of extreme inputs may not be finite
-            found = read_margins(
-                values,
-                values["mode"],
-                self._proof.searches,
-                self._manifest,
-                self._proof.mode.scores,
-                feed.get(MODE_REQUEST),
-            )
+            found = self._graph.margins_from(values, feed, values["mode"])
         margin, mode_margin = (np.nan_to_num(part, nan=-1.0) for part in (found.margin, found.mode))
-        for search in self._proof.searches:
+        for search in self._graph.searches:
             finite = np.isfinite(values[search.latents].reshape(len(margin), -1)).all(axis=1)
             margin[~finite] = -1.0
         return Decisions(values["indices"], margin.min(axis=1), mode_margin)

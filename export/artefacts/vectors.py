@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from twophase.export.artefacts.ties import TieSearch
 from twophase.export.backbone.compare import decided, rows_apart, spread_db
-from twophase.export.backbone.sentences import Sentences
 from twophase.export.compare.inputs import SPLIT_SNRS_DB, llr_batches
 from twophase.export.compare.tally import POSTERIOR_MARGIN, TOLERANCE
-from twophase.export.graphs.run import GraphRunError, Session, Values
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
 from twophase.export.graphs.signature import UNFORCED, WHOLE_FILE, Signature, signature_of
 from twophase.export.int8.calibrate import steady_rows
 from twophase.export.proof.hard import HardProof
 from twophase.link.errors import VerificationError
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.sentences import Sentences
 
 __all__ = ["FilledSet", "vector_sets"]
 
@@ -76,30 +76,30 @@ def _sets(
     head = manifest.head_file
     search = TieSearch(graphs[head], manifest, proof)
     signature = signature_of(head, manifest)
-    session, model = Session(graphs[head]), onnx.load_model_from_string(graphs[head])
+    graph, model = OnnxRuntime(graphs[head]), onnx.load_model_from_string(graphs[head])
     sent: FilledSet | None = None
     for description, feed in _transmitter_feeds(search, manifest, features, seed):
         clear = search.clear(feed)
         if not search.is_exact:
             clear &= steady_rows(model, feed)
-        told = description + _told(clear)
+        description += _left_out(clear)
         if clear.any():
             inputs = _rows(feed, clear, ("input", "snr_db"))
-            made = FilledSet(head, told, inputs, _run(session, signature, inputs))
+            made = FilledSet(head, description, inputs, graph.read(signature.output_names, inputs))
             sent = sent or made
             yield made
     if sent is None:
         raise VerificationError("the conformance vectors", [f"'{head}' decides no sample clearly"])
     signature = signature_of("rx.onnx", manifest)
-    session, model = Session(graphs["rx.onnx"]), onnx.load_model_from_string(graphs["rx.onnx"])
+    graph, model = OnnxRuntime(graphs["rx.onnx"]), onnx.load_model_from_string(graphs["rx.onnx"])
     for description, feed in _receiver_feeds(sent, manifest, seed):
-        outputs = _run(session, signature, feed)
+        outputs = graph.read(signature.output_names, feed)
         clear = _clear_receptions(outputs, feed["mode"], manifest)
         clear &= steady_rows(model, feed)
         if clear.any():
             feed = _rows(feed, clear)
-            told = description + _told(clear)
-            yield FilledSet("rx.onnx", told, feed, _run(session, signature, feed))
+            description += _left_out(clear)
+            yield FilledSet("rx.onnx", description, feed, graph.read(signature.output_names, feed))
 
 
 def _transmitter_feeds(
@@ -167,8 +167,8 @@ def _extreme_snrs(manifest: Manifest) -> NDArray[np.float32]:
     wide = [-100.0, -20.0, 40.0, 100.0]
     if manifest.grid is not None and not manifest.routing.tells_mode:
         wide += [float(end) * float(np.finfo(np.float32).max) for end in (-1, 1)]  # it is compared, no more
-    beside = (edges, *(np.nextafter(edges, np.float32(end)) for end in (-np.inf, np.inf)))
-    return np.unique(np.concatenate([*beside, np.array(wide, dtype=np.float32)]))
+    near = (edges, *(np.nextafter(edges, np.float32(end)) for end in (-np.inf, np.inf)))
+    return np.unique(np.concatenate([*near, np.array(wide, dtype=np.float32)]))
 
 
 def _whole_set(
@@ -183,7 +183,7 @@ def _whole_set(
     Those whose features, moved by ``compare.TOLERANCE`` in directions drawn at random, give another mode or
     index in any mode are left out.  Without any other there is no set.
     """
-    head = Session(graphs[manifest.head_file])
+    head = OnnxRuntime(graphs[manifest.head_file])
     rng = np.random.default_rng([seed, len(sentences)])
     short = np.argsort(sentences.lengths, kind="stable")[:_TRIED]
     given = features[short]
@@ -202,12 +202,12 @@ def _whole_set(
     inputs = sentences.padded(short[rows]) | {"snr_db": spread_db(len(short))[rows]}
     if number.size:
         inputs[MODE_REQUEST] = np.concatenate([np.full(len(places), UNFORCED), number])
-    told = "short test sentences as routed" + (", then in each mode" if number.size else "")
+    description = "short test sentences as routed" + (", then in each mode" if number.size else "")
     left_out = (
         f"; left out: {apart.sum()} of {len(short)} that features moved by {TOLERANCE:g} decide otherwise"
     )
-    outputs = _run(Session(graphs[WHOLE_FILE]), signature_of(WHOLE_FILE, manifest), inputs)
-    yield FilledSet(WHOLE_FILE, told + left_out * bool(apart.any()), inputs, outputs)
+    outputs = OnnxRuntime(graphs[WHOLE_FILE]).read(signature_of(WHOLE_FILE, manifest).output_names, inputs)
+    yield FilledSet(WHOLE_FILE, description + left_out * bool(apart.any()), inputs, outputs)
 
 
 def _receiver_feeds(sent: FilledSet, manifest: Manifest, seed: int) -> Iterator[tuple[str, Values]]:
@@ -248,14 +248,9 @@ def _clear_receptions(outputs: Values, modes: NDArray[np.int64], manifest: Manif
     return clear
 
 
-def _told(clear: NDArray[np.bool_]) -> str:
+def _left_out(clear: NDArray[np.bool_]) -> str:
     left_out = int(len(clear) - clear.sum())
     return f"; left out: {left_out} decided by a rounding error" if left_out else ""
-
-
-def _run(session: Session, signature: Signature, feed: Values) -> Values:
-    names = signature.output_names
-    return dict(zip(names, session.run(names, feed), strict=True))
 
 
 def _rows(values: Values, where: NDArray[np.bool_], by_sample: tuple[str, ...] | None = None) -> Values:

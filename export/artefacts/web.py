@@ -1,8 +1,8 @@
 """The browser page of a bundle: draw a digit, see what is sent, slide the SNR, see what is received.
 
 The page is static and needs nothing from outside: ONNX Runtime's WebAssembly build is taken from npm when the
-bundle is made and put beside it.  The JavaScript in ``web/link`` is the whole link (QAM, LLRs, routing,
-headers, conformance); the example for Node uses the same files.
+bundle is made and put next to it.  The JavaScript in ``web/link`` is the whole link (QAM, LLRs, routing,
+headers, conformance); the commands for Node in ``web/node``, which no bundle holds, use the same files.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ _FILES = {
 }
 _NAMES_ON_PAGE = {"ort.wasm.bundle.min.mjs": "ort/ort.wasm.bundle.min.js"}
 
-_PAGE = Path(__file__).parents[1] / "web"
+_WEB = Path(__file__).parents[1] / "web"
+_PAGE_FOLDERS = ("link", "ort", "page")
 _TIMEOUT_S = 900
 
 
@@ -142,8 +143,9 @@ def write_web(bundle: Path, runtime: WebRuntime) -> tuple[str, ...]:
     """
     target = bundle / WEB_FOLDER
     sources = {
-        path.relative_to(_PAGE).as_posix(): path
-        for path in _PAGE.rglob("*")
+        path.relative_to(_WEB).as_posix(): path
+        for pattern in ("*", *(f"{folder}/*" for folder in _PAGE_FOLDERS))
+        for path in _WEB.glob(pattern)
         if path.is_file() and not path.name.startswith(".")
     }
     for name, path in sorted((sources | runtime.files).items()):

@@ -1,55 +1,40 @@
 """What stands in a bundle besides the graphs, written in the order in which one part needs the other.
 
-Graphs and test split, conformance vectors, accuracy, then the manifest: from here on the folder is a bundle,
-and a conversion, a page and the card are made from it.  The manifest is written again with their hashes.
+Graphs and test split, conformance vectors, accuracy, on request a conversion and a page, then the card, which
+lists what is there, and last the manifest: with it the folder is a bundle.
 """
 
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.export.artefacts.accuracy import ESN0_DB, SEED, measure_accuracy, trials_for
+from twophase.export.artefacts.accuracy import accuracy_of
 from twophase.export.artefacts.card import CARD_FILE, link_card
 from twophase.export.artefacts.conformance import replay, set_files, write_vectors
-from twophase.export.backbone.sentences import Sentences, write_split
-from twophase.export.graphs.run import Session
-from twophase.export.graphs.signature import deployed, run_by_devices
+from twophase.export.graphs.run import OnnxRuntime
+from twophase.export.graphs.signature import run_by_devices
 from twophase.export.proof.hard import HardProof
 from twophase.link.errors import VerificationError
+from twophase.link.files import sha256_of
 from twophase.link.manifest import (
     EVAL_FILE,
     TOKENIZER_FILE,
-    Accuracy,
     Manifest,
-    load_manifest,
     write_manifest,
 )
-from twophase.link.runtime import FeatureTransmitter, Receiver
+from twophase.link.samples import Samples
 
 if TYPE_CHECKING:
     from twophase.export.artefacts.web import WebRuntime
 
-__all__ = ["Extras", "Samples", "accuracy_of", "load_samples", "write_content"]
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """The test split."""
-
-    features: NDArray[np.float32]
-    """Shape (n, *input_shape)."""
-    labels: NDArray[np.int64]
-    """Shape (n,)."""
-    sentences: Sentences | None = None
-    """What the features were made of, where the link takes text."""
+__all__ = ["Extras", "write_artefacts"]
 
 
 @dataclass(frozen=True)
@@ -62,29 +47,7 @@ class Extras:
     """A page with this runtime for browsers."""
 
 
-def load_samples(path: Path, features: NDArray[np.float32]) -> Samples:
-    """The test split whose ``features`` ``inputs.load_split`` has read and checked, with its labels."""
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-        return Samples(features, arrays["label"])
-
-
-def accuracy_of(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest, samples: Samples) -> Accuracy:
-    """Accuracy of a deployed pair that stands in no bundle yet; ``folder`` holds it for a while."""
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        for graph in deployed(manifest):
-            (Path(name) / graph).write_bytes(graphs[graph])
-        return measure_accuracy(
-            FeatureTransmitter(name, manifest=manifest),
-            Receiver(name, manifest=manifest),
-            samples.features,
-            samples.labels,
-            trials=trials_for(len(samples.labels)),
-            seed=SEED,
-            esn0_db=ESN0_DB,
-        )
-
-
-def write_content(
+def write_artefacts(
     folder: Path,
     run: Path,
     graphs: Mapping[str, bytes],
@@ -116,7 +79,7 @@ def write_content(
     extras
         What is asked for besides.
     progress
-        Is told each step before it begins.
+        Is given each step before it begins.
 
     Raises
     ------
@@ -129,7 +92,7 @@ def write_content(
     if manifest.front is None:
         shutil.copyfile(run / EVAL_FILE, folder / EVAL_FILE)
     else:
-        write_split(run / EVAL_FILE, folder / EVAL_FILE, samples.features)
+        _write_split(run / EVAL_FILE, folder / EVAL_FILE, samples.features)
         shutil.copyfile(run / TOKENIZER_FILE, folder / TOKENIZER_FILE)
         files.append(TOKENIZER_FILE)
     progress("choosing conformance vectors")
@@ -140,17 +103,16 @@ def write_content(
     if accuracy is None:
         progress("measuring accuracy")
         accuracy = accuracy_of(folder, graphs, manifest, samples)
-    whole = replace(manifest, conformance=conformance, accuracy=accuracy)
+    manifest = replace(manifest, conformance=conformance, accuracy=accuracy)
     files += set_files(folder, conformance)
-    write_manifest(folder, whole, tuple(files))
-    _check_vectors(folder, graphs, whole)
+    _check_vectors(folder, graphs, manifest)
     if extras.ort:
         from twophase.export.artefacts.ort import ORT_FOLDER, ort_runner, write_ort
 
         progress("converting to ONNX Runtime's format")
-        converted = run_by_devices(whole)
+        converted = run_by_devices(manifest)
         files += [f"{ORT_FOLDER}/{name}" for name in write_ort(folder, folder / ORT_FOLDER, converted)]
-        problems = replay(ort_runner(folder / ORT_FOLDER, converted), folder, whole)
+        problems = replay(ort_runner(folder / ORT_FOLDER, converted), folder, manifest)
         if problems:
             raise VerificationError("the converted graphs", problems)
     if extras.web is not None:
@@ -159,16 +121,24 @@ def write_content(
         progress("writing the page")
         files += write_web(folder, extras.web)
     progress("writing the card")
-    write_manifest(folder, whole, tuple(files))
-    card = link_card(load_manifest(folder, "bundle"))
-    (folder / CARD_FILE).write_text(card, encoding="utf-8")
-    write_manifest(folder, whole, (*files, CARD_FILE))
+    listed = {
+        name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size} for name in files
+    }
+    (folder / CARD_FILE).write_text(link_card(replace(manifest, files=listed)), encoding="utf-8")
+    write_manifest(folder, manifest, (*files, CARD_FILE))
 
 
 def _check_vectors(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) -> None:
     """What was written reads back, and the graphs give it again."""
     assert manifest.conformance is not None
-    sessions = {name: Session(graphs[name]) for name in {entry.graph for entry in manifest.conformance.sets}}
-    problems = replay(lambda graph, names, feed: sessions[graph].run(names, feed), folder, manifest)
+    runners = {entry.graph: OnnxRuntime(graphs[entry.graph]) for entry in manifest.conformance.sets}
+    problems = replay(lambda graph, names, feed: runners[graph].run(names, feed), folder, manifest)
     if problems:
         raise VerificationError("the conformance vectors", problems)
+
+
+def _write_split(source: Path, target: Path, features: NDArray[np.float32]) -> None:
+    """Copy an ``eval.npz`` with other features; equal arrays give equal bytes."""
+    with source.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        held: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+    np.savez(target, **(held | {"input": features}))

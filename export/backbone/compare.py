@@ -2,24 +2,27 @@
 
 Features are real numbers: torch and ONNX Runtime, and a sentence alone and in a padded batch, may differ in
 their last digits, and where the head rounds them to its grid one of them may fall to the other side.  How
-many sentences that gives another index is counted; more than ``ALLOWED_SHARE`` is a failure.  Behind the
+many sentences that gives another index is counted; more than ``ALLOWED_SHARE`` is a failure.  After the
 features nothing may differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.export.backbone.sentences import Sentences
 from twophase.export.compare.inputs import SPLIT_SNRS_DB
 from twophase.export.compare.tally import Count
-from twophase.export.graphs.run import Session, Values
+from twophase.export.graphs.run import OnnxRuntime, Values, joined, rows_of
 from twophase.export.graphs.signature import FEATURES, signature_of
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.sentences import Sentences
+from twophase.link.text import TextEncoder
 
 __all__ = [
     "ALLOWED_SHARE",
@@ -27,6 +30,7 @@ __all__ = [
     "WholeRunner",
     "allowed",
     "decided",
+    "problems_of_tokenizer",
     "rows_apart",
     "spread_db",
     "unlike_head",
@@ -67,7 +71,8 @@ class WholeRunner:
     """
 
     def __init__(self, whole: bytes, head: bytes, manifest: Manifest) -> None:
-        self._whole, self.head = Session(whole), Session(head)
+        self._whole = OnnxRuntime(whole)
+        self.head = OnnxRuntime(head)
         self._sent = signature_of(manifest.head_file, manifest).output_names
         self.modes = len(manifest.modes)
 
@@ -81,7 +86,7 @@ class WholeRunner:
         sentences
             The test split.
         progress
-            Is told how many are done.
+            Is given how many are done.
 
         Returns
         -------
@@ -93,16 +98,17 @@ class WholeRunner:
         for row in range(len(sentences)):
             progress(row)
             parts.append(self.run(sentences.alone(row) | {"snr_db": snr_db[row : row + 1]}))
-        return _joined([part for part, _ in parts]), np.concatenate([features for _, features in parts])
+        return joined([part for part, _ in parts]), np.concatenate([features for _, features in parts])
 
     def run(self, feed: Values) -> tuple[Values, NDArray[np.float32]]:
         """What is sent, and the features."""
-        *sent, features = self._whole.run([*self._sent, FEATURES], feed)
-        return dict(zip(self._sent, sent, strict=True)), features
+        sent = self._whole.read([*self._sent, FEATURES], feed)
+        features = sent.pop(FEATURES)
+        return sent, features
 
     def run_head(self, feed: Values) -> Values:
         """What the head sends for features."""
-        return dict(zip(self._sent, self.head.run(self._sent, feed), strict=True))
+        return self.head.read(self._sent, feed)
 
     def padded(self, sentences: Sentences) -> list[tuple[Values, NDArray[np.float32]]]:
         """Ids and mask of padded batches of the test split, and the features that they give."""
@@ -141,7 +147,7 @@ def unlike_head(
     snr_db = spread_db(len(sentences))
     pairs = [
         (
-            {name: value[row : row + 1] for name, value in sent.items()},
+            rows_of(sent, slice(row, row + 1)),
             runner.run_head({"input": features[row : row + 1], "snr_db": snr_db[row : row + 1]}),
         )
         for row in range(len(sentences))
@@ -154,7 +160,7 @@ def unlike_head(
         routed: Values = {"snr_db": np.repeat(snr_db[row], len(requests)), MODE_REQUEST: requests}
         ours, given = runner.run(tokens | routed)
         pairs.append((ours, runner.run_head({"input": given} | routed)))
-    ours, theirs = (_joined(list(side)) for side in zip(*pairs, strict=True))
+    ours, theirs = (joined(list(side)) for side in zip(*pairs, strict=True))
     problems = []
     for name, value in ours.items():
         differs = (value != theirs[name]).reshape(len(value), -1).any(axis=1)
@@ -166,7 +172,7 @@ def unlike_head(
     return len(ours["mode"]), problems
 
 
-def decided(session: Session, features: NDArray[np.float32], manifest: Manifest) -> list[Values]:
+def decided(head: OnnxRuntime, features: NDArray[np.float32], manifest: Manifest) -> list[Values]:
     """Modes and indices that a head gives for features, from -5 to 20 dB: as routed, then in each mode."""
     feed: Values = {"input": features, "snr_db": spread_db(len(features))}
     count = len(manifest.modes)
@@ -174,10 +180,7 @@ def decided(session: Session, features: NDArray[np.float32], manifest: Manifest)
         feed,
         *({**feed, MODE_REQUEST: np.array([number])} for number in range(count if count > 1 else 0)),
     ]
-    return [
-        dict(zip(("mode", "indices"), session.run(["mode", "indices"], entry), strict=True))
-        for entry in feeds
-    ]
+    return [head.read(["mode", "indices"], entry) for entry in feeds]
 
 
 def rows_apart(ones: list[Values], others: list[Values]) -> tuple[NDArray[np.bool_], Count]:
@@ -192,5 +195,31 @@ def rows_apart(ones: list[Values], others: list[Values]) -> tuple[NDArray[np.boo
     return apart, count
 
 
-def _joined(parts: list[Values]) -> Values:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def problems_of_tokenizer(tokenizer: Path, sentences: Sentences, manifest: Manifest) -> list[str]:
+    """Whether a tokenizer encodes the texts to their ids: one sentence if it does not.
+
+    Raises
+    ------
+    ArtifactError, InputError
+        If the file is no tokenizer, or a text is none that a link may be given.
+    PackageError
+        If ``tokenizers`` is not installed.
+    """
+    assert manifest.front is not None
+    ids, mask = TextEncoder(tokenizer, manifest.front.max_length).encode_all(sentences.texts)
+    given = [row[:length] for row, length in zip(ids, mask.sum(axis=1), strict=True)]
+    wanted = [row[:length] for row, length in zip(sentences.input_ids, sentences.lengths, strict=True)]
+    pairs = zip(given, wanted, strict=True)
+    unlike = [number for number, (one, other) in enumerate(pairs) if not np.array_equal(one, other)]
+    if not unlike:
+        return []
+    first = unlike[0]
+    return [
+        f"it gives other ids than 'input_ids' for {len(unlike)} of {len(sentences)} sentences, first for "
+        f"number {first}: {_shown(given[first])} instead of {_shown(wanted[first])}"
+    ]
+
+
+def _shown(ids: NDArray[Any]) -> str:
+    values = ids.tolist()
+    return ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")

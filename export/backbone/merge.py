@@ -1,22 +1,21 @@
-"""The transmitter from token ids on: the backbone, and behind it the head as it is.
+"""The transmitter from token ids on: the backbone, and after it the head as it is.
 
 The whole is proved hard by proving that it contains the proved head node for node: the same nodes on the same
-stored numbers, in which ``features`` stands where ``input`` stood, and beside them nothing but what makes
+stored numbers, in which ``features`` stands where ``input`` stood, and besides them nothing but what makes
 ``features`` from token ids and mask.  What was proved of the head holds whatever it is given, so all of it
 holds of the whole: mode, search, cut, every codeword, exactness.  Proving the cut on the whole again would
-prove less, the part behind the indices alone, and walk through every node of the backbone to do so.
+prove less, the part after the indices alone, and walk through every node of the backbone to do so.
 
-Nothing is taken from names: they only tell which nodes to compare.
+Nothing is taken from names: they only say which nodes to compare.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper
-from onnx.shape_inference import InferenceError
 
 from twophase.export.graphs.signature import (
     FEATURES,
@@ -27,7 +26,7 @@ from twophase.export.graphs.signature import (
     check_operators,
     signature_of,
 )
-from twophase.export.graphs.view import GraphView, node_inputs, subgraphs
+from twophase.export.graphs.view import GraphError, GraphView, subgraphs
 from twophase.link.errors import ArtifactError, first_line
 from twophase.link.manifest import Manifest
 
@@ -101,14 +100,14 @@ def check_whole(whole: ModelProto, head: ModelProto, manifest: Manifest) -> list
     """
     try:
         view = GraphView(whole)
-    except (onnx.checker.ValidationError, InferenceError) as error:
+    except GraphError as error:
         return [f"the graph does not type-check: {first_line(error)}"]
     problems = check_interface(whole, signature_of(WHOLE_FILE, manifest)) + check_operators(whole)
     return problems + unlike_proved(view, head, manifest)
 
 
 def unlike_proved(whole: GraphView, head: ModelProto, manifest: Manifest) -> list[str]:
-    """Why a type-checked whole is not the head behind something that makes features of tokens alone."""
+    """Why a type-checked whole is not the head after something that makes features of tokens alone."""
     ours = {node.output[0]: node for node in whole.model.graph.node}
     stored = {tensor.name: tensor for tensor in whole.model.graph.initializer}
     problems = []
@@ -122,7 +121,7 @@ def unlike_proved(whole: GraphView, head: ModelProto, manifest: Manifest) -> lis
         own_tensor = stored.get(tensor.name)
         if own_tensor is None or own_tensor.SerializeToString() != tensor.SerializeToString():
             problems.append(f"'{tensor.name}', which the head stores, is not in it as it is")
-    made = set(_makers(whole, FEATURES))
+    made = {node.output[0] for node in whole.makers([FEATURES])}
     if shared := made & parts:
         problems.append(f"'{FEATURES}' are made from '{min(shared)}' of the head")
     foreign = whole.sources([FEATURES]) - set(backbone_signature(manifest).input_names)
@@ -133,18 +132,6 @@ def unlike_proved(whole: GraphView, head: ModelProto, manifest: Manifest) -> lis
     rest = [node for output, node in ours.items() if output not in made | parts]
     problems += [f"{node.op_type} ('{node.name}') belongs to neither backbone nor head" for node in rest]
     return problems
-
-
-def _makers(view: GraphView, name: str) -> Iterator[str]:
-    """The first output of every node that a tensor is made by."""
-    seen: set[str] = set()
-    stack = [name]
-    while stack:
-        node = view.producer(stack.pop())
-        if node is not None and node.output[0] not in seen:
-            seen.add(node.output[0])
-            yield node.output[0]
-            stack.extend(node_inputs(node))
 
 
 def _placed(head: ModelProto) -> list[NodeProto]:

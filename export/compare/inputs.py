@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twophase.export.graphs.run import Values
-from twophase.link.errors import ArtifactError
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
 
-__all__ = ["FeatureBatch", "feature_batches", "llr_batches", "load_split"]
+__all__ = ["FeatureBatch", "feature_batches", "llr_batches"]
 
 SPLIT_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 """SNRs at which the whole test split is compared."""
@@ -45,39 +42,6 @@ class FeatureBatch:
         """The inputs by name; a request is one for all samples."""
         feed: Values = {"input": self.features, "snr_db": self.snr_db}
         return feed if self.request is None else {**feed, MODE_REQUEST: np.array([self.request])}
-
-
-def load_split(path: Path, manifest: Manifest) -> NDArray[np.float32]:
-    """Features of the test split in ``eval.npz``, shape (n, *input_shape).
-
-    Raises
-    ------
-    ArtifactError
-        If the file is damaged, an array is missing, or a shape, type or value does not fit the manifest.
-    """
-    try:
-        # numpy leaves a damaged file open that it opened itself
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            features: NDArray[np.float32] = arrays["input"]
-            label: NDArray[np.int64] = arrays["label"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"'{path}' is no test split with 'input' and 'label': {error}") from error
-    shape = manifest.input_shape
-    if features.dtype != np.float32 or features.shape[1:] != shape or len(features) == 0:
-        raise ArtifactError(
-            f"'input' of '{path}' must be float32 of shape (n, {', '.join(map(str, shape))}), "
-            f"not {features.dtype} of shape {features.shape}"
-        )
-    if not np.isfinite(features).all():
-        raise ArtifactError(f"'input' of '{path}' must be finite, not NaN or infinity")
-    if label.dtype != np.int64 or label.shape != features.shape[:1]:
-        raise ArtifactError(
-            f"'label' of '{path}' must be int64 of shape ({len(features)},), "
-            f"not {label.dtype} of shape {label.shape}"
-        )
-    if label.min() < 0 or label.max() >= len(manifest.classes):
-        raise ArtifactError(f"'label' of '{path}' must lie in 0..{len(manifest.classes) - 1}")
-    return features
 
 
 def feature_batches(
@@ -141,6 +105,6 @@ def llr_batches(
 def _masked(
     llr: NDArray[np.float64], mode: NDArray[np.int64], bits_of_mode: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Zero behind the bits of each sample's mode."""
+    """Zero after the bits of each sample's mode."""
     sent = np.arange(bits_of_mode.max()) < bits_of_mode[mode, np.newaxis]
     return np.where(sent, llr, 0.0).astype(np.float32)

@@ -2,7 +2,7 @@
 
 The transmitter's integers must be equal: torch against ONNX Runtime, ONNX Runtime against the codebook search
 done in float64, and a sample alone against the same sample in batches of other sizes, in another order and
-beside a sample of every other mode.  Two float32 implementations may still pick different codewords where a
+next to a sample of every other mode.  Two float32 implementations may still pick different codewords where a
 latent vector lies halfway between two of them, or different modes where a router that sees the content gives
 two the same score; such a difference is excused if, and only if, its margin is below
 ``compare.EXCUSED_MARGIN``, and each one is counted and reported.
@@ -20,23 +20,21 @@ from onnx import ModelProto
 from torch.export import ExportedProgram
 
 from twophase.export.compare.inputs import SPLIT_SNRS_DB, feature_batches, llr_batches
+from twophase.export.compare.margins import DecidingGraph, Margins
 from twophase.export.compare.tally import (
     BY_PROGRAM,
-    Margins,
     Tally,
     check_modes,
     check_rules,
     compare_receptions,
     compare_soft,
     compare_transmissions,
-    read_margins,
 )
-from twophase.export.graphs.run import GraphRunError, GraphRunner, Values
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Runner, Values, joined, rows_of
 from twophase.export.graphs.signature import signature_of
-from twophase.export.graphs.torch_program import ProgramRunner
+from twophase.export.graphs.torch_program import TorchProgram
 from twophase.export.proof.hard import HardProof
 from twophase.export.proof.mode import ModeProof
-from twophase.export.proof.nearest_codeword import ModeSearch
 from twophase.link.manifest import Manifest
 from twophase.link.routing import SnrTable
 from twophase.link.runtime import MODE_REQUEST
@@ -58,7 +56,7 @@ class _Run:
 
     def rows(self, subset: NDArray[np.int64]) -> _Run:
         margins = None if self.margins is None else self.margins.rows(subset)
-        return _Run(_rows(self.feed, subset), _rows(self.outputs, subset), margins)
+        return _Run(rows_of(self.feed, subset), rows_of(self.outputs, subset), margins)
 
 
 _Compare = Callable[[str, Values, _Run], None]
@@ -99,8 +97,11 @@ def verify_transmitter(
         Counts, and what failed.
     """
     searches, scores = ((), ()) if proof is None else (proof.searches, proof.mode.scores)
-    sender = _Sender(manifest.head_file, program, model, searches, scores, manifest, table)
-    return _verify_sender(sender, compare_transmissions, check_rules, features, random_inputs, seed)
+    graph = DecidingGraph(model, manifest.head_file, manifest, searches, scores)
+    torch_side = TorchProgram(program, signature_of(manifest.head_file, manifest), table)
+    return _verify_sender(
+        torch_side, graph, compare_transmissions, check_rules, features, random_inputs, seed
+    )
 
 
 def verify_soft(
@@ -116,8 +117,9 @@ def verify_soft(
 ) -> Tally:
     """Compare a soft transmitter's program with its graph, as ``verify_transmitter`` does."""
     scores = () if proof is None else proof.scores
-    sender = _Sender(graph_file, program, model, (), scores, manifest, table)
-    return _verify_sender(sender, compare_soft, None, features, random_inputs, seed)
+    graph = DecidingGraph(model, graph_file, manifest, (), scores)
+    torch_side = TorchProgram(program, signature_of(graph_file, manifest), table)
+    return _verify_sender(torch_side, graph, compare_soft, None, features, random_inputs, seed)
 
 
 def verify_receiver(
@@ -127,10 +129,10 @@ def verify_receiver(
     tally = Tally()
     signature = signature_of(graph_file, manifest)
     try:
-        torch_side, graph = ProgramRunner(program, signature), GraphRunner(model, signature)
+        torch_side, graph = TorchProgram(program, signature), OnnxRuntime(model, signature)
 
         def run(feed: Values) -> _Run:
-            return _Run(feed, graph.run(feed), None)
+            return _Run(feed, graph.outputs(feed), None)
 
         def compare(what: str, theirs: Values, whole: _Run) -> None:
             modes = np.asarray(whole.feed["mode"], dtype=np.int64)
@@ -139,28 +141,16 @@ def verify_receiver(
         for llr, mode in llr_batches(manifest, count, seed):
             feed: Values = {"llr": llr, "mode": mode}
             tally.add("random", mode)
-            compare(BY_PROGRAM, torch_side.run(feed), run(feed))
+            compare(BY_PROGRAM, torch_side.outputs(feed), run(feed))
         _compare_groupings(graph, run, compare, _received(manifest, seed), seed)
     except GraphRunError as error:
         tally.fail("comparison", f"broken off: {error}")
     return tally
 
 
-@dataclass(frozen=True, eq=False)
-class _Sender:
-    """A transmitter, hard or soft, and where it takes its decisions."""
-
-    graph_file: str
-    program: ExportedProgram
-    model: ModelProto
-    searches: tuple[ModeSearch, ...]
-    scores: tuple[str, ...]
-    manifest: Manifest
-    table: SnrTable | None
-
-
 def _verify_sender(
-    sender: _Sender,
+    torch_side: TorchProgram,
+    graph: DecidingGraph,
     compare_outputs: Callable[[str, Values, Values, Margins, Tally], None],
     check: Callable[[Values, Margins, Manifest, Tally], None] | None,
     features: NDArray[np.float32],
@@ -169,41 +159,27 @@ def _verify_sender(
 ) -> Tally:
     """Compare program and graph, the graph with what ``check`` asks for, and the graph with itself."""
     tally = Tally()
-    manifest, modes = sender.manifest, len(sender.manifest.modes)
-    signature = signature_of(sender.graph_file, manifest)
-    inner = tuple(dict.fromkeys((*(search.latents for search in sender.searches), *sender.scores)))
+    manifest, modes = graph.manifest, len(graph.manifest.modes)
+
+    def run(feed: Values) -> _Run:
+        ours = graph.outputs(feed)
+        return _Run(feed, ours, graph.margins(feed, ours["mode"]))
+
+    def compare(what: str, theirs: Values, run: _Run) -> None:
+        assert run.margins is not None
+        compare_outputs(what, theirs, run.outputs, run.margins, tally)
+
     try:
-        torch_side = ProgramRunner(sender.program, signature, sender.table)
-        graph = GraphRunner(sender.model, signature, inner)
-
-        def margins_of(feed: Values, ours: Values) -> Margins:
-            return read_margins(
-                graph.read_inner(feed),
-                ours["mode"],
-                sender.searches,
-                manifest,
-                sender.scores,
-                feed.get(MODE_REQUEST),
-            )
-
-        def run(feed: Values) -> _Run:
-            ours = graph.run(feed)
-            return _Run(feed, ours, margins_of(feed, ours))
-
-        def compare(what: str, theirs: Values, run: _Run) -> None:
-            assert run.margins is not None
-            compare_outputs(what, theirs, run.outputs, run.margins, tally)
-
         for batch in feature_batches(features, modes, random_inputs, seed):
-            ours = graph.run(batch.feed)
-            margins = margins_of(batch.feed, ours)
+            whole = run(batch.feed)
+            ours = whole.outputs
             tally.add(batch.source, ours["mode"])
             if batch.source == "test split":
                 tally.add_usage(float(batch.snr_db[0]), ours["mode"])
-            compare_outputs(BY_PROGRAM, torch_side.run(batch.feed), ours, margins, tally)
+            compare(BY_PROGRAM, torch_side.outputs(batch.feed), whole)
             check_modes(ours, batch.feed, manifest, tally)
-            if check is not None:
-                check(ours, margins, manifest, tally)
+            if check is not None and whole.margins is not None:
+                check(ours, whole.margins, manifest, tally)
         _compare_groupings(graph, run, compare, _mixed(features, modes), seed)
     except GraphRunError as error:
         tally.fail("comparison", f"broken off: {error}")
@@ -211,11 +187,11 @@ def _verify_sender(
 
 
 def _compare_groupings(
-    graph: GraphRunner, run: Callable[[Values], _Run], compare: _Compare, feeds: list[Values], seed: int
+    graph: Runner, run: Callable[[Values], _Run], compare: _Compare, feeds: list[Values], seed: int
 ) -> None:
     """A sample's result must not depend on the size of its batch, its place in it, or its neighbours' modes.
 
-    ``feeds`` are the same number of samples each; behind the first, one feed for each mode of several.
+    ``feeds`` are the same number of samples each; after the first, one feed for each mode of several.
     """
     alone: list[_Run] = []
     for feed in feeds:
@@ -223,28 +199,27 @@ def _compare_groupings(
         count = len(whole.outputs[next(iter(whole.outputs))])
         for size in _SIZES:
             parts = [
-                graph.run(_rows(feed, np.arange(start, min(start + size, count))))
-                for start in range(0, count, size)
+                graph.outputs(rows_of(feed, slice(start, start + size))) for start in range(0, count, size)
             ]
-            joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            compare(f"batches of {size} and of {count}", joined, whole)
+            together = joined(parts)
+            compare(f"batches of {size} and of {count}", together, whole)
             if size == 1:
-                alone.append(_Run(feed, joined, whole.margins))
+                alone.append(_Run(feed, together, whole.margins))
         order = np.random.default_rng(seed).permutation(count)
         what = "a batch in another order and the batch"
-        compare(what, graph.run(_rows(feed, order)), whole.rows(order))
+        compare(what, graph.outputs(rows_of(feed, order)), whole.rows(order))
     pairs = [
         _joined([alone[1 + mode].rows(_neighbour(number, side)) for side, mode in enumerate(pair)])
         for number, pair in enumerate(product(range(len(feeds) - 1), repeat=2))
     ]
     for pair in pairs:
-        compare("two modes side by side and samples alone", graph.run(pair.feed), pair)
+        compare("two modes side by side and samples alone", graph.outputs(pair.feed), pair)
     if pairs:
         everything = _joined(pairs)
         order = np.random.default_rng(seed).permutation(2 * len(pairs))
         for rows in (np.sort(order), order):
             mixed = everything.rows(rows)
-            compare("all pairs of modes in one batch and samples alone", graph.run(mixed.feed), mixed)
+            compare("all pairs of modes in one batch and samples alone", graph.outputs(mixed.feed), mixed)
 
 
 def _neighbour(number: int, side: int) -> NDArray[np.int64]:
@@ -253,15 +228,11 @@ def _neighbour(number: int, side: int) -> NDArray[np.int64]:
 
 
 def _joined(runs: list[_Run]) -> _Run:
-    """Runs one behind the other."""
-
-    def join(values: list[Values]) -> Values:
-        return {name: np.concatenate([value[name] for value in values]) for name in values[0]}
-
+    """Runs one after the other."""
     margins = [run.margins for run in runs if run.margins is not None]
     return _Run(
-        join([run.feed for run in runs]),
-        join([run.outputs for run in runs]),
+        joined([run.feed for run in runs]),
+        joined([run.outputs for run in runs]),
         Margins(
             np.concatenate([entry.nearest for entry in margins]),
             np.concatenate([entry.margin for entry in margins]),
@@ -291,7 +262,3 @@ def _received(manifest: Manifest, seed: int) -> list[Values]:
         modes += range(len(manifest.modes))
     drawn = (next(llr_batches(manifest, _REGROUPED, seed, extremes=False, mode=mode)) for mode in modes)
     return [{"llr": llr, "mode": mode} for llr, mode in drawn]
-
-
-def _rows(values: Values, subset: NDArray[np.int64]) -> Values:
-    return {name: value[subset] for name, value in values.items()}

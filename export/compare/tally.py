@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twophase.export.compare.margins import Margins
 from twophase.export.graphs.run import Values
 from twophase.export.graphs.signature import UNFORCED
 from twophase.export.proof.hard import expected_bits
-from twophase.export.proof.nearest_codeword import BARRED, ModeSearch
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
 
@@ -25,14 +25,12 @@ __all__ = [
     "POSTERIOR_MARGIN",
     "TOLERANCE",
     "Count",
-    "Margins",
     "Tally",
     "check_modes",
     "check_rules",
     "compare_receptions",
     "compare_soft",
     "compare_transmissions",
-    "read_margins",
 ]
 
 EXCUSED_MARGIN = 1e-5
@@ -103,64 +101,6 @@ class Tally:
     def excused(self) -> int:
         """Differences that were excused, over all comparisons."""
         return sum(count.excused for count in (*self.counts.values(), *self.mode_counts.values()))
-
-
-@dataclass(frozen=True, eq=False)
-class Margins:
-    """The codebook search of a batch, done in float64, and how clear the choice of the mode is."""
-
-    nearest: NDArray[np.int64]
-    """Best codeword of each token, shape (batch, max_tokens); -1 behind a mode's tokens."""
-    margin: NDArray[np.float64]
-    """Margin over the second best, same shape; infinite behind a mode's tokens."""
-    mode: NDArray[np.float64]
-    """Margin of the chosen mode, shape (batch,): the gap between the two largest scores over the largest
-    magnitude of a score; infinite where the mode was requested or follows from the SNR by a table."""
-
-    def rows(self, subset: NDArray[np.int64]) -> Margins:
-        """Those of some samples."""
-        return Margins(self.nearest[subset], self.margin[subset], self.mode[subset])
-
-
-def read_margins(
-    inner: Values,
-    modes: NDArray[Any],
-    searches: tuple[ModeSearch, ...],
-    manifest: Manifest,
-    scores: tuple[str, ...] = (),
-    requests: NDArray[Any] | None = None,
-) -> Margins:
-    """Search each sample's latents in its mode's codebook; without searches every margin is infinite.
-
-    Parameters
-    ----------
-    inner
-        Inner tensors of the graph by name: the latents of ``searches`` and the ``scores`` of modes.
-    modes
-        Mode of each sample, shape (batch,).
-    searches
-        The codebook search of each mode.
-    manifest
-        The link.
-    scores
-        Tensors (batch, choices) whose largest entries the router takes.
-    requests
-        ``mode_request`` as it was given, if it was.
-    """
-    shape = (len(modes), manifest.modes.max_tokens)
-    nearest, margin = np.full(shape, -1, dtype=np.int64), np.full(shape, np.inf)
-    for number, search in enumerate(searches):
-        rows = np.flatnonzero(modes == number)
-        if rows.size:
-            vectors = inner[search.latents]
-            best, gap = search.nearest(vectors.reshape(len(modes), -1, vectors.shape[-1])[rows])
-            nearest[rows, : search.tokens], margin[rows, : search.tokens] = best, gap
-    clear = np.full(len(modes), np.inf)
-    for name in scores:
-        clear = np.minimum(clear, _gap(np.asarray(inner[name], dtype=np.float64)))
-    if requests is not None:
-        clear = np.where(requests >= 0, np.inf, clear)
-    return Margins(nearest, margin, clear)
 
 
 def compare_transmissions(what: str, theirs: Values, ours: Values, margins: Margins, tally: Tally) -> None:
@@ -238,7 +178,7 @@ def compare_receptions(
             tally.fail(
                 "'indices'",
                 f"must lie in 0..{mode.codebook_size - 1} at the {mode.tokens} tokens of mode {number}, "
-                "and be -1 behind them",
+                "and be -1 after them",
             )
 
 
@@ -252,15 +192,6 @@ def compare_soft(what: str, theirs: Values, ours: Values, margins: Margins, tall
 def _add_modes(counts: dict[int, int], modes: NDArray[Any]) -> None:
     for mode, count in zip(*np.unique(modes, return_counts=True), strict=True):
         counts[int(mode)] = counts.get(int(mode), 0) + int(count)
-
-
-def _gap(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gap between the two largest scores of each row over the largest magnitude of one that is not barred."""
-    if scores.shape[-1] < 2:
-        return np.full(len(scores), np.inf)
-    top = np.partition(scores, -2, axis=-1)[:, -2:]
-    reach = np.abs(np.where(scores <= BARRED, 0.0, scores)).max(axis=-1)
-    return np.asarray((top[:, 1] - top[:, 0]) / np.maximum(reach, np.finfo(np.float64).tiny))
 
 
 def _count_modes(

@@ -3,7 +3,7 @@
 The class of the trained model is not needed: training saves ``torch.export`` programs, which hold the
 operations and the weights.  :func:`check_archive` makes sure that loading one runs no code of its own.
 
-``torch.export.load`` of torch 2.13 reads plain tensors as raw bytes beside a JSON description of the
+``torch.export.load`` of torch 2.13 reads plain tensors as raw bytes next to a JSON description of the
 operations: no pickle.  It does run code of the file's choosing in these cases, each found in its source:
 
 - weights or constants stored as pickles (tensor subclasses, script and opaque objects; files of torch 2.8 and
@@ -14,7 +14,7 @@ operations: no pickle.  It does run code of the file's choosing in these cases, 
 - operations named by a dotted path below ``torch`` (``torch.os.system``), which run with the program.
 
 None of these is needed for a trained link, so an archive with one of them is refused here.  This is no
-sandbox, and a hash in a manifest does not tell who wrote the file: export runs that you trained or trust.
+sandbox, and a hash in a manifest does not say who wrote the file: export runs that you trained or trust.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ import logging
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper
 from torch.export import ExportedProgram
 
-from twophase.export.graphs.run import GraphRunError, Values, check_values
+from twophase.export.graphs.run import GraphRunError, Runner, Values, joined, rows_of
 from twophase.export.graphs.signature import BATCH_AXIS, Port, Signature
 from twophase.export.graphs.view import subgraphs
 from twophase.link.errors import ArtifactError
@@ -45,7 +46,7 @@ from twophase.link.runtime import MODE_REQUEST
 __all__ = [
     "IR_VERSION",
     "OPSET",
-    "ProgramRunner",
+    "TorchProgram",
     "canonical",
     "check_archive",
     "freeze",
@@ -160,7 +161,7 @@ def load_program(path: Path) -> ExportedProgram:
 
 
 def freeze(name: str, program: ExportedProgram, signature: Signature) -> ModelProto:
-    """Convert a program to ONNX, with the names of ``signature`` and nothing that tells where it was made.
+    """Convert a program to ONNX, with the names of ``signature`` and nothing that shows where it was made.
 
     Parameters
     ----------
@@ -213,7 +214,7 @@ def canonical(model: ModelProto, ports: Iterable[Port] = ()) -> ModelProto:
 
     The exporter writes stack traces, and with them paths, into the metadata; those and all doc strings
     go.  Free axes, whose names a saved program does not keep, get theirs again: the leading one of every
-    input is ``batch``, those behind it are called as ``ports`` has them.
+    input is ``batch``, those after it are called as ``ports`` has them.
     """
     result = ModelProto()
     result.CopyFrom(model)
@@ -295,8 +296,8 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-class ProgramRunner:
-    """The operations of a saved program, run by torch.
+class TorchProgram(Runner):
+    """The operations of a saved program, run by torch; tensors are the outputs of the signature.
 
     Parameters
     ----------
@@ -308,36 +309,31 @@ class ProgramRunner:
         What chooses the mode where none is requested, in the place of the program's own router.
     """
 
+    called = "the program"
+
     def __init__(self, program: ExportedProgram, signature: Signature, table: SnrTable | None = None) -> None:
+        super().__init__(signature)
         self._module = program.module()
-        self._signature = signature
+        self._inputs, self._outputs = signature.inputs, signature.output_names
         self._table = table
 
-    def run(self, feed: Values) -> Values:
-        """Outputs by name.
-
-        Raises
-        ------
-        GraphRunError
-            If the program fails or an output has another type or shape than the signature says.
-        """
+    def run(self, names: Sequence[str], feed: Values) -> list[NDArray[Any]]:
+        """As for ``Runner``."""
         if self._table is None or MODE_REQUEST in feed:
-            return self._run(feed)
-        modes = self._table.choose(feed["snr_db"])
-        groups = [np.flatnonzero(modes == mode) for mode in np.unique(modes)]
-        parts = [
-            self._run({name: value[rows] for name, value in feed.items()} | {MODE_REQUEST: modes[rows[:1]]})
-            for rows in groups
-        ]
-        order = np.argsort(np.concatenate(groups))
-        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+            values = self._run(feed)
+        else:
+            modes = self._table.choose(feed["snr_db"])
+            groups = [np.flatnonzero(modes == mode) for mode in np.unique(modes)]
+            parts = [self._run(rows_of(feed, rows) | {MODE_REQUEST: modes[rows[:1]]}) for rows in groups]
+            values = rows_of(joined(parts), np.argsort(np.concatenate(groups)))
+        return [values[name] for name in names]
 
     def _run(self, feed: Values) -> Values:
         arrays = [
             np.array([port.default])
             if port.default is not None and port.name not in feed
             else feed[port.name]
-            for port in self._signature.inputs
+            for port in self._inputs
         ]
         inputs = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
         try:
@@ -347,8 +343,4 @@ class ProgramRunner:
             raise GraphRunError(f"the program fails under torch: {str(error).splitlines()[0]}") from error
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
-        values = {
-            port.name: value.numpy() for port, value in zip(self._signature.outputs, outputs, strict=True)
-        }
-        check_values(values, self._signature, len(inputs[0]), "the program")
-        return values
+        return {name: value.numpy() for name, value in zip(self._outputs, outputs, strict=True)}

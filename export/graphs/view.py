@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from onnx.shape_inference import InferenceError
 __all__ = [
     "INTEGER_TYPES",
     "REAL_TYPES",
+    "GraphError",
     "GraphView",
     "all_nodes",
     "attribute",
@@ -38,6 +40,10 @@ REAL_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLO
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
 
 
+class GraphError(ValueError):
+    """A graph breaks the ONNX standard, its types do not fit together, or a part cannot be cut out."""
+
+
 class GraphView:
     """A checked model with its types inferred anew and its tensors by name.
 
@@ -49,7 +55,7 @@ class GraphView:
 
     Raises
     ------
-    onnx.checker.ValidationError, InferenceError
+    GraphError
         If the model breaks the ONNX standard or its types do not fit together.
     """
 
@@ -57,10 +63,11 @@ class GraphView:
         bare = ModelProto()
         bare.CopyFrom(model)
         del bare.graph.value_info[:]
-        onnx.checker.check_model(bare, full_check=True)
-        self.model = onnx.shape_inference.infer_shapes(
-            bare, check_type=True, strict_mode=True, data_prop=True
-        )
+        with _checking():
+            onnx.checker.check_model(bare, full_check=True)
+            self.model = onnx.shape_inference.infer_shapes(
+                bare, check_type=True, strict_mode=True, data_prop=True
+            )
         graph = self.model.graph
         self._producers = {name: node for node in graph.node for name in node.output if name}
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
@@ -147,6 +154,27 @@ class GraphView:
             axis.HasField("dim_value") or axis.dim_param in self._given_axes for axis in shape.shape.dim
         )
 
+    def makers(
+        self, names: Iterable[str], stop: Collection[str] = (), last: Collection[str] = ()
+    ) -> list[NodeProto]:
+        """Nodes that tensors are made from, in the order of the graph.
+
+        The way back ends at the tensors ``stop``, and at nodes of the operators ``last``, which belong to it.
+        """
+        found: set[str] = set()
+        seen = set(stop)
+        stack = list(names)
+        while stack:
+            name = stack.pop()
+            node = self.producer(name)
+            if name in seen or node is None:
+                continue
+            seen.add(name)
+            found.add(name)
+            if node.op_type not in last:
+                stack.extend(node_inputs(node))
+        return [node for node in self.model.graph.node if not found.isdisjoint(node.output)]
+
     def is_constant(self, name: str, given: Collection[str] = ()) -> bool:
         """Whether a tensor's values depend on nothing but the tensors ``given`` (and on shapes)."""
         return not self.sources([name], given, shapes="none")
@@ -156,16 +184,17 @@ class GraphView:
 
         Raises
         ------
-        ValueError, onnx.checker.ValidationError, InferenceError
+        GraphError
             If ``outputs`` need more than ``inputs``.
         """
-        part = onnx.utils.Extractor(self.model).extract_model(inputs, outputs)
-        onnx.checker.check_model(part, full_check=True)
+        with _checking():
+            part = onnx.utils.Extractor(self.model).extract_model(inputs, outputs)
+            onnx.checker.check_model(part, full_check=True)
         return part
 
 
 def problem_of_cut(view: GraphView, inputs: list[str], outputs: list[str]) -> str | None:
-    """Say why ``outputs`` cannot be cut off behind ``inputs``; None if they can."""
+    """Say why ``outputs`` cannot be cut off after ``inputs``; None if they can."""
     leaks = view.sources(outputs, inputs)
     if leaks:
         by_value = view.sources(outputs, inputs, shapes="none")
@@ -177,9 +206,18 @@ def problem_of_cut(view: GraphView, inputs: list[str], outputs: list[str]) -> st
         )
     try:
         view.cut(inputs, outputs)
-    except (ValueError, onnx.checker.ValidationError, InferenceError) as error:
+    except GraphError as error:
         return f"the part from {_listed(inputs)} to {_listed(outputs)} does not type-check: {error}"
     return None
+
+
+@contextmanager
+def _checking() -> Iterator[None]:
+    """Turn what onnx raises into one error."""
+    try:
+        yield
+    except (ValueError, onnx.checker.ValidationError, InferenceError) as error:
+        raise GraphError(str(error)) from error
 
 
 def all_nodes(model: ModelProto) -> Iterator[NodeProto]:

@@ -1,34 +1,32 @@
-"""What the INT8 form of a graph is calibrated on: training samples, and what a receiver makes of them.
+"""What INT8 is calibrated on, and which samples its roundings decide clearly.
 
-The samples are sent by the transmitter in every mode, over AWGN at Es/N0 from -5 to 20 dB, and demapped with
-the true noise variance.  Ranges are the least and the largest value seen: with steps that are powers of two,
-narrower ranges (percentiles, least squared error) lead to the same steps or lose more than they gain.
+Calibration: training samples are sent by the transmitter in every mode, over AWGN at Es/N0 from -5 to 20 dB,
+and demapped with the true noise variance.  Ranges are the least and the largest value seen: with steps that
+are powers of two, narrower ranges (percentiles, least squared error) lead to the same steps or lose more than
+they gain.
 
-Whether a sample passes the roundings of an INT8 graph alike on every machine.
-
-An activation is computed in float32, with an error that differs between runtimes, and then rounded to a whole
-step.  Where it lies half-way between two steps up to that error, one runtime takes the lower and another the
-upper one, and what follows differs by far more than a rounding error.  That is no fault of either.
+Roundings: an activation is computed in float32, with an error that differs between runtimes, and then rounded
+to a whole step.  Where it lies half-way between two steps up to that error, one runtime takes the lower and
+another the upper one, and what follows differs by far more than a rounding error.  That is no fault of
+either; ``steady_rows`` says which samples are clear of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, numpy_helper
 
-from twophase.export.compare.inputs import load_split
-from twophase.export.graphs.run import GraphRunError, Session, Values
-from twophase.export.graphs.view import serialize
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values, rows_of
 from twophase.link.errors import ArtifactError
 from twophase.link.manifest import Manifest
 from twophase.link.modem import modulate, payload_llr
 from twophase.link.modes import Mode
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.runtime import MODE_REQUEST
+from twophase.link.samples import load_split
 
 __all__ = [
     "CALIBRATION_FILE",
@@ -67,22 +65,16 @@ def steady_rows(model: ModelProto, feed: Values) -> NDArray[np.bool_]:
     GraphRunError
         If ONNX Runtime cannot run the graph.
     """
-    probe = ModelProto()
-    probe.CopyFrom(model)
-    stored = {tensor.name: tensor for tensor in probe.graph.initializer}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
     steps = {
         node.input[0]: float(numpy_helper.to_array(stored[node.input[1]]).item())
-        for node in probe.graph.node
-        if node.op_type == "QuantizeLinear" and not _is_given(probe.graph, node.input[0])
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and not _is_given(model.graph, node.input[0])
     }
     steady = np.full(len(next(iter(feed.values()))), True)
     if not steps:
         return steady
-    given = {value.name for value in probe.graph.output}
-    probe.graph.output.extend(
-        helper.make_empty_tensor_value_info(name) for name in steps if name not in given
-    )
-    values = Session(probe.SerializeToString()).run(list(steps), feed)
+    values = OnnxRuntime(model, inner=steps).run(list(steps), feed)
     for value, step in zip(values, steps.values(), strict=True):
         places = np.asarray(value, dtype=np.float64).reshape(len(steady), value.size // len(steady)) / step
         steady &= (np.abs(places - np.floor(places) - 0.5) >= CLEARANCE).all(axis=1)
@@ -125,7 +117,7 @@ def load_calibration(run: Path, manifest: Manifest) -> Values:
     path = run / CALIBRATION_FILE
     if not path.is_file():
         raise ArtifactError(f"'{path}' is missing: INT8 is calibrated on training samples; train again")
-    features = load_split(path, manifest)
+    features = load_split(path, manifest).features
     snr_db = np.resize(np.array(SNRS_DB, dtype=np.float32), len(features))
     return {"input": features, "snr_db": snr_db}
 
@@ -154,13 +146,13 @@ def receptions(transmitter: ModelProto, manifest: Manifest, calibration: Values,
     ArtifactError
         If the transmitter does not run.
     """
-    session = Session(serialize(transmitter))
+    graph = OnnxRuntime(transmitter)
     noise_var = esn0_db_to_noise_var(calibration["snr_db"])
     llrs, modes = [], []
     for number, mode in enumerate(manifest.modes):
         request = {MODE_REQUEST: np.array([number])} if len(manifest.modes) > 1 else {}
         try:
-            (symbols,) = session.run(["symbols"], {**calibration, **request})
+            (symbols,) = graph.run(["symbols"], {**calibration, **request})
         except GraphRunError as error:
             raise ArtifactError(f"the transmitter does not run on the calibration data: {error}") from error
         rng = np.random.default_rng([seed, number])
@@ -189,22 +181,15 @@ def observe(model: ModelProto, names: tuple[str, ...], feed: Values) -> dict[str
     """
     if min((len(values) for values in feed.values()), default=0) == 0:
         raise ArtifactError("the calibration data hold no sample")
-    probe = ModelProto()
-    probe.CopyFrom(model)
-    given = {value.name for value in (*probe.graph.input, *probe.graph.output)}
-    probe.graph.output.extend(
-        helper.make_empty_tensor_value_info(name) for name in names if name not in given
-    )
-    session = Session(serialize(probe))
-    inner = [name for name in names if name not in feed]
+    graph = OnnxRuntime(model, inner=names)
     ranges = dict.fromkeys(names, (0.0, 0.0))
-    for part in _chunks(feed):
+    for start in range(0, max(map(len, feed.values())), _CHUNK):
         try:
-            values = dict(zip(inner, session.run(inner, part) if inner else [], strict=True))
+            values = graph.read(names, rows_of(feed, slice(start, start + _CHUNK)))
         except GraphRunError as error:
             raise ArtifactError(f"the graph does not run on the calibration data: {error}") from error
         for name in names:
-            seen = values[name] if name in values else part[name]
+            seen = values[name]
             if not np.isfinite(seen).all():
                 raise ArtifactError(f"'{name}' is not finite on the calibration data")
             low, high = ranges[name]
@@ -227,9 +212,3 @@ def _received(
     total = energy * noise_var[:, np.newaxis]
     received = points + np.sqrt(total / 2) * (noise[0] + 1j * noise[1])
     return payload_llr(received, total, 1.0, groups, mode.channel_bits, clip)
-
-
-def _chunks(feed: Values) -> Iterator[Values]:
-    samples = max(len(values) for values in feed.values())
-    for start in range(0, samples, _CHUNK):
-        yield {name: values[start : start + _CHUNK] for name, values in feed.items()}

@@ -9,12 +9,10 @@ and constant for constant; what is left over on either side is a problem.
 from __future__ import annotations
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto
-from onnx.shape_inference import InferenceError
 
-from twophase.export.graphs.view import GraphView, all_nodes, node_inputs
+from twophase.export.graphs.view import GraphError, GraphView, all_nodes, node_inputs
 from twophase.export.int8.nodes import (
     INT8_IR_VERSION,
     INT8_OPSET,
@@ -51,7 +49,7 @@ def check_quantized(model: ModelProto, original: ModelProto) -> list[str]:
         view, before = GraphView(model), GraphView(original)
         find = classifier_products if "logits" in before.outputs else encoder_products
         products = find(before)
-    except (onnx.checker.ValidationError, InferenceError, ArtifactError) as error:
+    except (GraphError, ArtifactError) as error:
         return [*problems, f"the graph cannot be read: {error}"]
     account = _Account(view, before)
     for product in products:
@@ -178,7 +176,7 @@ class _Account:
         return str(lower.input[0])
 
     def _stored(self, name: str, wanted: NDArray[np.float32], kind: int, whole: bool) -> float:
-        """The step of stored integers behind a DequantizeLinear: ``wanted``, to half a step if not whole."""
+        """The step of stored integers after a DequantizeLinear: ``wanted``, to half a step if not whole."""
         node = self._maker(name, "DequantizeLinear")
         step, zero_point = self._step(node, kind)
         values = self.view.stored(node.input[0])

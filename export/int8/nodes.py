@@ -1,25 +1,22 @@
-"""Building blocks of INT8 graphs in QDQ form, and the step from opset 18 to 21.
+"""INT8 graphs in QDQ form: which products are made INT8, and the nodes that do it, at opset 21.
 
-A product in QDQ form multiplies what two DequantizeLinear give, one behind a QuantizeLinear of the activation
+A product in QDQ form multiplies what two DequantizeLinear give, one after a QuantizeLinear of the activation
 and one of stored uint8 weights; a runtime computes it with integers.  All types are uint8: with uint8
 activations and int8 weights, AVX2 saturates its 16-bit sums.  All scales are powers of two, stored, and one
 for a whole tensor, so that the scaling is exact on every machine, fused into an integer product or not.
 
-Which part of a graph INT8 is for: the products of the encoder, and those of the classifier.
+INT8 is for the products of the encoder and those of the classifier, found by the graph alone, never by names:
 
-Transmitter.  From ``indices`` back, the first products met are those with the codebooks; the products further
-back, from which the latents come, are the encoder's.  (``mode`` ends the walk: a router stays as it is.)
-
-Receiver.  What ``posterior`` and ``indices`` are made of is the decoder, and so are products of the decoder's
-tensors, as the posterior mean of the codewords is one; the other products before ``logits`` are the
-classifier's.
-
-What is found is a matter of the graph alone, never of names of nodes.
+transmitter  from ``indices`` back, the first products met are those with the codebooks; the products further
+             back, from which the latents come, are the encoder's.  (``mode`` ends the walk: a router stays.)
+receiver     what ``posterior`` and ``indices`` are made of is the decoder, and so are products of the
+             decoder's tensors, as the posterior mean of the codewords is one; the other products before
+             ``logits`` are the classifier's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +115,7 @@ class NodeWriter:
         return self.node("DequantizeLinear", [source, *self._step(scale, zero_point)], output)
 
     def weights(self, name: str, values: NDArray[np.float32], scale: float) -> str:
-        """Weights as uint8 around ``WEIGHT_ZERO_POINT`` behind a DequantizeLinear."""
+        """Weights as uint8 around ``WEIGHT_ZERO_POINT`` after a DequantizeLinear."""
         steps = np.rint(values.astype(np.float64) / scale)
         if np.abs(steps).max() > 127:
             raise ArtifactError(f"the weights '{name}' reach {np.abs(steps).max():.0f} steps, not 127")
@@ -126,7 +123,7 @@ class NodeWriter:
         return self.dequantize(stored, scale, WEIGHT_ZERO_POINT, self._free(f"{name}_dequantized"))
 
     def bias(self, name: str, values: NDArray[np.float32], scale: float) -> str:
-        """A bias as int32 behind a DequantizeLinear; its scale is that of the products it is added to."""
+        """A bias as int32 after a DequantizeLinear; its scale is that of the products it is added to."""
         steps = np.rint(values.astype(np.float64) / scale)
         if np.abs(steps).max() >= 1 << 31:
             raise ArtifactError(f"the bias '{name}' does not fit int32 in steps of {scale:g}")
@@ -299,10 +296,10 @@ def encoder_products(view: GraphView) -> tuple[Product, ...]:
         If there are none, or the encoder has an operator that INT8 does not know.
     """
     searched: list[str] = []
-    for node in _walk(view, ["indices"], {"mode"}, PRODUCTS):
+    for node in view.makers(["indices"], {"mode"}, PRODUCTS):
         if node.op_type in PRODUCTS:
             searched.extend(name for name in node_inputs(node) if not view.is_constant(name, ("mode",)))
-    return _products(view, _walk(view, searched, {"mode"}), "the encoder")
+    return _products(view, view.makers(searched, {"mode"}), "the encoder")
 
 
 def classifier_products(view: GraphView) -> tuple[Product, ...]:
@@ -313,13 +310,13 @@ def classifier_products(view: GraphView) -> tuple[Product, ...]:
     ArtifactError
         As for ``encoder_products``.
     """
-    kept = {name for node in _walk(view, ["posterior", "indices"], {"mode"}) for name in node.output if name}
+    kept = {name for node in view.makers(["posterior", "indices"], {"mode"}) for name in node.output if name}
 
     def decodes(node: NodeProto) -> bool:
         product = node.op_type in PRODUCTS or node.op_type in _OTHER_PRODUCTS
         return bool(kept & (set(node.output) | (node_inputs(node) if product else set())))
 
-    walked = _walk(view, ["logits"], {"mode"})
+    walked = view.makers(["logits"], {"mode"})
     return _products(view, [node for node in walked if not decodes(node)], "the classifier")
 
 
@@ -360,25 +357,6 @@ def _scaling(view: GraphView, node: NodeProto) -> tuple[str, float] | None:
 def _scalar(view: GraphView, name: str) -> float | None:
     value = view.stored(name) if name else None
     return float(value.reshape(())) if value is not None and value.size == 1 else None
-
-
-def _walk(
-    view: GraphView, names: Iterable[str], stop: Collection[str], last: Collection[str] = ()
-) -> list[NodeProto]:
-    """Nodes that tensors are made from, in the order of the graph; nothing behind an operator of ``last``."""
-    found: set[str] = set()
-    seen = set(stop)
-    stack = list(names)
-    while stack:
-        name = stack.pop()
-        node = view.producer(name)
-        if name in seen or node is None:
-            continue
-        seen.update(node.output)
-        found.update(node.output)
-        if node.op_type not in last:
-            stack.extend(node_inputs(node))
-    return [node for node in view.model.graph.node if found & set(node.output)]
 
 
 def _products(view: GraphView, nodes: Iterable[NodeProto], where: str) -> tuple[Product, ...]:

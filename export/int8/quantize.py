@@ -19,12 +19,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto
-from onnx.shape_inference import InferenceError
 
 from twophase.export.graphs.run import Values
-from twophase.export.graphs.view import GraphView
+from twophase.export.graphs.view import GraphError, GraphView
 from twophase.export.int8.calibrate import observe
 from twophase.export.int8.check import check_quantized
 from twophase.export.int8.nodes import (
@@ -199,5 +197,5 @@ def _product_node(
 def _view(model: ModelProto) -> GraphView:
     try:
         return GraphView(model)
-    except (onnx.checker.ValidationError, InferenceError) as error:
+    except GraphError as error:
         raise ArtifactError(f"the graph does not type-check: {error}") from error

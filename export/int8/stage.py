@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from twophase.export.artefacts.write import Samples, accuracy_of
-from twophase.export.backbone.sentences import Sentences
-from twophase.export.backbone.stage import FrontEnd, quantise_front
+from twophase.export.artefacts.accuracy import accuracy_of
+from twophase.export.backbone.whole import WholeTransmitter, quantise_whole
 from twophase.export.compare.inputs import feature_batches, llr_batches
+from twophase.export.compare.margins import DecidingGraph
 from twophase.export.compare.tally import (
     Count,
     Tally,
@@ -29,9 +29,8 @@ from twophase.export.compare.tally import (
     check_rules,
     compare_receptions,
     compare_transmissions,
-    read_margins,
 )
-from twophase.export.graphs.run import GraphRunError, GraphRunner, Values
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values, joined, rows_of
 from twophase.export.graphs.signature import (
     WHOLE_FILE,
     check_interface,
@@ -45,7 +44,8 @@ from twophase.export.int8.quantize import check_quantized, quantize_receiver, qu
 from twophase.export.proof.hard import HardProof, prove_hard
 from twophase.link.errors import VerificationError
 from twophase.link.manifest import Accuracy, Manifest
-from twophase.link.runtime import MODE_REQUEST
+from twophase.link.samples import Samples
+from twophase.link.sentences import Sentences
 
 __all__ = ["Quantised", "quantise"]
 
@@ -70,9 +70,9 @@ class Quantised:
     """Of the transmitter."""
     accuracy: Accuracy
     record: dict[str, Any]
-    """Beside float32: sizes, equal decisions and accuracies."""
-    front: FrontEnd | None
-    """What stands ahead of it, in INT8."""
+    """Next to float32: sizes, equal decisions and accuracies."""
+    whole: WholeTransmitter | None
+    """The whole of a link that takes text, in INT8."""
 
 
 @dataclass
@@ -97,7 +97,7 @@ def quantise(
     random_inputs: int,
     seed: int,
     progress: Callable[[str], None],
-    front: FrontEnd | None = None,
+    whole: WholeTransmitter | None = None,
 ) -> Quantised:
     """Quantise the deployed pair, check it, and compare it with what it was made from.
 
@@ -116,9 +116,9 @@ def quantise(
     random_inputs, seed
         How many random inputs to compare on, and their seed.
     progress
-        Is told each step before it begins.
-    front
-        What stands ahead of the pair in float32, if anything does.  It is quantised too, and the accuracy of
+        Is given each step before it begins.
+    whole
+        The whole of a link that takes text, in float32.  It is quantised too, and the accuracy of
         the quantised pair is that on the features that it then gives.
 
     Raises
@@ -161,32 +161,32 @@ def quantise(
         raise VerificationError("the INT8 graphs", problems)
     splits = {"float32": samples, "int8": samples}
     sizes: dict[str, dict[str, int]] = {}
-    if front is not None and samples.sentences is not None:
-        before, front = front, _front_in_int8(front, models, quantised, link, samples.sentences, progress)
-        splits["int8"] = replace(samples, features=front.features)
-        sizes[WHOLE_FILE] = {"float32": before.whole.ByteSize(), "int8": front.whole.ByteSize()}
+    if whole is not None and samples.sentences is not None:
+        before, whole = whole, _whole_in_int8(whole, models, quantised, link, samples.sentences, progress)
+        splits["int8"] = replace(samples, features=whole.features)
+        sizes[WHOLE_FILE] = {"float32": before.model.ByteSize(), "int8": whole.model.ByteSize()}
     progress("measuring the accuracy of INT8 and float32")
     graphs = {name: _graphs(pair, link) for name, pair in (("float32", models), ("int8", quantised))}
     accuracy = {name: accuracy_of(folder, pair, link, splits[name]) for name, pair in graphs.items()}
     record = _record(graphs, agreement, accuracy)
     record["bytes"] |= sizes
-    return Quantised(quantised, proof, accuracy["int8"], record, front)
+    return Quantised(quantised, proof, accuracy["int8"], record, whole)
 
 
-def _front_in_int8(
-    front: FrontEnd,
+def _whole_in_int8(
+    whole: WholeTransmitter,
     models: Mapping[str, ModelProto],
     quantised: Mapping[str, ModelProto],
     manifest: Manifest,
     sentences: Sentences,
     progress: Callable[[str], None],
-) -> FrontEnd:
-    """The front end of the quantised pair."""
+) -> WholeTransmitter:
+    """The whole transmitter of the quantised pair."""
     try:
-        made = quantise_front(front, {"float32": models, "int8": quantised}, manifest, sentences, progress)
+        made = quantise_whole(whole, {"float32": models, "int8": quantised}, manifest, sentences, progress)
         problems = made.problems
     except GraphRunError as error:
-        made, problems = front, [f"comparison broken off: {error}"]
+        made, problems = whole, [f"comparison broken off: {error}"]
     if problems:
         raise VerificationError("the INT8 graphs", [f"{WHOLE_FILE}: {problem}" for problem in problems])
     return made
@@ -204,23 +204,19 @@ def _compare_transmitters(
 ) -> list[str]:
     """Count equal modes and codewords; the INT8 graph itself must keep to the manifest."""
     head, tally = manifest.head_file, Tally()
-    signature = signature_of(head, manifest)
-    inner = tuple(dict.fromkeys((*(search.latents for search in proof.searches), *proof.mode.scores)))
-    original, graph = GraphRunner(model, signature), GraphRunner(quantised, signature, inner)
-    scores = proof.mode.scores
+    original = OnnxRuntime(model, signature_of(head, manifest))
+    graph = DecidingGraph(quantised, head, manifest, proof.searches, proof.mode.scores)
     for batch in feature_batches(samples.features, len(manifest.modes), random_inputs, seed):
         feed = batch.feed
-        theirs, ours = original.run(feed), graph.run(feed)
-        margins = read_margins(
-            graph.read_inner(feed), ours["mode"], proof.searches, manifest, scores, feed.get(MODE_REQUEST)
-        )
+        theirs, ours = original.outputs(feed), graph.outputs(feed)
+        margins = graph.margins(feed, ours["mode"])
         check_modes(ours, feed, manifest, tally)
         check_rules(ours, margins, manifest, tally)
         if batch.source == "test split":
             steady = steady_rows(quantised, feed) | (manifest.grid is not None)
             rows = np.flatnonzero(steady)[:_ALONE]
             if alone := _one_by_one(graph, feed, rows):
-                compare_transmissions(_ONE_BY_ONE, alone, _rows(ours, rows), margins.rows(rows), tally)
+                compare_transmissions(_ONE_BY_ONE, alone, rows_of(ours, rows), margins.rows(rows), tally)
         where = "random" if batch.source == "random" else "test_split"
         same = theirs["mode"] == ours["mode"]
         _count(agreement.modes[where], ~same)
@@ -239,28 +235,24 @@ def _compare_receivers(
 ) -> list[str]:
     """Count equal codewords and classes for the same LLRs."""
     signature, tally = signature_of("rx.onnx", manifest), Tally()
-    original, graph = GraphRunner(model, signature), GraphRunner(quantised, signature)
+    original, graph = OnnxRuntime(model, signature), OnnxRuntime(quantised, signature)
     for number, (llr, mode) in enumerate(llr_batches(manifest, count, seed)):
         feed: Values = {"llr": llr, "mode": mode}
-        theirs, ours = original.run(feed), graph.run(feed)
+        theirs, ours = original.outputs(feed), graph.outputs(feed)
         if number < 2:  # the extremes, and some random ones
             rows = np.flatnonzero(steady_rows(quantised, feed))[:_ALONE]
             if alone := _one_by_one(graph, feed, rows):
-                compare_receptions(_ONE_BY_ONE, alone, _rows(ours, rows), mode[rows], manifest, tally)
+                compare_receptions(_ONE_BY_ONE, alone, rows_of(ours, rows), mode[rows], manifest, tally)
         used = ours["indices"] >= 0
         _count(agreement.received, (theirs["indices"] != ours["indices"])[used])
         _count(agreement.decisions, theirs["logits"].argmax(-1) != ours["logits"].argmax(-1))
     return [f"rx.onnx: {text}" for text in tally.failures.values()]
 
 
-def _one_by_one(graph: GraphRunner, feed: Values, rows: NDArray[np.int64]) -> Values:
+def _one_by_one(graph: OnnxRuntime, feed: Values, rows: NDArray[np.int64]) -> Values:
     """Outputs of samples that are run alone; empty if there are none."""
-    parts = [graph.run(_rows(feed, rows[place : place + 1])) for place in range(len(rows))]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
-
-
-def _rows(values: Values, rows: NDArray[np.int64]) -> Values:
-    return {name: value[rows] for name, value in values.items()}
+    parts = [graph.outputs(rows_of(feed, rows[place : place + 1])) for place in range(len(rows))]
+    return joined(parts) if parts else {}
 
 
 def _count(count: Count, differs: NDArray[np.bool_]) -> None:
@@ -275,7 +267,7 @@ def _graphs(models: Mapping[str, ModelProto], manifest: Manifest) -> dict[str, b
 def _record(
     graphs: Mapping[str, Mapping[str, bytes]], agreement: _Agreement, accuracy: Mapping[str, Accuracy]
 ) -> dict[str, Any]:
-    def told(count: Count) -> dict[str, int]:
+    def counted(count: Count) -> dict[str, int]:
         return {"compared": count.compared, "different": count.different}
 
     measured = accuracy["int8"]
@@ -284,10 +276,10 @@ def _record(
             name: {precision: len(pair[name]) for precision, pair in graphs.items()}
             for name in graphs["int8"]
         },
-        "indices": {where: told(agreement.indices[where]) for where in _SOURCES},
-        "modes": {where: told(agreement.modes[where]) for where in _SOURCES},
-        "received": told(agreement.received),
-        "decisions": told(agreement.decisions),
+        "indices": {where: counted(agreement.indices[where]) for where in _SOURCES},
+        "modes": {where: counted(agreement.modes[where]) for where in _SOURCES},
+        "received": counted(agreement.received),
+        "decisions": counted(agreement.decisions),
         "accuracy": {
             "seed": measured.seed,
             "trials": measured.trials,

@@ -2,7 +2,7 @@
 
 Stored matrices of products are rounded to 127 steps on either side of zero, with a step for each column and
 each ``_BLOCK`` rows; embedding tables with a step for each column.  Numbers are made of them again by Cast
-and Mul, in front of the product or behind the look-up.
+and Mul, in front of the product or after the look-up.
 
 Not by DequantizeLinear: ONNX Runtime (1.31 tried) fuses one before a MatMul into a product that rounds the
 activations to 8 bits as well, by default and without being asked, while another runtime, or the same one
@@ -102,7 +102,7 @@ def check_weights(whole: ModelProto, head: ModelProto) -> list[str]:
     in_steps, real = numbers(frozenset({TensorProto.INT8})), numbers(REAL_TYPES)
     if real <= _REAL_NUMBERS + in_steps // _REAL_SHARE and in_steps:
         return []
-    return [f"the backbone stores {real:,} real numbers beside {in_steps:,} of int8"]
+    return [f"the backbone stores {real:,} real numbers next to {in_steps:,} of int8"]
 
 
 def _product_weights(

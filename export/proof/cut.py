@@ -1,4 +1,4 @@
-"""Proof that nothing behind the decisions depends on how the codewords of several tokens combine.
+"""Proof that nothing after the decisions depends on how the codewords of several tokens combine.
 
 Every tensor is given what it may be a function of, sample by sample (axis 0 is the batch throughout):
 
@@ -87,7 +87,7 @@ def problems_of_combining(
         return [f"'{name}' is computed from the input '{leak}'" for name in outputs for leak in sorted(leaks)]
     kinds = dict(given)
     problems = []
-    for node in _between(view, given, outputs):
+    for node in view.makers(outputs, given, _SHAPES):
         kind = max((kinds.get(name, Kind.FIXED) for name in node_inputs(node)), default=Kind.FIXED)
         if node.op_type in _SHAPES:
             kind = Kind.SIZE
@@ -104,21 +104,6 @@ def problems_of_combining(
         for name in outputs
         if kinds.get(name, Kind.FIXED) > most
     ]
-
-
-def _between(view: GraphView, given: Collection[str], outputs: Collection[str]) -> list[NodeProto]:
-    """Nodes that ``outputs`` need behind ``given``, makers first."""
-    needed: set[str] = set()
-    stack = list(outputs)
-    while stack:
-        name = stack.pop()
-        maker = view.producer(name)
-        if name in needed or name in given or maker is None:
-            continue
-        needed.add(name)
-        if maker.op_type not in _SHAPES:
-            stack.extend(node_inputs(maker))
-    return [node for node in view.model.graph.node if needed.intersection(node.output)]
 
 
 def _kind_of(view: GraphView, node: NodeProto, kinds: Mapping[str, Kind]) -> Kind:
@@ -165,7 +150,7 @@ def _kind_of(view: GraphView, node: NodeProto, kinds: Mapping[str, Kind]) -> Kin
         return highest
     raise _UnknownError(
         f"computes with {'indices' if highest is Kind.INDEX else 'what depends on indices'}: "
-        "only moves, table look-ups and weighted sums behind them are known to keep tokens apart"
+        "only moves, table look-ups and weighted sums after them are known to keep tokens apart"
     )
 
 

@@ -1,13 +1,13 @@
 """Proof that a transmitter on an integer grid chooses the same codewords on every runtime.
 
 Every tensor between the inputs and the indices is followed through the graph with a grid that its values lie
-on and bounds on them (``lattice``).  Where every sum, with the magnitudes of all its terms added up, stays
-below 2^24 units of its grid, float32 computes it without an error: in any order of summation, with or without
-fused multiply-add, alone or in a batch.  What is the same before a rounding, a comparison or an ArgMax is the
-same behind it.  So all runtimes that follow IEEE 754 and the ONNX standard give the same indices for the same
-finite input, and no two runs need to be compared to know it.  The exception is a runtime that multiplies
-float32 with fewer bits, on request (bfloat16 "fast math") or by default (TF32 in some GPU libraries): it does
-not follow the standard then, and nothing is proved of it.
+on and bounds on them (``exact_values``).  Where every sum, with the magnitudes of all its terms added up,
+stays below 2^24 units of its grid, float32 computes it without an error: in any order of summation, with or
+without fused multiply-add, alone or in a batch.  What is the same before a rounding, a comparison or an
+ArgMax is the same after it.  So all runtimes that follow IEEE 754 and the ONNX standard give the same indices
+for the same finite input, and no two runs need to be compared to know it.  The exception is a runtime that
+multiplies float32 with fewer bits, on request (bfloat16 "fast math") or by default (TF32 in some GPU
+libraries): it does not follow the standard then, and nothing is proved of it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from twophase.export.graphs.run import GraphRunError, Session
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime
 from twophase.export.graphs.signature import UNFORCED
 from twophase.export.graphs.view import GraphView, node_inputs, subgraphs
 from twophase.export.proof.exact_rules import apply_rule
-from twophase.export.proof.exact_sums import PRODUCTS, Step
+from twophase.export.proof.exact_sums import PRODUCTS, Operation
 from twophase.export.proof.exact_values import Exact, NotExactError, given, limit_of, of_array
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import MODE_REQUEST
@@ -177,7 +177,7 @@ class _Walk:
             value.array.shape if value is not None and value.array is not None else self._view.shape(name)
             for name, value in zip(node.input, inputs, strict=True)
         ]
-        result = apply_rule(Step(node, inputs, shapes, kinds, self._view.element_type(output)))
+        result = apply_rule(Operation(node, inputs, shapes, kinds, self._view.element_type(output)))
         if inputs and all(value is None or value.array is not None for value in inputs):
             return replace(of_array(self._fold(node, output)), raw=result.raw)
         return result
@@ -196,7 +196,7 @@ class _Walk:
             graph, opset_imports=self._view.model.opset_import, ir_version=self._view.model.ir_version
         )
         try:
-            (result,) = Session(model.SerializeToString()).run([output], {})
+            (result,) = OnnxRuntime(model).run([output], {})
         except GraphRunError as error:
             raise NotExactError(f"it cannot be run on stored tensors: {error}") from error
         return np.asarray(result)

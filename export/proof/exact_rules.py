@@ -19,8 +19,8 @@ from twophase.export.graphs.signature import RANDOM_OPERATORS
 from twophase.export.graphs.view import INTEGER_TYPES, attribute
 from twophase.export.proof.exact_sums import (
     PRODUCTS,
+    Operation,
     Powers,
-    Step,
     absolute_integers,
     add,
     add_integers,
@@ -54,7 +54,7 @@ from twophase.export.proof.exact_values import (
 __all__ = ["apply_rule", "decide", "gather", "reduce_extreme", "shape_of"]
 
 
-def gather(step: Step) -> Exact:
+def gather(op: Operation) -> Exact:
     """Rule of Gather, GatherElements and GatherND: runtimes differ in what an index out of range does.
 
     Raises
@@ -62,24 +62,24 @@ def gather(step: Step) -> Exact:
     NotExactError
         If an index is not proved to lie within -size..size-1 of the axis it picks from.
     """
-    index = step.given(1)
-    size = min(_sizes_picked_from(step))
+    index = op.given(1)
+    size = min(_sizes_picked_from(op))
     if not -size <= index.low <= index.high <= size - 1:
         raise NotExactError(
             f"its index may be {index.low:.4g} to {index.high:.4g}, and its axis has {size} entries"
         )
-    return step.given(0).moved()
+    return op.given(0).moved()
 
 
-def _sizes_picked_from(step: Step) -> list[int]:
+def _sizes_picked_from(op: Operation) -> list[int]:
     """Sizes of the axes that the index counts along, at least one."""
-    shape, index_shape = step.shapes[0], step.shapes[1]
+    shape, index_shape = op.shapes[0], op.shapes[1]
     sizes: list[int | None] = []
-    if shape is not None and step.node.op_type != "GatherND":
-        axis = attribute(step.node, "axis", 0)
+    if shape is not None and op.node.op_type != "GatherND":
+        axis = attribute(op.node, "axis", 0)
         sizes = [shape[axis]] if -len(shape) <= axis < len(shape) else []
     elif shape is not None and index_shape and index_shape[-1] is not None:
-        first = attribute(step.node, "batch_dims", 0)
+        first = attribute(op.node, "batch_dims", 0)
         sizes = list(shape[first : first + index_shape[-1]])
     known = [size for size in sizes if size is not None]
     if not known or len(known) != len(sizes):
@@ -87,29 +87,29 @@ def _sizes_picked_from(step: Step) -> list[int]:
     return known
 
 
-def decide(step: Step) -> Exact:
+def decide(op: Operation) -> Exact:
     """Rule of ArgMax and ArgMin: the first of ties, a place on an axis."""
-    if attribute(step.node, "select_last_index", 0):
+    if attribute(op.node, "select_last_index", 0):
         raise NotExactError("of equal entries it takes the last one; ties must go to the lowest index")
-    shape, axis = step.shapes[0], attribute(step.node, "axis", 0)
+    shape, axis = op.shapes[0], attribute(op.node, "axis", 0)
     size = shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
     if size == 0:
         raise NotExactError("it decides between no entries")
-    return Exact(0, 0.0, of_type(step.kind).high if size is None else size - 1.0)
+    return Exact(0, 0.0, of_type(op.kind).high if size is None else size - 1.0)
 
 
-def reduce_extreme(step: Step) -> Exact:
+def reduce_extreme(op: Operation) -> Exact:
     """Rule of ReduceMax and ReduceMin."""
-    if 0 in reduced_sizes(step):
+    if 0 in reduced_sizes(op):
         raise NotExactError("it reduces no entries")
-    return step.given(0).moved()
+    return op.given(0).moved()
 
 
-def shape_of(step: Step) -> Exact:
+def shape_of(op: Operation) -> Exact:
     """Rule of Shape and Size: never negative, and the sizes themselves where all are known."""
-    shape = step.shapes[0]
+    shape = op.shapes[0]
     whole = Exact(0, 0.0, of_type(TensorProto.INT64).high)
-    if shape is None or None in shape or step.node.op_type == "Size" or _is_part(step.node):
+    if shape is None or None in shape or op.node.op_type == "Size" or _is_part(op.node):
         return whole
     sizes = [float(size) for size in shape if size is not None]
     return Exact(0, min(sizes, default=0.0), max(sizes, default=0.0))
@@ -130,7 +130,7 @@ _ROUNDED = frozenset(
 )
 
 
-def apply_rule(step: Step) -> Exact:
+def apply_rule(op: Operation) -> Exact:
     """What is known of a node's outputs.
 
     Raises
@@ -138,60 +138,60 @@ def apply_rule(step: Step) -> Exact:
     NotExactError
         If its results may differ between runtimes.
     """
-    operator = step.node.op_type
-    if step.node.domain not in ("", "ai.onnx"):
-        raise NotExactError(f"'{step.node.domain}' is not the domain of the ONNX standard")
+    operator = op.node.op_type
+    if op.node.domain not in ("", "ai.onnx"):
+        raise NotExactError(f"'{op.node.domain}' is not the domain of the ONNX standard")
     if operator in RANDOM_OPERATORS:
         raise NotExactError("it draws random numbers")
-    rules = _RULES if step.real else _INTEGER_RULES
+    rules = _RULES if op.real else _INTEGER_RULES
     if operator in rules:
-        if operator != "Split" and sum(map(bool, step.node.output)) > 1:
+        if operator != "Split" and sum(map(bool, op.node.output)) > 1:
             raise NotExactError("it has several outputs, and the proof follows the first one alone")
-        return rules[operator](step)
-    if step.real and operator in _ROUNDED:
+        return rules[operator](op)
+    if op.real and operator in _ROUNDED:
         raise NotExactError("its results are rounded, and each runtime has its own way to compute them")
     if operator.startswith("Dynamic"):
         raise NotExactError("it scales by what else is in the batch")
     raise NotExactError("it is not an operator that the proof follows")
 
 
-def _move(step: Step) -> Exact:
-    return step.given(0).moved()
+def _move(op: Operation) -> Exact:
+    return op.given(0).moved()
 
 
-def _pad(step: Step) -> Exact:
-    _refuse_attributes(step, "value")
-    filler = step.optional(2)
-    return hull([step.given(0), filler if filler is not None else Exact(0, 0.0, 0.0)])
+def _pad(op: Operation) -> Exact:
+    _refuse_attributes(op, "value")
+    filler = op.optional(2)
+    return hull([op.given(0), filler if filler is not None else Exact(0, 0.0, 0.0)])
 
 
-def _join(step: Step) -> Exact:
-    return hull([value for value in step.inputs if value is not None])
+def _join(op: Operation) -> Exact:
+    return hull([value for value in op.inputs if value is not None])
 
 
-def _where(step: Step) -> Exact:
-    return hull([step.given(1), step.given(2)])
+def _where(op: Operation) -> Exact:
+    return hull([op.given(1), op.given(2)])
 
 
-def _refuse_attributes(step: Step, *names: str) -> None:
+def _refuse_attributes(op: Operation, *names: str) -> None:
     """Old versions of an operator have numbers in attributes that are inputs now."""
-    for item in step.node.attribute:
+    for item in op.node.attribute:
         if item.name in names:
             raise NotExactError(f"its '{item.name}' is an attribute, as in opsets before 11")
 
 
-def _negate(step: Step) -> Exact:
-    return step.given(0).scaled(0, 0, (False, True))
+def _negate(op: Operation) -> Exact:
+    return op.given(0).scaled(0, 0, (False, True))
 
 
-def _absolute(step: Step) -> Exact:
-    value = step.given(0)
+def _absolute(op: Operation) -> Exact:
+    value = op.given(0)
     inside = value.low <= 0.0 <= value.high
     return Exact(value.exponent, 0.0 if inside else min(abs(value.low), abs(value.high)), value.peak)
 
 
-def _round(step: Step) -> Exact:
-    value = step.given(0)
+def _round(op: Operation) -> Exact:
+    value = op.given(0)
     if value.exponent is not None and value.exponent >= 0:
         return value.moved()
     return Exact(0, *_whole(value))
@@ -207,13 +207,13 @@ def _whole(value: Exact) -> tuple[float, float]:
     )
 
 
-def _clip(step: Step) -> Exact:
-    _refuse_attributes(step, "min", "max")
-    return _between(step.given(0), step.optional(1), step.optional(2))
+def _clip(op: Operation) -> Exact:
+    _refuse_attributes(op, "min", "max")
+    return _between(op.given(0), op.optional(1), op.optional(2))
 
 
-def _rectify(step: Step) -> Exact:
-    return _between(step.given(0), Exact(0, 0.0, 0.0, np.zeros(())), None)
+def _rectify(op: Operation) -> Exact:
+    return _between(op.given(0), Exact(0, 0.0, 0.0, np.zeros(())), None)
 
 
 def _between(value: Exact, least: Exact | None, most: Exact | None) -> Exact:
@@ -230,12 +230,12 @@ def _between(value: Exact, least: Exact | None, most: Exact | None) -> Exact:
     return result
 
 
-def _largest(step: Step) -> Exact:
-    return _extreme([value for value in step.inputs if value is not None], max)
+def _largest(op: Operation) -> Exact:
+    return _extreme([value for value in op.inputs if value is not None], max)
 
 
-def _smallest(step: Step) -> Exact:
-    return _extreme([value for value in step.inputs if value is not None], min)
+def _smallest(op: Operation) -> Exact:
+    return _extreme([value for value in op.inputs if value is not None], min)
 
 
 def _extreme(values: list[Exact], pick: Callable[..., float]) -> Exact:
@@ -249,17 +249,17 @@ def _extreme(values: list[Exact], pick: Callable[..., float]) -> Exact:
     return Exact(around.exponent, pick(lows), pick(highs))
 
 
-def _cast(step: Step) -> Exact:
-    value = step.given(0)
-    if step.kind == TensorProto.BOOL:
+def _cast(op: Operation) -> Exact:
+    value = op.given(0)
+    if op.kind == TensorProto.BOOL:
         if value.exponent is None:
             raise NotExactError("it asks whether real numbers are zero; runtimes may flush small ones")
-        return of_type(step.kind)
-    if step.kind in INTEGER_TYPES:
-        return _to_integers(value, step)
-    limit = limit_of(step.kind)
+        return of_type(op.kind)
+    if op.kind in INTEGER_TYPES:
+        return _to_integers(value, op)
+    limit = limit_of(op.kind)
     if value.exponent is None:
-        if step.kind == TensorProto.DOUBLE:
+        if op.kind == TensorProto.DOUBLE:
             return value.moved()
         raise NotExactError("it rounds real numbers to another type")
     if not value.peak < limit:
@@ -270,48 +270,48 @@ def _cast(step: Step) -> Exact:
     return value.moved()
 
 
-def _to_integers(value: Exact, step: Step) -> Exact:
-    least, most = type_range(step.kind)
+def _to_integers(value: Exact, op: Operation) -> Exact:
+    least, most = type_range(op.kind)
     low, high = (value.as_real(end) for end in (value.low, value.high))
     if least - 1 < low and high < most + 1:
         return Exact(0, float(math.trunc(low)), float(math.trunc(high)))
     raise NotExactError(f"it makes integers of {low:.4g} to {high:.4g} that cannot hold them")
 
 
-def _quantize(step: Step) -> Exact:
-    low, high = _whole(step.given(0).scaled(*inverse(_scales(step))))
-    zero = _zero_points(step)
-    least, most = type_range(step.kind)
+def _quantize(op: Operation) -> Exact:
+    low, high = _whole(op.given(0).scaled(*inverse(_scales(op))))
+    zero = _zero_points(op)
+    least, most = type_range(op.kind)
     bounds = np.clip([low + zero.min(), high + zero.max()], least, most)
     return Exact(0, float(bounds[0]), float(bounds[1]))
 
 
-def _dequantize(step: Step) -> Exact:
-    value, zero = step.given(0), _zero_points(step)
+def _dequantize(op: Operation) -> Exact:
+    value, zero = op.given(0), _zero_points(op)
     centred = Exact(0, value.low - float(zero.max()), value.high - float(zero.min()))
-    if not centred.peak < limit_of(step.kind):
+    if not centred.peak < limit_of(op.kind):
         raise NotExactError(f"its integers may reach {centred.peak:.4g}, too large to be exact")
-    raw = Raw(step.kinds[0], value.peak) if step.kinds[0] in _EIGHT_BITS else None
-    return replace(centred.scaled(*_scales(step)), raw=raw)
+    raw = Raw(op.kinds[0], value.peak) if op.kinds[0] in _EIGHT_BITS else None
+    return replace(centred.scaled(*_scales(op)), raw=raw)
 
 
-def _scales(step: Step) -> Powers:
-    powers = powers_of_two(step.stored(1))
+def _scales(op: Operation) -> Powers:
+    powers = powers_of_two(op.stored(1))
     if powers is None:
         raise NotExactError("its scale is no power of two")
     return powers
 
 
-def _zero_points(step: Step) -> NDArray[np.float64]:
-    return step.stored(2) if step.optional(2) is not None else np.zeros(1)
+def _zero_points(op: Operation) -> NDArray[np.float64]:
+    return op.stored(2) if op.optional(2) is not None else np.zeros(1)
 
 
-def _fill(step: Step) -> Exact:
-    value = next((item.t for item in step.node.attribute if item.name == "value"), None)
+def _fill(op: Operation) -> Exact:
+    value = next((item.t for item in op.node.attribute if item.name == "value"), None)
     return of_array(np.zeros(1, np.float32) if value is None else numpy_helper.to_array(value)).moved()
 
 
-def _refuse_kernels(step: Step) -> Exact:
+def _refuse_kernels(op: Operation) -> Exact:
     raise NotExactError(
         "its kernels may saturate; products of dequantised matrices are followed, this is not"
     )
@@ -319,7 +319,7 @@ def _refuse_kernels(step: Step) -> Exact:
 
 _COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
-_MOVING: dict[str, Callable[[Step], Exact]] = {
+_MOVING: dict[str, Callable[[Operation], Exact]] = {
     **dict.fromkeys(
         (
             *("DepthToSpace", "Expand", "Flatten", "Identity", "Reshape", "Slice", "SpaceToDepth", "Split"),
@@ -342,7 +342,7 @@ _MOVING: dict[str, Callable[[Step], Exact]] = {
 }
 """For operators that compare entries or move them, of whatever type."""
 
-_INTEGER_RULES: dict[str, Callable[[Step], Exact]] = {
+_INTEGER_RULES: dict[str, Callable[[Operation], Exact]] = {
     **_MOVING,
     **dict.fromkeys(("And", "Not", "Or", "Xor"), truth),
     **dict.fromkeys(("ConvInteger", "MatMulInteger"), _refuse_kernels),
@@ -358,7 +358,7 @@ _INTEGER_RULES: dict[str, Callable[[Step], Exact]] = {
 }
 """For operators whose inputs and outputs are all integers; there is no rule for what is not listed."""
 
-_RULES: dict[str, Callable[[Step], Exact]] = {
+_RULES: dict[str, Callable[[Operation], Exact]] = {
     **_MOVING,
     **dict.fromkeys(("Ceil", "Floor", "Round"), _round),
     **dict.fromkeys(("Add", "Sub", "Sum"), add),

@@ -1,8 +1,8 @@
-"""Sums and products of exact tensors, and when no runtime can make an error in them.
+"""Arithmetic of exact tensors: when no runtime can make an error in a sum or a product.
 
-Arithmetic of integers: exact everywhere, as long as it neither overflows nor divides by what may be zero.
-
-What an overflow gives is left open by the ONNX standard, and by C++ for signed types.
+Floating-point numbers on a grid are exact as long as no partial sum, in any order, reaches the type's limit.
+Integers are exact as long as they neither overflow nor are divided by what may be zero: what an overflow
+gives is left open by the ONNX standard, and by C++ for signed types.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from twophase.export.proof.exact_values import Exact, NotExactError, common_unit
 
 __all__ = [
     "PRODUCTS",
+    "Operation",
     "Powers",
-    "Step",
     "absolute_integers",
     "add",
     "add_integers",
@@ -57,8 +57,8 @@ _ACCUMULATOR_LIMIT = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
-    """A node and what is known of its inputs."""
+class Operation:
+    """A node, what is known of its inputs, and the types."""
 
     node: NodeProto
     inputs: list[Exact | None]
@@ -94,22 +94,22 @@ class Step:
         return array.astype(np.float64)
 
 
-def multiply(step: Step) -> Exact:
+def multiply(op: Operation) -> Exact:
     """Rule of Mul: a power of two only moves the unit."""
-    sides = [step.given(0), step.given(1)]
+    sides = [op.given(0), op.given(1)]
     for one, other in (sides, sides[::-1]):
         if other.array is not None and (powers := powers_of_two(other.array)) is not None:
             return one.scaled(*powers)
     unit = sides[0].unit + sides[1].unit
-    return summed(step.kind, unit, sides[0].peak * sides[1].peak)
+    return summed(op.kind, unit, sides[0].peak * sides[1].peak)
 
 
-def divide(step: Step) -> Exact:
+def divide(op: Operation) -> Exact:
     """Rule of Div."""
-    powers = powers_of_two(step.stored(1))
+    powers = powers_of_two(op.stored(1))
     if powers is None:
         raise NotExactError("it divides by something else than powers of two")
-    return step.given(0).scaled(*inverse(powers))
+    return op.given(0).scaled(*inverse(powers))
 
 
 def powers_of_two(array: NDArray[np.generic]) -> Powers | None:
@@ -127,28 +127,28 @@ def inverse(powers: Powers) -> Powers:
     return -highest, -lowest, signs
 
 
-def add(step: Step) -> Exact:
+def add(op: Operation) -> Exact:
     """Rule of Add, Sub and Sum; a runtime may merge one with the product before it."""
-    terms = [value for value in step.inputs if value is not None]
+    terms = [value for value in op.inputs if value is not None]
     own = [term.unit for term in terms]
     unit = common_unit(terms)
     return summed(
-        step.kind,
+        op.kind,
         unit,
         sum(term.peak * 2.0 ** (exponent - unit) for term, exponent in zip(terms, own, strict=True)),
     )
 
 
-def reduce_sum(step: Step) -> Exact:
+def reduce_sum(op: Operation) -> Exact:
     """Rule of ReduceSum."""
-    value, sizes = step.given(0), reduced_sizes(step)
+    value, sizes = op.given(0), reduced_sizes(op)
     if None in sizes:
         raise NotExactError("it sums a number of entries that is not known")
     count = math.prod(size for size in sizes if size is not None)
-    return summed(step.kind, value.unit, count * value.peak)
+    return summed(op.kind, value.unit, count * value.peak)
 
 
-def reduced_sizes(step: Step) -> list[int | None]:
+def reduced_sizes(op: Operation) -> list[int | None]:
     """Sizes of the axes that a reduction takes, None for a free one; no axes if it changes nothing.
 
     Raises
@@ -156,16 +156,16 @@ def reduced_sizes(step: Step) -> list[int | None]:
     NotExactError
         If the axes are not stored, not within the tensor's, or one is named twice.
     """
-    shape, axes = step.shapes[0], step.optional(1)
+    shape, axes = op.shapes[0], op.optional(1)
     if axes is not None and axes.array is None:
         raise NotExactError("it reduces axes that are not stored")
     if shape is None:
         raise NotExactError("it reduces a tensor whose number of axes is not known")
-    chosen = next((list(item.ints) for item in step.node.attribute if item.name == "axes"), [])
+    chosen = next((list(item.ints) for item in op.node.attribute if item.name == "axes"), [])
     if axes is not None and axes.array is not None:
         chosen = [int(axis) for axis in axes.array.ravel()]
     if not chosen:
-        return [] if attribute(step.node, "noop_with_empty_axes", 0) else list(shape)
+        return [] if attribute(op.node, "noop_with_empty_axes", 0) else list(shape)
     if not all(-len(shape) <= axis < len(shape) for axis in chosen):
         raise NotExactError(f"it reduces axes {chosen} of a tensor with {len(shape)}")
     if len({axis % len(shape) for axis in chosen}) < len(chosen):
@@ -173,12 +173,12 @@ def reduced_sizes(step: Step) -> list[int | None]:
     return [shape[axis] for axis in chosen]
 
 
-def product(step: Step) -> Exact:
+def product(op: Operation) -> Exact:
     """Matrix product with an offset: the sum of all magnitudes bounds every partial sum in any order."""
-    node = step.node
-    left, right = step.given(0), step.given(1)
+    node = op.node
+    left, right = op.given(0), op.given(1)
     gemm = node.op_type == "Gemm"
-    _check_kernels(step, left, right)
+    _check_kernels(op, left, right)
     unit = left.unit + right.unit
     if right.array is not None:
         stored = right.array[:, np.newaxis] if right.array.ndim == 1 else right.array
@@ -189,28 +189,28 @@ def product(step: Step) -> Exact:
         across = weights.sum(axis=0 if gemm and attribute(node, "transA", 0) else -1)
         reach = np.asarray(right.peak * across.max(initial=0.0))
     else:
-        reach = np.asarray(_terms(step) * left.peak * right.peak)
+        reach = np.asarray(_terms(op) * left.peak * right.peak)
     if not gemm:
-        return summed(step.kind, unit, float(reach.max(initial=0.0)))
+        return summed(op.kind, unit, float(reach.max(initial=0.0)))
     alpha, beta = (_scale(node, name) for name in ("alpha", "beta"))
     unit += alpha
-    offset = step.optional(2)
+    offset = op.optional(2)
     if offset is None:
-        return summed(step.kind, unit, float(reach.max(initial=0.0)))
+        return summed(op.kind, unit, float(reach.max(initial=0.0)))
     own = offset.unit + beta
     both = min(unit, own) if offset.peak else unit
     height: NDArray[np.float64] = np.asarray(offset.peak * 2.0 ** (own - both))
     if offset.array is not None:
         height = np.abs(offset.array.astype(np.float64)) * 2.0 ** (beta - both)
     largest = (reach * 2.0 ** (unit - both) + height).max(initial=0.0)
-    return summed(step.kind, both, float(largest))
+    return summed(op.kind, both, float(largest))
 
 
-def _terms(step: Step) -> int:
+def _terms(op: Operation) -> int:
     """Number of products in each sum of a matrix product of two tensors that are not stored."""
-    for shape, axis, flag in ((step.shapes[0], -1, "transA"), (step.shapes[1], -2, "transB")):
+    for shape, axis, flag in ((op.shapes[0], -1, "transA"), (op.shapes[1], -2, "transB")):
         if shape:
-            turned = step.node.op_type == "Gemm" and attribute(step.node, flag, 0)
+            turned = op.node.op_type == "Gemm" and attribute(op.node, flag, 0)
             size = shape[-3 - axis if turned else max(axis, -len(shape))]
             if size is not None:
                 return size
@@ -226,11 +226,11 @@ def _scale(node: NodeProto, name: str) -> int:
     return exponent - 1
 
 
-def _check_kernels(step: Step, left: Exact, right: Exact) -> None:
-    """A runtime may multiply the integers behind two dequantised matrices; its kernels must not overflow."""
+def _check_kernels(op: Operation, left: Exact, right: Exact) -> None:
+    """A runtime may multiply the integers after two dequantised matrices; its kernels must not overflow."""
     if left.raw is None or right.raw is None:
         return
-    reach = left.raw.largest * right.raw.largest * _terms(step)
+    reach = left.raw.largest * right.raw.largest * _terms(op)
     if reach > _ACCUMULATOR_LIMIT:
         raise NotExactError(f"its sums of integers may reach {reach:.4g} and overflow 32 bits")
     for one, other in ((left.raw, right.raw), (right.raw, left.raw)):
@@ -247,82 +247,82 @@ _LARGEST = float(1 << 52)
 """Bounds are computed in double; up to here they are whole numbers without an error."""
 
 
-def truth(step: Step) -> Exact:
+def truth(op: Operation) -> Exact:
     """Rule of comparisons and of logic."""
-    return of_type(step.kind)
+    return of_type(op.kind)
 
 
-def add_integers(step: Step) -> Exact:
+def add_integers(op: Operation) -> Exact:
     """Rule of Add."""
-    left, right = step.given(0), step.given(1)
-    return _fitting(step, left.low + right.low, left.high + right.high)
+    left, right = op.given(0), op.given(1)
+    return _fitting(op, left.low + right.low, left.high + right.high)
 
 
-def subtract_integers(step: Step) -> Exact:
+def subtract_integers(op: Operation) -> Exact:
     """Rule of Sub."""
-    left, right = step.given(0), step.given(1)
-    return _fitting(step, left.low - right.high, left.high - right.low)
+    left, right = op.given(0), op.given(1)
+    return _fitting(op, left.low - right.high, left.high - right.low)
 
 
-def multiply_integers(step: Step) -> Exact:
+def multiply_integers(op: Operation) -> Exact:
     """Rule of Mul."""
-    left, right = step.given(0), step.given(1)
+    left, right = op.given(0), op.given(1)
     ends = [one * other for one, other in pairs((left.low, left.high), (right.low, right.high))]
-    return _fitting(step, min(ends), max(ends))
+    return _fitting(op, min(ends), max(ends))
 
 
-def negate_integers(step: Step) -> Exact:
+def negate_integers(op: Operation) -> Exact:
     """Rule of Neg; the least number of a signed type has no negative."""
-    value = step.given(0)
-    return _fitting(step, -value.high, -value.low)
+    value = op.given(0)
+    return _fitting(op, -value.high, -value.low)
 
 
-def absolute_integers(step: Step) -> Exact:
+def absolute_integers(op: Operation) -> Exact:
     """Rule of Abs."""
-    value = step.given(0)
+    value = op.given(0)
     inside = value.low <= 0.0 <= value.high
-    return _fitting(step, 0.0 if inside else min(abs(value.low), abs(value.high)), value.peak)
+    return _fitting(op, 0.0 if inside else min(abs(value.low), abs(value.high)), value.peak)
 
 
-def divide_integers(step: Step) -> Exact:
+def divide_integers(op: Operation) -> Exact:
     """Rule of Div; some runtimes round a negative quotient down, others towards zero."""
-    value, divisor = step.given(0), _divisor(step)
+    value, divisor = op.given(0), _divisor(op)
     if value.low < 0.0:
         raise NotExactError("it divides numbers that may be negative; runtimes round them in different ways")
-    return _fitting(step, value.low // divisor.high, value.high // divisor.low)
+    return _fitting(op, value.low // divisor.high, value.high // divisor.low)
 
 
-def remainder(step: Step) -> Exact:
+def remainder(op: Operation) -> Exact:
     """Rule of Mod: with the sign of the divisor, or with ``fmod`` that of the dividend."""
-    value, divisor = step.given(0), _divisor(step)
+    value, divisor = op.given(0), _divisor(op)
     largest = divisor.high - 1.0
-    signed = attribute(step.node, "fmod", 0) and value.low < 0.0
-    return _fitting(step, -largest if signed else 0.0, largest)
+    signed = attribute(op.node, "fmod", 0) and value.low < 0.0
+    return _fitting(op, -largest if signed else 0.0, largest)
 
 
-def sum_integers(step: Step) -> Exact:
+def sum_integers(op: Operation) -> Exact:
     """Rule of ReduceSum."""
-    value, sizes = step.given(0), reduced_sizes(step)
+    value, sizes = op.given(0), reduced_sizes(op)
     if None in sizes:
         raise NotExactError("it sums a number of entries that is not known")
     count = float(math.prod(size for size in sizes if size is not None))
-    return _fitting(step, count * value.low, count * value.high)
+    return _fitting(op, count * value.low, count * value.high)
 
 
-def cast_integers(step: Step) -> Exact:
+def cast_integers(op: Operation) -> Exact:
     """Rule of Cast from integers to integers that hold them."""
-    if step.kind == TensorProto.BOOL:
-        return of_type(step.kind)
-    if step.kind == step.kinds[0]:
-        return step.given(0).moved()
-    value, (least, most) = step.given(0), type_range(step.kind)
+    if op.kind == TensorProto.BOOL:
+        return of_type(op.kind)
+    if op.kind == op.kinds[0]:
+        return op.given(0).moved()
+    value, (least, most) = op.given(0), type_range(op.kind)
     if not least <= value.low <= value.high < most + 1:
         raise NotExactError(f"it makes integers of {value.low:.4g} to {value.high:.4g} that cannot hold them")
     return value.moved()
 
 
-def _divisor(step: Step) -> Exact:
-    divisor = step.given(1)
+def _divisor(op: Operation) -> Exact:
+    divisor = op.given(1)
     if divisor.array is None:
         raise NotExactError("its divisor is no stored constant")
     if not divisor.low > 0.0:
@@ -330,12 +330,12 @@ def _divisor(step: Step) -> Exact:
     return divisor
 
 
-def _fitting(step: Step, low: float, high: float) -> Exact:
+def _fitting(op: Operation, low: float, high: float) -> Exact:
     """Bounds of a result, and of all partial results, that the type must hold."""
-    least, most = type_range(step.kind)
+    least, most = type_range(op.kind)
     if not (max(least, -_LARGEST) <= low <= high <= min(most, _LARGEST)):
         raise NotExactError(
             f"its integers may be {low:.4g} to {high:.4g} and overflow "
-            f"{TensorProto.DataType.Name(step.kind).lower()} or the proof's bounds"
+            f"{TensorProto.DataType.Name(op.kind).lower()} or the proof's bounds"
         )
     return Exact(0, low, high)

@@ -19,14 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
-from onnx.shape_inference import InferenceError
 
-from twophase.export.graphs.run import GraphRunError, Session
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime
 from twophase.export.graphs.signature import check_operators
-from twophase.export.graphs.view import INTEGER_TYPES, GraphView, all_nodes, problem_of_cut
+from twophase.export.graphs.view import INTEGER_TYPES, GraphError, GraphView, all_nodes, problem_of_cut
 from twophase.export.proof.cut import Kind, problems_of_combining
 from twophase.export.proof.exact import ExactProof, prove_exact
 from twophase.export.proof.mode import ModeProof, prove_mode
@@ -83,7 +81,7 @@ def prove_hard(model: ModelProto, manifest: Manifest) -> tuple[HardProof | None,
     """
     try:
         view = GraphView(model)
-    except (onnx.checker.ValidationError, InferenceError) as error:
+    except GraphError as error:
         return None, [f"the graph does not type-check: {error}"]
     missing = [name for name in ("mode", "indices", *SENT) if name not in view.outputs]
     if missing:
@@ -133,7 +131,7 @@ def expected_bits(
 
 
 def prove_cut(view: GraphView) -> list[str]:
-    """Why what is sent cannot be cut off behind ``indices`` and ``mode``; empty if it can."""
+    """Why what is sent cannot be cut off after ``indices`` and ``mode``; empty if it can."""
     problem = problem_of_cut(view, ["indices", "mode"], SENT)
     return [] if problem is None else [problem]
 
@@ -145,7 +143,7 @@ def prove_integers(view: GraphView) -> tuple[int, list[str]]:
     -------
     tuple
         Nodes of the cut, and one sentence for each problem: a tensor that is no integer; if there is none, a
-        node behind which what is sent may depend on how the indices of several tokens combine.
+        node after which what is sent may depend on how the indices of several tokens combine.
     """
     nodes = view.cut(["indices", "mode"], SENT).graph.node
     problems = []
@@ -154,7 +152,7 @@ def prove_integers(view: GraphView) -> tuple[int, list[str]]:
             if name and view.element_type(name) not in INTEGER_TYPES:
                 kind = TensorProto.DataType.Name(view.element_type(name))
                 problems.append(
-                    f"'{name}' at {node.op_type} ('{node.name}') is {kind}: integers only behind 'indices'"
+                    f"'{name}' at {node.op_type} ('{node.name}') is {kind}: integers only after 'indices'"
                 )
     if not problems:
         given = {"indices": Kind.INDEX, "mode": Kind.MODE}
@@ -165,17 +163,17 @@ def prove_integers(view: GraphView) -> tuple[int, list[str]]:
 def prove_table(view: GraphView, manifest: Manifest) -> tuple[int, list[str]]:
     """Run every codeword of every mode, at every token, through the cut and compare with the manifest.
 
-    Behind ``prove_integers`` each entry of what is sent is a sum over tokens of functions of one index each,
+    After ``prove_integers`` each entry of what is sent is a sum over tokens of functions of one index each,
     given the mode; so are the bits and symbols that the manifest asks for.  Two such sums that agree wherever
     all tokens but one are at 0 agree everywhere, and so the run is exhaustive: for indices that are codewords
-    of the mode at its tokens and -1 behind them, as ``indices`` are defined.
+    of the mode at its tokens and -1 after them, as ``indices`` are defined.
 
     Returns
     -------
     tuple
         Rows of indices that were run, and one sentence for each problem.
     """
-    session = Session(view.cut(["indices", "mode"], SENT).SerializeToString())
+    part = OnnxRuntime(view.cut(["indices", "mode"], SENT))
     rows = 0
     problems: list[str] = []
     for number, mode in enumerate(manifest.modes):
@@ -185,10 +183,10 @@ def prove_table(view: GraphView, manifest: Manifest) -> tuple[int, list[str]]:
             padded = np.full((len(indices), manifest.modes.max_tokens), -1, dtype=np.int64)
             padded[:, : mode.tokens] = indices
             try:
-                got = session.run(SENT, {"indices": padded, "mode": np.full(len(indices), number)})
+                got = part.run(SENT, {"indices": padded, "mode": np.full(len(indices), number)})
             except GraphRunError as error:
                 problems.append(
-                    f"mode {number} ({mode.name}): the part behind 'indices' does not run: {error}"
+                    f"mode {number} ({mode.name}): the part after 'indices' does not run: {error}"
                 )
                 break
             found = _compare_with_table(got, indices, mode, labels, manifest)

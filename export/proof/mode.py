@@ -5,8 +5,8 @@ request   ``mode`` is ``mode_request`` where that is not negative and the router
 router    A mode that both ends derive from the SNR must follow from ``snr_db`` alone; read from the features
           it would be information that crosses the channel free of charge and without errors.  It must come
           about by comparing ``snr_db`` with stored numbers: between two of them nothing can change, so that a
-          run at each of them, beside it and between them compares it with the manifest's table at every SNR
-          there is.  A mode that the content decides must be an ArgMax over scores, and told by a header.
+          run at each of them, next to it and between them compares it with the manifest's table at every SNR
+          there is.  A mode that the content decides must be an ArgMax over scores, and signalled by a header.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
-from onnx.shape_inference import InferenceError
 
-from twophase.export.graphs.run import GraphRunError, Session, Values
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
 from twophase.export.graphs.signature import UNFORCED
-from twophase.export.graphs.view import INTEGER_TYPES, GraphView, attribute
+from twophase.export.graphs.view import INTEGER_TYPES, GraphError, GraphView, attribute
 from twophase.link.manifest import Manifest
 from twophase.link.routing import SnrTable
 from twophase.link.runtime import MODE_REQUEST
@@ -65,7 +63,7 @@ def check_mode(model: ModelProto, manifest: Manifest) -> tuple[ModeProof | None,
     """
     try:
         view = GraphView(model)
-    except (onnx.checker.ValidationError, InferenceError) as error:
+    except GraphError as error:
         return None, [f"the graph does not type-check: {error}"]
     if "mode" not in view.outputs:
         return None, ["output 'mode' is missing"]
@@ -152,7 +150,7 @@ def _find_scores(view: GraphView, routed: str) -> tuple[tuple[str, ...], list[st
             scores[node.input[0]] = None
         else:
             problems.append(
-                f"'mode' must be an ArgMax over scores, and takes values from {_told(node, name)}"
+                f"'mode' must be an ArgMax over scores, and takes values from {_named(node, name)}"
             )
     return tuple(scores), problems
 
@@ -164,7 +162,7 @@ def _prove_table(view: GraphView, routed: str, manifest: Manifest) -> tuple[int,
     if secret:
         return 0, [
             f"'mode' is computed from '{name}', which the receiver does not know: it must follow from "
-            f"{' and '.join(known)} alone, for no header tells the mode"
+            f"{' and '.join(known)} alone, for no header signals the mode"
             for name in secret
         ]
     levels: list[NDArray[np.float32]] = []
@@ -173,7 +171,7 @@ def _prove_table(view: GraphView, routed: str, manifest: Manifest) -> tuple[int,
         if level is None:
             return 0, [
                 "'mode' must come about by comparing 'snr_db' with stored numbers, and takes values from "
-                f"{_told(node, name)}"
+                f"{_named(node, name)}"
             ]
         levels.append(level)
     table = manifest.routing.table
@@ -270,16 +268,16 @@ class _Part:
         shapes = sorted(view.sources([output], given))
         try:
             part = view.cut([*given, *shapes], [output])
-        except (ValueError, onnx.checker.ValidationError, InferenceError) as error:
+        except GraphError as error:
             raise GraphRunError(str(error)) from error
         self._view, self._shapes, self._rows, self._output = view, shapes, given[-1], output
-        self._session = Session(part.SerializeToString())
+        self._part = OnnxRuntime(part)
 
     def __call__(self, feed: Values) -> NDArray[np.int64]:
         blanks = {name: self._view.blank(name, len(feed[self._rows])) for name in self._shapes}
-        (result,) = self._session.run([self._output], {**feed, **blanks})
+        (result,) = self._part.run([self._output], {**feed, **blanks})
         return np.asarray(result, dtype=np.int64)
 
 
-def _told(node: NodeProto | None, name: str) -> str:
+def _named(node: NodeProto | None, name: str) -> str:
     return f"'{name}'" if node is None else f"{node.op_type} ('{node.name}')"

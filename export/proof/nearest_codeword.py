@@ -27,7 +27,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from twophase.export.graphs.run import GraphRunError, Session, Values
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
 from twophase.export.graphs.view import GraphView, problem_of_cut
 from twophase.link.manifest import Manifest
 
@@ -148,7 +148,7 @@ def read_rule(view: GraphView, search: Search, manifest: Manifest, mode: int | N
         feed["mode"] = np.full(width + 1, mode, dtype=np.int64)
     part = view.cut(inputs, [search.scores])
     try:
-        (raw,) = Session(part.SerializeToString()).run([search.scores], feed)
+        (raw,) = OnnxRuntime(part).run([search.scores], feed)
     except GraphRunError as error:
         return f"the part before the decision does not run: {error}"
     if raw.size != raw.shape[-1] * (width + 1) * tokens:

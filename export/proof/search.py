@@ -1,12 +1,13 @@
 """Proof that the transmitter picks codewords by a plain nearest-codeword search.
 
 On the graph: every way from ``indices`` back to the features leads through an ArgMax or ArgMin, with integers
-only behind it, and before it through affine operations only, back to a product of the latents with stored
+only after it, and before it through affine operations only, back to a product of the latents with stored
 numbers.  So no Softmax, no noise and no temperature that depends on the input can stand between the latents
-and the decision.  Behind the decisions, indices are moved and selected by the mode, but not computed with
+and the decision.  After the decisions, indices are moved and selected by the mode, but not computed with
 (see ``cut``).  (``mode`` ends the walk: which codebook is searched may depend on it.)
 
-In numbers: that affine part must be the nearest-codeword rule over the manifest's codebook, see ``rule``.
+In numbers: that affine part must be the nearest-codeword rule over the manifest's codebook, see
+``nearest_codeword``.
 """
 
 from __future__ import annotations
@@ -149,8 +150,8 @@ def _find_searches(view: GraphView) -> tuple[list[Search], list[str]]:
         problems.append("no ArgMax or ArgMin stands before 'indices': they do not depend on the features")
     if not problems:
         given = {"mode": Kind.MODE, **decisions}
-        found_behind = problems_of_combining(view, given, ["indices"], Kind.INDEX)
-        problems.extend(f"between the decisions and 'indices': {problem}" for problem in found_behind)
+        found_after = problems_of_combining(view, given, ["indices"], Kind.INDEX)
+        problems.extend(f"between the decisions and 'indices': {problem}" for problem in found_after)
     return sorted(searches, key=lambda search: search.node), problems
 
 
@@ -176,7 +177,7 @@ def _search_at(view: GraphView, node: NodeProto) -> Search | str:
             return Search(
                 node.name or node.output[0], latents, scores, 1 if node.op_type == "ArgMax" else -1, by_mode
             )
-        problem = _problem_of_step(view, maker, operands)
+        problem = _problem_of_node(view, maker, operands)
         if problem is not None:
             return problem
         name = operands[0]
@@ -191,7 +192,7 @@ def _problem_of_product(node: NodeProto, operands: Collection[str]) -> str | Non
     return None
 
 
-def _problem_of_step(view: GraphView, node: NodeProto, operands: list[str]) -> str | None:
+def _problem_of_node(view: GraphView, node: NodeProto, operands: list[str]) -> str | None:
     """Why a node between the codebook product and the decision is not affine in one tensor."""
     label = f"{node.op_type} ('{node.name}')"
     affine = node.op_type in _ARITHMETIC or node.op_type in _ONE_TO_ONE or node.op_type == "Cast"

@@ -2,9 +2,10 @@
 
 The margin of a token is how much its best codeword's score lies above the second best's.  On an integer grid
 it is a whole number, the difference of two squared distances in units of the grid, and zero is a tie that
-goes to the lower index.  Elsewhere it is relative, see ``rule.ModeSearch``.
+goes to the lower index.  Elsewhere it is relative, see ``nearest_codeword.ModeSearch``.
 
-The share of tokens with another index is measured on variants of the graph, run by ONNX Runtime:
+The share of tokens with another index is measured on variants of the graph, which are made by rewriting it
+for this alone, and run by ONNX Runtime:
 
 one ulp             what is rounded to whole latents, or latents that are not rounded, moved to a neighbouring
                     float32, up or down at random
@@ -12,10 +13,6 @@ float16 encoder     operands and results of the encoder's products rounded to fl
 float16, search too those of the codebook search as well; scores beyond 65,504 overflow
 int8                the INT8 graph, if there is one; else, off the grid, weights and activations of the
                     encoder's products rounded to 8 bits, in one step size for each tensor
-
-Variants of a transmitter, made by rewriting its graph, to see what another arithmetic would change.
-
-They are for measuring only; none of them is shipped.
 """
 
 from __future__ import annotations
@@ -29,8 +26,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from twophase.export.compare.inputs import SPLIT_SNRS_DB
-from twophase.export.graphs.run import Session, Values
-from twophase.export.graphs.view import GraphView, node_inputs
+from twophase.export.graphs.run import OnnxRuntime, Values
+from twophase.export.graphs.view import GraphView
 from twophase.export.proof.exact_sums import PRODUCTS
 from twophase.export.proof.nearest_codeword import ModeSearch
 from twophase.link.manifest import Manifest
@@ -42,7 +39,7 @@ __all__ = [
     "Audit",
     "CodebookAudit",
     "audit_margins",
-    "opened",
+    "fed_at",
     "products_between",
     "rounding_of",
     "with_float16",
@@ -56,24 +53,16 @@ _CLIPPING = frozenset({"Clip", "Max", "Min"})
 _TINY = float(np.finfo(np.float32).tiny)
 
 _STEPS = 255
-"""An 8-bit number tells this many steps apart."""
+"""An 8-bit number distinguishes this many steps."""
 
 
 def products_between(view: GraphView, names: Collection[str], stop: Collection[str]) -> list[NodeProto]:
     """Products of real matrices that tensors are made with, in the order of the graph, not past ``stop``."""
-    seen = set(stop)
-    found: set[str] = set()
-    stack = [name for name in names if name not in seen]
-    while stack:
-        name = stack.pop()
-        node = view.producer(name)
-        if name in seen or node is None:
-            continue
-        seen.add(name)
-        if node.op_type in PRODUCTS and view.element_type(name) == TensorProto.FLOAT:
-            found.add(name)
-        stack.extend(node_inputs(node))
-    return [node for node in view.model.graph.node if node.output[0] in found]
+    return [
+        node
+        for node in view.makers(names, stop)
+        if node.op_type in PRODUCTS and view.element_type(node.output[0]) == TensorProto.FLOAT
+    ]
 
 
 def rounding_of(view: GraphView, latents: str) -> str:
@@ -89,7 +78,7 @@ def rounding_of(view: GraphView, latents: str) -> str:
     return latents
 
 
-def opened(view: GraphView, name: str) -> tuple[ModelProto, str]:
+def fed_at(view: GraphView, name: str) -> tuple[ModelProto, str]:
     """The model with a tensor as one more input, in the place of what makes it; and that input's name."""
     model = _copy(view)
     given = f"{name}_given"
@@ -188,7 +177,7 @@ def _copy(view: GraphView) -> ModelProto:
 
 
 QUANTILES = (0.0, 0.001, 0.01, 0.1, 0.5, 0.9)
-"""Shares of tokens below the margins that are told."""
+"""Shares of tokens below the margins that are reported."""
 
 VARIANTS = ("one ulp", "float16 encoder", "float16, search too", "int8")
 
@@ -232,10 +221,10 @@ class Audit:
     def lines(self) -> list[str]:
         """Two tables: margins, and shares of tokens with another index."""
         head = f"{'codebook':<10} {'tokens':>9} {'ties':>7}"
-        lines = [head + "".join(f" {name:>10}" for name in _quantile_names()) + "  margin"]
+        lines = [head + "".join(f" {name:>9}" for name in _quantile_names()) + "  margin"]
         for book in self.codebooks:
-            values = "".join(f" {value:>10.4g}" for value in book.quantiles.values())
-            unit = "units of the grid" if book.whole else "relative"
+            values = "".join(f" {value:>9.4g}" for value in book.quantiles.values())
+            unit = "in units" if book.whole else "relative"
             lines.append(f"{_name(book):<10} {book.tokens:>9,} {book.ties:>7,}{values}  {unit}")
         lines += ["", f"{'other indices':<10}" + "".join(f" {name:>20}" for name in VARIANTS)]
         for book in self.codebooks:
@@ -302,13 +291,13 @@ def _audit_codebook(
     every = [node.output[0] for node in products_between(view, ["indices"], ["mode"])]
     sources = [node.input[0] for node in encoder]
     wanted = list(dict.fromkeys(["indices", search.latents, rounded, *sources]))
-    base = dict(zip(wanted, _run(view.model, wanted, feed), strict=True))
+    base = OnnxRuntime(view.model, inner=wanted).read(wanted, feed)
 
     def other(variant: ModelProto, **more: NDArray[Any]) -> int:
-        (indices,) = _run(variant, ["indices"], feed | more)
+        (indices,) = OnnxRuntime(variant).run(["indices"], feed | more)
         return int((indices != base["indices"])[:, : mode.tokens].sum())
 
-    shaken, given = opened(view, rounded)
+    shaken, given = fed_at(view, rounded)
     signs = np.random.default_rng([seed, mode.codebook]).choice([-np.inf, np.inf], base[rounded].shape)
     half = [node.output[0] for node in encoder]
     different: dict[str, int | None] = {
@@ -357,17 +346,6 @@ def _margins(
 def _range(values: NDArray[np.float32]) -> tuple[float, float]:
     """Range that is to be covered; zero is in it."""
     return min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-
-
-def _run(model: ModelProto, names: list[str], feed: Values) -> list[NDArray[Any]]:
-    probe = ModelProto()
-    probe.CopyFrom(model)
-    given = {value.name for value in (*probe.graph.output, *probe.graph.input)}
-    known = {value.name: value for value in probe.graph.value_info}
-    probe.graph.output.extend(known[name] for name in names if name not in given)
-    inner = [name for name in names if name not in feed]
-    results = dict(zip(inner, Session(probe.SerializeToString()).run(inner, feed), strict=True))
-    return [results[name] if name in results else feed[name] for name in names]
 
 
 def _quantile_names() -> list[str]:

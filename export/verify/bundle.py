@@ -10,17 +10,12 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 from onnx import ModelProto
-from onnx.shape_inference import InferenceError
 
-from twophase.export.backbone.sentences import Sentences, load_sentences
-from twophase.export.compare.inputs import load_split
 from twophase.export.graphs.signature import all_graphs
-from twophase.export.graphs.view import GraphView
+from twophase.export.graphs.view import GraphError, GraphView
 from twophase.export.proof.hard import prove_cut
 from twophase.export.proof.mode import ModeProof, prove_mode
 from twophase.export.proof.nearest_codeword import ModeSearch
@@ -28,9 +23,11 @@ from twophase.export.proof.search import prove_search
 from twophase.link.errors import ArtifactError, LinkError, first_line
 from twophase.link.files import read_json, reading, sha256_of
 from twophase.link.manifest import EVAL_FILE, MANIFEST_NAME, Manifest, load_manifest
+from twophase.link.samples import Samples, load_split
+from twophase.link.sentences import Sentences
 from twophase.link.typed import from_json
 
-__all__ = ["CheckError", "Finding", "Subject"]
+__all__ = ["Bundle", "CheckError", "Finding"]
 
 
 class CheckError(Exception):
@@ -46,10 +43,10 @@ class Finding:
     detail: str
     """What was compared, in a few words."""
     note: bool = False
-    """Whether it only tells something, and neither passes nor fails."""
+    """Whether it only states something, and neither passes nor fails."""
 
 
-class Subject:
+class Bundle:
     """A bundle.
 
     Parameters
@@ -60,7 +57,7 @@ class Subject:
     Raises
     ------
     ArtifactError
-        If it is no bundle of this version at all.  Damage is told by ``manifest_problems``.
+        If it is no bundle of this version at all.  Damage is listed by ``manifest_problems``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -108,7 +105,7 @@ class Subject:
     def _view(self, file: str) -> GraphView:
         try:
             return GraphView(self.model(file))
-        except (onnx.checker.ValidationError, InferenceError) as error:
+        except GraphError as error:
             raise CheckError(f"'{file}' does not type-check: {first_line(error)}") from error
 
     @property
@@ -160,28 +157,20 @@ class Subject:
             If it cannot.
         """
         if prove_cut(self.tx):
-            raise CheckError("what is sent cannot be cut off behind 'indices', see above")
+            raise CheckError("what is sent cannot be cut off after 'indices', see above")
         return self.tx
 
     @cached_property
-    def features(self) -> NDArray[np.float32]:
-        """The test split, shape (n, *input_shape)."""
+    def samples(self) -> Samples:
+        """The test split."""
         return load_split(self.folder / EVAL_FILE, self.manifest)
 
-    @cached_property
+    @property
     def sentences(self) -> Sentences:
         """The test split as text and as token ids, of a link that takes text."""
-        assert len(self.features)
-        return load_sentences(self.folder / EVAL_FILE, self.manifest)
-
-    @cached_property
-    def labels(self) -> NDArray[np.int64]:
-        """Its classes, shape (n,)."""
-        count = len(self.features)
-        with (self.folder / EVAL_FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            labels: NDArray[np.int64] = arrays["label"]
-        assert len(labels) == count
-        return labels
+        if self.samples.sentences is None:
+            raise CheckError(f"'{EVAL_FILE}' holds no sentences, and the link takes text")
+        return self.samples.sentences
 
 
 def _unchecked_manifest(folder: Path, cause: ArtifactError) -> Manifest:

@@ -4,26 +4,25 @@ What they prove together is that the bundle is hard, exact and consistent: what 
 their labels and nothing else, every runtime sends the same, and manifest, graphs, vectors and accuracy agree.
 They do not prove where it comes from.  Hashes lie in ``link.json``, and who alters a bundle can sign it anew,
 vectors and accuracy included: an encoder with one weight changed to another whole number is simply another
-model.  Without a trusted digest of ``link.json`` nobody can tell such a model from the original.
+model.  Without a trusted digest of ``link.json`` nobody can distinguish such a model from the original.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from twophase.export.graphs.run import GraphRunError
 from twophase.export.verify import backbone_checks, graph_checks, precision, receiver, run_checks
-from twophase.export.verify.bundle import CheckError, Finding, Subject
+from twophase.export.verify.bundle import Bundle, CheckError, Finding
 from twophase.link.errors import LinkError, first_line
 
 __all__ = ["NAMES", "OPTIONAL", "SLOW", "Check", "State", "check_bundle"]
 
 State = Literal["pass", "fail", "note", "left out"]
 
-_CHECKS: tuple[tuple[str, Callable[[Subject], Finding]], ...] = (
+_CHECKS: tuple[tuple[str, Callable[[Bundle], Finding]], ...] = (
     ("manifest and hashes", graph_checks.files),
     ("link card", graph_checks.card),
     ("ONNX checker", graph_checks.types),
@@ -56,7 +55,7 @@ _CHECKS: tuple[tuple[str, Callable[[Subject], Finding]], ...] = (
     ("latency", run_checks.latency),
 )
 
-_APPLIES: dict[str, Callable[[Subject], bool]] = {
+_APPLIES: dict[str, Callable[[Bundle], bool]] = {
     "link card": graph_checks.has_card,
     "head in tx.onnx": backbone_checks.takes_text,
     "tokenizer": backbone_checks.takes_text,
@@ -81,7 +80,7 @@ class Check:
 
     name: str
     state: State
-    """``note``: it only tells something; ``left out``: it was not made."""
+    """``note``: it only states something; ``left out``: it was not made."""
     detail: str
     """What was compared, or why it failed, on one line."""
     problems: tuple[str, ...] = ()
@@ -94,7 +93,7 @@ class Check:
 
 
 def check_bundle(
-    bundle: Path,
+    bundle: Bundle,
     leave_out: Collection[str] = (),
     progress: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Check]:
@@ -103,32 +102,25 @@ def check_bundle(
     Parameters
     ----------
     bundle
-        Its folder.
+        The bundle, opened.
     leave_out
         Names of checks that are listed, and not made.
     progress
-        Is told the name of each check before it begins.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder is no bundle of this version at all.
+        Is given the name of each check before it begins.
     """
-    progress(NAMES[0])
-    subject = Subject(bundle)
     for name, find in _CHECKS:
-        if name in _APPLIES and not _APPLIES[name](subject):
+        if name in _APPLIES and not _APPLIES[name](bundle):
             continue
         if name in leave_out:
             yield Check(name, "left out", "not asked for")
             continue
         progress(name)
-        yield _made(name, find, subject)
+        yield _made(name, find, bundle)
 
 
-def _made(name: str, find: Callable[[Subject], Finding], subject: Subject) -> Check:
+def _made(name: str, find: Callable[[Bundle], Finding], bundle: Bundle) -> Check:
     try:
-        finding = find(subject)
+        finding = find(bundle)
     except (CheckError, GraphRunError, LinkError) as error:
         return _failed(name, [first_line(error)])
     except Exception as error:  # noqa: BLE001 - a graph that breaks a library must fail, and alone

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from twophase.export.progress import progress_line
+from twophase.export.terminal import folded, progress_line
 from twophase.link.command import run_command
 from twophase.link.errors import ArtifactError, PackageError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from twophase.export.verify.audit import Audit
+    from twophase.export.verify.bundle import Bundle
     from twophase.export.verify.checks import Check
 
 __all__ = ["VerifyArguments", "main"]
@@ -72,20 +73,18 @@ def _verify(arguments: VerifyArguments) -> int:
         raise InputError("seed", "be at least 0", arguments.seed)
     if arguments.int8 is not None and not arguments.audit:
         raise InputError("int8", "go with --audit, which compares with it", str(arguments.int8))
-    bundle = arguments.bundle if arguments.bundle is not None else newest(Path("runs"), "bundle")
+    folder = arguments.bundle if arguments.bundle is not None else newest(Path("runs"), "bundle")
     for package in ("onnx", "onnxruntime"):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise PackageError(
-                f"tp-verify needs '{package}', which cannot be imported ({error}): "
-                "pip install 'twophase-link[verify]'"
-            ) from error
+        _need(package, "verify", "")
+    from twophase.export.verify.bundle import Bundle
     from twophase.export.verify.checks import SLOW, check_bundle
 
-    _check_text(bundle)
-    other = None if arguments.int8 is None else _int8_transmitter(bundle, arguments.int8)
     with progress_line() as progress:
+        progress("manifest and hashes")
+        bundle = Bundle(folder)
+        if bundle.manifest.front is not None:
+            _need("tokenizers", "text", " for a link that takes text")
+        other = None if arguments.int8 is None else _int8_transmitter(bundle, arguments.int8)
         checks = list(check_bundle(bundle, SLOW if arguments.quick else (), progress))
         audit: Audit | None = None
         if arguments.audit:
@@ -93,73 +92,64 @@ def _verify(arguments: VerifyArguments) -> int:
             audit = _audit(bundle, other, arguments.seed, checks)
     passed = all(check.passed for check in checks)
     if arguments.json:
-        sys.stdout.write(_as_json(bundle, checks, audit, passed))
+        sys.stdout.write(_as_json(folder, checks, audit, passed))
     else:
-        sys.stdout.write(_as_text(arguments, bundle, checks, audit, passed))
+        sys.stdout.write(_as_text(arguments, folder, checks, audit, passed))
     return 0 if passed else 1
 
 
-def _check_text(bundle: Path) -> None:
-    """Refuse to verify a link that takes text without the package that reads its tokenizer."""
-    from twophase.export.verify.bundle import Subject
-
-    if Subject(bundle).manifest.front is None:
-        return
+def _need(package: str, extra: str, purpose: str) -> None:
+    """Refuse to begin without a package."""
     try:
-        importlib.import_module("tokenizers")
+        importlib.import_module(package)
     except ImportError as error:
         raise PackageError(
-            "tp-verify needs 'tokenizers' for a link that takes text, which cannot be imported "
-            f"({error}): pip install 'twophase-link[text]'"
+            f"tp-verify needs '{package}'{purpose}, which cannot be imported ({error}): "
+            f"pip install 'twophase-link[{extra}]'"
         ) from error
 
 
-def _int8_transmitter(bundle: Path, int8: Path) -> ModelProto:
+def _int8_transmitter(bundle: Bundle, folder: Path) -> ModelProto:
     """The transmitter of an INT8 bundle of the same link."""
-    from twophase.export.verify.bundle import CheckError, Subject
+    from twophase.export.verify.bundle import Bundle, CheckError
     from twophase.link.errors import InputError
-    from twophase.link.manifest import load_manifest
 
-    manifest, ours = load_manifest(int8, "bundle"), Subject(bundle).manifest
-    if manifest.precision != "int8":
-        raise InputError("int8", "name an INT8 bundle", str(int8))
-    if any(getattr(manifest, name) != getattr(ours, name) for name in ("link", "codebooks", "input_shape")):
-        raise InputError("int8", f"name a bundle with the codebooks of '{bundle}'", str(int8))
+    other = Bundle(folder)
+    if other.manifest_problems:
+        raise ArtifactError(other.manifest_problems[0])
+    if other.manifest.precision != "int8":
+        raise InputError("int8", "name an INT8 bundle", str(folder))
+    same = ("link", "codebooks", "input_shape")
+    if any(getattr(other.manifest, name) != getattr(bundle.manifest, name) for name in same):
+        raise InputError("int8", f"name a bundle with the codebooks of '{bundle.folder}'", str(folder))
     try:
-        subject = Subject(int8)
-        subject.view(manifest.head_file)
-        return subject.model(manifest.head_file)
+        other.view(other.manifest.head_file)
+        return other.model(other.manifest.head_file)
     except CheckError as error:
-        raise ArtifactError(f"'{int8}': {error}") from error
+        raise ArtifactError(f"'{folder}': {error}") from error
 
 
-def _audit(bundle: Path, int8: ModelProto | None, seed: int, checks: list[Check]) -> Audit | None:
+def _audit(bundle: Bundle, int8: ModelProto | None, seed: int, checks: list[Check]) -> Audit | None:
     """None if the checks that the audit stands on failed."""
     from twophase.export.graphs.run import GraphRunError
     from twophase.export.verify.audit import audit_margins
-    from twophase.export.verify.bundle import Subject
     from twophase.link.errors import first_line
 
     needed = ("ONNX checker", "mode", "codebook search")
     if not all(check.passed for check in checks if check.name in needed):
         return None
-    subject = Subject(bundle)
+    model = bundle.model(bundle.manifest.head_file)
     try:
         return audit_margins(
-            subject.model(subject.manifest.head_file),
-            subject.searches,
-            subject.manifest,
-            subject.features,
-            seed=seed,
-            int8=int8,
+            model, bundle.searches, bundle.manifest, bundle.samples.features, seed=seed, int8=int8
         )
     except GraphRunError as error:
         raise ArtifactError(f"the audit broke off: a graph does not run: {first_line(error)}") from error
 
 
-def _as_json(bundle: Path, checks: list[Check], audit: Audit | None, passed: bool) -> str:
+def _as_json(folder: Path, checks: list[Check], audit: Audit | None, passed: bool) -> str:
     content: dict[str, Any] = {
-        "bundle": str(bundle),
+        "bundle": str(folder),
         "verdict": "PASS" if passed else "FAIL",
         "checks": [asdict(check) for check in checks],
     }
@@ -169,14 +159,14 @@ def _as_json(bundle: Path, checks: list[Check], audit: Audit | None, passed: boo
 
 
 def _as_text(
-    arguments: VerifyArguments, bundle: Path, checks: list[Check], audit: Audit | None, passed: bool
+    arguments: VerifyArguments, folder: Path, checks: list[Check], audit: Audit | None, passed: bool
 ) -> str:
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
         detail = check.problems[0] if check.problems else check.detail
-        lines.append(f"{_WORDS[check.state]:<5} {check.name:<{width}}  {detail}")
-        lines += [f"{'':<{width + 8}}{problem}" for problem in check.problems[1:]]
+        lines += folded([f"{_WORDS[check.state]:<5} {check.name:<{width}}  {detail}"], width + 8)
+        lines += folded([f"{'':<{width + 8}}{problem}" for problem in check.problems[1:]], width + 8)
     if audit is not None:
         lines += ["", *audit.lines()]
     elif arguments.audit:
@@ -184,9 +174,9 @@ def _as_text(
     failed = sum(check.state == "fail" for check in checks)
     made = sum(check.state in ("pass", "fail") for check in checks)
     left_out = [check.name for check in checks if check.state == "left out"]
-    told = f"{made - failed} of {made} checks pass"
-    told += f"; left out: {', '.join(left_out)}" if left_out else ""
-    lines += ["", f"bundle: {bundle}", f"verdict: {'PASS' if passed else 'FAIL'} ({told})"]
+    counted = f"{made - failed} of {made} checks pass"
+    counted += f"; left out: {', '.join(left_out)}" if left_out else ""
+    lines += ["", f"bundle: {folder}", f"verdict: {'PASS' if passed else 'FAIL'} ({counted})"]
     return "\n".join(lines) + "\n"
 
 

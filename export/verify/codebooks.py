@@ -1,6 +1,6 @@
 """The codebooks that the graphs of a bundle hold, byte for byte, and their hash.
 
-The canonical bytes of a codebook are its codewords as little-endian float32, one behind the other.
+The canonical bytes of a codebook are its codewords as little-endian float32, one after the other.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ import hashlib
 from collections.abc import Iterable
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto
-from onnx.shape_inference import InferenceError
 
-from twophase.export.graphs.run import GraphRunError, Session
-from twophase.export.graphs.view import GraphView, node_inputs
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime
+from twophase.export.graphs.view import GraphError, GraphView
 from twophase.export.proof.exact_sums import PRODUCTS
 from twophase.export.proof.nearest_codeword import ModeSearch
 from twophase.export.verify.audit import products_between
@@ -25,7 +23,7 @@ __all__ = ["codebook_hash", "compare_receiver", "compare_transmitter"]
 
 
 def codebook_hash(codebooks: Iterable[NDArray[np.floating]]) -> str:
-    """SHA-256 of codebooks, shape (K, C) each, one behind the other, in hexadecimal digits."""
+    """SHA-256 of codebooks, shape (K, C) each, one after the other, in hexadecimal digits."""
     digest = hashlib.sha256()
     for codebook in codebooks:
         digest.update(np.ascontiguousarray(codebook, dtype="<f4").tobytes())
@@ -75,7 +73,7 @@ def compare_receiver(view: GraphView, manifest: Manifest) -> list[str]:
     manifest
         The link.
     """
-    decoder = _ancestors(view, ["posterior", "indices"])
+    decoder = {name for node in view.makers(["posterior", "indices"]) for name in node.output if name}
     products = [
         node
         for node in view.model.graph.node
@@ -92,27 +90,14 @@ def compare_receiver(view: GraphView, manifest: Manifest) -> list[str]:
     return problems
 
 
-def _ancestors(view: GraphView, names: list[str]) -> set[str]:
-    """Tensors that others are made from, and they themselves."""
-    found: set[str] = set()
-    stack = list(names)
-    while stack:
-        name = stack.pop()
-        node = view.producer(name)
-        if name not in found and node is not None:
-            found.add(name)
-            stack.extend(node_inputs(node))
-    return found
-
-
 def _held(view: GraphView, node: NodeProto, shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
     """The stored matrix that a product multiplies with, and its transpose: those of a shape."""
     name = node.input[1]
     matrix = view.stored(name)
     if matrix is None and view.producer(name) is not None and not view.sources([name]):
         try:
-            (matrix,) = Session(view.cut([], [name]).SerializeToString()).run([name], {})
-        except (ValueError, onnx.checker.ValidationError, InferenceError, GraphRunError):
+            (matrix,) = OnnxRuntime(view.cut([], [name])).run([name], {})
+        except (GraphError, GraphRunError):
             return []
     if matrix is None or matrix.ndim != 2:
         return []

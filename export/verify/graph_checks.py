@@ -1,4 +1,4 @@
-"""Checks of a bundle that read its files and graphs, and run no more than the part behind the indices."""
+"""Checks of a bundle that read its files and graphs, and run no more than the part after the indices."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from twophase.export.artefacts.card import CARD_FILE, link_card
-from twophase.export.graphs.run import Session
+from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import check_interface, check_operators, run_by_devices, signature_of
 from twophase.export.graphs.view import all_nodes
 from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
 from twophase.export.proof.exact import prove_exact
 from twophase.export.proof.hard import SENT, prove_cut, prove_integers, prove_table
-from twophase.export.verify.bundle import CheckError, Finding, Subject
+from twophase.export.verify.bundle import Bundle, CheckError, Finding
 from twophase.export.verify.codebooks import codebook_hash, compare_receiver, compare_transmitter
 from twophase.link.bits import bits_to_symbols, symbols_to_bits
 from twophase.link.constellation import qam
@@ -43,53 +43,53 @@ FLOAT_FORMAT = (18, 8)
 
 _ENERGY_TOLERANCE = 1e-12
 
-_TOLD = 10
+_NAMED = 10
 """So many files that the manifest does not list are named."""
 
 
-def files(subject: Subject) -> Finding:
+def files(bundle: Bundle) -> Finding:
     """Every file of the manifest is there with its hash, and the manifest with its digest.
 
-    Files that it does not list are told, and no fault: nothing reads them.
+    Files that it does not list are named, and no fault: nothing reads them.
     """
-    manifest = subject.manifest
+    manifest = bundle.manifest
     size = sum(int(entry["bytes"]) for entry in manifest.files.values())
-    told = f"{len(manifest.files)} files, {size / 1000:,.0f} kB, SHA-256 as listed"
-    if others := subject.unlisted_files():
-        more = f" and {len(others) - _TOLD} more" if len(others) > _TOLD else ""
-        told += f"; not listed: {', '.join(map(repr, others[:_TOLD]))}{more}"
-    return Finding(subject.manifest_problems, told)
+    detail = f"{len(manifest.files)} files, {size / 1000:,.0f} kB, SHA-256 as listed"
+    if others := bundle.unlisted_files():
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        detail += f"; not listed: {', '.join(map(repr, others[:_NAMED]))}{more}"
+    return Finding(bundle.manifest_problems, detail)
 
 
-def has_card(subject: Subject) -> bool:
+def has_card(bundle: Bundle) -> bool:
     """Whether the bundle holds a card."""
-    return CARD_FILE in subject.manifest.files
+    return CARD_FILE in bundle.manifest.files
 
 
-def card(subject: Subject) -> Finding:
+def card(bundle: Bundle) -> Finding:
     """The card says what the manifest says."""
-    text = (subject.folder / CARD_FILE).read_text(encoding="utf-8")
-    problems = [] if text == link_card(subject.manifest) else [f"'{CARD_FILE}' is not made from the manifest"]
+    text = (bundle.folder / CARD_FILE).read_text(encoding="utf-8")
+    problems = [] if text == link_card(bundle.manifest) else [f"'{CARD_FILE}' is not made from the manifest"]
     return Finding(problems, f"{CARD_FILE} says what the manifest says")
 
 
-def types(subject: Subject) -> Finding:
+def types(bundle: Bundle) -> Finding:
     """The ONNX checker and full shape inference."""
     problems: list[str] = []
     nodes = 0
-    for file in subject.graphs:
+    for file in bundle.graphs:
         try:
-            nodes += sum(1 for _ in all_nodes(subject.view(file).model))
+            nodes += sum(1 for _ in all_nodes(bundle.view(file).model))
         except CheckError as error:
             problems.append(str(error))
-    return Finding(problems, f"{len(subject.graphs)} graphs, {nodes:,} nodes")
+    return Finding(problems, f"{len(bundle.graphs)} graphs, {nodes:,} nodes")
 
 
-def formats(subject: Subject) -> Finding:
+def formats(bundle: Bundle) -> Finding:
     """Operator set, IR version and domains; nothing outside the file."""
     problems: list[str] = []
-    for file, model in _models(subject, problems):
-        int8 = subject.manifest.precision == "int8" and file in run_by_devices(subject.manifest)
+    for file, model in _models(bundle, problems):
+        int8 = bundle.manifest.precision == "int8" and file in run_by_devices(bundle.manifest)
         opset, ir_version = (INT8_OPSET, INT8_IR_VERSION) if int8 else FLOAT_FORMAT
         if model.ir_version != ir_version:
             problems.append(f"'{file}' must be of IR version {ir_version}, not {model.ir_version}")
@@ -102,34 +102,34 @@ def formats(subject: Subject) -> Finding:
         if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
             problems.append(f"'{file}' keeps tensors in other files")
     wanted = f"opset {FLOAT_FORMAT[0]}, IR {FLOAT_FORMAT[1]}"
-    if subject.manifest.precision == "int8":
+    if bundle.manifest.precision == "int8":
         wanted = f"INT8 graphs opset {INT8_OPSET}, IR {INT8_IR_VERSION}; others {wanted}"
     return Finding(problems, f"{wanted}; ONNX's own domain only")
 
 
-def interfaces(subject: Subject) -> Finding:
+def interfaces(bundle: Bundle) -> Finding:
     """Names, types and shapes of inputs and outputs."""
     problems: list[str] = []
-    for file, model in _models(subject, problems):
-        found = check_interface(model, signature_of(file, subject.manifest))
+    for file, model in _models(bundle, problems):
+        found = check_interface(model, signature_of(file, bundle.manifest))
         problems += [f"'{file}': {problem}" for problem in found]
     return Finding(problems, "names, types and shapes are the manifest's")
 
 
-def operators(subject: Subject) -> Finding:
+def operators(bundle: Bundle) -> Finding:
     """No random operators and none outside the standard, branches and functions included."""
     problems: list[str] = []
     inner = 0
-    for file, model in _models(subject, problems):
+    for file, model in _models(bundle, problems):
         problems += [f"'{file}': {problem}" for problem in check_operators(model)]
         inner += sum(1 for _ in all_nodes(model)) - len(model.graph.node)
     return Finding(problems, f"none; {inner} nodes in branches, loops and functions looked at")
 
 
-def static_quantisation(subject: Subject) -> Finding:
+def static_quantisation(bundle: Bundle) -> Finding:
     """No quantisation by what happens to be in a batch."""
     problems: list[str] = []
-    for file, model in _models(subject, problems):
+    for file, model in _models(bundle, problems):
         problems += [
             f"'{file}': {node.op_type} ('{node.name}') makes a sample depend on the others in its batch"
             for node in all_nodes(model)
@@ -138,13 +138,13 @@ def static_quantisation(subject: Subject) -> Finding:
     return Finding(problems, "none: a sample does not depend on its batch")
 
 
-def mode(subject: Subject) -> Finding:
+def mode(bundle: Bundle) -> Finding:
     """``mode`` is the requested one or that of the manifest's routing."""
-    proof, problems = subject.mode_proof
+    proof, problems = bundle.mode_proof
     if proof is None:
         return Finding(problems, "")
     how = (
-        "an ArgMax over scores, told in a header"
+        "an ArgMax over scores, signalled in a header"
         if proof.scores
         else f"the manifest's at every SNR ({proof.snr_points} run)"
     )
@@ -152,43 +152,43 @@ def mode(subject: Subject) -> Finding:
     return Finding([], how + pairs)
 
 
-def search(subject: Subject) -> Finding:
+def search(bundle: Bundle) -> Finding:
     """``indices`` are nearest-codeword decisions over the manifest's codebooks."""
-    searches, problems = subject.search_proof
+    searches, problems = bundle.search_proof
     names = {entry.latents for entry in searches}
     return Finding(problems, f"nearest codeword, {len(names)} searches for {len(searches)} modes")
 
 
-def cut(subject: Subject) -> Finding:
+def cut(bundle: Bundle) -> Finding:
     """What is sent follows from ``indices`` and ``mode`` alone."""
-    return Finding(prove_cut(subject.tx), f"{', '.join(SENT)} follow from indices and mode alone")
+    return Finding(prove_cut(bundle.tx), f"{', '.join(SENT)} follow from indices and mode alone")
 
 
-def integers(subject: Subject) -> Finding:
-    """Behind ``indices`` there are integers only."""
-    nodes, problems = prove_integers(subject.cut)
-    return Finding(problems, f"{nodes} nodes behind the indices, all integers")
+def integers(bundle: Bundle) -> Finding:
+    """After ``indices`` there are integers only."""
+    nodes, problems = prove_integers(bundle.cut)
+    return Finding(problems, f"{nodes} nodes after the indices, all integers")
 
 
-def table(subject: Subject) -> Finding:
+def table(bundle: Bundle) -> Finding:
     """Every codeword of every mode, run through the cut."""
-    rows, problems = prove_table(subject.cut, subject.manifest)
-    words = sum(entry.codebook_size for entry in subject.manifest.modes)
+    rows, problems = prove_table(bundle.cut, bundle.manifest)
+    words = sum(entry.codebook_size for entry in bundle.manifest.modes)
     return Finding(
-        problems, f"all {words:,} codewords of {len(subject.manifest.modes)} modes, {rows:,} rows of indices"
+        problems, f"all {words:,} codewords of {len(bundle.manifest.modes)} modes, {rows:,} rows of indices"
     )
 
 
-def bijection(subject: Subject) -> Finding:
+def bijection(bundle: Bundle) -> Finding:
     """In every mode each codeword has bits of its own at the first token: as many patterns as there are."""
-    manifest = subject.manifest
-    session = Session(subject.cut.cut(["indices", "mode"], SENT).SerializeToString())
+    manifest = bundle.manifest
+    part = OnnxRuntime(bundle.cut.cut(["indices", "mode"], SENT))
     problems = []
     for number, entry in enumerate(manifest.modes):
         size, width = entry.codebook_size, entry.bits_per_index
         indices = np.full((size, manifest.modes.max_tokens), -1, dtype=np.int64)
         indices[:, : entry.tokens] = np.arange(size)[:, np.newaxis]
-        (bits,) = session.run(["bits"], {"indices": indices, "mode": np.full(size, number)})
+        (bits,) = part.run(["bits"], {"indices": indices, "mode": np.full(size, number)})
         patterns = np.unique(bits[:, :width], axis=0)
         if len(patterns) != size or not np.isin(patterns, (0, 1)).all():
             problems.append(
@@ -197,10 +197,10 @@ def bijection(subject: Subject) -> Finding:
     return Finding(problems, f"codewords and bits one to one in all {len(manifest.modes)} modes")
 
 
-def constellation(subject: Subject) -> Finding:
+def constellation(bundle: Bundle) -> Finding:
     """The constellations have unit average energy, and bits and points belong together one to one."""
     problems = []
-    orders = sorted({entry.order for entry in subject.manifest.modes})
+    orders = sorted({entry.order for entry in bundle.manifest.modes})
     for order in orders:
         made = qam(order)
         energy = float(np.mean(np.abs(made.points) ** 2))
@@ -209,29 +209,29 @@ def constellation(subject: Subject) -> Finding:
         numbers = np.arange(order)[:, np.newaxis]
         bits = symbols_to_bits(numbers, made.bits_per_symbol)
         if len(set(made.points.tolist())) != order or len(np.unique(bits, axis=0)) != order:
-            problems.append(f"{order}-QAM has points, or bits, that are not told apart")
+            problems.append(f"{order}-QAM has points, or bits, that are not distinct")
         if not np.array_equal(bits_to_symbols(bits, made.bits_per_symbol), numbers):
             problems.append(f"{order}-QAM: bits do not give the points back that they were made of")
     return Finding(problems, f"{', '.join(map(str, orders))} points: unit average energy, bits one to one")
 
 
-def codebooks(subject: Subject) -> Finding:
+def codebooks(bundle: Bundle) -> Finding:
     """Transmitter and receiver hold the manifest's codebooks."""
-    manifest = subject.manifest
+    manifest = bundle.manifest
     problems: list[str] = []
     try:
-        problems += compare_transmitter(subject.tx, subject.searches, manifest)
+        problems += compare_transmitter(bundle.tx, bundle.searches, manifest)
     except CheckError as error:
         problems.append(f"'{manifest.head_file}': {error}")
-    problems += compare_receiver(subject.view("rx.onnx"), manifest)
+    problems += compare_receiver(bundle.view("rx.onnx"), manifest)
     digest = codebook_hash(manifest.codebook(index) for index in range(len(manifest.codebooks)))
     return Finding(problems, f"tx, rx and manifest hold the same {len(manifest.codebooks)}: SHA-256 {digest}")
 
 
-def exactness(subject: Subject) -> Finding:
+def exactness(bundle: Bundle) -> Finding:
     """The indices are the same on every runtime."""
-    manifest = subject.manifest
-    proof, problems = prove_exact(subject.tx, manifest)
+    manifest = bundle.manifest
+    proof, problems = prove_exact(bundle.tx, manifest)
     if manifest.grid is None and proof is None:
         return Finding([], f"not exact by construction: float search ({problems[0]})", note=True)
     if proof is None:
@@ -246,12 +246,12 @@ def exactness(subject: Subject) -> Finding:
     return Finding([], f"indices the same on every runtime, {proof.nodes} nodes{sums}{given}")
 
 
-def _models(subject: Subject, problems: list[str]) -> list[tuple[str, ModelProto]]:
+def _models(bundle: Bundle, problems: list[str]) -> list[tuple[str, ModelProto]]:
     """The graphs that can be read; problems of the others go to ``problems``."""
     found = []
-    for file in subject.graphs:
+    for file in bundle.graphs:
         try:
-            found.append((file, subject.model(file)))
+            found.append((file, bundle.model(file)))
         except CheckError as error:
             problems.append(str(error))
     return found

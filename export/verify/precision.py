@@ -13,7 +13,7 @@ from twophase.export.graphs.signature import deployed, run_by_devices
 from twophase.export.graphs.view import REAL_TYPES, GraphView, all_nodes, subgraphs
 from twophase.export.int8.nodes import PRODUCTS, RESHAPING
 from twophase.export.int8.weights import check_weights
-from twophase.export.verify.bundle import CheckError, Finding, Subject
+from twophase.export.verify.bundle import Bundle, CheckError, Finding
 from twophase.link.bits import label_bits
 from twophase.link.manifest import Manifest
 
@@ -23,29 +23,29 @@ _LARGEST = 4096
 """Real numbers that an INT8 graph may store in one tensor, tables of the manifest aside."""
 
 
-def stored_precision(subject: Subject) -> Finding:
+def stored_precision(bundle: Bundle) -> Finding:
     """Graphs in float32 quantise nothing; in INT8 what is quantised is so on both sides, in static steps."""
     problems: list[str] = []
     products = 0
-    for file in run_by_devices(subject.manifest):
+    for file in run_by_devices(bundle.manifest):
         try:
-            view = subject.view(file)
-            head = subject.model(subject.manifest.head_file)
+            view = bundle.view(file)
+            head = bundle.model(bundle.manifest.head_file)
         except CheckError as error:
             problems.append(str(error))
             continue
-        if subject.manifest.precision == "float32":
+        if bundle.manifest.precision == "float32":
             found = _quantisers(view) + _in_integers(view)
-        elif file not in deployed(subject.manifest):
+        elif file not in deployed(bundle.manifest):
             found = check_weights(view.model, head)
         else:
             count, found = _products(view)
             products += count
-            found += _large_tensors(view, subject.manifest)
-        problems += [f"'{file}' is no {subject.manifest.precision} graph: {problem}" for problem in found]
-    if subject.manifest.precision == "float32":
+            found += _large_tensors(view, bundle.manifest)
+        problems += [f"'{file}' is no {bundle.manifest.precision} graph: {problem}" for problem in found]
+    if bundle.manifest.precision == "float32":
         return Finding(problems, "float32: nothing is quantised")
-    more = "; weights of the backbone in int8" if subject.manifest.front is not None else ""
+    more = "; weights of the backbone in int8" if bundle.manifest.front is not None else ""
     return Finding(problems, f"int8: {products} products of uint8 with stored uint8, in powers of two{more}")
 
 
@@ -100,7 +100,7 @@ def _dequantiser(view: GraphView, name: str) -> NodeProto | None:
 def _fault(view: GraphView, name: str, node: NodeProto | None, *, is_stored: bool) -> str | None:
     """Why an operand is not uint8 in static steps of a power of two."""
     if node is None:
-        return f"'{name}' is not behind a DequantizeLinear, the other operand is"
+        return f"'{name}' is not after a DequantizeLinear, the other operand is"
     held = node.input[0]
     if view.element_type(held) != TensorProto.UINT8:
         return f"'{held}' is not uint8"

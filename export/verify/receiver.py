@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from twophase.export.compare.inputs import llr_batches
 from twophase.export.compare.tally import POSTERIOR_MARGIN, TOLERANCE
 from twophase.export.graphs.run import OnnxRuntime
-from twophase.export.verify.bundle import Finding, Subject
+from twophase.export.verify.bundle import Bundle, Finding
 from twophase.link.bits import label_bits
 from twophase.link.decode import codeword_log_posterior, hard_indices
 from twophase.link.manifest import Manifest
@@ -28,13 +28,13 @@ _UNSEEN_SHARE = 0.1
 """The receiver's prior is the usage with so much of a uniform share, for codewords that were never seen."""
 
 
-def labels(subject: Subject) -> Finding:
+def labels(bundle: Bundle) -> Finding:
     """Labels become their codewords again, and LLRs the posterior that NumPy computes.
 
     INT8 receivers as well: only what follows the posterior is quantised.
     """
-    manifest = subject.manifest
-    runner = OnnxRuntime(subject.model("rx.onnx"))
+    manifest = bundle.manifest
+    runner = OnnxRuntime(bundle.model("rx.onnx"))
     problems: list[str] = []
     sent = 0
     for number, name in enumerate(manifest.modes.names):
@@ -45,8 +45,8 @@ def labels(subject: Subject) -> Finding:
         if differs.any():
             row = int(differs.argmax())
             problems.append(
-                f"mode {number} ({name}): the labels of the codewords {_told(rows, row)} are received as "
-                f"{_told(got, row)}, and {differs.sum()} of {len(rows)} rows otherwise than they were sent"
+                f"mode {number} ({name}): the labels of the codewords {_shown(rows, row)} are received as "
+                f"{_shown(got, row)}, and {differs.sum()} of {len(rows)} rows otherwise than they were sent"
             )
     compared, found = _posteriors(runner, manifest)
     return Finding(
@@ -125,7 +125,7 @@ def _unlike(
     return None
 
 
-def _told(rows: NDArray[np.int64], row: int) -> str:
+def _shown(rows: NDArray[np.int64], row: int) -> str:
     """A row up to its padding, its beginning if it is long."""
     values = rows[row][rows[row] >= 0].tolist()
     return ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from onnx import ModelProto
 
 from twophase.export.artefacts.accuracy import measure_accuracy
 from twophase.export.artefacts.conformance import Run, replay
 from twophase.export.compare.inputs import SPLIT_SNRS_DB, llr_batches
+from twophase.export.compare.margins import DecidingGraph, Margins
 from twophase.export.compare.tally import (
     TOLERANCE,
-    Margins,
     Tally,
     check_rules,
     compare_receptions,
     compare_transmissions,
-    read_margins,
 )
-from twophase.export.graphs.run import OnnxRuntime, Reference, Runner, Values
+from twophase.export.graphs.run import OnnxReference, OnnxRuntime, Runner, Values, joined, rows_of
 from twophase.export.graphs.signature import UNFORCED, WHOLE_FILE, run_by_devices, signature_of
-from twophase.export.verify.bundle import CheckError, Finding, Subject
+from twophase.export.verify.bundle import Bundle, CheckError, Finding
 from twophase.link.errors import InputError
 from twophase.link.grid import grid_search
 from twophase.link.runtime import MODE_REQUEST, FeatureTransmitter, Receiver
@@ -107,105 +104,99 @@ _ALONE = 48
 """Samples that are run alone, and in a batch."""
 
 
-def replayed_optimised(subject: Subject) -> Finding:
+def replayed_optimised(bundle: Bundle) -> Finding:
     """The conformance vectors in ONNX Runtime as it is deployed."""
-    return _replay(subject, OnnxRuntime)
+    return _replay(bundle, OnnxRuntime)
 
 
-def replayed_unoptimised(subject: Subject) -> Finding:
+def replayed_unoptimised(bundle: Bundle) -> Finding:
     """The conformance vectors in ONNX Runtime, which runs the graph node by node."""
-    return _replay(subject, lambda model: OnnxRuntime(model, optimised=False))
+    return _replay(bundle, lambda model: OnnxRuntime(model, optimised=False))
 
 
-def replayed_by_reference(subject: Subject) -> Finding:
+def replayed_by_reference(bundle: Bundle) -> Finding:
     """The conformance vectors in the reference implementation of ONNX."""
-    return _replay(subject, Reference)
+    return _replay(bundle, OnnxReference)
 
 
-def has_ort_files(subject: Subject) -> bool:
+def has_ort_files(bundle: Bundle) -> bool:
     """Whether the manifest lists a graph in ONNX Runtime's own format."""
-    return any(name in subject.manifest.files for name in _ort_files(subject))
+    return any(name in bundle.manifest.files for name in _ort_files(bundle))
 
 
-def replayed_converted(subject: Subject) -> Finding:
+def replayed_converted(bundle: Bundle) -> Finding:
     """The conformance vectors in the graphs that were converted to ONNX Runtime's own format."""
     from twophase.export.artefacts.ort import ORT_FOLDER, ort_runner  # its converter looks for torch
 
-    missing = [name for name in _ort_files(subject) if name not in subject.manifest.files]
+    missing = [name for name in _ort_files(bundle) if name not in bundle.manifest.files]
     if missing:
-        raise CheckError(f"the manifest does not list '{missing[0]}' beside the other converted graph")
-    graphs = run_by_devices(subject.manifest)
-    found = _replayed(subject, ort_runner(subject.folder / ORT_FOLDER, graphs))
-    export = subject.manifest.provenance.get("export", {})
+        raise CheckError(f"the manifest does not list '{missing[0]}' next to the other converted graph")
+    graphs = run_by_devices(bundle.manifest)
+    found = _replayed(bundle, ort_runner(bundle.folder / ORT_FOLDER, graphs))
+    export = bundle.manifest.provenance.get("export", {})
     made_by = export.get("versions", {}).get("onnxruntime", "an unknown version")
     other = f"; converted by {made_by}, run by {onnxruntime.__version__}"
     return Finding(found.problems, found.detail + other * (made_by != onnxruntime.__version__))
 
 
-def numpy_search(subject: Subject) -> Finding:
+def numpy_search(bundle: Bundle) -> Finding:
     """On the test split indices are those of a search in NumPy, and all else the manifest's for them."""
-    runner = _Transmissions(subject)
-    feeds = _split_feeds(subject)
+    graph = _transmitter(bundle)
     tally = Tally()
     tokens = 0
-    for feed in feeds:
-        ours, margins = runner.run(feed)
-        check_rules(ours, margins, subject.manifest, tally)
+    for feed in _split_feeds(bundle):
+        ours, margins = _decided(graph, feed)
+        check_rules(ours, margins, bundle.manifest, tally)
         tokens += int((margins.nearest >= 0).sum())
-        if subject.manifest.grid is not None and (different := runner.off_grid(feed, ours)):
+        if bundle.manifest.grid is not None and (different := _off_grid(graph, feed, ours)):
             tally.fail(f"{different} indices", "are not those of the search on the grid in whole numbers")
     return Finding(list(tally.failures.values()), f"{tokens:,} indices on the test split")
 
 
-def alone_and_in_batches(subject: Subject) -> Finding:
+def alone_and_in_batches(bundle: Bundle) -> Finding:
     """A sample gives the same alone and in a batch."""
     tally = Tally()
-    runner = _Transmissions(subject)
-    for feed in _split_feeds(subject, _ALONE):
-        whole, margins = runner.run(feed)
-        parts = [runner.run(_sample(feed, row))[0] for row in range(len(whole["mode"]))]
-        compare_transmissions(f"batch 1 and batch {len(parts)}", _joined(parts), whole, margins, tally)
-    received = _Receptions(subject)
-    heard = received.run(received.feed)
-    alone = [received.run(_sample(received.feed, row)) for row in range(len(heard["indices"]))]
+    graph = _transmitter(bundle)
+    for feed in _split_feeds(bundle, _ALONE):
+        whole, margins = _decided(graph, feed)
+        parts = [graph.outputs(_sample(feed, row)) for row in range(len(whole["mode"]))]
+        compare_transmissions(f"batch 1 and batch {len(parts)}", joined(parts), whole, margins, tally)
+    receiver, received = _receiver(bundle), _received(bundle)
+    together = receiver.outputs(received)
+    alone = [receiver.outputs(_sample(received, row)) for row in range(len(received["mode"]))]
     what = f"batch 1 and batch {len(alone)} of the receiver"
-    compare_receptions(what, _joined(alone), heard, received.feed["mode"], subject.manifest, tally)
-    samples = len(subject.features[:_ALONE])
+    compare_receptions(what, joined(alone), together, received["mode"], bundle.manifest, tally)
+    samples = len(bundle.samples.features[:_ALONE])
     return _tallied(tally, f"{samples} samples in every mode, and the receiver")
 
 
-def threads(subject: Subject) -> Finding:
+def threads(bundle: Bundle) -> Finding:
     """Two threads give what one gives."""
     tally = Tally()
-    one, two = _Transmissions(subject), _Transmissions(subject, threads=2)
+    one, two = _transmitter(bundle), _transmitter(bundle, threads=2)
     samples = 0
-    for feed in _split_feeds(subject):
-        whole, margins = one.run(feed)
+    for feed in _split_feeds(bundle):
+        whole, margins = _decided(one, feed)
         samples += len(whole["mode"])
-        compare_transmissions("1 and 2 threads", two.run(feed)[0], whole, margins, tally)
-    received, again = _Receptions(subject), _Receptions(subject, threads=2)
-    compare_receptions(
-        "1 and 2 threads of the receiver",
-        again.run(received.feed),
-        received.run(received.feed),
-        received.feed["mode"],
-        subject.manifest,
-        tally,
-    )
+        compare_transmissions("1 and 2 threads", two.outputs(feed), whole, margins, tally)
+    received = _received(bundle)
+    again, first = (_receiver(bundle, threads=count).outputs(received) for count in (2, 1))
+    what = "1 and 2 threads of the receiver"
+    compare_receptions(what, again, first, received["mode"], bundle.manifest, tally)
     return _tallied(tally, f"1 and 2, {samples:,} samples, and the receiver")
 
 
-def accuracy(subject: Subject) -> Finding:
+def accuracy(bundle: Bundle) -> Finding:
     """Right decisions over AWGN are as many as the manifest says."""
-    stated = subject.manifest.accuracy
+    stated = bundle.manifest.accuracy
     if stated is None:
         raise CheckError("the manifest states no accuracy: export the run again")
-    manifest = subject.manifest
+    manifest = bundle.manifest
     got = measure_accuracy(
-        FeatureTransmitter(subject.folder, manifest=manifest),
-        Receiver(subject.folder, manifest=manifest),
-        subject.features,
-        subject.labels,
+        FeatureTransmitter(bundle.folder, manifest=manifest),
+        Receiver(bundle.folder, manifest=manifest),
+        bundle.samples.features,
+        bundle.samples.labels,
         trials=stated.trials,
         seed=stated.seed,
         esn0_db=stated.esn0_db,
@@ -235,145 +226,112 @@ def accuracy(subject: Subject) -> Finding:
     )
 
 
-def latency(subject: Subject) -> Finding:
-    """How long one sample takes here; told, not judged."""
-    told = []
-    sample = _sample(_split_feeds(subject, 1)[0], 0)
-    feeds: dict[str, Values] = {subject.manifest.head_file: sample}
-    feeds["rx.onnx"] = _sample(_Receptions(subject).feed, 0)
-    if subject.manifest.front is not None:
-        median = int(np.argsort(subject.sentences.lengths)[len(subject.sentences) // 2])
-        feeds[WHOLE_FILE] = subject.sentences.alone(median) | {"snr_db": sample["snr_db"]}
+def latency(bundle: Bundle) -> Finding:
+    """How long one sample takes here; a note, no judgement."""
+    measured = []
+    sample = _sample(_split_feeds(bundle, 1)[0], 0)
+    feeds: dict[str, Values] = {bundle.manifest.head_file: sample}
+    feeds["rx.onnx"] = _sample(_received(bundle), 0)
+    if bundle.manifest.front is not None:
+        median = int(np.argsort(bundle.sentences.lengths)[len(bundle.sentences) // 2])
+        feeds[WHOLE_FILE] = bundle.sentences.alone(median) | {"snr_db": sample["snr_db"]}
     for file, feed in feeds.items():
-        runner = OnnxRuntime(subject.model(file))
-        names = signature_of(file, subject.manifest).output_names
+        runner = OnnxRuntime(bundle.model(file))
+        names = signature_of(file, bundle.manifest).output_names
         calls = _SENTENCE_CALLS if "input_ids" in feed else {}
         times = measure_latency(partial(runner.run, names, feed), **calls)
-        told.append(f"{file} p50 {times.p50_us:.0f} us, p99 {times.p99_us:.0f} us")
-    return Finding([], f"{'; '.join(told)} (batch 1, one thread, this machine)", note=True)
+        measured.append(f"{file} p50 {times.p50_us:.0f} us, p99 {times.p99_us:.0f} us")
+    return Finding([], f"{'; '.join(measured)} (batch 1, one thread, this machine)", note=True)
 
 
-class _Transmissions:
-    """The transmitter with what its decisions hang by.
+def _transmitter(bundle: Bundle, threads: int = 1) -> DecidingGraph:
+    """The transmitter with what its decisions depend on.
 
-    On a grid nothing excuses a difference: margins are infinite there.
+    Raises
+    ------
+    CheckError
+        If the choice of the mode or of codewords is not proved.
     """
-
-    def __init__(self, subject: Subject, threads: int = 1) -> None:
-        self._manifest, self._searches = subject.manifest, subject.searches
-        proof = subject.mode_proof[0]
-        if proof is None:
-            raise CheckError("the choice of the mode is not proved, see above")
-        self._scores = proof.scores
-        self._inner = tuple(dict.fromkeys((*(search.latents for search in self._searches), *self._scores)))
-        probe = ModelProto()
-        probe.CopyFrom(subject.tx.model)
-        known = {value.name: value for value in probe.graph.value_info}
-        probe.graph.output.extend(known[name] for name in self._inner if name not in subject.tx.outputs)
-        # what is compared is what is shipped; inner tensors come from a copy that shows them
-        self._runner = OnnxRuntime(subject.model(subject.manifest.head_file), threads=threads)
-        self._probe = OnnxRuntime(probe)
-        self._names = signature_of(subject.manifest.head_file, subject.manifest).output_names
-
-    def run(self, feed: Values) -> tuple[Values, Margins]:
-        """Outputs and margins."""
-        outputs = dict(zip(self._names, self._runner.run(self._names, feed), strict=True))
-        margins = read_margins(
-            self._read(feed),
-            outputs["mode"],
-            self._searches,
-            self._manifest,
-            self._scores,
-            feed.get(MODE_REQUEST),
-        )
-        if self._manifest.grid is not None:
-            margins = Margins(margins.nearest, np.full(margins.margin.shape, np.inf), margins.mode)
-        return outputs, margins
-
-    def off_grid(self, feed: Values, outputs: Values) -> int:
-        """Indices that are not those of the search in whole numbers."""
-        inner = self._read(feed)
-        different = 0
-        for number, search in enumerate(self._searches):
-            rows = np.flatnonzero(outputs["mode"] == number)
-            if not rows.size:
-                continue
-            latents = inner[search.latents].reshape(
-                len(outputs["mode"]), -1, self._manifest.link.embedding_dim
-            )[rows, : search.tokens]
-            if (latents != np.rint(latents)).any():
-                raise CheckError(f"the latents '{search.latents}' are no whole numbers")
-            codebook = self._manifest.grid_codebook(self._manifest.modes[number].codebook)
-            found = grid_search(latents.astype(np.int64), codebook)
-            different += int((found != outputs["indices"][rows, : search.tokens]).sum())
-        return different
-
-    def _read(self, feed: Values) -> Values:
-        names = list(self._inner)
-        return dict(zip(names, self._probe.run(names, feed), strict=True))
+    searches, (proof, _) = bundle.searches, bundle.mode_proof
+    if proof is None:
+        raise CheckError("the choice of the mode is not proved, see above")
+    file = bundle.manifest.head_file
+    return DecidingGraph(bundle.model(file), file, bundle.manifest, searches, proof.scores, threads=threads)
 
 
-class _Receptions:
-    """The receiver and what it is given: random LLRs in every mode."""
-
-    def __init__(self, subject: Subject, threads: int = 1) -> None:
-        manifest = subject.manifest
-        parts = [
-            next(llr_batches(manifest, 4, seed=0, extremes=False, mode=number))
-            for number in range(len(manifest.modes))
-        ]
-        llr, mode = (np.concatenate(side) for side in zip(*parts, strict=True))
-        self.feed: Values = {"llr": llr, "mode": mode.astype(np.int64)}
-        self._runner = OnnxRuntime(subject.model("rx.onnx"), threads=threads)
-        self._names = signature_of("rx.onnx", manifest).output_names
-
-    def run(self, feed: Values) -> Values:
-        """Outputs by name."""
-        return dict(zip(self._names, self._runner.run(self._names, feed), strict=True))
+def _decided(graph: DecidingGraph, feed: Values) -> tuple[Values, Margins]:
+    """Outputs and margins; infinite ones of codewords on a grid, where nothing excuses a difference."""
+    outputs = graph.outputs(feed)
+    margins = graph.margins(feed, outputs["mode"])
+    if graph.manifest.grid is not None:
+        margins = replace(margins, margin=np.full(margins.margin.shape, np.inf))
+    return outputs, margins
 
 
-def _replay(subject: Subject, make: Callable[[ModelProto], Runner]) -> Finding:
-    runners: dict[str, Runner] = {}
+def _off_grid(graph: DecidingGraph, feed: Values, outputs: Values) -> int:
+    """Indices that are not those of the search in whole numbers."""
+    manifest, inner = graph.manifest, graph.read(graph.decided_by, feed)
+    modes = outputs["mode"]
+    different = 0
+    for number, search in enumerate(graph.searches):
+        rows = np.flatnonzero(modes == number)
+        if not rows.size:
+            continue
+        latents = inner[search.latents].reshape(len(modes), -1, manifest.link.embedding_dim)
+        latents = latents[rows, : search.tokens]
+        if (latents != np.rint(latents)).any():
+            raise CheckError(f"the latents '{search.latents}' are no whole numbers")
+        found = grid_search(latents.astype(np.int64), manifest.grid_codebook(manifest.modes[number].codebook))
+        different += int((found != outputs["indices"][rows, : search.tokens]).sum())
+    return different
 
-    def run(file: str, outputs: list[str], feed: Values) -> list[NDArray[Any]]:
-        if file not in runners:
-            runners[file] = make(subject.model(file))
-        return runners[file].run(outputs, feed)
 
-    return _replayed(subject, run)
+def _receiver(bundle: Bundle, threads: int = 1) -> OnnxRuntime:
+    return OnnxRuntime(bundle.model("rx.onnx"), signature_of("rx.onnx", bundle.manifest), threads=threads)
 
 
-def _replayed(subject: Subject, run: Run) -> Finding:
-    conformance = subject.manifest.conformance
+def _received(bundle: Bundle) -> Values:
+    """Random LLRs in every mode."""
+    manifest = bundle.manifest
+    parts = [
+        next(llr_batches(manifest, 4, seed=0, extremes=False, mode=number))
+        for number in range(len(manifest.modes))
+    ]
+    return joined([{"llr": llr, "mode": mode.astype(np.int64)} for llr, mode in parts])
+
+
+def _replay(bundle: Bundle, make: Callable[[ModelProto], Runner]) -> Finding:
+    runner = cache(lambda file: make(bundle.model(file)))
+    return _replayed(bundle, lambda file, names, feed: runner(file).run(names, feed))
+
+
+def _replayed(bundle: Bundle, run: Run) -> Finding:
+    conformance = bundle.manifest.conformance
     if conformance is None:
         raise CheckError("the bundle holds no conformance vectors: export the run again")
-    problems = replay(run, Path(subject.folder), subject.manifest)
+    problems = replay(run, Path(bundle.folder), bundle.manifest)
     return Finding(
         problems, f"{len(conformance.sets)} sets; symbol stream SHA-256 {conformance.symbols_sha256[:12]}..."
     )
 
 
-def _split_feeds(subject: Subject, count: int | None = None) -> list[Values]:
+def _split_feeds(bundle: Bundle, count: int | None = None) -> list[Values]:
     """The test split, or its first samples, from -5 to 20 dB: as routed, then in each mode of several."""
-    features = subject.features[:count]
+    features = bundle.samples.features[:count]
     snr_db = np.linspace(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], len(features), dtype=np.float32)
     feed: Values = {"input": features, "snr_db": snr_db}
-    modes = len(subject.manifest.modes)
+    modes = len(bundle.manifest.modes)
     if modes == 1:
         return [feed]
     return [{**feed, MODE_REQUEST: np.full(len(features), number)} for number in (UNFORCED, *range(modes))]
 
 
-def _ort_files(subject: Subject) -> tuple[str, ...]:
-    return tuple(f"ort/{Path(name).with_suffix('.ort')}" for name in run_by_devices(subject.manifest))
+def _ort_files(bundle: Bundle) -> tuple[str, ...]:
+    return tuple(f"ort/{Path(name).with_suffix('.ort')}" for name in run_by_devices(bundle.manifest))
 
 
 def _sample(feed: Values, row: int) -> Values:
-    return {name: value[row : row + 1] for name, value in feed.items()}
-
-
-def _joined(parts: list[Values]) -> Values:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return rows_of(feed, slice(row, row + 1))
 
 
 def _tallied(tally: Tally, detail: str) -> Finding:

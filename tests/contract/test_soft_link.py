@@ -34,6 +34,8 @@ def test_points_and_bits_are_those_of_the_link(order: int) -> None:
     np.testing.assert_allclose(symbols[:, 0] + 1j * symbols[:, 1], constellation.points, atol=1e-7)
     numbers = tables.point_bits.numpy() @ (1 << np.arange(tables.bits_per_symbol)[::-1])
     np.testing.assert_array_equal(numbers, np.arange(order))
+    probs = torch.rand(4, 2 * tables.bits_per_symbol, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(point_probabilities(probs, tables).sum(-1), torch.ones(4, 2))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -96,13 +98,6 @@ def test_product_symbols_are_the_expectation_over_all_points(order: int) -> None
     numbers = torch.arange(order)
     sure = tables.point_bits[numbers]
     torch.testing.assert_close(product_symbols(sure, tables)[:, 0], hard_symbols(numbers, tables))
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_point_probabilities_sum_to_one(order: int) -> None:
-    tables = QamTables(order)
-    probs = torch.rand(4, 2 * tables.bits_per_symbol, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(point_probabilities(probs, tables).sum(-1), torch.ones(4, 2))
 
 
 def test_reported_surrogate_misses_the_hard_point_at_the_floor_and_meets_it_when_cold() -> None:

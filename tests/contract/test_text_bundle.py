@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +11,10 @@ import pytest
 import torch
 
 from tools.commands import run_command
-from tools.tiny_grid import write_grid_text_run
+from tools.tiny_run import write_grid_text_run
 from twophase.link.manifest import BACKBONE_PROGRAM, TOKENIZER_FILE, load_manifest, program_file
-from twophase.link.runtime import FeatureTransmitter, Receiver, Transmitter
+from twophase.link.runtime import Transmitter
 from twophase.link.text import TextEncoder, unpack_texts
-
-NO_TORCH = """
-import sys
-HEAVY = {"torch", "onnxscript", "sklearn", "safetensors", "tensorboard"}
-HEAVY |= {"transformers", "accelerate", "datasets"}
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in HEAVY:
-            raise ModuleNotFoundError(f"{name} is for training alone", name=name)
-sys.meta_path.insert(0, Refuse())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -66,25 +55,13 @@ def test_a_device_makes_of_sentences_what_torch_makes_of_them(
         np.testing.assert_array_equal(getattr(sent, name), value.numpy(), err_msg=name)
 
 
-def test_the_split_of_the_bundle_is_what_a_device_has(bundle: Path, texts: tuple[str, ...]) -> None:
-    whole, head = Transmitter(bundle), FeatureTransmitter(bundle)
-    with np.load(bundle / "eval.npz") as data:
-        features = data["input"]
-    np.testing.assert_array_equal(whole.features(texts), features)
-    one, other = whole.send(texts, 5.0), head.send(features, 5.0)
-    for entry in fields(one):
-        np.testing.assert_array_equal(getattr(one, entry.name), getattr(other, entry.name))
-    logits = Receiver(bundle).receive(8.0 * one.bits - 4.0, one.mode).logits
-    assert logits.shape == (len(texts), len(whole.manifest.classes))
-
-
-def test_it_is_simulated_and_verified_without_the_training_packages(bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(NO_TORCH)
-    env = {"PYTHONPATH": str(tmp_path)}
-    verified = run_command("tp-verify", bundle, "--json", env=env)
+def test_it_is_simulated_and_verified_without_the_training_packages(
+    bundle: Path, tmp_path: Path, without_training: Callable[..., dict[str, str]]
+) -> None:
+    verified = run_command("tp-verify", bundle, "--json", env=without_training())
     assert verified.returncode == 0, verified.stdout + verified.stderr
     words = ("--bundle", bundle, "--snr", "0:10:20", "--trials", "2", "--out", tmp_path / "sim")
-    simulated = run_command("tp-sim", *words, env=env)
+    simulated = run_command("tp-sim", *words, env=without_training())
     assert simulated.returncode in (0, 1), simulated.stderr
     report = json.loads((tmp_path / "sim" / "report.json").read_text())
     assert [point["esn0_db"] for point in report["points"]] == [0, 10, 20]

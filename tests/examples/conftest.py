@@ -1,4 +1,4 @@
-"""The edge examples: their modules, and bundles whose symbols have a known energy."""
+"""The edge examples: their modules, and bundles whose payloads have unit energy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from tools.tiny_bundle import write_tiny_bundle
-from twophase.link.manifest import load_manifest, write_manifest
+from twophase.link import load_manifest, qam
+from twophase.link.manifest import write_manifest
+from twophase.link.runtime import FeatureTransmitter
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -36,35 +38,42 @@ def radio(load_example: Callable[[str], ModuleType]) -> ModuleType:
 
 def with_energy(folder: Path) -> Path:
     """Write into the manifest the mean energy of what each mode sends, as training does."""
-    from twophase.link.constellation import qam
-    from twophase.link.runtime import FeatureTransmitter
-
-    manifest = load_manifest(folder, "bundle")
+    link = load_manifest(folder, "bundle")
     with np.load(folder / "eval.npz") as data:
         features = data["input"]
-    sender = FeatureTransmitter(folder, manifest=manifest)
+    sender = FeatureTransmitter(folder, manifest=link)
     energies = []
-    for number, mode in enumerate(manifest.modes):
+    for number, mode in enumerate(link.modes):
         sent = sender.send(features, 0.0, number).symbols[:, : mode.symbols]
         energies.append(float(np.mean(np.abs(qam(mode.order).points[sent]) ** 2)))
-    trained = replace(manifest, training={**manifest.training, "symbol_energy": energies})
-    write_manifest(folder, trained, tuple(manifest.files))
+    write_manifest(folder, replace(link, symbol_energy=tuple(energies)), tuple(link.files))
     return folder
 
 
 @pytest.fixture(scope="session")
-def table_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("edge") / "table"
-    return with_energy(write_tiny_bundle(folder, router="table", hysteresis_db=1.5, samples=24))
+def edge_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The bundle of a kind: ``table``, ``content`` or ``text``, made once."""
+    made: dict[str, Path] = {}
+
+    def bundle(kind: str) -> Path:
+        if kind not in made:
+            router, hysteresis = ("table", 1.5) if kind == "table" else ("content", 0.0)
+            folder = tmp_path_factory.mktemp("edge") / kind
+            made[kind] = with_energy(
+                write_tiny_bundle(
+                    folder, router=router, hysteresis_db=hysteresis, text=kind == "text", samples=24
+                )
+            )
+        return made[kind]
+
+    return bundle
 
 
-@pytest.fixture(scope="session")
-def content_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("edge") / "content"
-    return with_energy(write_tiny_bundle(folder, router="content", samples=24))
+@pytest.fixture
+def table_bundle(edge_bundle: Callable[[str], Path]) -> Path:
+    return edge_bundle("table")
 
 
-@pytest.fixture(scope="session")
-def text_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("edge") / "text"
-    return with_energy(write_tiny_bundle(folder, router="content", text=True, samples=24))
+@pytest.fixture
+def text_bundle(edge_bundle: Callable[[str], Path]) -> Path:
+    return edge_bundle("text")

@@ -33,7 +33,7 @@ def test_the_format_is_fixed(frames: ModuleType) -> None:
     assert frames.pack(0, 7, 2, np.array([1.5 - 2j], np.complex64)) == checked(body)
 
 
-def test_every_altered_byte_is_noticed(frames: ModuleType) -> None:
+def test_every_altered_byte_truncation_and_extension_is_noticed(frames: ModuleType) -> None:
     good = frames.pack(frames.SAMPLES, 7, 0, SAMPLES)
     inbox = frames.Inbox()
     for place in range(len(good)):
@@ -42,24 +42,12 @@ def test_every_altered_byte_is_noticed(frames: ModuleType) -> None:
             bad[place] ^= flip
             assert inbox.take(bytes(bad)) is None
     assert inbox.counts == {"foreign": 8, "damaged": 2 * (len(good) - 4)}
-    assert inbox.take(good) is not None
-
-
-def test_every_truncation_and_extension_is_noticed(frames: ModuleType) -> None:
-    good = frames.pack(frames.SAMPLES, 7, 0, SAMPLES)
     inbox = frames.Inbox()
     for length in range(len(good)):
         assert inbox.take(good[:length]) is None
     assert inbox.take(good + b"\0") is None
     assert inbox.counts == {"short": 24, "damaged": len(good) - 24 + 1}
-
-
-def test_random_datagrams_are_foreign(frames: ModuleType) -> None:
-    """One in 2^32 random datagrams has the magic."""
-    rng = np.random.default_rng(0)
-    inbox = frames.Inbox()
-    assert not any(inbox.take(rng.bytes(int(rng.integers(4, 200)))) for _ in range(2000))
-    assert inbox.counts == {"foreign": 2000}
+    assert inbox.take(good) is not None
 
 
 @pytest.mark.parametrize(
@@ -90,18 +78,11 @@ def test_order_repetition_and_loss_are_counted(frames: ModuleType) -> None:
     assert (inbox.lost, inbox.has_ended, inbox.is_complete) == (2, False, False)
     inbox.take(frames.pack(frames.END, 7, 7, SAMPLES[:0]))
     assert (inbox.lost, inbox.has_ended, inbox.is_complete) == (3, True, False)
+    assert inbox.take(frames.pack(frames.SAMPLES, 8, 3, SAMPLES)) is None  # another stream
+    assert inbox.counts["foreign"] == 1
     for number in (3, 4, 6):
         inbox.take(frames.pack(frames.SAMPLES, 7, number, SAMPLES))
     assert (inbox.lost, inbox.is_complete) == (0, True)
-
-
-def test_a_second_stream_is_foreign(frames: ModuleType) -> None:
-    inbox = frames.Inbox()
-    inbox.take(frames.pack(frames.SAMPLES, 7, 0, SAMPLES))
-    assert inbox.take(frames.pack(frames.SAMPLES, 8, 1, SAMPLES)) is None
-    assert inbox.take(frames.pack(frames.END, 8, 1, SAMPLES[:0])) is None
-    assert inbox.counts == {"accepted": 1, "reordered": 0, "foreign": 2}
-    assert not inbox.has_ended
 
 
 def test_memory_of_a_long_stream_is_bounded(frames: ModuleType) -> None:
@@ -117,7 +98,7 @@ def test_memory_of_a_long_stream_is_bounded(frames: ModuleType) -> None:
     assert inbox.lost == 0
 
 
-def test_the_end_of_a_stream_that_was_not_heard_is_foreign(frames: ModuleType) -> None:
+def test_the_end_of_a_stream_that_was_not_received_is_foreign(frames: ModuleType) -> None:
     inbox = frames.Inbox()
     for number in (0, 3):
         assert inbox.take(frames.pack(frames.END, 99, number, SAMPLES[:0])) is None
@@ -142,7 +123,7 @@ def test_a_leap_is_foreign_and_harms_nothing(frames: ModuleType) -> None:
     assert inbox.lost == frames.WINDOW - 1
 
 
-def test_an_end_before_what_came_and_frames_behind_the_end_are_foreign(frames: ModuleType) -> None:
+def test_an_end_before_what_came_and_frames_after_the_end_are_foreign(frames: ModuleType) -> None:
     inbox = frames.Inbox()
     for number in (0, 2):
         inbox.take(frames.pack(frames.SAMPLES, 7, number, SAMPLES))

@@ -12,10 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
-from onnx import numpy_helper
 
 from tools.commands import run_command
 from tools.tiny_run import (
@@ -26,19 +24,17 @@ from tools.tiny_run import (
     TinyTransmitter,
     build_run,
 )
-from twophase.export.artefacts.accuracy import measure_accuracy
-from twophase.export.artefacts.card import link_card
 from twophase.export.artefacts.conformance import replay
 from twophase.export.artefacts.write import Extras
 from twophase.export.build import build_bundle
 from twophase.export.compare.inputs import SPLIT_SNRS_DB
-from twophase.export.graphs.run import Session
+from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.view import GraphView
 from twophase.link.bits import symbols_to_bits
 from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.header import HeaderStep
 from twophase.link.manifest import CALIBRATION_FILE, load_manifest, write_manifest
-from twophase.link.routing import Routing, SnrTable
+from twophase.link.routing import Routing
 from twophase.link.runtime import GraphOptions, Receiver, SoftTransmitter, Transmitter
 
 RANDOM_INPUTS = 600
@@ -92,17 +88,7 @@ def test_the_manifest_tells_what_was_proved(bundle: Path) -> None:
         "each mode": 160,
         "random": RANDOM_INPUTS,
     }
-    # the others on a fifth of them; the receiver besides on three extremes in each of four modes
-    assert record["compared"]["soft.onnx"]["samples"] == {
-        "test split": 240,
-        "each mode": 160,
-        "random": RANDOM_INPUTS // 5,
-    }
     assert record["compared"]["rx.onnx"]["samples"] == {"random": 3 * 4 + RANDOM_INPUTS // 5}
-    assert set(record["compared"]["tx.onnx"]["samples_of_mode"]) == {"0", "1", "2", "3"}
-    counts = record["compared"]["tx.onnx"]["indices"]["torch and ONNX Runtime"]
-    assert counts["compared"] > 0
-    assert counts["different"] == counts["excused"]
     modes = record["compared"]["soft.onnx"]["modes"]["all pairs of modes in one batch and samples alone"]
     assert modes == {"compared": 64, "different": 0, "excused": 0}
     assert record["proof"]["request_pairs"] == 20
@@ -136,60 +122,11 @@ def test_the_runtime_sends_and_receives_with_it(bundle: Path, four_run: Path) ->
         Receiver(bundle, file=reference.rx).receive(llr, mode)
 
 
-def test_the_vectors_are_onnx_test_data_of_either_graph(bundle: Path) -> None:
-    manifest = load_manifest(bundle, "bundle")
-    assert manifest.conformance is not None
-    for entry in manifest.conformance.sets:
-        folder = bundle / entry.folder
-
-        def read(side: str, folder: Path = folder) -> dict[str, np.ndarray]:
-            paths = sorted(folder.glob(f"{side}_*.pb"))
-            tensors = [onnx.TensorProto.FromString(path.read_bytes()) for path in paths]
-            return {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            bundle / entry.graph, options, providers=["CPUExecutionProvider"]
-        )
-        inputs, outputs = read("input"), read("output")
-        taken = [*session.get_inputs(), *session.get_overridable_initializers()]
-        assert list(inputs) == [value.name for value in taken]
-        assert list(outputs) == [value.name for value in session.get_outputs()]
-        for name, value in zip(outputs, session.run(list(outputs), inputs), strict=True):
-            np.testing.assert_array_equal(value, outputs[name])
-    assert [entry.graph for entry in manifest.conformance.sets] == ["tx.onnx"] * 4 + ["rx.onnx"] * 3
-
-
-def test_the_accuracy_is_measured_on_what_is_in_the_bundle(bundle: Path) -> None:
-    accuracy = load_manifest(bundle, "bundle").accuracy
-    assert accuracy is not None
-    with np.load(bundle / "eval.npz") as split:
-        features, label = split["input"], split["label"]
-    again = measure_accuracy(
-        Transmitter(bundle),
-        Receiver(bundle),
-        features,
-        label,
-        trials=accuracy.trials,
-        seed=accuracy.seed,
-        esn0_db=accuracy.esn0_db,
-    )
-    assert again == accuracy
-    assert accuracy.samples == len(label)
-
-
-def test_the_card_is_made_of_the_manifest(bundle: Path) -> None:
-    card = (bundle / "LINK_CARD.md").read_text()
-    assert card == link_card(load_manifest(bundle, "bundle"))
-    assert "tp-verify" in card
-
-
 def test_a_bundle_in_the_runtimes_own_format_and_with_a_page(
     bare_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_web(folder: Path, runtime: object) -> tuple[str, ...]:
-        assert load_manifest(folder, "bundle").conformance is not None
+        assert not (folder / "link.json").exists()  # it is written once, last of all
         assert runtime == "runtime"
         (folder / "web").mkdir()
         (folder / "web" / "index.html").write_text("page")
@@ -238,9 +175,7 @@ def test_another_process_in_another_folder_makes_the_same_bytes(
         assert b"tiny_run" not in value
 
 
-def test_an_int8_bundle_has_vectors_of_its_own_and_the_same_bytes_each_time(
-    bare_run: Path, tmp_path: Path
-) -> None:
+def test_an_int8_bundle_has_vectors_of_its_own(bare_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "runs" / "tiny"
     shutil.copytree(bare_run, run)
     shutil.copyfile(run / "eval.npz", run / CALIBRATION_FILE)
@@ -251,11 +186,6 @@ def test_an_int8_bundle_has_vectors_of_its_own_and_the_same_bytes_each_time(
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == "bundle: runs/tiny/bundle-int8"
     folder = run / "bundle-int8"
-    build_bundle(run, tmp_path / "again", 100, precision="int8", extras=Extras(ort=True))
-    mine, theirs = content(folder), content(tmp_path / "again")
-    assert mine.keys() == theirs.keys()
-    for name, value in mine.items():
-        assert theirs[name] == value, name
     bundled = load_manifest(folder, "bundle")
     assert bundled.precision == "int8"
     for name in ("tx.onnx", "rx.onnx"):
@@ -266,15 +196,15 @@ def test_an_int8_bundle_has_vectors_of_its_own_and_the_same_bytes_each_time(
     assert (record["opset"], record["ir_version"]) == (21, 10)
     assert bundled.accuracy is not None
     assert record["int8"]["accuracy"]["int8"] == list(bundled.accuracy.correct)
-    runners = {name: Session((folder / name).read_bytes()) for name in ("tx.onnx", "rx.onnx")}
+    runners = {name: OnnxRuntime((folder / name).read_bytes()) for name in ("tx.onnx", "rx.onnx")}
     assert replay(lambda graph, names, feed: runners[graph].run(names, feed), folder, bundled) == []
-    assert "INT8 beside float32" in done.stdout
+    assert "INT8 and float32" in done.stdout
     for name in ("tx.onnx", "rx.onnx"):
         size = record["int8"]["bytes"][name]
         assert size["int8"] == bundled.files[name]["bytes"]
         (line,) = [line for line in done.stdout.splitlines() if line.startswith(name) and line.endswith(" %")]
         assert f"{100 * size['int8'] / size['float32']:.1f} %" in line
-    assert "## INT8 beside float32" in (folder / "LINK_CARD.md").read_text()
+    assert "## INT8 and float32" in (folder / "LINK_CARD.md").read_text()
 
 
 def test_int8_without_calibration_data_is_refused_before_any_work(bare_run: Path, tmp_path: Path) -> None:
@@ -322,34 +252,11 @@ def test_the_table_replaces_a_content_router(content_run: Path, tmp_path: Path) 
         assert view.sources(["mode"], shapes="none") == {"snr_db", "mode_request"}
     with np.load(out / "eval.npz") as split:
         features = split["input"]
-    program = torch.export.load(content_run / "programs" / "tx.pt2").module()
-    sender = Transmitter(out)
     snr_db = np.linspace(-5.0, 25.0, len(features), dtype=np.float32)
-    for mode in range(4):
-        sent = sender.send(features, snr_db, mode)
-        wanted = program(torch.from_numpy(features), torch.from_numpy(snr_db), torch.tensor([mode]))
-        for name, value in zip(OUTPUTS, wanted, strict=True):
-            np.testing.assert_array_equal(getattr(sent, name), value.numpy())
-    sent = sender.send(features, snr_db)
+    sent = Transmitter(out).send(features, snr_db)
     np.testing.assert_array_equal(sent.mode, trained.table.choose(snr_db))
     assert sent.header.shape == (len(features), 0)
     assert Receiver(out).mode_of(snr_db).tolist() == sent.mode.tolist()
-    # the receivers are the same, byte for byte, whoever chooses the mode
-    build_bundle(content_run, tmp_path / "trained", 0)
-    assert (out / "rx.onnx").read_bytes() == (tmp_path / "trained" / "rx.onnx").read_bytes()
-
-
-def test_a_wrong_table_in_the_run_is_told(tmp_path: Path) -> None:
-    """The manifest promises other thresholds than the program has."""
-    run = build_run(tmp_path / "run", FOUR_MODES, references=("aligned",))
-    manifest = load_manifest(run, "run")
-    other = replace(manifest.routing, table=SnrTable((5.0, 9.0, 15.0), (0, 1, 2, 3)))
-    write_manifest(run, replace(manifest, routing=other), tuple(manifest.files))
-    with pytest.raises(VerificationError) as caught:
-        build_bundle(run, tmp_path / "bundle", 100)
-    told = "'mode' is 1 at 9.0 dB, where 2 is what the manifest's routing table gives"
-    assert {f"tx.onnx: {told}", f"soft.onnx: {told}"} <= set(caught.value.problems)
-    assert any(problem.startswith("tx.onnx: 'mode' is 1 at 9.") for problem in caught.value.problems)
 
 
 def test_a_wrong_transmitter_is_told_and_leaves_an_older_bundle_as_it_was(tmp_path: Path) -> None:
@@ -397,7 +304,7 @@ def test_chance_in_a_receiver_or_a_soft_transmitter_and_a_secret_mode_are_told(t
         "rx.onnx: RandomUniformLike (it) draws random numbers",
         "soft.onnx: RandomUniformLike (it) draws random numbers",
         "soft.onnx: 'mode' is computed from 'input', which the receiver does not know: it must follow from "
-        "'snr_db' alone, for no header tells the mode",
+        "'snr_db' alone, for no header signals the mode",
     ]
     assert not (tmp_path / "bundle").exists()
 
@@ -434,14 +341,3 @@ def test_an_older_bundle_is_replaced_and_steps_are_told(bare_run: Path, tmp_path
     assert manifest.provenance["export"]["proof"]["seed"] == 3
     assert manifest.provenance["export"]["compared"]["rx.onnx"]["samples"] == {"random": 3 + 100 // 5}
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-
-
-def test_bad_runs_and_targets_are_refused_before_any_work(bare_run: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(bare_run, run)
-    with pytest.raises(InputError, match="'out' must be a new or empty folder"):
-        build_bundle(run, run)
-    (run / "programs" / "tx.pt2").write_bytes(b"other")
-    with pytest.raises(ArtifactError, match="truncated or altered"):
-        build_bundle(run, tmp_path / "bundle")
-    assert not (tmp_path / "bundle").exists()

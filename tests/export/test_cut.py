@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from tools.mutate import insert_behind, node, only, scalar, store
+from tools.mutate import Mutations, insert_behind, node, nodes, only, scalar, store
 from twophase.export.graphs.view import GraphView
 from twophase.export.proof.cut import Kind, problems_of_combining
 from twophase.export.proof.hard import SENT, prove_cut, prove_hard, prove_integers, prove_table
@@ -24,6 +24,14 @@ def symbols_if(model: ModelProto, *nodes: onnx.NodeProto) -> None:
     insert_behind(model, "symbols", [*nodes, node("Where", ["trigger", zero, "symbols_before"], "symbols")])
 
 
+COMBINING = Mutations()
+
+
+@COMBINING(
+    "ReduceSum ('node_total') adds up what no table was looked up for",
+    "Equal ('node_trigger') computes with indices",
+    "Where ('node_symbols') branches on indices: only the mode may decide",
+)
 def rare_sum(model: ModelProto) -> None:
     """The sum is reached by indices that the run of each codeword does not contain."""
     axis, rare = store(model, "axis_1", np.array([1])), scalar(model, "rare", 19, np.int64)
@@ -34,6 +42,7 @@ def rare_sum(model: ModelProto) -> None:
     )
 
 
+@COMBINING("Greater ('node_trigger') computes with indices", "Where ('node_symbols') branches")
 def rare_token(model: ModelProto) -> None:
     first, rare = store(model, "first", np.array([0])), scalar(model, "rare", 6, np.int64)
     symbols_if(
@@ -41,6 +50,7 @@ def rare_token(model: ModelProto) -> None:
     )
 
 
+@COMBINING("Gather ('node_mark') looks up by more than stored numbers")
 def sum_into_table(model: ModelProto) -> None:
     axis, table = store(model, "axis_1", np.array([1])), store(model, "marks", np.zeros(64, np.int64))
     total = node("ReduceSum", ["symbols_before", axis], "total", keepdims=1)
@@ -52,16 +62,19 @@ def sum_into_table(model: ModelProto) -> None:
     insert_behind(model, "symbols", behind)
 
 
+@COMBINING("Mul ('node_bits') multiplies two tensors that depend on indices")
 def product_of_bits(model: ModelProto) -> None:
     insert_behind(model, "bits", [node("Mul", ["bits_before", "bits_before"], "bits")])
 
 
+@COMBINING("Cast ('node_narrow') casts a sum")
 def wrapped_sum(model: ModelProto) -> None:
     """A sum modulo 256 that is widened again is no sum of functions of one token each."""
     there = node("Cast", ["symbols_before"], "narrow", to=TensorProto.UINT8)
     insert_behind(model, "symbols", [there, node("Cast", ["narrow"], "symbols", to=TensorProto.INT64)])
 
 
+@COMBINING("Slice ('node_bits') mixes samples of the batch")
 def turned_batch(model: ModelProto) -> None:
     ends = [
         store(model, name, np.array([value]))
@@ -70,33 +83,15 @@ def turned_batch(model: ModelProto) -> None:
     insert_behind(model, "bits", [node("Slice", ["bits_before", *ends], "bits")])
 
 
+@COMBINING("Reshape ('node_pairs') mixes samples of the batch")
 def regrouped_batch(model: ModelProto) -> None:
     wide, back = store(model, "wide", np.array([-1, 24])), store(model, "back", np.array([-1, 12]))
     there = node("Reshape", ["bits_before", wide], "pairs")
     insert_behind(model, "bits", [there, node("Reshape", ["pairs", back], "bits")])
 
 
-@pytest.mark.parametrize(
-    ("mutate", "reasons"),
-    [
-        (
-            rare_sum,
-            [
-                "ReduceSum ('node_total') adds up what no table was looked up for",
-                "Equal ('node_trigger') computes with indices",
-                "Where ('node_symbols') branches on indices: only the mode may decide",
-            ],
-        ),
-        (rare_token, ["Greater ('node_trigger') computes with indices", "Where ('node_symbols') branches"]),
-        (sum_into_table, ["Gather ('node_mark') looks up by more than stored numbers"]),
-        (product_of_bits, ["Mul ('node_bits') multiplies two tensors that depend on indices"]),
-        (wrapped_sum, ["Cast ('node_narrow') casts a sum"]),
-        (turned_batch, ["Slice ('node_bits') mixes samples of the batch"]),
-        (regrouped_batch, ["Reshape ('node_pairs') mixes samples of the batch"]),
-    ],
-    ids=lambda value: value.__name__ if callable(value) else "",
-)
-def test_what_combines_tokens_is_rejected(one_tx, mutate: Mutation, reasons: list[str]) -> None:
+@pytest.mark.parametrize(("mutate", "reasons"), COMBINING)
+def test_what_combines_tokens_is_rejected(one_tx, mutate: Mutation, reasons: tuple[str, ...]) -> None:
     model = one_tx.copy()
     mutate(model)
     view = GraphView(model)
@@ -160,17 +155,16 @@ def test_decisions_must_not_be_combined_before_the_indices(one_tx) -> None:
 # --- single operators
 
 
-def graph_of(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], rank: int = 2) -> GraphView:
+def graph_of(text: str, rank: int) -> GraphView:
     value = helper.make_tensor_value_info
+    made = nodes(text)
+    read = {name for entry in made for name in entry.input}
     graph = helper.make_graph(
-        nodes,
+        made,
         "part",
-        [
-            value("indices", TensorProto.INT64, ["batch", 6]),
-            value("mode", TensorProto.INT64, ["batch"]),
-        ],
+        [value("indices", TensorProto.INT64, ["batch", 6]), value("mode", TensorProto.INT64, ["batch"])],
         [value("out", TensorProto.INT64, [None] * rank)],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        [numpy_helper.from_array(array, name) for name, array in CONSTANTS.items() if name in read],
     )
     return GraphView(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8))
 
@@ -191,86 +185,70 @@ CONSTANTS = {
     "cut_short": np.array([3]),
     "column": np.array([[0], [1]]),
 }
-TO_INTEGERS = node("Cast", ["real"], "out", to=TensorProto.INT64)
-WIDE_MODE = node("Unsqueeze", ["mode", "one"], "wide")
+INT64, UINT64 = TensorProto.INT64, TensorProto.UINT64
+WIDE = "wide = Unsqueeze(mode, one)"
+SIZE = "size = Shape(indices)"
+GIVEN = {"indices": Kind.INDEX, "mode": Kind.MODE}
 
 
 @pytest.mark.parametrize(
-    ("nodes", "rank"),
+    ("text", "rank"),
     [
-        ([node("Clip", ["indices", "two"], "out")], 2),
-        ([node("Max", ["indices", "two"], "out")], 2),
-        ([node("Reshape", ["indices", "apart"], "out")], 3),
-        ([node("Pad", ["indices", "pads_1"], "out")], 2),
-        ([node("Slice", ["indices", "nought", "cut_short", "one"], "out")], 2),
-        ([node("Transpose", ["indices"], "out", perm=[0, 1])], 2),
-        ([node("Unsqueeze", ["indices", "one"], "a"), node("Squeeze", ["a", "one"], "out")], 2),
-        ([node("Gather", ["indices", "two"], "out", axis=1)], 1),
-        (
-            [WIDE_MODE, node("Equal", ["wide", "two"], "is"), node("Where", ["is", "indices", "row"], "out")],
-            2,
-        ),
-        ([WIDE_MODE, node("GatherElements", ["indices", "wide"], "out", axis=1)], 2),
-        ([WIDE_MODE, node("Mod", ["wide", "two"], "out")], 2),
-        ([node("Shape", ["indices"], "size"), node("Expand", ["two", "size"], "out")], 2),
-        ([node("Shape", ["indices"], "size"), node("ConstantOfShape", ["size"], "real"), TO_INTEGERS], 2),
-        ([WIDE_MODE, node("GatherND", ["table", "wide"], "out")], 1),
+        ("out = Clip(indices, two)", 2),
+        ("out = Max(indices, two)", 2),
+        ("out = Reshape(indices, apart)", 3),
+        ("out = Pad(indices, pads_1)", 2),
+        ("out = Slice(indices, nought, cut_short, one)", 2),
+        ("out = Transpose<perm=[0, 1]>(indices)", 2),
+        ("a = Unsqueeze(indices, one); out = Squeeze(a, one)", 2),
+        ("out = Gather<axis=1>(indices, two)", 1),
+        (f"{WIDE}; is = Equal(wide, two); out = Where(is, indices, row)", 2),
+        (f"{WIDE}; out = GatherElements<axis=1>(indices, wide)", 2),
+        (f"{WIDE}; out = Mod(wide, two)", 2),
+        (f"{SIZE}; out = Expand(two, size)", 2),
+        (f"{SIZE}; real = ConstantOfShape(size); out = Cast<to={INT64}>(real)", 2),
+        (f"{WIDE}; out = GatherND(table, wide)", 1),
     ],
 )
-def test_what_keeps_tokens_apart_is_accepted(nodes: list[onnx.NodeProto], rank: int) -> None:
-    view = graph_of(nodes, CONSTANTS, rank)
-    given = {"indices": Kind.INDEX, "mode": Kind.MODE}
-    assert problems_of_combining(view, given, ["out"], Kind.INDEX) == []
+def test_what_keeps_tokens_apart_is_accepted(text: str, rank: int) -> None:
+    assert problems_of_combining(graph_of(text, rank), GIVEN, ["out"], Kind.INDEX) == []
 
 
 @pytest.mark.parametrize(
-    ("nodes", "rank", "reason"),
+    ("text", "rank", "reason"),
     [
-        ([node("Reshape", ["indices", "odd"], "out")], 2, "mixes samples"),
-        ([node("Reshape", ["indices", "across"], "out")], 2, "mixes samples"),
-        ([node("Pad", ["indices", "pads_0"], "out")], 2, "mixes samples"),
-        ([node("Slice", ["indices", "nought", "cut_short"], "out")], 2, "stored axes"),
-        ([node("Slice", ["indices", "nought", "cut_short", "nought"], "out")], 2, "mixes samples"),
-        ([node("Transpose", ["indices"], "out")], 2, "mixes samples"),
-        ([node("Gather", ["indices", "two"], "out", axis=0)], 1, "mixes samples"),
-        ([node("Concat", ["indices", "indices"], "out", axis=0)], 2, "mixes samples"),
-        ([node("Shape", ["indices"], "size"), node("Add", ["size", "two"], "out")], 1, "size of the batch"),
+        ("out = Reshape(indices, odd)", 2, "mixes samples"),
+        ("out = Reshape(indices, across)", 2, "mixes samples"),
+        ("out = Pad(indices, pads_0)", 2, "mixes samples"),
+        ("out = Slice(indices, nought, cut_short)", 2, "stored axes"),
+        ("out = Slice(indices, nought, cut_short, nought)", 2, "mixes samples"),
+        ("out = Transpose(indices)", 2, "mixes samples"),
+        ("out = Gather<axis=0>(indices, two)", 1, "mixes samples"),
+        ("out = Concat<axis=0>(indices, indices)", 2, "mixes samples"),
+        (f"{SIZE}; out = Add(size, two)", 1, "size of the batch"),
+        (f"{SIZE}; out = Expand(row_6, size)", 2, "size of the batch"),
         (
-            [node("Shape", ["indices"], "size"), node("Expand", ["row_6", "size"], "out")],
-            2,
-            "size of the batch",
+            "pair = Slice(indices, nought, one, one); out = GatherND(table, pair)",
+            1,
+            "more than the mode",
         ),
-        ([node("GatherND", ["table", "pair"], "out")], 1, "more than the mode"),
-        ([node("Gather", ["indices", "mode"], "out", axis=1)], 2, "more than stored numbers"),
-        ([node("GatherElements", ["indices", "indices"], "out", axis=1)], 2, "more than the mode"),
-        ([node("Equal", ["mode", "wide"], "is"), node("Cast", ["is"], "out", to=7)], 2, "mixes samples"),
-        ([node("Add", ["indices", "column"], "out")], 2, "stored numbers for each"),
-        ([node("ArgMax", ["indices"], "out", axis=1, keepdims=0)], 1, "ArgMax ('node_out') "),
+        ("out = Gather<axis=1>(indices, mode)", 2, "more than stored numbers"),
+        ("out = GatherElements<axis=1>(indices, indices)", 2, "more than the mode"),
+        (f"{WIDE}; is = Equal(mode, wide); out = Cast<to={INT64}>(is)", 2, "mixes samples"),
+        ("out = Add(indices, column)", 2, "stored numbers for each"),
+        ("out = ArgMax<axis=1, keepdims=0>(indices)", 1, "ArgMax ('node_out') "),
         (
-            [
-                node("Cast", ["indices"], "unsigned", to=TensorProto.UINT64),
-                node("BitShift", ["unsigned", "places"], "shifted", direction="LEFT"),
-                node("Cast", ["shifted"], "out", to=TensorProto.INT64),
-            ],
+            f"unsigned = Cast<to={UINT64}>(indices);"
+            f'shifted = BitShift<direction="LEFT">(unsigned, places); out = Cast<to={INT64}>(shifted)',
             2,
             "BitShift ('node_shifted') computes with indices",
         ),
-        ([node("CumSum", ["indices", "one"], "out")], 2, "CumSum ('node_out') "),
-        (
-            [node("Gather", ["table", "indices"], "out")],
-            2,
-            "'out' is computed with indices (TOKEN, not INDEX)",
-        ),
+        ("out = CumSum(indices, one)", 2, "CumSum ('node_out') "),
+        ("out = Gather(table, indices)", 2, "'out' is computed with indices (TOKEN, not INDEX)"),
     ],
 )
-def test_what_may_combine_tokens_is_not(nodes: list[onnx.NodeProto], rank: int, reason: str) -> None:
-    if any("wide" in entry.input for entry in nodes):
-        nodes = [WIDE_MODE, *nodes]
-    if any("pair" in entry.input for entry in nodes):
-        nodes = [node("Slice", ["indices", "nought", "one", "one"], "pair"), *nodes]
-    view = graph_of(nodes, CONSTANTS, rank)
-    given = {"indices": Kind.INDEX, "mode": Kind.MODE}
-    problems = problems_of_combining(view, given, ["out"], Kind.INDEX)
+def test_what_may_combine_tokens_is_not(text: str, rank: int, reason: str) -> None:
+    problems = problems_of_combining(graph_of(text, rank), GIVEN, ["out"], Kind.INDEX)
     assert len(problems) == 1
     assert reason in problems[0]
 

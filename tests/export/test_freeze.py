@@ -25,20 +25,12 @@ from twophase.export.graphs.signature import check_interface, signature_of
 from twophase.export.graphs.torch_program import IR_VERSION, OPSET, canonical, freeze
 from twophase.export.graphs.view import serialize
 from twophase.link.errors import ArtifactError
-from twophase.link.manifest import program_file
 
 
 def quiet_options() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return options
-
-
-def test_the_files_of_a_bundle_follow_from_its_references() -> None:
-    assert run_manifest(FOUR_MODES, ()).graph_files == ("tx.onnx", "rx.onnx")
-    both = run_manifest(FOUR_MODES, ("learning", "aligned"))
-    assert both.graph_files == ("tx.onnx", "rx.onnx", "soft_learning.onnx", "rx_learning.onnx", "soft.onnx")
-    assert program_file("soft_learning.onnx") == "programs/soft_learning.pt2"
 
 
 def test_names_versions_and_the_batch_axis(four_tx, four_rx, four_soft) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from tools.tiny_run import FOUR_MODES, LLR_CLIP, eval_split, run_manifest
 from twophase.export.compare.inputs import (
@@ -14,52 +11,10 @@ from twophase.export.compare.inputs import (
     SPLIT_SNRS_DB,
     feature_batches,
     llr_batches,
-    load_split,
 )
-from twophase.link.errors import ArtifactError
 
 MANIFEST = run_manifest(FOUR_MODES, ())
 SPLIT = eval_split(FOUR_MODES, 40)
-
-
-def test_the_split_is_read(tmp_path: Path) -> None:
-    np.savez(tmp_path / "eval.npz", **SPLIT)
-    np.testing.assert_array_equal(load_split(tmp_path / "eval.npz", MANIFEST), SPLIT["input"])
-
-
-@pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        ({"input": SPLIT["input"].astype(np.float64)}, "must be float32 of shape (n, 2, 3), not float64"),
-        ({"input": SPLIT["input"][:, :1]}, "not float32 of shape (40, 1, 3)"),
-        ({"input": SPLIT["input"][:0], "label": SPLIT["label"][:0]}, "not float32 of shape (0, 2, 3)"),
-        ({"input": np.full_like(SPLIT["input"], np.nan)}, "must be finite, not NaN or infinity"),
-        ({"label": SPLIT["label"][:-1]}, "must be int64 of shape (40,), not int64 of shape (39,)"),
-        ({"label": SPLIT["label"].astype(np.int32)}, "not int32 of shape (40,)"),
-        ({"label": SPLIT["label"] + 1}, "must lie in 0..4"),
-    ],
-)
-def test_a_split_that_does_not_fit_is_refused(
-    tmp_path: Path, change: dict[str, np.ndarray], rule: str
-) -> None:
-    np.savez(tmp_path / "eval.npz", **(SPLIT | change))
-    with pytest.raises(ArtifactError) as caught:
-        load_split(tmp_path / "eval.npz", MANIFEST)
-    assert rule in str(caught.value)
-
-
-def test_a_damaged_split_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "eval.npz"
-    np.savez(path, input=SPLIT["input"])
-    with pytest.raises(ArtifactError, match="is no test split with 'input' and 'label'"):
-        load_split(path, MANIFEST)
-    np.savez(path, input=np.array([{}]), label=SPLIT["label"])
-    with pytest.raises(ArtifactError, match="is no test split"):
-        load_split(path, MANIFEST)
-    for content in (b"", b"text", b"PK\x03\x04"):
-        path.write_bytes(content)
-        with pytest.raises(ArtifactError, match="is no test split"):
-            load_split(path, MANIFEST)
 
 
 def test_features_cover_the_split_and_the_range_of_the_data() -> None:

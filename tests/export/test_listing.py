@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tools.tiny_run import CONTENT, FOUR_MODES, ONE_MODE, run_manifest
+from tools.tiny_run import CONTENT, FOUR_MODES, run_manifest
 from twophase.export.provenance import listing_lines, mode_listing
-from twophase.link.routing import Routing, SnrTable
 
 
 def test_a_table_is_listed_step_by_step() -> None:
@@ -34,21 +33,6 @@ def test_a_table_is_listed_step_by_step() -> None:
     )
 
 
-def test_a_table_of_one_step_is_remarked_on() -> None:
-    manifest = run_manifest(FOUR_MODES, ())
-    flat = replace(manifest, routing=Routing("table", SnrTable((), (2,)), 1.0, ()))
-    assert listing_lines(flat, {})[1].split() == ["any", "SNR", "16x4qam", "4", "symbols"]
-    assert listing_lines(flat, {})[2].startswith("one mode at every SNR: a larger --table-tolerance")
-
-
-def test_one_mode_is_one_line() -> None:
-    manifest = run_manifest(ONE_MODE, ())
-    assert mode_listing(manifest, {}) == [{"from_db": None, "to_db": None, "mode": "8x16qam", "symbols": 3}]
-    assert [line.split() for line in listing_lines(manifest, {})[1:]] == [
-        ["any", "SNR", "8x16qam", "3", "symbols"]
-    ]
-
-
 def test_modes_by_content_are_listed_as_shares_at_each_snr() -> None:
     manifest = run_manifest(CONTENT, ())
     usage = {15.0: {3: 10}, -5.0: {2: 30, 0: 10}}
@@ -64,7 +48,7 @@ def test_modes_by_content_are_listed_as_shares_at_each_snr() -> None:
     assert (second["header"], second["header_symbols"], second["payload_symbols"]) == ("repeat2", 2, 2.0)
     assert second["shares"] == {"16x16qam": 1.0}
     heading, *lines = listing_lines(manifest, usage)
-    assert heading.startswith("mode by content, told in a header")
+    assert heading.startswith("mode by content, signalled in a header")
     assert [line.split() for line in lines] == [
         ["-5", "dB", "hamming84", "4", "+", "4.25", "16x4qam", "75.0", "%,", "8x4qam", "25.0", "%"],
         ["15", "dB", "repeat2", "2", "+", "2.00", "16x16qam", "100.0", "%"],

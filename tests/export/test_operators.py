@@ -17,18 +17,6 @@ def model(*nodes: NodeProto) -> ModelProto:
     return helper.make_model(made, opset_imports=[OPSET], ir_version=10)
 
 
-def test_standard_operators_have_no_problem() -> None:
-    assert check_operators(model(node("Round", ["x"], "y"))) == []
-
-
-def test_random_and_foreign_operators_are_named() -> None:
-    drawn = node("RandomNormalLike", ["x"], "drawn")
-    assert check_operators(model(drawn, node("Fused", ["drawn"], "y", domain="com.example"))) == [
-        "RandomNormalLike ('node_drawn') draws random numbers",
-        "Fused ('node_y') of 'com.example' is no standard operator",
-    ]
-
-
 @pytest.mark.parametrize("domain", ["", "ai.onnx", "own"])
 def test_functions_of_the_model_are_refused(domain: str) -> None:
     made = model(node("Round", ["x"], "y", domain=domain))

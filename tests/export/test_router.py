@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tools.tiny_run import CONTENT, FOUR_MODES, ONE_MODE, run_manifest
-from twophase.export.table_router import exported_routing
+from twophase.export.options import exported_routing
 from twophase.link.errors import InputError
 from twophase.link.header import HeaderStep
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import node
-from tools.tiny_grid import FOUR_GRID, grid_manifest
-from tools.tiny_run import FOUR_MODES, ONE_MODE, run_manifest
+from tools.tiny_run import FOUR_GRID, FOUR_MODES, ONE_MODE, grid_manifest, run_manifest
 from twophase.export.graphs.view import GraphView
 from twophase.export.proof import nearest_codeword
 from twophase.export.proof.nearest_codeword import ModeSearch, grid_misfit, misfit

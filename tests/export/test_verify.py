@@ -8,6 +8,7 @@ from onnx import ModelProto, TensorProto
 
 from tools.mutate import constant, insert_before, insert_behind, node, scalar, store
 from tools.tiny_run import FOUR_MODES, eval_split
+from twophase.export.compare import program
 from twophase.export.compare.inputs import SPLIT_SNRS_DB
 from twophase.export.compare.program import verify_receiver, verify_soft, verify_transmitter
 from twophase.export.compare.tally import Tally
@@ -18,7 +19,13 @@ FEATURES = eval_split(FOUR_MODES, 40)["input"]
 TORCH = "torch and ONNX Runtime differ in"
 
 
-def verify_tx(tx, model: ModelProto, random_inputs: int = 3000) -> Tally:
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent alone, in sevens and reordered is sent a few hundred times, not a few thousand."""
+    monkeypatch.setattr(program, "_REGROUPED", 60)
+
+
+def verify_tx(tx, model: ModelProto, random_inputs: int = 600) -> Tally:
     proof, problems = prove_hard(tx.model, tx.manifest)
     assert proof is not None, problems
     return verify_transmitter(tx.program, model, proof, tx.manifest, FEATURES, random_inputs, 0)
@@ -28,7 +35,7 @@ def test_program_and_graph_of_the_transmitter_agree(four_tx) -> None:
     tally = verify_tx(four_tx, four_tx.model)
     assert tally.failures == {}
     split, each = len(SPLIT_SNRS_DB) * len(FEATURES), 4 * len(FEATURES)
-    assert tally.samples == {"test split": split, "each mode": each, "random": 3000}
+    assert tally.samples == {"test split": split, "each mode": each, "random": 600}
     assert sorted(tally.samples_of_mode) == [0, 1, 2, 3]
     assert sum(tally.samples_of_mode.values()) == sum(tally.samples.values())
     tokens = sum(count * FOUR_MODES.modes[mode].tokens for mode, count in tally.samples_of_mode.items())
@@ -37,10 +44,10 @@ def test_program_and_graph_of_the_transmitter_agree(four_tx) -> None:
     assert tally.different == tally.excused
     # routed samples and those of each mode, alone, in sevens, in another order; sixteen pairs of modes
     assert {what: count.compared for what, count in tally.mode_counts.items()} == {
-        "torch and ONNX Runtime": split + each + 3000,
-        "batches of 1 and of 540": 5 * 540,
-        "batches of 7 and of 540": 5 * 540,
-        "a batch in another order and the batch": 5 * 540,
+        "torch and ONNX Runtime": split + each + 600,
+        "batches of 1 and of 60": 5 * 60,
+        "batches of 7 and of 60": 5 * 60,
+        "a batch in another order and the batch": 5 * 60,
         "two modes side by side and samples alone": 16 * 2,
         "all pairs of modes in one batch and samples alone": 2 * 16 * 2,
     }
@@ -100,20 +107,6 @@ def test_an_altered_encoder_is_found(four_tx) -> None:
     ]
 
 
-def test_another_choice_of_the_mode_is_found(four_tx) -> None:
-    model = four_tx.copy()
-    store(model, "thresholds", constant(model, "thresholds") + np.float32(1.0))
-    assert f"{TORCH} 'mode'" in verify_tx(four_tx, model).failures
-
-
-def test_altered_labels_are_found_by_both_comparisons(four_tx) -> None:
-    model = four_tx.copy()
-    store(model, "table_1", constant(model, "table_1")[::-1])
-    failures = verify_tx(four_tx, model).failures
-    assert {f"{TORCH} 'bits'", "'bits'"} <= set(failures)
-    assert f"{TORCH} 'indices'" not in failures
-
-
 def test_a_result_that_depends_on_the_batch_is_found(four_tx) -> None:
     """Features centred over the batch, as batch statistics would: the deployed sample alone differs."""
     model = four_tx.copy()
@@ -122,8 +115,8 @@ def test_a_result_that_depends_on_the_batch_is_found(four_tx) -> None:
     centre += [node("Sub", ["input", "mean"], "centred")]
     insert_before(model, reader, list(reader.input).index("input"), centre)
     failures = verify_tx(four_tx, model).failures
-    assert "batches of 1 and of 540 differ in 'indices'" in failures
-    assert "batches of 7 and of 540 differ in 'indices'" in failures
+    assert "batches of 1 and of 60 differ in 'indices'" in failures
+    assert "batches of 7 and of 60 differ in 'indices'" in failures
 
 
 def test_a_neighbour_in_another_mode_that_matters_is_found(four_tx) -> None:

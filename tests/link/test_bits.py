@@ -15,31 +15,21 @@ from twophase.link.bits import (
 )
 from twophase.link.errors import InputError
 
-SETTINGS = settings(deadline=None, max_examples=60, derandomize=True)
+SETTINGS = settings(deadline=None, max_examples=50, derandomize=True)
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 
 
 @SETTINGS
 @given(st.data(), st.integers(1, MAX_WIDTH), SHAPES)
-def test_numbers_round_trip(data, width, shape):
+def test_numbers_round_trip_with_the_most_significant_bit_first(data, width, shape):
     numbers = data.draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 2**width - 1)))
     bits = indices_to_bits(numbers, width)
-    assert bits.shape == (*shape, width)
-    assert bits.dtype == np.uint8
+    assert (bits.shape, bits.dtype) == ((*shape, width), np.uint8)
+    spelled = ["".join(map(str, row)) for row in bits.reshape(-1, width).tolist()]
+    assert spelled == [f"{number:0{width}b}" for number in numbers.ravel()]
     back = bits_to_indices(bits)
     assert back.dtype == np.int64
     np.testing.assert_array_equal(back, numbers)
-
-
-@SETTINGS
-@given(st.integers(0, 2**20 - 1))
-def test_the_most_significant_bit_comes_first(number):
-    assert indices_to_bits(number, 20).tolist() == [int(digit) for digit in f"{number:020b}"]
-
-
-def test_every_number_of_a_width_has_bits_of_its_own():
-    bits = indices_to_bits(np.arange(256), 8)
-    np.testing.assert_array_equal(bits, np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1))
 
 
 @SETTINGS
@@ -56,12 +46,9 @@ def test_bits_travel_in_whole_symbols(data, bits_per_symbol, count):
     np.testing.assert_array_equal(symbols_to_bits(symbols, bits_per_symbol), padded)
 
 
-def test_symbols_take_their_bits_in_order():
+def test_symbols_take_their_bits_in_order_and_booleans_are_bits():
     assert bits_to_symbols([1, 0, 0, 1, 0, 1, 1, 1], 4).tolist() == [0b1001, 0b0111]
     assert symbols_to_bits([[2], [1]], 2).tolist() == [[1, 0], [0, 1]]
-
-
-def test_booleans_are_bits():
     assert bits_to_indices(np.array([True, False, True])) == 5
 
 
@@ -87,20 +74,14 @@ def test_label_table_spells_each_label(labels):
         (lambda: bits_to_indices([0, 2]), "bits"),
         (lambda: bits_to_indices([0.0, 1.0]), "bits"),
         (lambda: bits_to_indices(1), "bits"),
-        (lambda: bits_to_indices(np.zeros((2, 0), np.uint8)), "bits"),
         (lambda: bits_to_indices(np.zeros(63, np.uint8)), "bits"),
         (lambda: bits_to_symbols([0, 1, 1], 2), "bits"),
-        (lambda: pad_bits([0, -1], 2), "bits"),
         (lambda: pad_bits([0, 1], 0), "bits_per_symbol"),
-        (lambda: symbols_to_bits([4], 2), "indices"),
         (lambda: symbols_to_bits(3, 2), "symbols"),
         (lambda: label_bits([0, 1, 2]), "labels"),
         (lambda: label_bits([0]), "labels"),
-        (lambda: label_bits([]), "labels"),
         (lambda: label_bits([[0, 1]]), "labels"),
-        (lambda: label_bits([0, 0]), "labels"),
         (lambda: label_bits([1, 2]), "labels"),
-        (lambda: label_bits([0.0, 1.0]), "labels"),
     ],
 )
 def test_bad_input_is_named(call, name):

@@ -1,9 +1,7 @@
-"""Both kernels, both precisions and priors, each against a slower or plainer way to the same number."""
+"""The compiled kernel against NumPy's, single precision against double, and what must not change a number."""
 
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twophase.link import demap
-from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import Constellation, qam
 from twophase.link.demap import (
     LLR_CLIP,
     MAX_CLIP,
     available_kernels,
-    hard_decisions,
     llr_bruteforce,
     llr_exact,
     llr_hard,
@@ -26,8 +22,7 @@ from twophase.link.demap import (
 from twophase.link.errors import InputError
 from twophase.link.modes import QAM_ORDERS
 
-VECTORS = json.loads((Path(__file__).parents[1] / "reference/llr_vectors.json").read_text(encoding="utf-8"))
-SETTINGS = settings(deadline=None, max_examples=60, derandomize=True)
+SETTINGS = settings(deadline=None, max_examples=50, derandomize=True)
 DEMAPPERS = [llr_exact, llr_maxlog]
 KERNELS = ["numpy", "numba"]
 PRECISIONS = [np.float64, np.float32]
@@ -90,48 +85,6 @@ def test_compiled_equals_numpy(order, esn0_db, seed, known, full):
 
 
 @SETTINGS
-@given(st.sampled_from(QAM_ORDERS), st.floats(-30, 30), st.integers(0, 2**32))
-def test_all_kernels_give_the_posterior_of_log_sum_exp(order, esn0_db, seed):
-    received, noise_var, gain, prior = transmission(order, (2, 5), esn0_db, seed)
-    points = qam(order).points
-    width = qam(order).bits_per_symbol
-    ones = symbols_to_bits(np.arange(order)[:, np.newaxis], width).astype(bool)
-    metric = -(np.abs(received[..., np.newaxis] - gain[..., np.newaxis] * points) ** 2)
-    metric = metric / noise_var[..., np.newaxis] + prior.reshape(2, 5, width) @ ones.T
-    expected = [
-        np.logaddexp.reduce(metric[..., ones[:, bit]], axis=-1)
-        - np.logaddexp.reduce(metric[..., ~ones[:, bit]], axis=-1)
-        for bit in range(width)
-    ]
-    expected = np.clip(np.stack(expected, axis=-1).reshape(2, -1), -LLR_CLIP, LLR_CLIP)
-    for kernel in KERNELS:
-        separable = llr_exact(received, qam(order), noise_var, gain, prior=prior, kernel=kernel)
-        brute = llr_bruteforce(received, points, noise_var, gain, prior=prior, kernel=kernel)
-        np.testing.assert_allclose(separable, expected, rtol=1e-10, atol=1e-10)
-        np.testing.assert_allclose(brute, expected, rtol=1e-10, atol=1e-10)
-        single = llr_exact(
-            received, qam(order), noise_var, gain, prior=prior, kernel=kernel, dtype=np.float32
-        )
-        np.testing.assert_allclose(single, expected, rtol=1e-4, atol=1e-3)
-
-
-@every_order
-@pytest.mark.parametrize("clip", [LLR_CLIP, MAX_CLIP])
-def test_compiled_llrs_equal_sixty_digit_references(order, clip):
-    cases = [case for case in VECTORS if case["order"] == order]
-    received, gain = (np.array([complex(*case[name]) for case in cases]) for name in ("received", "gain"))
-    noise_var = np.array([case["noise_var"] for case in cases])
-    for llr, name in (
-        (llr_exact(received, qam(order), noise_var, gain, clip, kernel="numba"), "exact"),
-        (llr_maxlog(received, qam(order), noise_var, gain, clip, kernel="numba"), "maxlog"),
-    ):
-        expected = np.array([case[name] for case in cases]).clip(-clip, clip)
-        metric = (np.abs(received * gain) + np.abs(gain) ** 2) / noise_var
-        error = np.abs(llr.reshape(expected.shape) - expected)
-        assert (error <= 1e-12 * np.abs(expected) + 1e-14 * (1 + metric[:, np.newaxis])).all(), name
-
-
-@SETTINGS
 @given(st.sampled_from(QAM_ORDERS), st.floats(-30, 60), st.integers(0, 2**32), st.sampled_from(KERNELS))
 def test_single_precision_is_double_but_for_its_rounding(order, esn0_db, seed, kernel):
     received, noise_var, gain, _ = transmission(order, (3, 11), esn0_db, seed)
@@ -146,19 +99,6 @@ def test_single_precision_is_double_but_for_its_rounding(order, esn0_db, seed, k
         np.testing.assert_array_equal(wide, single)
 
 
-@both_kernels
-@both_precisions
-def test_two_equally_near_neighbours_keep_their_log_two(kernel, dtype):
-    """Max-log would be off by ln 2 at any SNR: bit 0 of 16-QAM at amplitude 2, which lies between 1 and 3."""
-    received = np.array([2 / np.sqrt(10)], dtype=np.complex128)
-    for noise_var in (0.02, 0.01):  # |LLR| 40 and 80: the latter near the end of single precision's exp
-        nearest = -(3**2 - 1**2) / 10 / noise_var
-        exact = llr_exact(received, qam(16), noise_var, clip=MAX_CLIP, kernel=kernel, dtype=dtype)[0]
-        assert exact - nearest == pytest.approx(-np.log(2), abs=1e-4)
-    far = llr_exact(received, qam(16), 0.002, clip=MAX_CLIP, kernel=kernel, dtype=dtype)[0]
-    assert far == pytest.approx(-400 - np.log(2), abs=2e-3)
-
-
 @every_order
 @both_demappers
 @both_kernels
@@ -166,26 +106,24 @@ def test_two_equally_near_neighbours_keep_their_log_two(kernel, dtype):
 @pytest.mark.parametrize("known", [False, True])
 def test_a_symbol_never_depends_on_its_batch(order, demapper, kernel, dtype, known):
     """Mixed SNRs and several blocks: bit for bit what each row, and each of some symbols, gives alone."""
-    shape = (3, 601)
+    shape = (3, 601 if kernel == "numba" else 4101)
     received, noise_var, gain, prior = transmission(order, shape, np.array([[0], [11], [45]]))
-    given = {"kernel": kernel, "dtype": dtype}
-    together = demapper(received, qam(order), noise_var, gain, prior=prior if known else None, **given)
     width = qam(order).bits_per_symbol
+
+    def llr(row, symbols, noise_var):
+        """Of some symbols."""
+        bits = np.ravel(np.arange(shape[1] * width).reshape(shape[1], width)[symbols])
+        told = prior[row][..., bits] if known else None
+        place = row, symbols
+        given = {"prior": told, "kernel": kernel, "dtype": dtype}
+        return demapper(received[place], qam(order), noise_var, gain[place], **given)
+
+    together = llr(slice(None), slice(None), noise_var)
     for row in range(shape[0]):
-        told = prior[row] if known else None
-        alone = demapper(received[row], qam(order), noise_var[row, 0], gain[row], prior=told, **given)
-        np.testing.assert_array_equal(together[row], alone)
+        np.testing.assert_array_equal(llr(row, slice(None), noise_var[row, 0]), together[row])
         for column in (0, 255, 256, 600):
-            bits = slice(column * width, (column + 1) * width)
-            alone = demapper(
-                received[row, [column]],
-                qam(order),
-                noise_var[row, 0],
-                gain[row, column],
-                prior=prior[row, bits] if known else None,
-                **given,
-            )
-            np.testing.assert_array_equal(together[row, bits], alone)
+            alone = llr(row, [column], noise_var[row, 0])
+            np.testing.assert_array_equal(alone, together[row, column * width : (column + 1) * width])
 
 
 @both_demappers
@@ -230,7 +168,7 @@ def test_other_labels_and_amplitudes_than_the_standard_ones(kernel):
 @both_demappers
 @both_kernels
 def test_priors_add_up(demapper, kernel):
-    """Without a gain the posterior is the prior; in QPSK channel and prior add; unlike bits stay apart."""
+    """Without a gain the posterior is the prior; in QPSK channel and prior add; axes stay apart."""
     prior = np.array([3.0, -2.0, 0.5, 1e9])
     nothing = demapper([1j], qam(16), 1.0, 0.0, prior=prior, kernel=kernel)
     np.testing.assert_allclose(nothing, [3.0, -2.0, 0.5, LLR_CLIP], atol=1e-12)
@@ -240,47 +178,13 @@ def test_priors_add_up(demapper, kernel):
     np.testing.assert_allclose(both, channel + prior, rtol=1e-10, atol=1e-10)
     zero = demapper(received, qam(4), noise_var, gain, MAX_CLIP, 0.0, kernel)
     np.testing.assert_allclose(zero, channel, rtol=1e-10, atol=1e-10)
-
-
-@both_kernels
-def test_priors_known_for_certain_leave_the_rest_of_the_symbol_alone(kernel):
-    """Bits 0 and 2 of 16-QAM known: bits 1 and 3, on the other axis, are what they were."""
+    # Bits 0 and 2 of 16-QAM known for certain leave 1 and 3, on the other axis, as they were.
     received, noise_var, gain, _ = transmission(16, (50,), 6)
+    free = demapper(received, qam(16), noise_var, gain, kernel=kernel).reshape(-1, 4)
     known = np.tile([1e300, 0.0, -1e300, 0.0], 50)
-    free = llr_exact(received, qam(16), noise_var, gain, kernel=kernel).reshape(-1, 4)
-    told = llr_exact(received, qam(16), noise_var, gain, prior=known, kernel=kernel).reshape(-1, 4)
-    np.testing.assert_allclose(told[:, 1::2], free[:, 1::2], rtol=1e-9, atol=1e-9)
-    np.testing.assert_array_equal(told[:, 0], LLR_CLIP)
-
-
-EXTREME = st.one_of(
-    st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.0, 5e-324, 1e-100, 1e100, -1.7e308])
-)
-
-
-@settings(deadline=None, max_examples=300, derandomize=True)
-@given(
-    st.sampled_from(QAM_ORDERS),
-    EXTREME,
-    EXTREME,
-    EXTREME,
-    EXTREME,
-    st.floats(min_value=0, exclude_min=True, allow_infinity=False),
-)
-def test_llrs_are_finite_whatever_is_received(order, y_re, y_im, h_re, h_im, noise_var):
-    """In both precisions, as one value for all and as one for each symbol."""
-    y = np.full(2, complex(y_re, y_im))
-    for h in (complex(h_re, h_im), np.full(2, complex(h_re, h_im))):
-        found = [llr_bruteforce(y, qam(order).points, noise_var, h, kernel="numba")]
-        for demapper in DEMAPPERS:
-            found.append(demapper(y, qam(order), noise_var, h, kernel="numba"))
-            found += [
-                demapper(y, qam(order), noise_var, h, kernel=kernel, dtype="float32") for kernel in KERNELS
-            ]
-        for llr in found:
-            assert np.isfinite(llr).all()
-            assert np.abs(llr).max() <= LLR_CLIP
-            np.testing.assert_array_equal(llr[: llr.size // 2], llr[llr.size // 2 :])
+    sure = demapper(received, qam(16), noise_var, gain, prior=known, kernel=kernel).reshape(-1, 4)
+    np.testing.assert_allclose(sure[:, 1::2], free[:, 1::2], rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(sure[:, 0], LLR_CLIP)
 
 
 @both_kernels
@@ -296,72 +200,6 @@ def test_far_outside_the_grid_the_sign_is_certain(kernel, dtype, esn0_db):
             assert np.isfinite(llr).all()
             assert llr[0] == -LLR_CLIP
             assert llr[1] == LLR_CLIP
-
-
-@every_order
-@both_kernels
-@both_precisions
-def test_hard_llrs_are_the_bits_of_the_nearest_point(order, kernel, dtype):
-    received, noise_var, gain, _ = transmission(order, (4, 30), 3)
-    gain[:, 7] = 0
-    width = qam(order).bits_per_symbol
-    llr = llr_hard(received, qam(order), noise_var, gain, 7.5, kernel, dtype)
-    assert llr.dtype == dtype
-    bits = symbols_to_bits(hard_decisions(received, qam(order), gain), width)
-    expected = np.where(bits == 1, 7.5, -7.5)
-    expected[:, 7 * width : 8 * width] = 0
-    np.testing.assert_array_equal(llr, expected)
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("received", {"received": [np.nan, 1j]}),
-        ("received", {"received": [1j, 1j * np.inf]}),
-        ("received", {"received": 1 + 1j}),
-        ("received", {"received": ["x", "y"]}),
-        ("noise_var", {"noise_var": 0.0}),
-        ("noise_var", {"noise_var": [1.0, -1.0]}),
-        ("noise_var", {"noise_var": [1.0, 0.0]}),
-        ("noise_var", {"noise_var": [np.nan, 1.0]}),
-        ("noise_var", {"noise_var": [np.inf, 1.0]}),
-        ("noise_var", {"noise_var": np.inf}),
-        ("noise_var", {"noise_var": 1j}),
-        ("noise_var", {"noise_var": [1.0, 1.0, 1.0]}),
-        ("noise_var", {"noise_var": [[1.0]]}),
-        ("gain", {"gain": np.nan}),
-        ("gain", {"gain": [1.0, np.nan]}),
-        ("gain", {"gain": [1j, 1j * np.inf]}),
-        ("gain", {"gain": [1.0, 1.0, 1.0]}),
-        ("gain", {"gain": [[1.0]]}),
-        ("gain", {"gain": "x"}),
-        ("clip", {"clip": 0.0}),
-        ("clip", {"clip": 601.0}),
-        ("prior", {"prior": np.nan}),
-        ("prior", {"prior": [1j]}),
-        ("prior", {"prior": [1.0, 2.0]}),
-        ("kernel", {"kernel": "cuda"}),
-        ("dtype", {"dtype": np.float16}),
-        ("dtype", {"dtype": np.complex64}),
-    ],
-)
-@both_kernels
-@both_precisions
-def test_bad_input_is_named(name, arguments, kernel, dtype):
-    """The compiled kernels look for infinities themselves: typed arrays, which they take as they are."""
-    chosen = {"received": [0.1 + 0.2j, 1j], "noise_var": 1.0, "kernel": kernel, "dtype": dtype} | arguments
-    typed = {"received": np.result_type(np.complex64, dtype), "noise_var": dtype}
-    for key, kind in typed.items():
-        if key in arguments and np.ndim(arguments[key]) and np.asarray(arguments[key]).dtype.kind in "fc":
-            chosen[key] = np.array(arguments[key], dtype=kind)
-    received = chosen.pop("received")
-    for demapper in DEMAPPERS if {"prior", "dtype"} & set(arguments) else [*DEMAPPERS, llr_hard]:
-        with pytest.raises(InputError, match=f"'{name}' must"):
-            demapper(received, qam(16), **chosen)
-    if "dtype" not in arguments:
-        del chosen["dtype"]
-        with pytest.raises(InputError, match=f"'{name}' must"):
-            llr_bruteforce(received, qam(16).points, **chosen)
 
 
 def test_elementary_functions_are_good_to_a_few_last_places():

@@ -28,12 +28,8 @@ def test_verification_errors_list_every_failure():
 
 
 @each
-def test_one_tree(error):
+def test_all_are_of_one_tree_and_bad_input_exits_2_and_a_failed_proof_1(error):
     assert isinstance(error, LinkError)
-
-
-@each
-def test_bad_input_exits_2_and_a_failed_proof_1(error):
     assert error.exit_status == (1 if isinstance(error, VerificationError) else 2)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -18,6 +18,8 @@ from twophase.link.grid import (
     to_grid,
 )
 
+SETTINGS = settings(deadline=None, max_examples=60, derandomize=True)
+
 
 def nearest(latent, codebook):
     """The search, slow and obvious: Python's whole numbers, the first of the smallest distances."""
@@ -25,6 +27,7 @@ def nearest(latent, codebook):
     return distances.index(min(distances))
 
 
+@SETTINGS
 @given(
     latents=arrays(np.int64, (5, 3), elements=st.integers(-LATENT_LIMIT, LATENT_LIMIT)),
     codebook=arrays(np.int64, (8, 3), elements=st.integers(-CODEWORD_LIMIT, CODEWORD_LIMIT)),
@@ -37,14 +40,10 @@ def test_ties_go_to_the_lowest_index():
     codebook = [[3, 0], [-3, 0], [3, 0], [0, 3]]
     latents = [[0, 0], [5, 0], [-1, 0], [2, 2], [-1, 1]]
     assert grid_search(latents, codebook).tolist() == [0, 0, 1, 0, 1]
+    assert grid_search(np.zeros((2, 3, 5, 2), dtype=np.int64), codebook).shape == (2, 3, 5)
 
 
-def test_leading_axes_stay():
-    codebook = np.eye(4, dtype=np.int64)
-    assert grid_search(np.zeros((2, 3, 5, 4), dtype=np.int64), codebook).shape == (2, 3, 5)
-    assert grid_search(np.zeros(4, dtype=np.int64), codebook).shape == ()
-
-
+@SETTINGS
 @given(
     seed=st.integers(0, 2**32 - 1),
     dim=st.sampled_from([1, 2, 8, 64, 256, 346]),
@@ -66,14 +65,14 @@ def test_float32_takes_every_sum_of_the_search_exactly_in_any_order(seed, dim, c
     assert float(total) == int(products.sum())
 
 
-@pytest.mark.parametrize("dim", [1, 2, 8, 63, 64, 200, 346])
+@pytest.mark.parametrize("dim", [1, 2, 63, 64, 200, 346])
 def test_the_limit_of_latents_is_the_largest_at_which_the_worst_sum_is_exact(dim):
-    def worst(limit):
-        return 2 * dim * limit * CODEWORD_LIMIT + dim * CODEWORD_LIMIT**2
-
-    limit = latent_limit(dim)
-    assert worst(limit) < EXACT_LIMIT
-    assert limit == LATENT_LIMIT or worst(limit + 1) >= EXACT_LIMIT
+    first, second = (
+        2 * dim * limit * CODEWORD_LIMIT + dim * CODEWORD_LIMIT**2
+        for limit in (latent_limit(dim), latent_limit(dim) + 1)
+    )
+    assert first < EXACT_LIMIT
+    assert latent_limit(dim) == LATENT_LIMIT or second >= EXACT_LIMIT
 
 
 def test_more_components_than_leave_room_for_the_latents_are_refused():
@@ -90,6 +89,7 @@ def test_rounding_is_to_even_and_clipped():
     assert to_grid(np.zeros((2, 3)), -4, 1).shape == (2, 3)
 
 
+@SETTINGS
 @given(
     units=arrays(np.int64, (4, 2), elements=st.integers(-CODEWORD_LIMIT, CODEWORD_LIMIT)),
     exponent=st.integers(-40, 40),
@@ -100,21 +100,21 @@ def test_a_codebook_on_the_grid_comes_back_in_units(units, exponent):
     np.testing.assert_array_equal(to_grid(codebook, exponent, CODEWORD_LIMIT), units)
 
 
-@pytest.mark.parametrize(("component", "told"), [(0.5, "0.5"), (128.0, "128.0"), (-127.25, "-127.25")])
-def test_a_codebook_off_the_grid_is_refused(component, told):
-    with pytest.raises(InputError, match=f"'codebooks' must hold whole numbers.*{told}"):
+@pytest.mark.parametrize("component", [0.5, 128.0, -127.25])
+def test_a_codebook_off_the_grid_is_refused(component):
+    with pytest.raises(InputError, match=f"'codebooks' must hold whole numbers.*{component}"):
         grid_codebook([[1.0, component]], 0)
 
 
 @pytest.mark.parametrize(
-    ("values", "name"),
+    ("name", "value"),
     [
-        ({"latent_limit": 0}, "latent_limit"),
-        ({"latent_limit": LATENT_LIMIT + 1}, "latent_limit"),
-        ({"exponents": (0, 128)}, "exponents"),
-        ({"exponents": (-127,)}, "exponents"),
+        ("latent_limit", 0),
+        ("latent_limit", LATENT_LIMIT + 1),
+        ("exponents", (0, 128)),
+        ("exponents", (-127,)),
     ],
 )
-def test_a_grid_that_float32_does_not_hold_is_refused(values, name):
+def test_a_grid_that_float32_does_not_hold_is_refused(name, value):
     with pytest.raises(InputError, match=f"'{name}' must"):
-        Grid(**({"exponents": (-6,), "latent_limit": 1023} | values))
+        Grid(**({"exponents": (-6,), "latent_limit": 1023} | {name: value}))

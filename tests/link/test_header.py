@@ -1,43 +1,267 @@
+"""Header codes against brute force, weights and closed forms of the word error; headers by steps of the SNR.
+
+A comparison with a simulation fails by accident with a probability of at most ``FALSE_ALARM`` each.
+"""
+
 import math
+from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import binomtest, norm
 
+from twophase.link.constellation import qam
+from twophase.link.demap import MAX_CLIP, llr_exact
 from twophase.link.errors import InputError
-from twophase.link.header import Header, HeaderStep, check_steps, codes_for, header_code, plan_header
-from twophase.link.noise import esn0_float32
+from twophase.link.header import (
+    CODE_NAMES,
+    Header,
+    HeaderStep,
+    check_steps,
+    codes_for,
+    header_code,
+    plan_header,
+)
+from twophase.link.noise import esn0_db_to_noise_var
 
-SETTINGS = settings(deadline=None, max_examples=60, derandomize=True)
+SETTINGS = settings(deadline=None, max_examples=40, derandomize=True)
+FALSE_ALARM = 1e-6
+TRIALS = 40_000
+REED_MULLER = {"rm12": 2, "hamming84": 3, "rm14": 4, "rm15": 5, "rm16": 6}
+COUNTS = (2, 3, 4, 5, 8, 9, 12, 16, 31, 32, 64, 100, 128)
 STEPS = (HeaderStep(-10.0, "rm15"), HeaderStep(2.5, "hamming84"), HeaderStep(9.0, "plain"))
 GRID = np.arange(-10.0, 20.5, 0.5)
-COUNTS = (2, 3, 4, 5, 9, 12, 16, 32, 64, 128)
-SNRS = st.floats(-30, 40)
+
+CODES = st.sampled_from(COUNTS).flatmap(lambda count: st.sampled_from(codes_for(count)))
+
+
+def gaussian_tail(x):
+    return math.erfc(x / math.sqrt(2)) / 2
+
+
+def index_bits(count):
+    return math.ceil(math.log2(count))
+
+
+def word_errors(code, esn0_db, seed):
+    """How often a header is misread of ``TRIALS``, over the whole chain with the link's own demapper."""
+    rng = np.random.default_rng(seed)
+    sent = rng.integers(0, code.modes_count, TRIALS)
+    points = qam(4).modulate(code.symbols_of(sent))
+    noise_var = float(esn0_db_to_noise_var(esn0_db))
+    noise = rng.normal(0, math.sqrt(noise_var / 2), (2, *points.shape))
+    llr = llr_exact(points + noise[0] + 1j * noise[1], qam(4), noise_var)
+    return int((code.decode(llr) != sent).sum())
+
+
+def biorthogonal_error(words, energy):
+    """Word error of ``words`` biorthogonal signals at E/N0 ``energy``: Proakis, "Digital Communications"."""
+    mean = math.sqrt(2 * energy)
+    correct, _ = quad(
+        lambda x: norm.pdf(x - mean) * (1 - 2 * norm.sf(x)) ** (words // 2 - 1), 0, mean + 12, epsabs=1e-13
+    )
+    return 1 - correct
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_every_code_with_a_codeword_for_each_mode_takes_part(count):
+    bits = index_bits(count)
+    able = [name for name in CODE_NAMES if 2 ** REED_MULLER.get(name, 98) * 2 >= count]
+    assert [code.name for code in codes_for(count)] == able
+    for code in codes_for(count):
+        assert code.generator.shape == (code.k, code.n)
+        assert code.codewords.shape == (count, code.n)
+        assert code.n == 2 * code.symbols
+        if code.name in REED_MULLER:
+            assert (code.k, code.n) == (REED_MULLER[code.name] + 1, 2 ** REED_MULLER[code.name])
+        else:
+            repeats = 1 if code.name == "plain" else int(code.name.removeprefix("repeat"))
+            assert (code.k, code.symbols) == (bits, math.ceil(bits * repeats / 2))
+    for mode, word in enumerate(header_code("plain", count).codewords.tolist()):
+        assert "".join(map(str, word)) == f"{mode:0{bits}b}" + "0" * (bits % 2)
+
+
+@pytest.mark.parametrize(("name", "variables"), REED_MULLER.items())
+def test_a_reed_muller_code_is_the_set_of_affine_functions(name, variables):
+    """MacWilliams and Sloane, ch. 13, definition: the values of a0 + a1 v1 + ... + am vm at all points."""
+    code = header_code(name, 2 ** (variables + 1))
+    points = [[int(digit) for digit in f"{number:0{variables}b}"] for number in range(2**variables)]
+    functions = {
+        tuple((constant + sum(a * v for a, v in zip(slopes, point, strict=True))) % 2 for point in points)
+        for constant in (0, 1)
+        for slopes in points
+    }
+    assert {tuple(word) for word in code.codewords.tolist()} == functions
+    assert Counter(code.codewords.sum(axis=1).tolist()) == {
+        0: 1,
+        code.n // 2: 2 ** (variables + 1) - 2,
+        code.n: 1,
+    }
+    assert code.min_distance == 2 ** (variables - 1)
+    if name == "hamming84":  # the extended Hamming code, which is self-dual: MacWilliams and Sloane, ch. 1
+        assert not ((code.generator.astype(int) @ code.generator.T) % 2).any()
+
+
+@SETTINGS
+@given(CODES)
+def test_min_distance_is_that_of_the_codewords_in_use(code):
+    words = code.codewords.astype(int)
+    distances = [int(np.abs(one - other).sum()) for one, other in combinations(words, 2)]
+    assert code.min_distance == min(distances)
+    assert len({tuple(word) for word in words.tolist()}) == code.modes_count
+
+
+def test_distances_of_the_literature():
+    known = {("plain", 16): 1, ("repeat5", 9): 5, ("hamming84", 3): 4, ("rm14", 16): 8, ("rm15", 64): 16}
+    known |= {("rm16", 128): 32, ("hamming84", 2): 8}  # the first index bit takes the row of ones
+    assert {key: header_code(*key).min_distance for key in known} == known
+
+
+@SETTINGS
+@given(CODES, st.data())
+def test_codes_are_linear(code, data):
+    whole = header_code(code.name, 2 ** index_bits(code.modes_count))
+    modes = st.integers(0, whole.modes_count - 1)
+    one, other = data.draw(modes), data.draw(modes)
+    np.testing.assert_array_equal(whole.encode(one ^ other), whole.encode(one) ^ whole.encode(other))
+    np.testing.assert_array_equal(code.codewords, whole.codewords[: code.modes_count])
+
+
+@SETTINGS
+@given(CODES, st.integers(0, 2**32))
+def test_round_trip_with_as_many_flipped_bits_as_the_distance_allows(code, seed):
+    rng = np.random.default_rng(seed)
+    sent = rng.integers(0, code.modes_count, (3, 4))
+    bits = code.encode(sent)
+    assert (bits.dtype, bits.shape) == (np.uint8, (3, 4, code.n))
+    symbols = code.symbols_of(sent)
+    assert (symbols.dtype, symbols.shape) == (np.int64, (3, 4, code.symbols))
+    np.testing.assert_array_equal(np.stack([symbols >> 1, symbols & 1], axis=-1).reshape(bits.shape), bits)
+    for frame in bits.reshape(-1, code.n):
+        flipped = rng.choice(code.n, (code.min_distance - 1) // 2, replace=False)
+        frame[flipped] ^= 1
+    decoded = code.decode((2.0 * bits - 1) * rng.uniform(1e-6, MAX_CLIP))
+    assert decoded.dtype == np.int64
+    np.testing.assert_array_equal(decoded, sent)
+
+
+def decode_slowly(code, llr):
+    """One frame, one codeword and one bit at a time, as the definition reads."""
+    best, best_score = None, None
+    for mode in range(code.modes_count):
+        score = 0.0
+        for bit, value in zip(code.encode(mode).tolist(), llr, strict=True):
+            score += value if bit else -value
+        if best_score is None or score > best_score:
+            best, best_score = mode, score
+    return best
+
+
+@SETTINGS
+@given(CODES, st.integers(0, 2**32), st.sampled_from([0.3, 3.0, None]))
+def test_the_decoder_equals_its_slow_twin(code, seed, spread):
+    rng = np.random.default_rng(seed)
+    # Small whole numbers make ties, which go to the lowest mode.
+    llr = rng.integers(-2, 3, (5, code.n)) if spread is None else rng.normal(0, spread, (5, code.n))
+    assert code.decode(llr).tolist() == [decode_slowly(code, frame) for frame in llr.tolist()]
+
+
+@SETTINGS
+@given(CODES, st.integers(0, 2**32))
+def test_a_header_is_read_the_same_alone_and_in_any_batch(code, seed):
+    rng = np.random.default_rng(seed)
+    llr = rng.normal(0, 1, (40, code.n)) + rng.choice([0.0, 1e-12], (40, 1))
+    order = rng.permutation(40)
+    together = code.decode(llr)
+    np.testing.assert_array_equal(code.decode(llr[order]), together[order])
+    np.testing.assert_array_equal([code.decode(frame) for frame in llr], together)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "esn0_db"),
+    [("plain", 16, 7.0), ("repeat3", 2, 0.0), ("repeat4", 16, -2.0)],
+)
+def test_repeated_bits_fail_as_often_as_the_closed_form_says(name, count, esn0_db):
+    """Of two modes the bound is exact."""
+    code = header_code(name, count)
+    bit_error = gaussian_tail(math.sqrt(code.min_distance * 10 ** (esn0_db / 10)))
+    exact = 1 - (1 - bit_error) ** index_bits(count)
+    assert binomtest(word_errors(code, esn0_db, 1), TRIALS, exact).pvalue > FALSE_ALARM
+    assert exact <= float(code.word_error_bound(esn0_db)) * (1 + 1e-12)
+    assert count > 2 or float(code.word_error_bound(esn0_db)) == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "esn0_db"),
+    [
+        ("rm12", 8, 4.0),
+        ("hamming84", 16, 2.0),
+        ("rm14", 32, 0.0),
+        ("rm15", 16, -3.0),
+    ],
+)
+def test_reed_muller_headers_fail_as_often_as_biorthogonal_signals(name, count, esn0_db):
+    """Codewords of a power of two of modes come in pairs of opposites, all others at half the length."""
+    code = header_code(name, count)
+    exact = biorthogonal_error(count, code.symbols * 10 ** (esn0_db / 10))
+    assert binomtest(word_errors(code, esn0_db, 2), TRIALS, exact).pvalue > FALSE_ALARM
+    assert 0.3 * float(code.word_error_bound(esn0_db)) < exact <= float(code.word_error_bound(esn0_db))
+
+
+@pytest.mark.parametrize(("name", "count"), [("hamming84", 9), ("rm14", 12), ("repeat4", 5)])
+def test_headers_of_any_number_of_modes_fail_at_most_as_often_as_the_bound(name, count):
+    code, grid = header_code(name, count), np.arange(-10.0, 15.0, 0.5)
+    esn0_db = float(grid[np.argmax(code.word_error_bound(grid) <= 0.02)])
+    bound = float(code.word_error_bound(esn0_db))
+    errors = word_errors(code, esn0_db, 3)
+    assert binomtest(errors, TRIALS, bound, alternative="greater").pvalue > FALSE_ALARM
+    assert errors > 0.3 * bound * TRIALS  # seen: at least 0.5 of it; the bound is of use
+
+
+@settings(SETTINGS, max_examples=20)
+@given(CODES, st.floats(-30, 25))
+def test_the_bound_is_the_union_over_all_pairs(code, esn0_db):
+    ratio = 10 ** (esn0_db / 10)
+    unions = [
+        sum(
+            gaussian_tail(math.sqrt(float(np.sum(word != other)) * ratio))
+            for number, other in enumerate(code.codewords)
+            if number != sent
+        )
+        for sent, word in enumerate(code.codewords)
+    ]
+    assert float(code.word_error_bound(esn0_db)) == pytest.approx(min(1.0, max(unions)), rel=1e-9, abs=1e-300)
+
+
+def test_bounds_keep_their_shape_and_never_exceed_one():
+    bounds = header_code("rm14", 16).word_error_bound(np.linspace(-40, 30, 71).reshape(71, 1))
+    assert (bounds.shape, bounds.max()) == ((71, 1), 1.0)
+    assert (np.diff(bounds[:, 0]) <= 0).all()
+
+
+def test_a_code_is_made_once_and_cannot_be_altered():
+    code = header_code("rm14", 9)
+    assert header_code("rm14", 9) is code
+    for array in (code.generator, code.codewords):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0] = 1
 
 
 def test_each_step_has_its_code_and_the_first_applies_below_too():
     header = Header(STEPS, 9)
-    for snr_db, name in (
-        (-99, "rm15"),
-        (-10, "rm15"),
-        (2, "rm15"),
-        (2.5, "hamming84"),
-        (9, "plain"),
-        (99, "plain"),
-    ):
+    at = {-99: "rm15", -10: "rm15", 2: "rm15", 2.5: "hamming84", 9: "plain", 99: "plain"}
+    for snr_db, name in at.items():
         assert header.code(snr_db) is header_code(name, 9)
+    # A float64 just below a threshold is that threshold for the graph, and so it is for the header.
+    assert header.code(math.nextafter(2.5, -math.inf)) is header.code(2.5)
+    assert header.code(float(np.nextafter(np.float32(2.5), np.float32(0)))) is header.code(0.0)
     assert header.max_symbols == 16
     counts = header.symbol_count([[-99.0, 2.5, 9.0]])
     assert (counts.dtype, counts.tolist()) == (np.int64, [[16, 4, 2]])
-
-
-def test_an_snr_is_compared_as_float32():
-    """A float64 just below a threshold is that threshold for the graph, and so it is for the header."""
-    header = Header(STEPS, 9)
-    below = math.nextafter(2.5, -math.inf)
-    assert header.code(below) is header.code(2.5)
-    assert header.code(float(np.nextafter(np.float32(2.5), np.float32(0)))) is header.code(0.0)
 
 
 @SETTINGS
@@ -62,27 +286,15 @@ def test_round_trip_with_a_code_for_each_sample(seed, shape):
     decoded = header.decode(llr, snr_db)
     assert (decoded.dtype, decoded.shape) == (np.int64, shape)
     np.testing.assert_array_equal(decoded, mode)
+    one = np.full(shape, 4.0)  # one SNR serves all
+    np.testing.assert_array_equal(header.encode(mode, 4.0)[0], header.encode(mode, one)[0])
+    np.testing.assert_array_equal(header.decode(llr, 4.0), header.decode(llr, one))
 
 
-def test_one_snr_serves_all_samples():
-    header = Header(STEPS, 9)
-    symbols, counts = header.encode([3, 8], 4.0)
-    np.testing.assert_array_equal(counts, [4, 4])
-    np.testing.assert_array_equal(symbols, header.encode([3, 8], [4.0, 4.0])[0])
-    llr = np.random.default_rng(0).normal(size=(5, 32))
-    np.testing.assert_array_equal(header.decode(llr, 4.0), header.decode(llr, np.full(5, 4.0)))
-
-
-def test_ends_that_disagree_on_the_code_mostly_miss_the_mode():
-    """9 modes, the receiver one step too high: it reads four symbols of the sixteen as hamming84."""
-    header = Header(STEPS, 9)
-    symbols, _ = header.encode(np.arange(9), 2.0)
-    llr = np.stack([2.0 * (symbols >> 1) - 1, 2.0 * (symbols & 1) - 1], axis=-1).reshape(9, -1)
-    np.testing.assert_array_equal(header.decode(llr, 2.0), np.arange(9))
-    assert (header.decode(llr, 3.0) != np.arange(9)).mean() >= 0.5
-
-
-def test_without_steps_nothing_is_sent():
+def test_without_steps_or_samples_nothing_is_sent():
+    symbols, counts = Header(STEPS, 9).encode(np.zeros(0, dtype=int), 3.0)
+    assert (symbols.shape, counts.shape) == ((0, 16), (0,))
+    assert Header(STEPS, 9).decode(np.zeros((0, 32)), 3.0).shape == (0,)
     header = Header((), 4)
     assert header.max_symbols == 0
     assert header.code(3.0) is None
@@ -93,25 +305,19 @@ def test_without_steps_nothing_is_sent():
         header.decode(np.zeros((2, 0)), 3.0)
 
 
-def test_no_samples_are_no_headers():
-    symbols, counts = Header(STEPS, 9).encode(np.zeros(0, dtype=int), 3.0)
-    assert (symbols.shape, counts.shape) == ((0, 16), (0,))
-    assert Header(STEPS, 9).decode(np.zeros((0, 32)), 3.0).shape == (0,)
-
-
-@pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("target", [1e-2, 1e-3, 1e-6])
+@pytest.mark.parametrize(
+    ("count", "target"), [(2, 1e-3), (3, 1e-6), (5, 1e-2), (9, 1e-3), (16, 1e-6), (32, 1e-3)]
+)
 def test_a_plan_takes_the_shortest_code_that_is_safe(count, target):
     header = Header(plan_header(count, target), count)
-    doubling = [
-        code
-        for code in codes_for(count)
-        if code.name not in {f"repeat{r}" for r in (3, 5, 6, 7, *range(9, 16))}
-    ]
-    for esn0_db in GRID.tolist():
+    odd = {f"repeat{repeats}" for repeats in (3, 5, 6, 7, *range(9, 16))}
+    doubling = [code for code in codes_for(count) if code.name not in odd]
+    bounds = [code.word_error_bound(GRID) for code in doubling]
+    assert (header.steps[0].from_db, len(header.steps) <= 7) == (-10.0, True)
+    assert len({step.code for step in header.steps}) == len(header.steps)
+    for place, esn0_db in enumerate(GRID.tolist()):
         chosen = header.code(esn0_db)
-        assert chosen is not None
-        safe = [code for code in doubling if code.word_error_bound(esn0_db) <= target]
+        safe = [code for code, bound in zip(doubling, bounds, strict=True) if bound[place] <= target]
         if safe:
             assert chosen in safe
             assert chosen.symbols == min(code.symbols for code in safe)
@@ -120,25 +326,9 @@ def test_a_plan_takes_the_shortest_code_that_is_safe(count, target):
             assert chosen.min_distance == max(code.min_distance for code in doubling)
 
 
-@pytest.mark.parametrize("count", COUNTS)
-def test_a_plan_is_short_and_its_headers_shrink(count):
-    steps = plan_header(count)
-    assert steps[0].from_db == -10.0
-    assert len(steps) <= 7
-    lengths = [header_code(step.code, count).symbols for step in steps]
-    assert lengths == sorted(lengths, reverse=True)
-    assert len({step.code for step in steps}) == len(steps)
-    assert header_code(steps[-1].code, count).symbols == math.ceil(math.log2(count) / 2)
-
-
 @pytest.mark.parametrize(
     ("count", "symbols"),
-    [
-        (2, [32, 16, 8, 4, 2, 1, 1, 1]),
-        (4, [32, 32, 16, 8, 4, 2, 2, 1]),
-        (9, [32, 32, 16, 8, 8, 4, 4, 2]),
-        (16, [32, 32, 16, 16, 8, 4, 4, 2]),
-    ],
+    [(2, [32, 16, 8, 4, 2, 1, 1, 1]), (9, [32, 32, 16, 8, 8, 4, 4, 2]), (16, [32, 32, 16, 16, 8, 4, 4, 2])],
 )
 def test_the_costs_that_the_module_documents(count, symbols):
     header = Header(plan_header(count), count)
@@ -156,54 +346,34 @@ def test_a_plan_keeps_its_target_from_the_snr_on_that_the_module_documents():
     assert bounds(16)[GRID == -10.0] == pytest.approx(0.52, abs=0.005)
 
 
-@SETTINGS
-@given(st.sampled_from(COUNTS), SNRS, st.integers(0, 2**32))
-def test_a_planned_header_is_read_back(count, snr_db, seed):
-    header = Header(plan_header(count), count)
-    mode = np.random.default_rng(seed).integers(0, count, 5)
-    symbols, _ = header.encode(mode, snr_db)
-    llr = np.stack([2.0 * (symbols >> 1) - 1, 2.0 * (symbols & 1) - 1], axis=-1).reshape(5, -1)
-    np.testing.assert_array_equal(header.decode(llr, esn0_float32(snr_db)), mode)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (
+            lambda: header_code("golay", 4),
+            "'header' must be one of plain, repeat2 to repeat16, rm12, hamming84,",
+        ),
+        (lambda: header_code("repeat1", 4), "'header' must be one of .* not 'repeat1'"),
+        (lambda: header_code("plain", 1), r"'modes_count' must lie in 2\.\.1024 for a header, not 1"),
+        (lambda: header_code("plain", 1025), r"'modes_count' must .* not 1025"),
+        (lambda: header_code("hamming84", 17), "'header' must be a code of at least 5 bits for 17 modes"),
+        (lambda: header_code("rm16", 129), "'header' must be a code of at least 8 bits for 129 modes"),
+        (lambda: header_code("plain", 4).symbols_of(-1), r"'mode' must lie in 0\.\.3, not -1"),
+        (lambda: header_code("plain", 4).decode(np.zeros(3)), r"'llr' must have shape \(\.\.\., 2\)"),
+        (lambda: header_code("plain", 4).decode([math.inf, 0.0]), "'llr' must be finite"),
+        (lambda: header_code("plain", 4).word_error_bound(math.nan), "'esn0_db' must be finite"),
         (lambda: HeaderStep(0.1, "plain"), "'from_db' must be finite and exact in float32, not 0.1"),
-        (lambda: HeaderStep(math.nan, "plain"), "'from_db' must be finite and exact in float32, not nan"),
-        (lambda: HeaderStep(math.inf, "plain"), "'from_db' must be finite and exact in float32, not inf"),
         (lambda: HeaderStep(0.0, "rm13"), "'code' must be one of plain, repeat2, .* not 'rm13'"),
-        (
-            lambda: check_steps((STEPS[1], STEPS[0])),
-            r"'header' must have steps that ascend, not \(2.5, -10.0\)",
-        ),
         (lambda: check_steps((STEPS[1], HeaderStep(2.5, "plain"))), "'header' must have steps that ascend"),
-        (
-            lambda: check_steps((STEPS[0], HeaderStep(5.0, "rm15"))),
-            "'header' must change its code at each step",
-        ),
-        (lambda: Header((STEPS[1], STEPS[0]), 9), "'header' must have steps that ascend"),
-        (
-            lambda: Header(STEPS, 17),
-            "'header' must be a code of at least 5 bits for 17 modes, not 'hamming84'",
-        ),
-        (lambda: Header(STEPS, 1), r"'modes_count' must lie in 2\.\.1024 for a header, not 1"),
+        (lambda: check_steps((STEPS[0], HeaderStep(5.0, "rm15"))), "'header' must change its code"),
+        (lambda: Header(STEPS, 17), "'header' must be a code of at least 5 bits for 17 modes"),
         (lambda: Header(STEPS, 9).code(math.nan), "'snr_db' must be finite"),
         (lambda: Header(STEPS, 9).encode(9, 0.0), r"'mode' must lie in 0\.\.8, not 9"),
-        (lambda: Header(STEPS, 9).encode(0.0, 0.0), "'mode' must be integers"),
         (lambda: Header(STEPS, 9).encode([0, 1], [0.0] * 3), r"'snr_db' must broadcast to the shape \(2,\)"),
-        (lambda: Header(STEPS, 9).encode(0, math.inf), "'snr_db' must be finite"),
         (lambda: Header(STEPS, 9).decode(np.zeros(31), 0.0), r"'header_llr' must have shape \(\.\.\., 32\)"),
-        (lambda: Header(STEPS, 9).decode(0.0, 0.0), r"'header_llr' must have shape \(\.\.\., 32\), not \(\)"),
-        (
-            lambda: Header(STEPS, 9).decode(np.zeros((2, 32)), [0.0] * 3),
-            "'snr_db' must broadcast to the shape",
-        ),
-        (lambda: Header(STEPS, 9).decode(np.full(32, math.nan), 0.0), "'llr' must be finite"),
-        (lambda: plan_header(1), r"'modes_count' must lie in 2\.\.1024 for a header, not 1"),
+        (lambda: Header(STEPS, 9).decode(0.0, 0.0), "'header_llr' must have shape"),
         (lambda: plan_header(4, 0.0), "'target' must lie between 0 and 1, not 0.0"),
         (lambda: plan_header(4, 1.0), "'target' must lie between 0 and 1, not 1.0"),
-        (lambda: plan_header(4, math.nan), "'target' must lie between 0 and 1, not nan"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from twophase.link.modes import LinkConfig
 from twophase.link.routing import Hysteresis, Routing, SnrTable, fixed_routing, table_lines
 from twophase.link.typed import from_json
 
-SETTINGS = settings(deadline=None, max_examples=100, derandomize=True)
+SETTINGS = settings(deadline=None, max_examples=60, derandomize=True)
 MODES = LinkConfig(codebook_sizes=(16, 64), tokens=(12, 4), qam_orders=(4, 16), embedding_dim=2).modes
 TABLE = SnrTable((-1.25, 8.0), (0, 1, 3))
 HEADER = (HeaderStep(-10.0, "rm14"), HeaderStep(5.0, "hamming84"))
@@ -61,29 +61,13 @@ def test_the_choice_equals_its_slow_twin(table, snrs):
     assert chosen.tolist() == [choose_slowly(table, snr_db) for snr_db in snrs]
 
 
-@SETTINGS
-@given(tables())
-def test_each_step_reaches_from_its_threshold_to_the_next(table):
-    for step, mode in enumerate(table.modes):
-        lower, upper = table.bounds(step)
-        assert (lower == -math.inf) == (step == 0)
-        assert (upper == math.inf) == (step == len(table.modes) - 1)
-        if step:
-            assert table.bounds(step - 1)[1] == lower
-            assert int(table.choose(lower)) == mode
-            assert int(table.choose(float32_neighbours(lower)[0])) == table.modes[step - 1]
-
-
-@pytest.mark.parametrize("shape", [(), (5,), (2, 3), (0,)])
-def test_the_choice_keeps_the_shape(shape):
-    chosen = TABLE.choose(np.full(shape, 3.0))
-    assert chosen.shape == shape
-    assert (chosen == 1).all()
-
-
-def test_a_table_of_one_step_chooses_it_always():
+def test_the_choice_keeps_the_shape_and_a_table_of_one_step_chooses_it_always():
+    for shape in ((), (2, 3), (0,)):
+        chosen = TABLE.choose(np.full(shape, 3.0))
+        assert chosen.shape == shape
+        assert (chosen == 1).all()
+    assert [TABLE.bounds(step) for step in range(3)] == [(-math.inf, -1.25), (-1.25, 8.0), (8.0, math.inf)]
     assert SnrTable((), (2,)).choose([-1e30, 0.0, 1e30]).tolist() == [2, 2, 2]
-    assert SnrTable((), (2,)).bounds(0) == (-math.inf, math.inf)
 
 
 @SETTINGS
@@ -95,19 +79,11 @@ def test_a_routing_survives_json(routing):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"router": "random"}, "'x.router' must be one of 'fixed', 'content', 'snr', 'table', not 'random'"),
+        ({"router": "random"}, "'x.router' must be one of 'fixed', 'content', 'snr', 'table'"),
         ({"router": "snr"}, "'header' must be empty for the router 'snr'"),
-        ({"table": {"thresholds_db": [1.0], "modes": [0]}}, "'thresholds_db' must hold 0 numbers"),
-        ({"table": {"thresholds_db": [0.1], "modes": [0, 1]}}, "'thresholds_db' must be finite and exact in"),
-        (
-            {"table": {"thresholds_db": [1.0], "modes": [0, 1.0]}},
-            r"'x.table.modes\[1\]' must be a whole number",
-        ),
+        ({"table": {"thresholds_db": [1.0], "modes": [0, 1.0]}}, r"'x.table.modes\[1\]' must be a whole"),
         ({"table": {"modes": [0]}}, "'x.table' lacks thresholds_db"),
         ({"header": [{"from_db": 0.0, "code": "rm13"}]}, "'code' must be one of"),
-        ({"header": [{"from_db": 0.0}]}, r"'x.header\[0\]' lacks code"),
-        ({"header": []}, "'header' must name a code for the router 'content'"),
-        ({"hysteresis_db": -1}, "'hysteresis_db' must be finite and at least 0"),
         ({"hysteresis_db": math.inf}, "'x.hysteresis_db' must be finite"),
     ],
 )
@@ -117,32 +93,22 @@ def test_an_altered_routing_is_refused_by_name(change, message):
         from_json(Routing, value, "x")
 
 
-def test_a_fixed_routing_is_mode_0_and_tells_nothing():
-    routing = fixed_routing()
-    routing.check(MODES)
-    assert not routing.tells_mode
-    assert routing.header_code(3.0, 1) is None
-    assert routing.header_of(1).max_symbols == 0
-    assert routing.received_mode([-5.0, 30.0], None, 1).tolist() == [0, 0]
-
-
-def test_only_a_content_routing_tells_the_mode():
+def test_only_a_content_routing_tells_the_mode_and_the_receiver_takes_it_from_the_header():
     content = Routing("content", TABLE, 0.0, HEADER)
     assert content.tells_mode
     assert content.header_code(4.9, 9) is header_code("rm14", 9)
     assert content.header_code(5.0, 9) is header_code("hamming84", 9)
-    assert not Routing("snr", TABLE, 0.0, ()).tells_mode
+    fixed = fixed_routing()
+    assert not fixed.tells_mode
+    assert (fixed.header_code(3.0, 1), fixed.header_of(1).max_symbols) == (None, 0)
+    assert fixed.received_mode([-5.0, 30.0], None, 1).tolist() == [0, 0]
     assert Routing("table", TABLE, 1.0, ()).header_code(3.0, 4) is None
-
-
-def test_the_receiver_takes_a_told_mode_from_the_header():
-    content = Routing("content", TABLE, 0.0, HEADER)
     snr_db = np.array([0.0, 6.0, 20.0])
     symbols, _ = content.header_of(4).encode([3, 0, 2], snr_db)
     llr = np.stack([2.0 * (symbols >> 1) - 1, 2.0 * (symbols & 1) - 1], axis=-1).reshape(3, -1)
     assert content.received_mode(snr_db, llr, 4).tolist() == [3, 0, 2]
     assert content.received_mode(6.0, llr[1], 4).shape == ()
-    with pytest.raises(InputError, match="'header_llr' must be given: this link tells the mode in a header"):
+    with pytest.raises(InputError, match="'header_llr' must be given"):
         content.received_mode(snr_db, None, 4)
     with pytest.raises(InputError, match=r"'header_llr' must have shape \(\.\.\., 16\), not \(3, 15\)"):
         content.received_mode(snr_db, llr[:, :15], 4)
@@ -190,11 +156,13 @@ ESTIMATES = st.lists(st.floats(-30, 40, width=32), max_size=30)
 
 
 @SETTINGS
-@given(tables(), st.floats(0, 6), ESTIMATES)
+@given(tables(), st.one_of(st.just(0.0), st.floats(0, 6)), ESTIMATES)
 def test_what_is_held_equals_its_slow_twin(table, hysteresis_db, estimates):
     held = Hysteresis(table, hysteresis_db).hold(estimates)
     assert (held.dtype, held.shape) == (np.float32, (len(estimates),))
     assert held.tolist() == hold_slowly(table, hysteresis_db, estimates)
+    moved = np.abs(held.astype(np.float64) - estimates)
+    assert (moved[held != np.asarray(estimates, dtype=np.float32)] <= hysteresis_db + 1e-5).all()
 
 
 @SETTINGS
@@ -207,44 +175,6 @@ def test_the_state_carries_over_from_call_to_call(table, hysteresis_db, estimate
     scalars = [singly.hold(estimate) for estimate in estimates]
     assert all(scalar.shape == () for scalar in scalars)
     np.testing.assert_array_equal(scalars, at_once)
-
-
-@SETTINGS
-@given(tables(), st.lists(SNRS, max_size=30))
-def test_without_hysteresis_nothing_is_held(table, estimates):
-    held = Hysteresis(table, 0.0).hold(estimates)
-    np.testing.assert_array_equal(held, np.asarray(estimates, dtype=np.float32))
-
-
-@SETTINGS
-@given(tables(), st.floats(0, 6), ESTIMATES)
-def test_a_held_estimate_moves_by_less_than_the_hysteresis_and_changes_no_more_often(
-    table, hysteresis_db, estimates
-):
-    steps = replace(table, modes=tuple(range(len(table.modes))))
-    held = Hysteresis(steps, hysteresis_db).hold(estimates)
-    moved = np.abs(held.astype(np.float64) - np.asarray(estimates))
-    assert (moved[held != np.asarray(estimates, dtype=np.float32)] <= hysteresis_db + 1e-5).all()
-    raw, calm = steps.choose(estimates), steps.choose(held)
-    assert np.count_nonzero(np.diff(calm)) <= np.count_nonzero(np.diff(raw))
-
-
-def test_a_jittering_estimate_keeps_its_mode_until_it_leaves_by_the_hysteresis():
-    held = Hysteresis(TABLE, 1.0)
-    estimates = [8.5, 7.5, 7.0625, 8.2, 7.0, 7.9, 8.9, 8.9375, 9.0, -1.5, -2.0, -2.25]
-    modes = [3, 3, 3, 3, 1, 1, 1, 1, 3, 0, 0, 0]
-    assert TABLE.choose(held.hold(estimates)).tolist() == modes
-    # Out of the middle step by half a decibel: the nearest SNRs that belong to it.
-    middle = Hysteresis(TABLE, 1.0)
-    assert middle.hold([0.0, -1.75, 8.5]).tolist() == [0.0, -1.25, float32_neighbours(8.0)[0]]
-
-
-def test_a_jitter_of_0_3_db_changes_the_mode_at_one_of_many_steps_only():
-    """A drift over a threshold in 400 estimates: without hysteresis the mode flips back and forth."""
-    rng = np.random.default_rng(0)
-    estimates = np.linspace(6.5, 9.5, 400) + rng.normal(0, 0.3, 400)
-    assert np.count_nonzero(np.diff(TABLE.choose(estimates))) > 10
-    assert np.count_nonzero(np.diff(TABLE.choose(Hysteresis(TABLE, 1.2).hold(estimates)))) == 1
 
 
 def test_a_table_is_told_in_one_line_per_step():
@@ -268,51 +198,26 @@ def test_a_table_is_told_in_one_line_per_step():
         (lambda: SnrTable((), ()), "'modes' must hold at least one mode number"),
         (lambda: SnrTable((), (-1,)), "'modes' must be whole numbers from 0, not -1"),
         (lambda: SnrTable((), (True,)), "'modes' must be whole numbers from 0, not True"),
-        (lambda: SnrTable((), (1.0,)), "'modes' must be whole numbers from 0, not 1.0"),
         (lambda: SnrTable((1.0,), (0,)), "'thresholds_db' must hold 0 numbers, one fewer than modes"),
         (lambda: SnrTable((), (0, 1)), "'thresholds_db' must hold 1 numbers, one fewer than modes"),
         (lambda: SnrTable((0.1,), (0, 1)), "'thresholds_db' must be finite and exact in float32, not 0.1"),
-        (
-            lambda: SnrTable((math.nan,), (0, 1)),
-            "'thresholds_db' must be finite and exact in float32, not nan",
-        ),
-        (
-            lambda: SnrTable((math.inf,), (0, 1)),
-            "'thresholds_db' must be finite and exact in float32, not inf",
-        ),
+        (lambda: SnrTable((math.inf,), (0, 1)), "'thresholds_db' must be finite"),
         (lambda: SnrTable((1.0, 1.0), (0, 1, 0)), r"'thresholds_db' must ascend, not \(1.0, 1.0\)"),
-        (lambda: SnrTable((2.0, 1.0), (0, 1, 0)), r"'thresholds_db' must ascend, not \(2.0, 1.0\)"),
         (lambda: SnrTable((1.0,), (2, 2)), r"'modes' must change at each threshold, not \(2, 2\)"),
         (lambda: TABLE.choose(math.nan), "'snr_db' must be finite"),
         (lambda: TABLE.choose("3"), "'snr_db' must be real numbers"),
         (lambda: TABLE.bounds(3), r"'step' must lie in 0\.\.2, not 3"),
-        (lambda: TABLE.bounds(-1), r"'step' must lie in 0\.\.2, not -1"),
-        (
-            lambda: Routing("other", TABLE, 0.0, ()),
-            "'router' must be one of fixed, content, snr, table, not 'o",
-        ),
+        (lambda: TABLE.bounds(-1), "'step' must"),
+        (lambda: Routing("other", TABLE, 0.0, ()), "'router' must be one of fixed, content, snr, table"),
         (lambda: Routing("fixed", TABLE, 0.0, ()), "'table' must hold mode 0 alone for the router 'fixed'"),
-        (lambda: Routing("fixed", SnrTable((), (1,)), 0.0, ()), "'table' must hold mode 0 alone"),
         (lambda: Routing("snr", TABLE, 1.0, ()), "'hysteresis_db' must be 0 for the router 'snr', not 1.0"),
-        (
-            lambda: Routing("table", TABLE, -1.0, ()),
-            "'hysteresis_db' must be finite and at least 0, not -1.0",
-        ),
-        (
-            lambda: Routing("table", TABLE, math.nan, ()),
-            "'hysteresis_db' must be finite and at least 0, not nan",
-        ),
-        (
-            lambda: Routing("table", TABLE, math.inf, ()),
-            "'hysteresis_db' must be finite and at least 0, not inf",
-        ),
+        (lambda: Routing("table", TABLE, -1.0, ()), "'hysteresis_db' must be finite and at least 0"),
+        (lambda: Routing("table", TABLE, math.inf, ()), "'hysteresis_db' must be finite"),
         (lambda: Routing("content", TABLE, 0.0, ()), "'header' must name a code for the router 'content'"),
-        (lambda: Routing("table", TABLE, 0.0, HEADER), "'header' must be empty for the router 'table'"),
         (lambda: Routing("content", TABLE, 0.0, HEADER[::-1]), "'header' must have steps that ascend"),
         (lambda: Hysteresis(TABLE, -0.5), "'hysteresis_db' must be finite and at least 0, not -0.5"),
-        (lambda: Hysteresis(TABLE, math.nan), "'hysteresis_db' must be finite and at least 0, not nan"),
+        (lambda: Hysteresis(TABLE, math.inf), "'hysteresis_db' must be finite and at least 0"),
         (lambda: Hysteresis(TABLE, 1.0).hold([[0.0]]), r"'snr_db' must have at most one axis, not \(1, 1\)"),
-        (lambda: Hysteresis(TABLE, 1.0).hold([0.0, math.nan]), "'snr_db' must be finite"),
         (lambda: table_lines(SnrTable((), (4,)), MODES), r"'table\.modes' must lie in 0\.\.3, not 4"),
     ],
 )

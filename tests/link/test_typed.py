@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
 
-from twophase.link.typed import from_json
+from twophase.link.errors import InputError
+from twophase.link.typed import POSITIVE, Rule, at_least, check_fields, from_json, within
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,12 @@ def test_lists_and_objects_become_tuples_and_dataclasses() -> None:
     assert from_json(Literal["run", "bundle"], "run", "kind") == "run"
 
 
+def test_one_of_several_kinds_is_taken_as_it_is() -> None:
+    assert from_json(Literal["all"] | int, 3, "x") == 3
+    assert from_json(Literal["all"] | int, "all", "x") == "all"
+    assert from_json(Path | None, "runs", "x") == Path("runs")
+
+
 def test_what_may_be_missing_is_none_or_what_it_must_be() -> None:
     assert from_json(Point | None, None, "x") is None
     assert from_json(Point | None, {"name": "a", "place": [1]}, "x") == Point("a", (1.0,))
@@ -44,10 +52,63 @@ def test_what_may_be_missing_is_none_or_what_it_must_be() -> None:
         (Point, {"place": []}, "'x' lacks name"),
         (Point | None, {"place": []}, "'x' lacks name"),
         (int | None, "7", "'x' must be a whole number, not '7'"),
+        (Literal["all"] | int, True, "'x' must be a whole number, not True"),
+        (int | str, None, "'x' must be a text, not None"),
+        (bool, 1, "'x' must be true or false, not 1"),
+        (Path | None, 3, "'x' must be a path, not 3"),
         (Point, "n" * 99, f"'x' must be an object, not '{'n' * 56}..."),
     ],
 )
 def test_what_does_not_fit_is_named(kind: Any, value: Any, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         from_json(kind, value, "x")
+    assert str(caught.value) == message
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field of every kind that has a rule."""
+
+    choice: Literal["a", "b"] = "a"
+    count: Annotated[int, at_least(1), Rule("be even", lambda value: value % 2 == 0)] = 2
+    share: Annotated[float, within(0, 1, " (half is 0.5)")] = 0
+    rate: Annotated[float, POSITIVE] | None = None
+    sizes: tuple[Annotated[int, at_least(2)], ...] = ()
+    length: Literal["all"] | int = "all"
+    flag: bool = False
+    out: Path | None = None
+    anything: Any = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def test_settings_that_keep_their_rules_pass() -> None:
+    Settings("b", 4, 1, 1e-9, (2, 3), 7, True, Path("out"), object())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"choice": "c"}, "'choice' must be one of a, b, not 'c'"),
+        ({"choice": None}, "'choice' must be one of a, b, not None"),
+        ({"count": 0}, "'count' must be at least 1, not 0"),
+        ({"count": 3}, "'count' must be even, not 3"),
+        ({"count": True}, "'count' must be a whole number, not True"),
+        ({"count": 2.0}, "'count' must be a whole number, not 2.0"),
+        ({"share": 1.5}, "'share' must lie in 0..1 (half is 0.5), not 1.5"),
+        ({"share": float("nan")}, "'share' must lie in 0..1 (half is 0.5), not nan"),
+        ({"share": "0.5"}, "'share' must be a number, not '0.5'"),
+        ({"rate": 0.0}, "'rate' must be positive, not 0.0"),
+        ({"rate": float("inf")}, "'rate' must be positive, not inf"),
+        ({"sizes": [4]}, "'sizes' must be a tuple, not [4]"),
+        ({"sizes": (4, 1)}, "'sizes' must be at least 2, not 1"),
+        ({"length": "some"}, "'length' must be one of all or be a whole number, not 'some'"),
+        ({"flag": 1}, "'flag' must be true or false, not 1"),
+        ({"out": "runs"}, "'out' must be a path, not 'runs'"),
+    ],
+)
+def test_settings_that_break_a_rule_are_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Settings(**values)
     assert str(caught.value) == message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from twophase.training.data import Split
 
@@ -16,8 +15,3 @@ def blobs(size: int, seed: int) -> Split:
     labels = torch.randint(CLASSES, (size,), generator=generator)
     centres = torch.rand(CLASSES, FEATURES, generator=torch.Generator().manual_seed(99))
     return Split(centres[labels] + 0.2 * torch.randn(size, FEATURES, generator=generator), labels)
-
-
-def unchanged(features: Tensor, _strength: float, _generator: torch.Generator) -> Tensor:
-    """An augmentation that does nothing."""
-    return features

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +23,7 @@ from tools.mutate import constant, insert_before, insert_behind, node, producer,
 from twophase.export.artefacts.accuracy import measure_accuracy
 from twophase.export.artefacts.conformance import read_set
 from twophase.export.artefacts.ort import ORT_FOLDER, write_ort
-from twophase.export.graphs.run import GraphRunError, Session
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime
 from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
 from twophase.link.errors import ArtifactError, LinkError
 from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
@@ -44,6 +45,12 @@ class Mutant:
     """What one of its problems must contain."""
     resigned: bool = True
     """Whether vectors and accuracy are made again from its graphs, not the hashes alone."""
+    whole: bool = False
+    """Whether it goes through the whole of ``tp-verify``, not through its own check alone."""
+
+
+MUTANTS: list[Mutant] = []
+"""All of them; the functions below are added as they are defined."""
 
 
 def make_mutant(bundle: Path, folder: Path, mutant: Mutant) -> Path:
@@ -64,7 +71,7 @@ def _with_vectors(folder: Path, manifest: Manifest) -> Manifest:
     for entry in manifest.conformance.sets:
         try:
             inputs, outputs = read_set(folder, entry)
-            given = Session((folder / entry.graph).read_bytes()).run(list(outputs), inputs)
+            given = OnnxRuntime((folder / entry.graph).read_bytes()).run(list(outputs), inputs)
         except (ArtifactError, GraphRunError):
             continue
         outputs = dict(zip(outputs, map(np.ascontiguousarray, given), strict=True))
@@ -111,6 +118,19 @@ def in_graph(alter: Callable[[ModelProto], None], file: str = "tx.onnx") -> Chan
     return change
 
 
+def mutant(
+    check: str, reason: str, file: str | None = "tx.onnx", *, resigned: bool = True, whole: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add what a function makes of a graph, or of the whole bundle where no file is named."""
+
+    def add(alter: Callable[..., Any]) -> Callable[..., Any]:
+        change = alter if file is None else in_graph(alter, file)
+        MUTANTS.append(Mutant(alter.__name__, change, check, reason, resigned, whole))
+        return alter
+
+    return add
+
+
 def decisions(model: ModelProto) -> list[NodeProto]:
     """The ArgMax nodes over codewords, codebook by codebook."""
     return [entry for entry in model.graph.node if entry.op_type == "ArgMax"]
@@ -124,18 +144,7 @@ def readers(model: ModelProto, name: str) -> list[NodeProto]:
 # --- what is sent
 
 
-def soft_symbols(model: ModelProto) -> None:
-    """Symbols carry the softmax weights of the codewords instead of their indices."""
-    scores = decisions(model)[0].input[0]
-    ramp = store(model, "ramp", np.linspace(0, 3, 8, dtype=np.float32))
-    axis = store(model, "last_axis", np.array([2]))
-    pads = store(model, "wide", np.array([0, 0, 0, 2]))
-    soft = [node("Softmax", [scores], "weights", axis=-1), node("Mul", ["weights", ramp], "shares")]
-    soft += [node("ReduceSum", ["shares", axis], "mean", keepdims=0), node("Round", ["mean"], "level")]
-    soft += [node("Cast", ["level"], "soft", to=TensorProto.INT64), node("Pad", ["soft", pads], "leaked")]
-    insert_behind(model, "symbols", [*soft, node("Max", ["symbols_before", "leaked"], "symbols")])
-
-
+@mutant("cut", "take values from 'input' past", whole=True)
 def symbols_past_the_indices(model: ModelProto) -> None:
     """A symbol is switched by a feature, which no codeword tells."""
     zero = scalar(model, "still", 0.0, np.float32)
@@ -146,70 +155,17 @@ def symbols_past_the_indices(model: ModelProto) -> None:
     insert_behind(model, "symbols", [*leak, node("Where", ["shown", none, "symbols_before"], "symbols")])
 
 
-def bits_through_floats(model: ModelProto) -> None:
-    there = node("Cast", ["bits_before"], "real_bits", to=TensorProto.FLOAT)
-    insert_behind(model, "bits", [there, node("Cast", ["real_bits"], "bits", to=TensorProto.UINT8)])
-
-
-def swapped_label(model: ModelProto) -> None:
-    store(model, "table_0", constant(model, "table_0")[[1, 0, 2, 3, 4, 5, 6, 7]])
-
-
+@mutant("labels one to one", "8 codewords have 7 patterns of bits", whole=True)
 def shared_label(model: ModelProto) -> None:
     table = constant(model, "table_0")
     table[3] = table[5]
     store(model, "table_0", table)
 
 
-def natural_labels(model: ModelProto) -> None:
-    """Codeword k is sent as the number k, not as its label."""
-    words = np.arange(16)[:, np.newaxis]
-    store(model, "table_1", ((words >> np.arange(3, -1, -1)) & 1).astype(np.uint8))
-
-
-def lowest_bit_first(model: ModelProto) -> None:
-    store(model, "weights_1", constant(model, "weights_1")[::-1].copy())
-
-
-def wrong_stride(model: ModelProto) -> None:
-    """16-QAM symbols take every third bit, not four neighbours."""
-    (groups,) = [
-        entry
-        for entry in model.graph.node
-        if entry.op_type == "Cast"
-        and any("weights_1" in reader.input for reader in readers(model, entry.output[0]))
-        and constant(model, producer(model, entry.input[0]).input[1]).tolist()[1] == 3
-    ]
-    flat = producer(model, groups.input[0]).input[0]
-    shape = store(model, "across", np.array([-1, 4, 3]))
-    stride = [node("Reshape", [flat, shape], "columns")]
-    stride += [node("Transpose", ["columns"], "strided", perm=[0, 2, 1])]
-    insert_before(model, groups, 0, stride)
-
-
-def wrong_bit_count(model: ModelProto) -> None:
-    name = producer(model, "bit_count").input[0]
-    store(model, name, constant(model, name) + np.array([0, 0, 2, 0]))
-
-
 # --- the choice of codewords
 
 
-def mixed_codewords(model: ModelProto) -> None:
-    """The index is the mean of all indices under a softmax, rounded."""
-    choice = decisions(model)[0]
-    (reader,) = readers(model, choice.output[0])
-    ramp = store(model, "ramp", np.arange(8, dtype=np.float32))
-    mix = [node("Softmax", [choice.input[0]], "soft", axis=-1), node("MatMul", ["soft", ramp], "mean")]
-    mix += [node("Round", ["mean"], "rounded"), node("Cast", ["rounded"], "mixed", to=TensorProto.INT64)]
-    insert_before(model, reader, list(reader.input).index(choice.output[0]), mix)
-
-
-def softmax_before_the_decision(model: ModelProto) -> None:
-    choice = decisions(model)[1]
-    insert_before(model, choice, 0, [node("Softmax", [choice.input[0]], "soft", axis=-1)])
-
-
+@mutant("random operators", "'tx.onnx': RandomUniformLike ('node_uniform') draws random numbers", whole=True)
 def gumbel_noise(model: ModelProto) -> None:
     choice = decisions(model)[0]
     scores = choice.input[0]
@@ -219,26 +175,13 @@ def gumbel_noise(model: ModelProto) -> None:
     insert_before(model, choice, 0, noise)
 
 
-def random_in_a_branch(model: ModelProto) -> None:
-    """Noise that is drawn in a branch, for inputs that no test has."""
-    choice = decisions(model)[0]
-    value = helper.make_tensor_value_info
-    scores = choice.input[0]
-    quiet = helper.make_graph([node("Identity", [scores], "same")], "quiet", [], [value("same", 1, None)])
-    drawn = [node("RandomNormalLike", [scores], "drawn"), node("Add", [scores, "drawn"], "sum")]
-    loud = helper.make_graph(drawn, "loud", [], [value("sum", 1, None)])
-    limit = scalar(model, "limit", 1e9, np.float32)
-    peak = [node("ReduceMax", ["input"], "peak", keepdims=0), node("Less", ["peak", limit], "usual")]
-    branch = node("If", ["usual"], "chosen", then_branch=quiet, else_branch=loud)
-    insert_before(model, choice, 0, [*peak, branch])
-
-
 def searched_name(model: ModelProto) -> str:
     """The stored matrix that the first search multiplies with."""
     add = producer(model, decisions(model)[0].input[0])
     return str(producer(model, add.input[0]).input[1])
 
 
+@mutant("codebook hash", "'tx.onnx': the codebook search is not proved", whole=True)
 def altered_searched_codeword(model: ModelProto) -> None:
     name = searched_name(model)
     value = constant(model, name)
@@ -246,6 +189,7 @@ def altered_searched_codeword(model: ModelProto) -> None:
     store(model, name, value)
 
 
+@mutant("vectors: ONNX Runtime", "(tx.onnx): 'indices' differs in", resigned=False)
 def altered_encoder_weight(model: ModelProto) -> None:
     """Whole numbers still: only what is sent tells."""
     weights = constant(model, "w1")
@@ -253,22 +197,7 @@ def altered_encoder_weight(model: ModelProto) -> None:
     store(model, "w1", weights)
 
 
-def ties_to_the_last(model: ModelProto) -> None:
-    (attribute,) = [item for item in decisions(model)[0].attribute if item.name == "select_last_index"]
-    attribute.i = 1
-
-
-def codeword_off_the_grid(model: ModelProto) -> None:
-    name = searched_name(model)
-    store(model, name, constant(model, name) * np.float32(0.7))
-
-
-def weight_off_the_grid(model: ModelProto) -> None:
-    weights = constant(model, "w2")
-    weights[3, 3] += np.float32(0.1)
-    store(model, "w2", weights)
-
-
+@mutant("exactness", "exact are those below 16,777,216 only", whole=True)
 def overflowing_sum(model: ModelProto) -> None:
     """The same decisions, but of sums that float32 cannot hold: 2^7 times larger, and odd."""
     weights, bias = constant(model, "w2"), constant(model, "b2")
@@ -286,11 +215,13 @@ def producer_of(model: ModelProto, stored: str) -> str:
     return str(reader.output[0])
 
 
+@mutant("search in NumPy", "are no whole numbers", whole=True)
 def latents_not_rounded(model: ModelProto) -> None:
     last = [entry for entry in model.graph.node if entry.op_type == "Round"][-1]
     last.op_type = "Identity"
 
 
+@mutant("batch 1 = batch n", "batch 1 and batch 40 differ in 'indices'", whole=True)
 def sees_its_batch(model: ModelProto) -> None:
     """Inputs are measured from the largest of the batch: exact, and another thing for a sample alone."""
     gemm = next(entry for entry in model.graph.node if entry.op_type == "Gemm")
@@ -302,6 +233,7 @@ def sees_its_batch(model: ModelProto) -> None:
 # --- the choice of the mode
 
 
+@mutant("mode", "'mode' is computed from 'input', which the receiver does not know", whole=True)
 def mode_from_the_features(model: ModelProto) -> None:
     """The routed mode is one higher for bright inputs: a bit that crosses the channel free of charge."""
     where = producer(model, "mode")
@@ -315,28 +247,20 @@ def mode_from_the_features(model: ModelProto) -> None:
     insert_before(model, where, 2, leak)
 
 
-def request_not_honoured(model: ModelProto) -> None:
-    where = producer(model, "mode")
-    top = scalar(model, "top", 2, np.int64)
-    insert_before(model, where, 1, [node("Min", [where.input[1], top], "lowered")])
-
-
 # --- the graph
 
 
+@mutant("opset, IR, domains", "'tx.onnx' needs operators of 'com.microsoft', not of ONNX alone")
 def own_operator(model: ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     model.graph.node.append(node("Gelu", ["input"], "stray", domain="com.microsoft"))
 
 
-def other_opset(model: ModelProto) -> None:
-    model.opset_import[0].version = 19
-
-
-def other_ir_version(model: ModelProto) -> None:
-    model.ir_version = 10
-
-
+@mutant(
+    "dynamic quantisation",
+    "'rx.onnx': DynamicQuantizeLinear ('dynamic') makes a sample depend on the others in its batch",
+    "rx.onnx",
+)
 def quantised_by_batch(model: ModelProto) -> None:
     gemm = next(entry for entry in model.graph.node if entry.op_type == "Gemm")
     source = gemm.input[0]
@@ -344,6 +268,7 @@ def quantised_by_batch(model: ModelProto) -> None:
     insert_before(model, gemm, 0, [dynamic, node("DequantizeLinear", ["byte", "scale", "zero"], "real")])
 
 
+@mutant("inputs and outputs", "'rx.onnx': the outputs must be ['logits', 'posterior', 'indices']", "rx.onnx")
 def renamed_output(model: ModelProto) -> None:
     for entry in model.graph.node:
         for position, name in enumerate(entry.output):
@@ -352,17 +277,25 @@ def renamed_output(model: ModelProto) -> None:
     next(value for value in model.graph.output if value.name == "logits").name = "scores_of_classes"
 
 
+@mutant("ONNX checker", "'tx.onnx' does not type-check")
 def contradicting_types(model: ModelProto) -> None:
     value = next(value for value in model.graph.output if value.name == "bits")
     value.type.tensor_type.elem_type = TensorProto.FLOAT
 
 
+@mutant(
+    "codebook hash",
+    "'rx.onnx' holds other codewords than codebook 0: codeword 6 differs by 0.0312",
+    "rx.onnx",
+    whole=True,
+)
 def altered_received_codeword(model: ModelProto) -> None:
     value = constant(model, "codebook_0")
     value[6, 1] += 0.03125
     store(model, "codebook_0", value)
 
 
+@mutant("accuracy", "decisions are right", "rx.onnx", resigned=False)
 def swapped_classes(model: ModelProto) -> None:
     """A receiver that calls one class another: it works, but not as it was trained."""
     for name in ("head.weight", "head.bias"):
@@ -371,6 +304,7 @@ def swapped_classes(model: ModelProto) -> None:
         store(model, name, value)
 
 
+@mutant("labels of the receiver", "mode 0 (8x4qam): the labels of the codewords", "rx.onnx", whole=True)
 def permuted_received_labels(model: ModelProto) -> None:
     """A receiver that takes the bits of a label in another order."""
     name = next(
@@ -384,6 +318,7 @@ def permuted_received_labels(model: ModelProto) -> None:
     store(model, name, np.ascontiguousarray(value[::-1] if len(value) == 3 else value[:, ::-1]))
 
 
+@mutant("labels of the receiver", "from that of the manifest's labels and", "rx.onnx")
 def with_a_prior(model: ModelProto) -> None:
     """A receiver that prefers the first codeword, at LLRs that leave it open."""
     first = next(entry for entry in model.graph.node if entry.op_type == "Softmax")
@@ -394,6 +329,7 @@ def with_a_prior(model: ModelProto) -> None:
 # --- the rest of the bundle
 
 
+@mutant("precision", "'tx.onnx' is no int8 graph: no product multiplies uint8 with stored uint8", None)
 def declared_int8(folder: Path, manifest: Manifest) -> Manifest:
     """Graphs in float32 that are sold as INT8."""
     for file in ("tx.onnx", "rx.onnx"):
@@ -403,6 +339,7 @@ def declared_int8(folder: Path, manifest: Manifest) -> Manifest:
     return replace(manifest, precision="int8")
 
 
+@mutant("ort/ files", "(tx.onnx): 'indices' differs in", None)
 def foreign_ort(folder: Path, manifest: Manifest) -> Manifest:
     """Converted graphs of another model."""
     other = folder.parent / "other"
@@ -412,6 +349,7 @@ def foreign_ort(folder: Path, manifest: Manifest) -> Manifest:
     return replace(manifest, files=manifest.files | {name: {} for name in names})
 
 
+@mutant("ort/ files", "the manifest does not list 'ort/rx.ort'", None)
 def half_an_ort(folder: Path, manifest: Manifest) -> Manifest:
     names = write_ort(folder, folder / ORT_FOLDER)
     (folder / ORT_FOLDER / "rx.ort").unlink()
@@ -419,6 +357,7 @@ def half_an_ort(folder: Path, manifest: Manifest) -> Manifest:
     return replace(manifest, files=manifest.files | {name: {} for name in listed})
 
 
+@mutant("vectors: ONNX Runtime", "must hold the outputs logits, posterior, indices", None)
 def without_an_output(folder: Path, manifest: Manifest) -> Manifest:
     """A set that does not say what the receiver decides."""
     assert manifest.conformance is not None
@@ -437,225 +376,31 @@ def shortened_sets(folder: Path, manifest: Manifest, samples: int) -> Manifest:
     return manifest
 
 
+@mutant("vectors: ONNX Runtime", "test_data_set_0 (tx.onnx): 'input' is empty", None, resigned=False)
 def empty_sets(folder: Path, manifest: Manifest) -> Manifest:
     return shortened_sets(folder, manifest, 0)
 
 
+@mutant("vectors: ONNX Runtime", "in which 'tx.onnx' sends mode ", None)
 def one_sample_each(folder: Path, manifest: Manifest) -> Manifest:
     return shortened_sets(folder, manifest, 1)
 
 
+@mutant("vectors: ONNX Runtime", "/input_0.pb' is not listed in the manifest", None)
 def unlisted_vectors(folder: Path, manifest: Manifest) -> Manifest:
     """Vectors that no hash covers."""
     files = {name: value for name, value in manifest.files.items() if not name.startswith("test_data_set_0/")}
     return replace(manifest, files=files)
 
 
+@mutant("vectors: ONNX Runtime", "no conformance vectors are there for 'tx.onnx'", None)
 def no_sets(folder: Path, manifest: Manifest) -> Manifest:
     assert manifest.conformance is not None
     return replace(manifest, conformance=replace(manifest.conformance, sets=()))
 
 
-def altered_vector(folder: Path, manifest: Manifest) -> Manifest:
-    """A set that wants another bit."""
-    path = folder / "test_data_set_0" / "output_2.pb"
-    tensor = onnx.TensorProto.FromString(path.read_bytes())
-    bits = numpy_helper.to_array(tensor).copy()
-    bits[3, 0] ^= 1
-    path.write_bytes(numpy_helper.from_array(bits, tensor.name).SerializeToString(deterministic=True))
-    return manifest
-
-
-def other_golden_hash(folder: Path, manifest: Manifest) -> Manifest:
-    assert manifest.conformance is not None
-    return replace(manifest, conformance=replace(manifest.conformance, symbols_sha256="0" * 64))
-
-
+@mutant("vectors: ONNX Runtime", "no conformance vectors are there for 'rx.onnx'", None)
 def vectors_of_one_side(folder: Path, manifest: Manifest) -> Manifest:
     assert manifest.conformance is not None
     kept = tuple(entry for entry in manifest.conformance.sets if entry.graph == "tx.onnx")
     return replace(manifest, conformance=replace(manifest.conformance, sets=kept))
-
-
-def no_vectors(folder: Path, manifest: Manifest) -> Manifest:
-    return replace(manifest, conformance=None)
-
-
-def better_accuracy(folder: Path, manifest: Manifest) -> Manifest:
-    """The manifest boasts."""
-    assert manifest.accuracy is not None
-    boasted = tuple(count + 30 for count in manifest.accuracy.correct)
-    return replace(manifest, accuracy=replace(manifest.accuracy, correct=boasted))
-
-
-def other_labels(folder: Path, manifest: Manifest) -> Manifest:
-    """The manifest promises labels that the transmitter does not send."""
-    first, second, *rest = manifest.labels[0]
-    return replace(manifest, labels=((second, first, *rest), *manifest.labels[1:]))
-
-
-def other_codebook(folder: Path, manifest: Manifest) -> Manifest:
-    first, *rest = manifest.codebooks[0]
-    shifted = (first[0] + 0.03125, *first[1:])
-    return replace(manifest, codebooks=((shifted, *rest), *manifest.codebooks[1:]))
-
-
-_TX = in_graph
-SEARCH, TABLE, EXACT = "codebook search", "all codewords", "exactness"
-VECTORS, RECEIVED = "vectors: ONNX Runtime", "labels of the receiver"
-
-MUTANTS = (
-    Mutant("soft_symbols", _TX(soft_symbols), "cut", "take values from 'input' past 'indices' and 'mode'"),
-    Mutant("symbols_past_the_indices", _TX(symbols_past_the_indices), "cut", "take values from 'input' past"),
-    Mutant(
-        "bits_through_floats",
-        _TX(bits_through_floats),
-        "integers only",
-        "'real_bits' at Cast ('node_real_bits') is FLOAT",
-    ),
-    Mutant("swapped_label", _TX(swapped_label), TABLE, "but the manifest's labels give"),
-    Mutant("shared_label", _TX(shared_label), "labels one to one", "8 codewords have 7 patterns of bits"),
-    Mutant("natural_labels", _TX(natural_labels), TABLE, "mode 2 (16x4qam): 'bits' of indices"),
-    Mutant("lowest_bit_first", _TX(lowest_bit_first), TABLE, "mode 1 (8x16qam): 'symbols' of indices"),
-    Mutant("wrong_stride", _TX(wrong_stride), TABLE, "mode 1 (8x16qam): 'symbols' of indices"),
-    Mutant("wrong_bit_count", _TX(wrong_bit_count), TABLE, "mode 2 (16x4qam): 'bit_count' is [10], not 8"),
-    Mutant("mixed_codewords", _TX(mixed_codewords), SEARCH, "the real-valued 'rounded', made by Round"),
-    Mutant(
-        "softmax_before_the_decision",
-        _TX(softmax_before_the_decision),
-        SEARCH,
-        "Softmax ('node_soft') stands between the codebook product and the decision",
-    ),
-    Mutant(
-        "gumbel_noise",
-        _TX(gumbel_noise),
-        "random operators",
-        "'tx.onnx': RandomUniformLike ('node_uniform') draws random numbers",
-    ),
-    Mutant(
-        "random_in_a_branch",
-        _TX(random_in_a_branch),
-        "random operators",
-        "'tx.onnx': RandomNormalLike ('node_drawn') draws random numbers",
-    ),
-    Mutant("altered_searched_codeword", _TX(altered_searched_codeword), SEARCH, "codebook 0 of the manifest"),
-    Mutant(
-        "altered_searched_codeword_hash",
-        _TX(altered_searched_codeword),
-        "codebook hash",
-        "'tx.onnx': the codebook search is not proved",
-    ),
-    Mutant(
-        "altered_encoder_weight",
-        _TX(altered_encoder_weight),
-        VECTORS,
-        "(tx.onnx): 'indices' differs in",
-        resigned=False,
-    ),
-    Mutant("ties_to_the_last", _TX(ties_to_the_last), EXACT, "ties must go to the lowest index"),
-    Mutant("codeword_off_the_grid", _TX(codeword_off_the_grid), EXACT, "its sums may reach"),
-    Mutant("weight_off_the_grid", _TX(weight_off_the_grid), EXACT, "Gemm ('node_linear_1') is not exact"),
-    Mutant("overflowing_sum", _TX(overflowing_sum), EXACT, "exact are those below 16,777,216 only"),
-    Mutant(
-        "sees_its_batch", _TX(sees_its_batch), "batch 1 = batch n", "batch 1 and batch 40 differ in 'indices'"
-    ),
-    Mutant("latents_not_rounded", _TX(latents_not_rounded), "search in NumPy", "are no whole numbers"),
-    Mutant(
-        "mode_from_the_features",
-        _TX(mode_from_the_features),
-        "mode",
-        "'mode' is computed from 'input', which the receiver does not know",
-    ),
-    Mutant("request_not_honoured", _TX(request_not_honoured), "mode", "a request is not honoured"),
-    Mutant(
-        "own_operator",
-        _TX(own_operator),
-        "opset, IR, domains",
-        "'tx.onnx' needs operators of 'com.microsoft', not of ONNX alone",
-    ),
-    Mutant(
-        "other_opset", _TX(other_opset), "opset, IR, domains", "must use opset 18 of ONNX, not [('', 19)]"
-    ),
-    Mutant(
-        "other_ir_version", _TX(other_ir_version), "opset, IR, domains", "must be of IR version 8, not 10"
-    ),
-    Mutant(
-        "quantised_by_batch",
-        in_graph(quantised_by_batch, "rx.onnx"),
-        "dynamic quantisation",
-        "'rx.onnx': DynamicQuantizeLinear ('dynamic') makes a sample depend on the others in its batch",
-    ),
-    Mutant("quantised_transmitter", _TX(quantised_by_batch), EXACT, "it scales by what else is in the batch"),
-    Mutant(
-        "renamed_output",
-        in_graph(renamed_output, "rx.onnx"),
-        "inputs and outputs",
-        "'rx.onnx': the outputs must be ['logits', 'posterior', 'indices']",
-    ),
-    Mutant("contradicting_types", _TX(contradicting_types), "ONNX checker", "'tx.onnx' does not type-check"),
-    Mutant(
-        "altered_received_codeword",
-        in_graph(altered_received_codeword, "rx.onnx"),
-        "codebook hash",
-        "'rx.onnx' holds other codewords than codebook 0: codeword 6 differs by 0.0312",
-    ),
-    Mutant(
-        "swapped_classes",
-        in_graph(swapped_classes, "rx.onnx"),
-        VECTORS,
-        "(rx.onnx): 'logits' differs in",
-        resigned=False,
-    ),
-    Mutant(
-        "swapped_classes_accuracy",
-        in_graph(swapped_classes, "rx.onnx"),
-        "accuracy",
-        "decisions are right",
-        resigned=False,
-    ),
-    Mutant(
-        "permuted_received_labels",
-        in_graph(permuted_received_labels, "rx.onnx"),
-        RECEIVED,
-        "mode 0 (8x4qam): the labels of the codewords",
-    ),
-    Mutant(
-        "with_a_prior", in_graph(with_a_prior, "rx.onnx"), RECEIVED, "from that of the manifest's labels and"
-    ),
-    Mutant(
-        "declared_int8",
-        declared_int8,
-        "precision",
-        "'tx.onnx' is no int8 graph: no product multiplies uint8 with stored uint8",
-    ),
-    Mutant("foreign_ort", foreign_ort, "ort/ files", "(tx.onnx): 'indices' differs in"),
-    Mutant("half_an_ort", half_an_ort, "ort/ files", "the manifest does not list 'ort/rx.ort'"),
-    Mutant(
-        "altered_vector",
-        altered_vector,
-        VECTORS,
-        "test_data_set_0 (tx.onnx): 'bits' differs in 1 of",
-        resigned=False,
-    ),
-    Mutant("other_golden_hash", other_golden_hash, VECTORS, "not 000000", resigned=False),
-    Mutant(
-        "without_an_output", without_an_output, VECTORS, "must hold the outputs logits, posterior, indices"
-    ),
-    Mutant("empty_sets", empty_sets, VECTORS, "test_data_set_0 (tx.onnx): 'input' is empty", resigned=False),
-    Mutant("one_sample_each", one_sample_each, VECTORS, "in which 'tx.onnx' sends mode "),
-    Mutant("unlisted_vectors", unlisted_vectors, VECTORS, "/input_0.pb' is not listed in the manifest"),
-    Mutant("no_sets", no_sets, VECTORS, "no conformance vectors are there for 'tx.onnx'"),
-    Mutant(
-        "vectors_of_one_side", vectors_of_one_side, VECTORS, "no conformance vectors are there for 'rx.onnx'"
-    ),
-    Mutant("no_vectors", no_vectors, VECTORS, "holds no conformance vectors"),
-    Mutant("better_accuracy", better_accuracy, "accuracy", "decisions are right, not", resigned=False),
-    Mutant("other_labels", other_labels, TABLE, "but the manifest's labels give"),
-    Mutant(
-        "other_codebook",
-        other_codebook,
-        "codebook hash",
-        "'rx.onnx' holds other codewords than codebook 0: codeword 0 differs by 0.0312",
-    ),
-)
-"""All of them."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
+import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+Alteration = Callable[..., None]
 
 
 def producer(model: ModelProto, name: str) -> NodeProto:
@@ -73,3 +78,24 @@ def _replace_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:
     copies = [NodeProto.FromString(entry.SerializeToString()) for entry in nodes]
     del model.graph.node[:]
     model.graph.node.extend(copies)
+
+
+def nodes(text: str) -> list[NodeProto]:
+    """Nodes in the notation of ``onnx.parser``, with ``;`` in between, each named after its last output."""
+    made = [onnx.parser.parse_node(entry) for entry in text.split(";")]
+    for entry in made:
+        entry.name = f"node_{entry.output[-1]}"
+    return made
+
+
+class Mutations(list[Any]):
+    """Alterations of a graph and what a proof must say of each: a decorator, and parameters of a test."""
+
+    def __call__(self, *reasons: str) -> Callable[[Alteration], Alteration]:
+        """Add a function, to be rejected for these reasons, each part of a problem."""
+
+        def add(alter: Alteration) -> Alteration:
+            self.append(pytest.param(alter, reasons, id=alter.__name__))
+            return alter
+
+        return add

@@ -1,13 +1,14 @@
-"""A small run folder, made without the training code: what ``tp-export`` takes, in seconds.
+"""Small runs and bundles made without training: what ``tp-export`` and ``tp-verify`` take, in seconds.
 
 Nothing is trained: the weights are drawn from a seed.  The link has one mode or several; the transmitter
 picks the mode of a sample by comparing its SNR with fixed thresholds, or by scores that see its features too.
+It may compute on an integer grid, and a backbone of one layer may stand ahead of it.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,33 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from onnx import ModelProto
 from torch import Tensor, nn
 
+from tools.tiny_text import WORDS, sentences, text_arrays, write_tokenizer
+from twophase.export.artefacts.accuracy import measure_accuracy
+from twophase.export.artefacts.conformance import set_files, write_vectors
+from twophase.export.graphs.signature import signature_of
+from twophase.export.graphs.torch_program import freeze
+from twophase.export.graphs.view import serialize
+from twophase.export.proof.hard import prove_hard
+from twophase.link.grid import Grid, latent_limit
 from twophase.link.header import HeaderStep
-from twophase.link.manifest import EVAL_FILE, Manifest, Reference, program_file, write_manifest
+from twophase.link.manifest import (
+    BACKBONE_PROGRAM,
+    CALIBRATION_FILE,
+    EVAL_FILE,
+    TOKENIZER_FILE,
+    Front,
+    Manifest,
+    Reference,
+    program_file,
+    write_manifest,
+)
 from twophase.link.modes import LinkConfig, ModeTable
 from twophase.link.routing import Router, Routing, SnrTable
+from twophase.link.runtime import Receiver, Transmitter
+from twophase.link.text import TextEncoder
 
 INPUT_SHAPE = (2, 3)
 CLASSES = 5
@@ -342,3 +364,202 @@ def save_programs(folder: Path, programs: Programs) -> tuple[str, ...]:
     for name, (module, inputs) in programs.items():
         torch.export.save(export_program(module, inputs), folder / program_file(name))
     return tuple(map(program_file, programs))
+
+
+# --- sentences: a backbone ahead of the link
+
+TEXT = TinySpec(FOUR_MODES.link, "snr", input_shape=(12,), classes=2)
+"""The link of a text task, for :func:`write_text_run`."""
+
+TEXT_CONTENT = TinySpec(FOUR_MODES.link, "content", input_shape=(12,), classes=2)
+"""The same, with a router that sees the features and tells the mode in a header."""
+
+FRONT = Front(backbone="tiny", max_length=16)
+
+
+class TinyBackbone(nn.Module):
+    """Token ids and mask to features: one layer for each token, then the mean over the mask."""
+
+    def __init__(self, features: int, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embedding = nn.Embedding(len(WORDS), 16)
+        self.layer = nn.Linear(16, features)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        mask = attention_mask.to(torch.float32)[:, :, None]
+        hidden = torch.tanh(self.layer(self.embedding(input_ids)))
+        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+
+def export_backbone(backbone: nn.Module) -> torch.export.ExportedProgram:
+    """The program of a backbone with free axes ``batch`` and ``length``."""
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    inputs = torch.zeros(4, 6, dtype=torch.int64), torch.ones(4, 6, dtype=torch.int64)
+    with warnings.catch_warnings():
+        # torch.export trips over its own deprecations
+        warnings.simplefilter("ignore")
+        return torch.export.export(backbone.eval(), inputs, dynamic_shapes=(axes, axes), strict=False)
+
+
+def text_split(
+    spec: TinySpec, backbone: nn.Module, encoder: TextEncoder, samples: int, seed: int
+) -> dict[str, NDArray[Any]]:
+    """Samples of a text task: made-up sentences, and the features that the backbone gives in one batch."""
+    rng = np.random.default_rng([spec.seed, 3, seed])
+    label = rng.integers(0, spec.classes, samples)
+    arrays = text_arrays(sentences(label, rng), label, spec.classes, encoder, spec.seed)
+    with torch.no_grad():
+        ids, mask = (
+            torch.from_numpy(arrays[name].astype(np.int64)) for name in ("input_ids", "attention_mask")
+        )
+        features = backbone(ids, mask).numpy()
+    return {"input": features, **arrays}
+
+
+def write_text_run(
+    folder: Path,
+    spec: TinySpec = TEXT,
+    transmitter: nn.Module | None = None,
+    references: tuple[str, ...] = ("learning", "aligned"),
+    samples: int = 40,
+    backbone: nn.Module | None = None,
+    manifest: Manifest | None = None,
+) -> Path:
+    """Write a finished run folder of a text task.
+
+    ``transmitter`` and ``backbone`` are others to take instead of the tiny ones, of ``spec.input_shape``;
+    ``manifest`` is another to take instead of ``run_manifest(spec, references)``, without front.
+    """
+    programs = link_programs(spec, references)
+    head, inputs = programs.pop("tx")
+    backbone = backbone or TinyBackbone(spec.input_shape[0], spec.seed)
+    folder.mkdir(parents=True)
+    files = save_programs(folder, {"tx_head": (transmitter or head, inputs), **programs})
+    torch.export.save(export_backbone(backbone), folder / BACKBONE_PROGRAM)
+    encoder = TextEncoder(write_tokenizer(folder / TOKENIZER_FILE), FRONT.max_length)
+    np.savez(folder / EVAL_FILE, **text_split(spec, backbone, encoder, samples, 0))
+    training = text_split(spec, backbone, encoder, 64, 1)
+    np.savez(folder / CALIBRATION_FILE, input=training["input"], label=training["label"])
+    told = replace(manifest or run_manifest(spec, references), front=FRONT)
+    others = (EVAL_FILE, CALIBRATION_FILE, BACKBONE_PROGRAM, TOKENIZER_FILE)
+    write_manifest(folder, told, (*files, *others))
+    return folder
+
+
+# --- an integer grid
+
+EXPONENT = -5
+"""One unit of codewords and latents is 2^-5."""
+
+
+@dataclass(frozen=True)
+class GridSpec(TinySpec):
+    """A link whose codewords are whole numbers of units."""
+
+    def codebook(self, index: int) -> NDArray[np.float32]:
+        units = np.clip(np.rint(super().codebook(index) * 2.0**-EXPONENT), -127, 127)
+        return (units * 2.0**EXPONENT).astype(np.float32)
+
+
+FOUR_GRID = GridSpec(FOUR_MODES.link, "snr")
+CONTENT_GRID = GridSpec(CONTENT.link, "content")
+TEXT_GRID = GridSpec(TEXT.link, "snr", input_shape=TEXT.input_shape, classes=TEXT.classes)
+
+
+def grid_manifest(spec: GridSpec, references: tuple[str, ...] = ()) -> Manifest:
+    """``link.json`` of a small run on a grid, its files not yet listed."""
+    exponents = (EXPONENT,) * len(spec.link.codebook_sizes)
+    return replace(
+        run_manifest(spec, references), grid=Grid(exponents, latent_limit(spec.link.embedding_dim))
+    )
+
+
+class GridTransmitter(TinyTransmitter):
+    """Every tensor between the features and the indices holds whole numbers, in float32."""
+
+    def __init__(self, spec: GridSpec) -> None:
+        super().__init__(spec)
+        rng = np.random.default_rng([spec.seed, 4])
+        width = spec.modes.max_tokens * spec.link.embedding_dim
+        shapes = {"w1": (16, int(np.prod(spec.input_shape))), "b1": (16,), "w2": (width, 16), "b2": (width,)}
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.from_numpy(rng.integers(-127, 128, shape).astype(np.float32)))
+        self.limit = float(latent_limit(spec.link.embedding_dim))
+        for index in range(len(spec.link.codebook_sizes)):
+            units = torch.from_numpy(spec.codebook(index) * 2.0**-EXPONENT)
+            self.register_buffer(f"units_{index}", 2.0 * units)
+            self.register_buffer(f"energy_{index}", -units.square().sum(dim=1))
+
+    def latents(self, features: Tensor, snr_db: Tensor) -> Tensor:
+        inputs = torch.clamp(torch.round(features.flatten(1) * 64.0), -128.0, 127.0)
+        hidden = self.first_layer(inputs)
+        deep = F.linear(hidden, self.get_buffer("w2"), self.get_buffer("b2")) * 2.0**-7
+        deep = torch.clamp(torch.round(deep), -self.limit, self.limit)
+        return deep.reshape(-1, self.spec.modes.max_tokens, self.spec.link.embedding_dim)
+
+    def first_layer(self, inputs: Tensor) -> Tensor:
+        first = F.linear(inputs, self.get_buffer("w1"), self.get_buffer("b1")) * 2.0**-6
+        return torch.clamp(torch.round(first), 0.0, 255.0)
+
+    def scores(self, latents: Tensor, index: int) -> Tensor:
+        tokens = self.spec.link.tokens[index]
+        return F.linear(
+            latents[:, :tokens], self.get_buffer(f"units_{index}"), self.get_buffer(f"energy_{index}")
+        )
+
+
+def write_grid_bundle(folder: Path, spec: GridSpec = FOUR_GRID) -> Path:
+    """A complete bundle with vectors and accuracy; its receiver is not trained."""
+    torch.manual_seed(spec.seed)
+    manifest = grid_manifest(spec)
+    modules = {
+        "tx.onnx": (GridTransmitter(spec), feature_inputs(spec)),
+        "rx.onnx": (TinyReceiver(spec), receiver_inputs(spec)),
+    }
+    models = {
+        name: freeze(name, export_program(module, inputs), signature_of(name, manifest))
+        for name, (module, inputs) in modules.items()
+    }
+    return write_complete_bundle(folder, spec, manifest, models)
+
+
+def write_complete_bundle(
+    folder: Path, spec: TinySpec, manifest: Manifest, models: dict[str, ModelProto]
+) -> Path:
+    """A bundle of a transmitter and a receiver with all that ``tp-verify`` asks for."""
+    folder.mkdir(parents=True)
+    graphs = {name: serialize(model) for name, model in models.items()}
+    for name, content in graphs.items():
+        (folder / name).write_bytes(content)
+    split = eval_split(spec, 40)
+    np.savez(folder / "eval.npz", **split)
+    proof, problems = prove_hard(models["tx.onnx"], manifest)
+    assert proof is not None, problems
+    manifest = replace(manifest, kind="bundle")
+    conformance = write_vectors(folder, graphs, manifest, split["input"], proof, 0)
+    accuracy = measure_accuracy(
+        Transmitter(folder, manifest=manifest),
+        Receiver(folder, manifest=manifest),
+        split["input"],
+        split["label"],
+        trials=4,
+        seed=0,
+        esn0_db=(0.0, 12.0),
+    )
+    manifest = replace(manifest, conformance=conformance, accuracy=accuracy)
+    write_manifest(folder, manifest, ("eval.npz", *graphs, *set_files(folder, conformance)))
+    return folder
+
+
+def write_grid_text_run(
+    folder: Path, spec: GridSpec = TEXT_GRID, references: tuple[str, ...] = ("learning", "aligned")
+) -> Path:
+    """A run of a text task whose head computes on a grid."""
+    return write_text_run(
+        folder,
+        spec,
+        transmitter=GridTransmitter(spec),
+        references=references,
+        manifest=grid_manifest(spec, references),
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from twophase.link.errors import ArtifactError
 from twophase.training.checkpoint import (
     load_checkpoint,
     load_weights,
+    model_tensors,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
@@ -35,8 +38,7 @@ def descend(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> N
 
 def test_weights_and_optimiser_continue_where_they_were(tmp_path: Path) -> None:
     model, optimizer = trained(3)
-    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
-    save_checkpoint(tmp_path, "last", weights | optimizer_tensors(optimizer), {"epoch": 3})
+    save_checkpoint(tmp_path, "last", model_tensors(model) | optimizer_tensors(optimizer), {"epoch": 3})
     fresh = nn.Linear(3, 2)
     again = torch.optim.AdamW(fresh.parameters())
     checkpoint = load_checkpoint(tmp_path, "last")
@@ -68,7 +70,25 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
         load_weights(nn.Linear(3, 2), load_checkpoint(tmp_path, "best"), tmp_path)
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "best.json").write_text('{"format": "other"}')
-    with pytest.raises(ArtifactError, match="is not a twophase-checkpoint"):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"best.json": b'{"format": "other"}'}, "best.json' is not a twophase-checkpoint"),
+        ({"best.json": b'{"epoch": 1'}, "best.json' is not JSON"),
+        ({"best-0001.safetensors": b"half"}, "is truncated or altered: its SHA-256"),
+        ({"best-0001.safetensors": None}, "is missing; 'best.json' names it"),
+        ({"version": 99}, "best.json' must be of version 1, not 99: train again"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(damage: dict[str, Any], message: str, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, "best", {"model.w": torch.ones(2)}, {"epoch": 1})
+    for name, content in damage.items():
+        if name == "version":
+            state = json.loads((tmp_path / "best.json").read_text()) | damage
+            (tmp_path / "best.json").write_text(json.dumps(state))
+        elif content is None:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_bytes(content)
+    with pytest.raises(ArtifactError, match=message):
         load_checkpoint(tmp_path, "best")

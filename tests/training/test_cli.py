@@ -10,15 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from tools.commands import assert_refused, run_command
 from twophase.link.files import sha256_of
 from twophase.link.manifest import load_manifest
-from twophase.training.cli import main
+from twophase.training.cli import SECTIONS, main
 from twophase.training.config import TrainConfig
 from twophase.training.monitor import read_records
 
@@ -74,19 +75,6 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path) ->
     assert load_manifest(broken, "run").files == load_manifest(whole, "run").files
 
 
-def test_a_run_of_several_modes_deploys_a_rule(tmp_path: Path) -> None:
-    words = (*SEVERAL, "--router", "snr", "--train-snr-low-db", "0", "--train-snr-high-db", "1")
-    done = run_command("tp-train", "--out", tmp_path, "--method", "hard-only", "--epochs", "1", *words)
-    assert done.returncode == 0, done.stderr
-    manifest = load_manifest(tmp_path, "run")
-    assert manifest.link.modes.names == ("4x4qam", "4x16qam")
-    assert (manifest.routing.router, manifest.routing.tells_mode) == ("snr", False)
-    assert len(manifest.training["symbol_energy"]) == 2
-    (record,) = read_records(tmp_path / "metrics.jsonl")
-    assert sum(record.mode_usage) == pytest.approx(1)
-    assert record.line() in done.stderr
-
-
 def test_a_new_run_sets_the_earlier_one_aside(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -103,64 +91,42 @@ def test_a_new_run_sets_the_earlier_one_aside(tmp_path: Path) -> None:
     ("arguments", "parts"),
     [
         (["--task", "nothing"], ["'task' must be one of digits", "'nothing'"]),
-        (["--codebook-sizes", "4", "--tokens", "0"], ["'tokens' must be at least 1, not 0"]),
-        (
-            ["--codebook-sizes", "4", "8", "--tokens", "3"],
-            ["'tokens' must hold 2 numbers, one per codebook", "3"],
-        ),
-        (["--codebook-sizes", "48"], ["'codebook_sizes' must be powers of two", "48"]),
-        (["--qam-orders", "32"], ["'qam_orders' must be 4, 16, 64 or 256", "32"]),
-        (["--temp-freeze-floor", "0"], ["'temp_freeze_floor' must lie above 0", "0.0"]),
-        (
-            ["--epochs", "150", "--alignment-start-epoch", "151"],
-            ["'alignment_start_epoch' must lie in 2..150", "151"],
-        ),
+        (["--codebook-sizes", "4", "8", "--tokens", "3"], ["'tokens' must hold 2 numbers", "3"]),
+        (["--epochs", "150", "--alignment-start-epoch", "151"], ["'alignment_start_epoch' must lie", "151"]),
         (["--epochs", "many"], ["--epochs", "many"]),
         (["--no-such-option"], ["--no-such-option"]),
-        (["--device", "abacus"], ["--device", "abacus"]),
-        (["--batch-size", "5000"], ["'batch_size' must be at most 1068", "5000"]),
         (["--router", "dice"], ["--router", "dice"]),
-        (["--lambda-rate", "-0.1"], ["'lambda_rate' must be at least 0, not -0.1"]),
-        (["--lambda-rate", "inf"], ["'lambda_rate' must be", "inf"]),
-        (["--lambda-balance", "-1"], ["'lambda_balance' must be at least 0, not -1.0"]),
-        (["--router-temperature", "0"], ["'router_temperature' must be positive, not 0.0"]),
-        (["--router-noise", "nan"], ["'router_noise' must be", "nan"]),
-        (["--router-focus", "1.5"], ["'router_focus' must lie in 0..1", "1.5"]),
-        (["--modes-per-step", "0"], ["'modes_per_step' must be at least 1, not 0"]),
-        (["--modes-per-step", "some"], ["--modes-per-step", "some"]),
-        (["--table-tolerance", "1"], ["'table_tolerance' must lie in 0..1", "1.0"]),
-        (["--hysteresis-db", "-1"], ["'hysteresis_db' must be at least 0, not -1.0"]),
+        (["--lambda-rate", "inf"], ["'lambda_rate' must be at least 0", "inf"]),
+        (["--resume"], ["holds no run to resume"]),
+        (["--out", "/dev/null/run"], ["'out' must be writable"]),
+        (["--batch-size", "5000"], ["'batch_size' must be at most 1068", "5000"]),
     ],
 )
 def test_bad_arguments_are_one_line_and_leave_nothing(
-    arguments: list[str], parts: list[str], tmp_path: Path
+    arguments: list[str],
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert_refused(run_command("tp-train", *arguments, cwd=tmp_path), *parts)
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert_one_line(capsys.readouterr(), *parts)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_no_run_is_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").touch()
-    assert_refused(run_command("tp-train", "--out", tmp_path), "'out' must be a new or empty folder")
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+def assert_one_line(printed: Any, *parts: str) -> None:
+    assert not printed.out
+    (line,) = printed.err.splitlines()
+    for part in ("tp-train: error: ", *parts):
+        assert part in line
 
 
-def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    assert_refused(run_command("tp-train", "--out", tmp_path / "file" / "run"), "'out' must be writable")
-
-
-def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
-    assert_refused(run_command("tp-train", "--resume", cwd=tmp_path), "holds no run to resume")
-
-
-def test_resuming_with_other_settings_is_refused(tmp_path: Path, digits_run: Path) -> None:
-    done = run_command("tp-train", "--out", digits_run, "--resume", "--seed", "5")
-    assert_refused(done, "'resume' must keep the run's settings; seed was 0, not 5")
-
-
-def change_json(path: Path, **entries: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+def test_resuming_with_other_settings_is_refused(
+    digits_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(digits_run), "--resume", "--seed", "5"]) == 2
+    assert_one_line(capsys.readouterr(), "'resume' must keep the run's settings; seed was 0, not 5")
 
 
 def newest_weights(run: Path) -> Path:
@@ -168,96 +134,42 @@ def newest_weights(run: Path) -> Path:
     return run / "checkpoints" / str(state["weights"])
 
 
-def drop_seed(run: Path) -> None:
-    config = json.loads((run / "config.json").read_text())
-    del config["seed"]
-    (run / "config.json").write_text(json.dumps(config))
-
-
-DAMAGES: dict[str, Callable[[Path], object]] = {
-    "version": lambda run: change_json(run / "checkpoints" / "last.json", version=99),
-    "truncate": lambda run: os.truncate(newest_weights(run), 100),
-    "remove": lambda run: newest_weights(run).unlink(),
-    "garbage": lambda run: (run / "checkpoints" / "last.json").write_text('{"epoch": 1'),
-    "config": lambda run: change_json(run / "config.json", version=0),
-    "method": lambda run: change_json(run / "config.json", method="foo"),
-    "short": drop_seed,
-    "standing": lambda run: change_json(run / "checkpoints" / "last.json", standing={"epochs": 3}),
-    "no metrics": lambda run: (run / "metrics.jsonl").unlink(),
-    "cut metrics": lambda run: os.truncate(run / "metrics.jsonl", 2000),
-    "foreign metrics": lambda run: (run / "metrics.jsonl").write_text('{"epoch": 1}\n'),
-    "no best": lambda run: (run / "checkpoints" / "best.json").unlink(),
-}
-
-
 @pytest.mark.parametrize(
-    ("damage", "parts"),
+    ("damage", "message"),
     [
-        ("version", ["last.json' must be of version 1, not 99: train again"]),
-        ("truncate", ["is truncated or altered: its SHA-256"]),
-        ("remove", ["is missing; 'last.json' names it"]),
-        ("garbage", ["last.json' is not JSON"]),
-        ("config", ["config.json' must be of version 2, not 0: train again"]),
-        ("method", ["config.json' is altered: 'method' must be one of"]),
-        ("short", ["config.json' is altered: seed missing"]),
-        ("standing", ["last.json' is altered"]),
-        ("no metrics", ["metrics.jsonl' must hold epochs 1..14: truncated or altered"]),
-        ("cut metrics", ["metrics.jsonl' must hold epochs 1..14: truncated or altered"]),
-        ("foreign metrics", ["metrics.jsonl' is altered"]),
-        ("no best", ["best.json' is missing"]),
+        (lambda run: os.truncate(newest_weights(run), 100), "is truncated or altered: its SHA-256"),
+        (lambda run: os.truncate(run / "metrics.jsonl", 2000), "metrics.jsonl' must hold epochs 1..14"),
+        (lambda run: (run / "checkpoints" / "best.json").unlink(), "best.json' is missing"),
     ],
+    ids=["weights", "metrics", "best"],
 )
 def test_damaged_checkpoints_are_refused(
-    damage: str, parts: list[str], tmp_path: Path, digits_run: Path
+    damage: Callable[[Path], object],
+    message: str,
+    tmp_path: Path,
+    digits_run: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(digits_run, run)
-    DAMAGES[damage](run)
-    assert_refused(run_command("tp-train", "--out", run, "--resume"), *parts)
+    damage(run)
+    assert main(["--out", str(run), "--resume"]) == 2
+    assert message in capsys.readouterr().err
     assert load_manifest(run, "run").kind == "run", "what was finished before stays finished"
 
 
-def trains_with(run: Path, seed: int) -> bool:
-    """Whether a run with that seed is in the folder and has a checkpoint."""
-    config = run / "config.json"
-    return (
-        config.is_file()
-        and json.loads(config.read_text())["seed"] == seed
-        and (run / "checkpoints" / "last.json").is_file()
-    )
-
-
-def test_interrupted_new_runs_do_not_cost_a_finished_one(tmp_path: Path, digits_run: Path) -> None:
+def test_a_killed_new_run_does_not_cost_a_finished_one(tmp_path: Path, digits_run: Path) -> None:
     run = tmp_path / "runs" / "digits"
     shutil.copytree(digits_run, run)
-    for seed in (1, 2):
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "twophase.training.cli",
-                "--out",
-                str(run),
-                "--seed",
-                str(seed),
-                *ONE_MODE,
-            ],
-            stderr=subprocess.DEVNULL,
-        )
-        while process.poll() is None and not trains_with(run, seed):
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-        assert trains_with(run, seed)
-        assert load_manifest(run.with_name(".digits.previous"), "run").training["seed"] == 0
-
-
-def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with FileLock(tmp_path / ".run.lock"):
-        done = run_command("tp-train", "--out", run)
-    assert_refused(done, "'out' must not be in use by another tp-train")
-    assert not run.exists()
+    words = [sys.executable, "-m", "twophase.training.cli", "--out", str(run), "--seed", "1", *ONE_MODE]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    finished, checkpoint = run.with_name(".digits.previous"), run / "checkpoints" / "last.json"
+    while process.poll() is None and not (finished.is_dir() and checkpoint.is_file()):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert json.loads((run / "config.json").read_text())["seed"] == 1
+    assert load_manifest(finished, "run").training["seed"] == 0
 
 
 @pytest.mark.parametrize(
@@ -323,25 +235,29 @@ def _interrupt(*_: object) -> None:
 def test_missing_torch_is_named_with_its_remedy(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('gone', name='torch')\n")
     done = run_command("tp-train", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
-    assert_refused(done, "tp-train needs torch: pip install 'twophase-link[train]'")
+    assert_refused(done, "tp-train needs torch, which", "(gone): pip install 'twophase-link[train]'")
 
 
-def test_help_shows_examples_and_does_not_import_torch() -> None:
+def test_help_is_in_sections_of_100_columns_and_imports_nothing_heavy() -> None:
     probe = (
         "import sys; from twophase.training.cli import main\n"
-        "try: main(['--help'])\n"
+        "try: main(['--help', '--task', 'reviews'])\n"
         "except SystemExit as stop: print('status', stop.code)\n"
-        "print('loaded', sorted({'torch', 'sklearn', 'matplotlib', 'onnxruntime'} & set(sys.modules)))"
+        "print('loaded', sorted({'torch', 'sklearn', 'numpy', 'onnxruntime', 'tyro'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert "Examples:" in done.stdout
-    assert "--temp-freeze-floor" in done.stdout
-    assert done.stdout.strip().endswith("status 0\nloaded []")
+    lines = done.stdout.splitlines()
+    assert lines[-2:] == ["status 0", "loaded []"]
+    assert max(map(len, lines)) <= 100
+    sections = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert sections == ["Examples:", *(f"{title}:" for title in SECTIONS), "Other:"]
+    options = [line.split()[0] for line in lines if line.startswith("  --")]
+    assert options == [f"--{item.name.replace('_', '-')}" for item in fields(TrainConfig)] + ["--version"]
+    assert "(default: 12)" in done.stdout, "the task's own settings"
 
 
-def test_a_diverging_run_stops_with_its_remedy(tmp_path: Path) -> None:
-    done = run_command("tp-train", "--out", tmp_path / "run", "--learning-rate", "1e30", "--epochs", "3",
-                       "--alignment-start-epoch", "2", *ONE_MODE)  # fmt: skip
-    assert done.returncode == 2
-    assert "tp-train: error: 'learning_rate' must keep the loss finite" in done.stderr
+def test_a_diverging_run_stops_with_its_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--out", str(tmp_path / "run"), "--learning-rate", "1e30", *SHORT]
+    assert main(words) == 2
+    assert "tp-train: error: 'learning_rate' must keep the loss finite" in capsys.readouterr().err
     assert not (tmp_path / "run" / "link.json").exists()

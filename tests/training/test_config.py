@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from twophase.link.errors import InputError
+from twophase.link.labelling import LABELLINGS
 from twophase.training.config import PRESETS, TrainConfig
 
 
@@ -16,51 +16,26 @@ from twophase.training.config import PRESETS, TrainConfig
     ("values", "message"),
     [
         ({"task": "nothing"}, "'task' must be one of digits, reviews, .* or MODULE:FUNCTION, not 'nothing'"),
-        ({"task": ":function"}, "'task' must be one of"),
         ({"tune_layers": -2}, "'tune_layers' must be at least -1, not -2"),
-        ({"tune_epochs": 0}, "'tune_epochs' must be at least 1, not 0"),
-        ({"tune_batch_size": 0}, "'tune_batch_size' must be at least 1, not 0"),
-        ({"tune_learning_rate": 0.0}, "'tune_learning_rate' must be positive, not 0.0"),
         ({"max_length": 7}, "'max_length' must be at least 8, not 7"),
-        ({"mixed_precision": "half"}, "'mixed_precision' must be one of no, fp16, bf16, not 'half'"),
         ({"distillation": 1.5}, "'distillation' must lie in 0..1, not 1.5"),
-        ({"distillation": float("nan")}, "'distillation' must lie in 0..1"),
         ({"epochs": 0}, "'epochs' must be at least 1, not 0"),
         (
             {"alignment_start_epoch": 31},
             r"must lie in 2..30 \(epochs; set both together\), not 31",
         ),
-        ({"alignment_start_epoch": 1}, "'alignment_start_epoch'"),
         ({"temp_freeze_floor": 0.0}, "'temp_freeze_floor' must lie above 0"),
-        ({"temp_freeze_floor": float("nan")}, "'temp_freeze_floor'"),
         ({"hardening_epochs": 11}, "'hardening_epochs' must leave a fully hard epoch: at most 10, not 11"),
         ({"lambda_entropy": -0.1}, "'lambda_entropy' must be at least 0"),
-        ({"lambda_consistency": float("nan")}, "'lambda_consistency' must be at least 0"),
         ({"learning_rate": 0.0}, "'learning_rate' must be positive"),
         ({"train_snr_low_db": 21.0}, "'train_snr_low_db and train_snr_high_db' must be ordered"),
         ({"tokens": (0,)}, "'tokens' must be at least 1, not 0"),
         ({"codebook_sizes": (48,)}, "'codebook_sizes' must be powers of two from 2 to 65536, not 48"),
         ({"qam_orders": (8,)}, "'qam_orders' must be 4, 16, 64 or 256"),
         ({"codebook_sizes": (16, 64), "tokens": (4,)}, "'tokens' must hold 2 numbers, one per codebook"),
-        ({"router": "other"}, "'router' must be one of content, snr, table, not 'other'"),
-        ({"lambda_rate": -0.1}, "'lambda_rate' must be at least 0, not -0.1"),
-        ({"lambda_rate": float("inf")}, "'lambda_rate' must be"),
-        ({"lambda_balance": -0.1}, "'lambda_balance' must be at least 0, not -0.1"),
-        ({"lambda_balance": float("nan")}, "'lambda_balance' must be"),
-        ({"router_temperature": 0.0}, "'router_temperature' must be positive, not 0.0"),
-        ({"router_temperature": float("inf")}, "'router_temperature' must be positive"),
-        ({"router_noise": -1.0}, "'router_noise' must be at least 0, not -1.0"),
         ({"router_focus": -0.1}, "'router_focus' must lie in 0..1, not -0.1"),
-        ({"router_focus": 1.1}, "'router_focus' must lie in 0..1, not 1.1"),
-        ({"router_focus": float("nan")}, "'router_focus' must lie in 0..1"),
-        ({"modes_per_step": 0}, "'modes_per_step' must be at least 1, not 0"),
-        ({"table_tolerance": -0.001}, "'table_tolerance' must lie in 0..1"),
         ({"table_tolerance": 1.0}, "'table_tolerance' must lie in 0..1 .*, not 1.0"),
-        ({"table_tolerance": float("nan")}, "'table_tolerance' must lie in 0..1"),
-        ({"hysteresis_db": -0.5}, "'hysteresis_db' must be at least 0, not -0.5"),
-        ({"hysteresis_db": float("inf")}, "'hysteresis_db' must be"),
         ({"batch_size": 1}, "'batch_size' must be at least 2"),
-        ({"threads": 0}, "'threads' must be at least 1"),
         ({"seed": -1}, "'seed' must be at least 0"),
         ({"seed": 2**63}, r"'seed' must be below 2\*\*63"),
         ({"epochs": 1}, "'epochs' must be at least 2 for two phases"),
@@ -69,7 +44,12 @@ from twophase.training.config import PRESETS, TrainConfig
             "leave .* at most 29, not 30",
         ),
         ({"method": "other"}, "'method' must be one of two-phase, single-phase, hard-only, not 'other'"),
-        ({"surrogate": "other"}, "'surrogate' must be one of product, reported"),
+        (
+            {"modes_per_step": 1, "qam_orders": (4, 16)},
+            "'modes_per_step' must be at least 2: a router",
+        ),
+        ({"backbone": ""}, "'backbone' must be a name or a folder, not ''"),
+        ({"embedding_dim": 4096}, "embedding_dim"),
         ({"labelling": "other"}, "'labelling' must be one of identity, pca, kdtree, bsa"),
     ],
 )
@@ -105,12 +85,6 @@ ADAPTIVE: dict[str, Any] = {
 }
 
 
-def test_several_codebooks_and_constellations_make_several_modes() -> None:
-    config = TrainConfig(**ADAPTIVE)
-    assert config.link.modes.names == ("32x4qam", "32x64qam", "8x4qam", "8x64qam")
-    assert TrainConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
-
-
 def test_command_line_repeats_the_run_and_names_no_path(tmp_path: Path) -> None:
     preset = PRESETS["digits"]
     one_link = {"codebook_sizes": (32,), "tokens": (5,), "qam_orders": (64,)}
@@ -121,16 +95,11 @@ def test_command_line_repeats_the_run_and_names_no_path(tmp_path: Path) -> None:
     )
 
 
-def test_command_line_repeats_a_run_of_several_modes() -> None:
-    config = TrainConfig(**{**PRESETS["digits"], **ADAPTIVE})
-    assert config.command_line() == (
-        "tp-train --task digits --codebook-sizes 32 8 --tokens 5 7 --qam-orders 4 64 --router content "
-        "--lambda-rate 0.0123 --lambda-balance 0.0234 --router-temperature 0.345 --router-noise 0.456 "
-        "--router-focus 0.567 --modes-per-step 11 --table-tolerance 0.0567 --hysteresis-db 0.678"
-    )
-
-
 def test_contract_arguments_keep_their_names_and_defaults() -> None:
     config = TrainConfig()
     assert (config.epochs, config.alignment_start_epoch, config.temp_freeze_floor) == (30, 20, 0.7)
     assert (config.lambda_entropy, config.lambda_consistency) == (0.01, 0.5)
+
+
+def test_the_labellings_are_those_of_the_link() -> None:
+    assert get_args(get_type_hints(TrainConfig)["labelling"]) == LABELLINGS

@@ -60,11 +60,6 @@ def test_a_teacher_tells_of_each_sample(teacher: Any, message: str) -> None:
         Split(torch.zeros(2, 1), torch.tensor([0, 1]), teacher)
 
 
-def test_samples_are_at_least_vectors() -> None:
-    with pytest.raises(InputError, match=r"'features' must have shape \(n, ...\), not \(2,\)"):
-        Split(torch.zeros(2), torch.tensor([0, 1]))
-
-
 def test_taking_keeps_samples_and_labels_together() -> None:
     split = Split(torch.arange(6.0)[:, None], torch.arange(6), torch.arange(12.0).reshape(6, 2))
     taken = split.take(np.array([4, 1]))
@@ -132,15 +127,3 @@ def test_parts_of_features_fit_one_another() -> None:
         check_parts(Task("t", ("a", "b", "c"), wrong, good, good))
     with pytest.raises(InputError, match="'test' must be of the type Split"):
         check_parts(Task("t", ("a", "b", "c"), good, good, wrong))
-
-
-def test_training_sees_two_classes() -> None:
-    with pytest.raises(InputError, match="'train' must have samples of at least 2 classes, not 1"):
-        TextTask("t", ("a", "b"), texts(0, 0), texts(0, 1), texts(0, 1))
-
-
-def test_without_augmentation_a_batch_stays_as_it_is() -> None:
-    good = blobs(8, 0)
-    task = Task("t", ("a", "b", "c"), good, good, good)
-    assert task.augment(good.features, 1.0, torch.Generator()) is good.features
-    assert task.input_shape == (8,)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor
 
 from twophase.link.modes import LinkConfig
 from twophase.link.routing import HeaderStep, Routing, SnrTable, fixed_routing
-from twophase.training.model.exported import HardTransmitter, ModeChoice, Receiver, SoftTransmitter
+from twophase.training.model.exported import HardTransmitter, Receiver, SoftTransmitter
 from twophase.training.model.network import LinkModel
 
 LINK = LinkConfig(
@@ -96,19 +94,6 @@ def test_a_table_is_looked_up_as_both_ends_do(table: SnrTable, router: str) -> N
         np.testing.assert_array_equal(mode, expected)
 
 
-def test_neither_samples_nor_network_have_a_say_in_a_tables_choice() -> None:
-    model, table = make_model(), TABLES[2]
-    esn0_db = around(table)
-    assert model.router is not None
-    with torch.no_grad():
-        for parameter in model.router.parameters():
-            parameter.fill_(torch.nan)
-        for module in transmitters(model, by_table(table)):
-            for seed in (1, 2):
-                mode, *_ = module(make_features(len(esn0_db), seed), esn0_db, ROUTER)
-                np.testing.assert_array_equal(mode, table.choose(esn0_db.numpy()))
-
-
 def test_a_content_router_decides_by_the_best_score_of_the_sample() -> None:
     model = make_model(content=True)
     features, esn0_db = make_features(200), torch.linspace(-5, 15, 200)
@@ -153,67 +138,6 @@ def test_a_request_overrules_every_router(content: bool, routing: Routing) -> No
             chosen, symbols = SoftTransmitter(model, routing, 0.7)(features, esn0_db, request)
             assert chosen.tolist() == [number] * 40
             torch.testing.assert_close(symbols[:, : mode.symbols], soft.symbols)
-
-
-@pytest.mark.parametrize(("content", "routing"), ROUTINGS)
-def test_without_a_request_the_router_chooses(content: bool, routing: Routing) -> None:
-    model = make_model(content=content)
-    features, esn0_db = make_features(40), torch.linspace(-10, 20, 40)
-    for module in transmitters(model, routing):
-        with torch.no_grad():
-            for asked, unasked in zip(
-                module(features, esn0_db, ROUTER), module(features, esn0_db), strict=True
-            ):
-                assert torch.equal(asked, unasked)
-
-
-def test_a_fixed_link_of_several_modes_stays_in_mode_0() -> None:
-    choice = ModeChoice(make_model(), fixed_routing())
-    assert choice(torch.zeros(5, 16), torch.linspace(-50, 50, 5), ROUTER).tolist() == [0] * 5
-
-
-def test_a_link_of_one_mode_has_nothing_to_choose() -> None:
-    model = make_model(ONE_MODE)
-    features, esn0_db = make_features(5), torch.linspace(-50, 50, 5)
-    for module in transmitters(model, fixed_routing()):
-        with torch.no_grad():
-            mode, *_ = module(features, esn0_db)
-        assert mode.dtype == torch.int64
-        assert mode.tolist() == [0] * 5
-
-
-@pytest.mark.parametrize("content", [False, True])
-def test_a_batch_of_one_gives_what_a_batch_of_all_modes_gives(content: bool) -> None:
-    """Every ordered pair of modes stands side by side."""
-    model = make_model(content=content)
-    features, esn0_db = make_features(64), torch.linspace(-10, 14, 64)
-    routing = by_content() if content else by_table(TABLES[2])
-    with torch.no_grad():
-        routed, *_ = HardTransmitter(model, routing)(features, esn0_db, ROUTER)
-        samples = {number: (routed == number).nonzero()[0].item() for number in routed.unique().tolist()}
-        assert len(samples) > 2
-        order = torch.tensor([samples[number] for pair in product(samples, samples) for number in pair])
-        for module in transmitters(model, routing):
-            together = module(features[order], esn0_db[order], ROUTER)
-            alone = [module(features[one : one + 1], esn0_db[one : one + 1], ROUTER) for one in order]
-            for place, whole in enumerate(together):
-                parts = torch.cat([part[place] for part in alone])
-                if whole.is_floating_point():
-                    torch.testing.assert_close(whole, parts, atol=1e-6, rtol=1e-5)
-                else:
-                    assert torch.equal(whole, parts)
-
-
-def test_a_receiver_decodes_a_sample_as_if_it_were_alone() -> None:
-    receiver = Receiver(make_model())
-    mode = torch.tensor([number for pair in product(MODES, MODES) for number in pair])
-    draws = torch.Generator().manual_seed(3)
-    llr = 3 * torch.randn(len(mode), LINK.modes.max_bits, generator=draws)
-    with torch.no_grad():
-        together = receiver(llr, mode)
-        alone = [receiver(llr[one : one + 1], mode[one : one + 1]) for one in range(len(mode))]
-    for place, whole in enumerate(together):
-        torch.testing.assert_close(whole, torch.cat([part[place] for part in alone]), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("number", MODES)

@@ -10,7 +10,7 @@ import pytest
 
 from twophase.link.errors import ArtifactError, InputError
 from twophase.training.config import TrainConfig
-from twophase.training.run import (
+from twophase.training.folder import (
     CONFIG_NAME,
     check_folder,
     folder_lock,
@@ -53,11 +53,6 @@ def test_a_new_folder_holds_the_settings(tmp_path: Path) -> None:
     assert load_config(config.folder) == config
 
 
-def test_an_empty_folder_will_do(tmp_path: Path) -> None:
-    start_folder(make_config(tmp_path))
-    assert load_config(tmp_path).out == tmp_path
-
-
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     for refuse in (check_folder, start_folder):
@@ -82,18 +77,6 @@ def test_an_earlier_run_is_set_aside_whole(tmp_path: Path) -> None:
     assert marks(tmp_path) == {"run": set(), ".run.previous": {"first"}}
     assert (tmp_path / ".run.previous" / "link.json").is_file()
     assert not (run / "link.json").exists()
-
-
-def test_only_the_last_run_is_kept_aside(tmp_path: Path) -> None:
-    for mark in ("first", "second"):
-        run = tmp_path / "run"
-        if run.exists():
-            (run / mark).touch()
-            (run / "link.json").write_text("{}")
-        else:
-            make_run(run, mark)
-        start_folder(make_config(run))
-        assert marks(tmp_path) == {"run": set(), ".run.previous": {mark}}
 
 
 def test_an_unfinished_run_does_not_take_the_place_of_a_finished_one(tmp_path: Path) -> None:
@@ -141,15 +124,6 @@ def test_a_second_training_is_kept_out_until_the_first_ends(tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
-def test_the_folder_of_a_relative_name_is_set_aside_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = make_run(tmp_path / "run", "first")
-    monkeypatch.chdir(run.parent)
-    start_folder(make_config(Path("run")))
-    assert marks(tmp_path) == {"run": set(), ".run.previous": {"first"}}
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -166,23 +140,6 @@ def test_altered_settings_are_refused(change: dict[str, Any], message: str, tmp_
     path = tmp_path / "run" / CONFIG_NAME
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ArtifactError, match=message):
-        load_config(tmp_path / "run")
-
-
-@pytest.mark.parametrize("content", ["[]", '"text"', "{", ""])
-def test_settings_that_are_none_are_refused(content: str, tmp_path: Path) -> None:
-    (tmp_path / CONFIG_NAME).write_text(content)
-    with pytest.raises(ArtifactError, match=CONFIG_NAME):
-        load_config(tmp_path)
-
-
-def test_settings_that_lack_an_entry_are_refused(tmp_path: Path) -> None:
-    start_folder(make_config(tmp_path / "run"))
-    path = tmp_path / "run" / CONFIG_NAME
-    values = json.loads(path.read_text())
-    del values["surrogate"]
-    path.write_text(json.dumps(values))
-    with pytest.raises(ArtifactError, match=r"is altered: .*surrogate missing"):
         load_config(tmp_path / "run")
 
 

@@ -11,15 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tools.blobs import FEATURES, blobs, unchanged
+from tools.blobs import FEATURES, blobs
 from twophase.link.errors import InputError, VerificationError
 from twophase.link.grid import CODEWORD_LIMIT, grid_search
 from twophase.link.modes import LinkConfig
 from twophase.link.routing import Routing, SnrTable
 from twophase.training.config import TrainConfig
 from twophase.training.data import Task
-from twophase.training.evaluate import evaluate_hard
-from twophase.training.model.exported import FloatSearch, GridSearch, HardTransmitter, SoftTransmitter
+from twophase.training.model.exported import GridSearch, HardTransmitter, SoftTransmitter
 from twophase.training.model.integer_grid import ACTIVATION_LIMIT, INPUT_LIMITS, GridLinear, Unit
 from twophase.training.model.network import LinkModel
 from twophase.training.trainer import Trainer
@@ -112,14 +111,6 @@ def test_the_router_sees_the_content_on_the_scale_of_its_training() -> None:
     )
 
 
-def test_a_float_link_is_searched_in_float() -> None:
-    torch.manual_seed(0)
-    model = LinkModel(LINK, (6,), classes=3, hidden=16, surrogate="product")
-    assert not model.on_grid
-    assert isinstance(HardTransmitter(model, ROUTING).search, FloatSearch)
-    assert isinstance(HardTransmitter(make_model(), ROUTING).search, GridSearch)
-
-
 def test_sums_that_float32_cannot_hold_are_refused() -> None:
     model = make_model(hidden=700)
     with torch.no_grad():
@@ -154,7 +145,7 @@ def make_trainer(out: Path, **values: Any) -> Trainer:
         "hidden": 12,
         "batch_size": 16,
     }
-    task = Task("blobs", ("a", "b", "c"), blobs(96, 1), blobs(40, 2), blobs(20, 3), unchanged)
+    task = Task("blobs", ("a", "b", "c"), blobs(96, 1), blobs(40, 2), blobs(20, 3))
     trainer = Trainer(TrainConfig(out=out, **(small | values)), task)
     trainer.checkpoints.mkdir(parents=True)
     return trainer
@@ -199,18 +190,6 @@ def test_a_stored_model_is_on_the_grid_it_was_trained_on(tmp_path: Path) -> None
         rtol=0,
         atol=0,
     )
-
-
-def test_the_accuracy_that_is_recorded_is_that_of_the_grid(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path)
-    for epoch in (1, 2, 3):
-        record = trainer.epoch(epoch)
-    search = GridSearch(trainer.model)
-    features, mode = trainer.validation.features, trainer.model.modes[0]
-    scores = trainer.model.codebook(mode).scores(trainer.model.latents(trainer.model.content(features), mode))
-    assert torch.equal(search.indices(search.content(features), mode), scores.argmax(-1))
-    measured = evaluate_hard(trainer.model, trainer.validation, trainer.config, 8)
-    assert record.validation_accuracy_hard == measured.accuracy
 
 
 def test_labels_fit_the_codewords_on_the_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,19 +57,6 @@ def test_hard_path_equals_the_numpy_definition(link: LinkConfig) -> None:
     np.testing.assert_allclose(points[..., 0] + 1j * points[..., 1], expected_points, atol=1e-6)
 
 
-@pytest.mark.parametrize("link", LINKS)
-def test_soft_path_meets_the_hard_one_when_the_temperature_falls(link: LinkConfig) -> None:
-    model, mode = make_model(link), link.modes[0]
-    features = torch.randn(50, 6, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        scores = model.codebook(mode).scores(model.latents(model.content(features), mode))
-        hard = model.hard_transmit(scores, mode).symbols
-        cold = model.soft_transmit(scores, mode, 1e-7).symbols
-        warm = model.soft_transmit(scores, mode, 0.7).symbols
-    torch.testing.assert_close(cold, hard, atol=1e-4, rtol=0)
-    assert (warm - hard).abs().max() > 0.1
-
-
 SEVERAL = LinkConfig((4, 16), (3, 2), (4, 16), 2)
 BY_SNR = Routing("snr", SnrTable((0.0, 5.0, 10.0), (2, 0, 3, 1)), hysteresis_db=0.0, header=())
 SNR_OF_MODE = torch.tensor([2.0, 12.0, -3.0, 7.0])
@@ -129,35 +116,6 @@ def test_a_sample_does_not_depend_on_its_batch(link: LinkConfig) -> None:
     for place, whole in enumerate(together):
         assert torch.equal(whole[order], permuted[place])
         assert torch.equal(whole, torch.cat([part[place] for part in alone]))
-
-
-def test_the_receiver_sees_no_more_than_llrs_mode_and_weights() -> None:
-    """Its signature is (llr, mode), and padding LLRs cannot reach it."""
-    link = LINKS[2]
-    receiver = Receiver(make_model(link))
-    mode = link.modes[0]
-    llr = torch.randn(4, mode.channel_bits, generator=torch.Generator().manual_seed(7))
-    changed = llr.clone()
-    changed[:, mode.information_bits :] = 50
-    with torch.no_grad():
-        for first, second in zip(
-            receiver(llr, torch.zeros(4, dtype=torch.int64)),
-            receiver(changed, torch.zeros(4, dtype=torch.int64)),
-            strict=True,
-        ):
-            assert torch.equal(first, second)
-
-
-def test_saturated_llrs_give_the_sent_codewords_back() -> None:
-    model, mode = make_model(LINKS[0]), LINKS[0].modes[0]
-    features = torch.randn(20, 6, generator=torch.Generator().manual_seed(8))
-    with torch.no_grad():
-        _, indices, bits, *_ = HardTransmitter(model, fixed_routing())(features, torch.zeros(20))
-        _, posterior, decided = Receiver(model)(
-            200.0 * bits.float() - 100.0, torch.zeros(20, dtype=torch.int64)
-        )
-    assert torch.equal(decided, indices)
-    torch.testing.assert_close(posterior.sum(-1), torch.ones(20, mode.tokens))
 
 
 def test_energy_is_charged_by_groups_of_similar_snr() -> None:

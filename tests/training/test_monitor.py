@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from twophase.link.errors import ArtifactError
 from twophase.training.config import TrainConfig
+from twophase.training.epoch_lines import TABLE_HEAD, reported_lines, table_row
 from twophase.training.monitor import (
     EpochRecord,
     MetricsLog,
@@ -120,10 +122,6 @@ def warnings_of(**changes: object) -> dict[str, str]:
     return collapse_warnings(record, ROUTED_EARLIER, SEVERAL, REFERENCES)
 
 
-def test_a_healthy_epoch_of_several_modes_is_not_warned_of() -> None:
-    assert warnings_of() == {}
-
-
 @pytest.mark.parametrize(
     ("changes", "kind", "parts"),
     [
@@ -194,28 +192,8 @@ def test_an_aligned_router_that_cannot_tell_modes_apart_is_named() -> None:
     assert collapse_warnings(learning, [], SEVERAL, REFERENCES) == {}
 
 
-def test_a_router_is_not_judged_while_it_settles_but_at_the_end() -> None:
-    early = replace(ROUTED, epoch=3, mode_usage=[1.0, 0.0, 0.0, 0.0])
-    assert collapse_warnings(early, [], SEVERAL, REFERENCES) == {}
-    short = replace(SEVERAL, epochs=3, alignment_start_epoch=2)
-    assert "router collapse" in collapse_warnings(early, [], short, REFERENCES)
-
-
 def test_a_link_of_one_mode_has_no_router_to_collapse() -> None:
     assert collapse_warnings(replace(HEALTHY, router_entropy=9.0), ALIGNED, CONFIG, REFERENCE) == {}
-
-
-def test_the_terminal_line_shows_each_mode() -> None:
-    for part in (
-        "H_vq 4.000/2.500",
-        "H_sym 2.500/1.300/2.400/1.200",
-        "mean|LLR| 7.00/9.00/7.00/9.00",
-        "modes 0.40/0.30/0.20/0.10",
-        "H_router 0.50",
-    ):
-        assert part in ROUTED.line()
-    assert "modes" not in HEALTHY.line()
-    assert "H_router" not in HEALTHY.line()
 
 
 # --- references, logs, lines ------------------------------------------------------------------------------
@@ -242,6 +220,14 @@ def test_log_survives_a_cut_line_and_forgets_epochs_after_the_checkpoint(tmp_pat
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+@pytest.mark.parametrize("content", [None, '{"epoch": 1}\n'])
+def test_a_log_without_the_epochs_of_its_checkpoint_is_refused(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "metrics.jsonl").write_text(content)
+    with pytest.raises(ArtifactError, match=r"metrics.jsonl' (must hold epochs 1..2|is altered)"):
+        MetricsLog(tmp_path, 2)
+
+
 def test_records_of_several_modes_are_read_back_and_drawn_one_curve_each(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -259,22 +245,34 @@ def test_records_of_several_modes_are_read_back_and_drawn_one_curve_each(tmp_pat
     assert drawn["router_entropy"] == pytest.approx(0.5)
 
 
-def test_the_terminal_line_names_what_the_contract_asks_for() -> None:
-    for part in (
-        "alignment",
-        "vq_T 0.700",
-        "sym_T 1.000",
-        "hard_fwd 1.00",
-        "consistency 0.0100",
-        "val hard 0.9000",
-    ):
-        assert part in HEALTHY.line()
-    for part in ("H_vq 4.000", "H_sym 2.500", "mean|LLR| 7.00", "32 bits 8 payload symbols"):
-        assert part in HEALTHY.line()
-
-
 def test_a_router_whose_place_a_table_takes_is_not_judged() -> None:
     collapsed = replace(ROUTED, mode_usage=[1.0, 0.0, 0.0, 0.0])
     table = replace(SEVERAL, router="table")
     assert "router collapse" in collapse_warnings(collapsed, ROUTED_EARLIER, SEVERAL, REFERENCES)
     assert collapse_warnings(collapsed, ROUTED_EARLIER, table, REFERENCES) == {}
+
+
+def test_an_epoch_is_a_row_under_its_head() -> None:
+    assert table_row(HEALTHY).split() == (
+        ["25", "alignment", "0.700", "1.0000", "0.9000", "0.9000", "4.00", "2.50", "7.0", "8", "0.1"]
+    )
+    columns = "2.50..4.00 1.20..2.50 7.0..9.0"
+    assert columns in " ".join(table_row(ROUTED).split())
+    assert table_row(replace(HEALTHY, hard_forward=0.5)).split()[1] == "hardening"
+    wide = replace(
+        ROUTED, epoch=12345, mean_abs_llr=[4.0, 60.0, 100.0, 100.0], seconds=999.9, vq_entropy=[0.0, 11.1]
+    )
+    for record in (HEALTHY, ROUTED, wide):
+        assert len(table_row(record)) == len(TABLE_HEAD) <= 100
+
+
+def test_the_reported_form_names_phase_temperatures_losses_and_accuracies() -> None:
+    record = replace(
+        HEALTHY, losses={"total": 1.0, "task": 0.5, "consistency": 0.01, "entropy": -4.0, "rate": 3.0}
+    )
+    assert reported_lines(record) == (
+        "[Epoch 25] Phase=ALIGNMENT | vq_T=0.700 sym_T=1.000 | hard_fwd=True",
+        "  total=1.0000 task=0.5000 consistency=0.0100 entropy=-4.0000 | val soft=0.9000 hard=0.9000",
+    )
+    assert reported_lines(LEARNED)[0].endswith("Phase=LEARNING | vq_T=0.700 sym_T=1.000 | hard_fwd=False")
+    assert reported_lines(replace(HEALTHY, hard_forward=0.25))[0].endswith("hard_fwd=0.25")

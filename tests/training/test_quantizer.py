@@ -89,16 +89,6 @@ def test_loading_weights_restores_the_table_of_label_bits() -> None:
     assert torch.equal(wrapped["book"].label_bits, source.label_bits)
 
 
-def test_usage_is_a_running_share() -> None:
-    codebook = make_codebook(4, 2)
-    codebook.count(torch.tensor([[0, 0], [0, 1]]))
-    expected = [0.99 * 0.25 + 0.01 * share for share in (0.75, 0.25, 0.0, 0.0)]
-    torch.testing.assert_close(codebook.usage, torch.tensor(expected))
-    for _ in range(2000):
-        codebook.count(torch.tensor([3, 3, 3, 2]))
-    torch.testing.assert_close(codebook.usage, torch.tensor([0.0, 0.0, 0.25, 0.75]), atol=1e-4, rtol=0)
-
-
 def test_the_prior_gives_unseen_codewords_a_share() -> None:
     codebook = make_codebook(4, 2)
     codebook.usage.copy_(torch.tensor([0.7, 0.3, 0.0, 0.0]))
@@ -129,25 +119,3 @@ def test_only_dead_codewords_are_revived() -> None:
     torch.testing.assert_close(codebook.usage[dead], torch.full((2,), 1 / 8) / total)
     assert codebook.usage.sum().item() == pytest.approx(1, abs=1e-6)
     assert (codebook.usage[dead] > limit).all()  # time to be used before they are judged again
-
-
-def test_a_codebook_in_use_is_left_alone() -> None:
-    codebook = make_codebook()
-    before = codebook.codewords.detach().clone()
-    generator = torch.Generator().manual_seed(0)
-    state = generator.get_state()
-    assert codebook.revive(make_latents(50, 5), generator) == 0
-    assert torch.equal(codebook.codewords, before)
-    assert torch.equal(codebook.usage, torch.full((16,), 1 / 16))
-    assert torch.equal(generator.get_state(), state)
-
-
-def test_revival_draws_from_its_generator() -> None:
-    moved = []
-    for seed in (0, 0, 1):
-        codebook = make_codebook()
-        codebook.usage[:4] = 0
-        codebook.revive(make_latents(500, 5), torch.Generator().manual_seed(seed))
-        moved.append(codebook.codewords[:4].detach())
-    assert torch.equal(moved[0], moved[1])
-    assert not torch.equal(moved[0], moved[2])

@@ -25,7 +25,7 @@ from twophase.export.artefacts.web import WEB_FOLDER, WebRuntime, write_web
 from twophase.link.manifest import load_manifest, write_manifest
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "node"
+EXAMPLE = ROOT / "export" / "web" / "node"
 TESTS = Path(__file__).parent
 HINT = "run tests/web/install.sh"
 
@@ -76,7 +76,7 @@ def packages(node: RunNode) -> Path:
     folder = EXAMPLE / "node_modules"
     for package in ("onnxruntime-node", "onnxruntime-web"):
         if not (folder / package / "package.json").is_file():
-            _missing(f"the npm package {package} is not in examples/node")
+            _missing(f"the npm package {package} is not in export/web/node")
     return folder
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the tests of the Node example and of the browser page need: npm packages beside them, and Chromium.
+# What the tests of JavaScript on Node and of the browser page need: npm packages beside them, and Chromium.
 # Nothing outside this repository is touched but, as root on Debian, the package chromium.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -7,7 +7,7 @@ if ! command -v npm >/dev/null; then
   echo "install.sh: npm must be installed (Node.js 20 or newer)" >&2
   exit 2
 fi
-for folder in examples/node tests/web; do
+for folder in export/web/node tests/web; do
   ONNXRUNTIME_NODE_INSTALL=skip npm install --prefix "$folder" --no-audit --no-fund --loglevel=error
 done
 if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
 from twophase.link.runtime import Receiver, Transmitter
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "node"
+EXAMPLE = Path(__file__).parents[2] / "export" / "web" / "node"
 TRANSMIT = Path(__file__).parent / "transmit.mjs"
 RUNTIMES = ("node", "wasm")
 
@@ -82,16 +82,6 @@ def _change(folder: Path, name: str, change: Callable[[NDArray[Any]], NDArray[An
             path.write_bytes(numpy_helper.from_array(changed, name).SerializeToString(deterministic=True))
             return
     raise AssertionError(f"no output {name} in {folder}")
-
-
-def test_another_hash_is_found(node: RunNode, copied: tuple[Path, Manifest]) -> None:
-    folder, manifest = copied
-    assert manifest.conformance is not None
-    _write(folder, replace(manifest, conformance=replace(manifest.conformance, symbols_sha256="0" * 64)))
-    done = node(EXAMPLE / "conformance.mjs", folder)
-    assert done.returncode == 1
-    assert "symbols' SHA-256 DIFFERS" in done.stdout
-    assert "0" * 64 in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -227,29 +217,6 @@ def test_a_header_and_a_requested_mode_go_through(node: RunNode, content_bundle:
             assert row["indices"] == [index for index in sent.indices[number].tolist() if index >= 0]
         assert result["classes"] == heard.classes.tolist()
         np.testing.assert_allclose(result["logits"], heard.logits.ravel(), rtol=1e-4, atol=1e-4)
-
-
-def test_bad_samples_are_refused(node: RunNode, content_bundle: Path) -> None:
-    wide = load_manifest(content_bundle, "bundle").modes.max_bits
-    good: dict[str, Any] = {
-        "features": [[0.0] * 5] * 2,
-        "snr_db": [0.0, 1.0],
-        "mode": None,
-        "llr": [[0.0] * wide] * 2,
-        "llr_mode": [0, 1],
-    }
-    assert node(TRANSMIT, content_bundle, "node", stdin=json.dumps(good)).returncode == 0
-    for change, message in (
-        ({"features": [[0.0] * 4] * 2}, "'features' must hold samples of 5, not 8 numbers"),
-        ({"features": [["many"] * 5] * 2}, "'features' must be finite"),
-        ({"snr_db": [0.0]}, "'snrDb' must be one number or 2, one per sample"),
-        ({"mode": [0, 4]}, "'mode' must lie in 0..3, not 4"),
-        ({"llr": [[0.0] * wide + [1.0]]}, "'llr' must hold rows of"),
-        ({"llr_mode": [0, -1]}, "'mode' must lie in 0..3, not -1"),
-    ):
-        done = node(TRANSMIT, content_bundle, "node", stdin=json.dumps({**good, **change}))
-        assert done.returncode != 0
-        assert message in done.stderr
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

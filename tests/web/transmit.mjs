@@ -7,7 +7,7 @@
 
 import { text } from "node:stream/consumers";
 
-import { loadRuntime, openFolder, Receiver, Transmitter } from "../../examples/node/link.mjs";
+import { loadRuntime, openFolder, Receiver, Transmitter } from "../../export/web/node/link.mjs";
 
 const [folder, runtime] = process.argv.slice(2);
 const task = JSON.parse(await text(process.stdin));

@@ -17,14 +17,13 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor
 
+from twophase.link.command import Terminal
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.files import atomic_folder, read_json, write_json
+from twophase.link.files import atomic_folder, read_json, sha256_of, write_json
 from twophase.training.backbone.layers import Stack, longest_first, mean_pool
 from twophase.training.backbone.tokens import Tokens
-from twophase.training.progress import progress_bar
 
 __all__ = ["HiddenStates", "compute_hidden", "entry_folder", "open_hidden"]
 
@@ -34,7 +33,7 @@ ARRAYS = ("states.npy", "starts.npy", "lengths.npy")
 BATCH_TOKENS = 2048
 """Tokens of a batch: few enough for the processor's caches."""
 ROOM = 64 << 20
-"""Bytes that a disk must keep free beside the states."""
+"""Bytes that a disk must keep free next to the states."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class HiddenStates:
 
 
 def entry_folder(cache: Path, fingerprint: str, layers: int, pooled: bool, tokens: Tokens) -> Path:
-    """Where the hidden states of these tokens, behind so many layers of that backbone, are kept.
+    """Where the hidden states of these tokens, after so many layers of that backbone, are kept.
 
     Token ids and mask stand for texts, tokenizer and longest length: states depend on nothing else of them.
     """
@@ -76,7 +75,7 @@ def compute_hidden(
     width: int,
     pooled: bool,
     device: torch.device,
-    console: Console,
+    terminal: Terminal,
 ) -> None:
     """Compute the hidden states of all texts and put them on disk; whole or not at all.
 
@@ -98,8 +97,12 @@ def compute_hidden(
     _check_room(folder, 4 * width * int(lengths.sum()) + 16 * len(lengths))
     starts = np.zeros(len(lengths), dtype=np.int64)
     row = 0
-    with atomic_folder(folder) as temporary, progress_bar(console) as progress, torch.inference_mode():
-        bar = progress.add_task("hidden states", total=int(tokens.lengths.sum()))
+    done, total = 0, int(tokens.lengths.sum())
+    with (
+        atomic_folder(folder) as temporary,
+        terminal.progress("hidden states", total) as progress,
+        torch.inference_mode(),
+    ):
         with (temporary / ARRAYS[0]).open("wb") as stream:
             _start_array(stream, (int(lengths.sum()), width))
             for members in longest_first(tokens.lengths, np.arange(len(lengths)), BATCH_TOKENS):
@@ -112,10 +115,11 @@ def compute_hidden(
                 stream.write(np.ascontiguousarray(kept, dtype=np.float32).data)
                 starts[members] = row + np.cumsum(lengths[members]) - lengths[members]
                 row += len(kept)
-                progress.advance(bar, int(tokens.lengths[members].sum()))
+                done += int(tokens.lengths[members].sum())
+                progress.show(done=done)
         np.save(temporary / ARRAYS[1], starts)
         np.save(temporary / ARRAYS[2], lengths)
-        files = {name: _sha256(temporary / name) for name in ARRAYS}
+        files = {name: sha256_of(temporary / name) for name in ARRAYS}
         write_json(temporary / "meta.json", {"format": FORMAT, "version": VERSION, "files": files})
 
 
@@ -131,7 +135,7 @@ def open_hidden(folder: Path) -> HiddenStates | None:
         return None
     try:
         meta = read_json(folder / "meta.json")
-        if {name: _sha256(folder / name) for name in ARRAYS} != meta["files"]:
+        if {name: sha256_of(folder / name) for name in ARRAYS} != meta["files"]:
             raise ValueError("a hash differs")
         states, starts, lengths = (
             np.load(folder / name, mmap_mode="r" if name == ARRAYS[0] else None) for name in ARRAYS
@@ -145,11 +149,6 @@ def open_hidden(folder: Path) -> HiddenStates | None:
 
 def _start_array(stream: BinaryIO, shape: tuple[int, int]) -> None:
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check_room(folder: Path, needed: int) -> None:

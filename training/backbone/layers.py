@@ -18,8 +18,8 @@ from twophase.training.backbone.tokens import Source
 __all__ = [
     "FAMILIES",
     "Backbone",
-    "Parts",
     "Pooled",
+    "SplitBackbone",
     "Stack",
     "TextClassifier",
     "accuracy_of",
@@ -40,8 +40,12 @@ FAMILIES = {
     "roberta": "encoder",
     "xlm-roberta": "encoder",
 }
-"""Model types whose layers follow one another with nothing between or behind, and what holds the layers."""
+"""Model types whose layers follow one another with nothing between or after, and what holds the layers."""
 
+BATCH_TOKENS = 4096
+"""Of a batch that is evaluated, with padding."""
+CHUNK = 20
+"""Batches that are sorted by length among one another."""
 DEVIATION_FLOOR = 1e-3
 """A feature that does not vary on the training data is not blown up by the standardisation."""
 
@@ -55,7 +59,7 @@ class Stack(nn.Module):
         self.takes = takes
 
     def forward(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Hidden states (batch, length, C) behind the last of the layers."""
+        """Hidden states (batch, length, C) after the last of the layers."""
         states: Tensor = self.model(
             **{self.takes: inputs, "attention_mask": attention_mask}
         ).last_hidden_state
@@ -63,7 +67,7 @@ class Stack(nn.Module):
 
 
 @dataclass(frozen=True)
-class Parts:
+class SplitBackbone:
     """Both parts share their weights with the model that was cut."""
 
     lower: Stack | None
@@ -74,7 +78,7 @@ class Parts:
     """Layers of the lower part; -1 where there is none."""
 
 
-def split_backbone(model: nn.Module, tune_layers: int) -> Parts:
+def split_backbone(model: nn.Module, tune_layers: int) -> SplitBackbone:
     """Cut a transformer below its top ``tune_layers`` layers; -1 tunes the whole.
 
     Raises
@@ -89,7 +93,7 @@ def split_backbone(model: nn.Module, tune_layers: int) -> Parts:
         )
     model.requires_grad_(tune_layers == -1)
     if tune_layers == -1:
-        return Parts(None, Stack(model, "input_ids"), -1)
+        return SplitBackbone(None, Stack(model, "input_ids"), -1)
     holder = FAMILIES[config.model_type]
     layers = list(getattr(model, holder).layer)
     if not 0 <= tune_layers <= len(layers):
@@ -101,7 +105,7 @@ def split_backbone(model: nn.Module, tune_layers: int) -> Parts:
         del upper.embeddings_project  # Electra's, part of the embeddings
     for layer in getattr(upper, holder).layer:
         layer.requires_grad_(True)
-    return Parts(Stack(lower, "input_ids"), Stack(upper, "inputs_embeds"), cut)
+    return SplitBackbone(Stack(lower, "input_ids"), Stack(upper, "inputs_embeds"), cut)
 
 
 def mean_pool(states: Tensor, attention_mask: Tensor) -> Tensor:
@@ -172,10 +176,6 @@ def _with_layers(model: nn.Module, holder: str, first: int, last: int) -> Any:
     return part
 
 
-CHUNK = 20
-"""Batches that are sorted by length among one another."""
-
-
 def longest_first(
     lengths: NDArray[np.int64], members: NDArray[np.int64], tokens: int
 ) -> Iterator[NDArray[np.int64]]:
@@ -207,9 +207,6 @@ def bucketed(
         chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
         batches += [chunk[start : start + size] for start in range(0, len(chunk), size)]
     return [batches[place] for place in generator.permutation(count)]
-
-
-BATCH_TOKENS = 4096
 
 
 class TextClassifier(nn.Module):

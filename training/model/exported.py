@@ -238,15 +238,15 @@ class Receiver(nn.Module):
         """(logits, posterior, indices), padded to the largest mode."""
         model, modes = self.model, self.model.modes
         features: list[Tensor] = []
-        heard: dict[int, Received] = {}
+        decoded: dict[int, Received] = {}
         for entry, codebook in zip(modes, self.codebook_of, strict=True):
-            if codebook not in heard:
-                heard[codebook] = model.receive(llr[:, : entry.information_bits], entry)
-            seen = heard[codebook]
+            if codebook not in decoded:
+                decoded[codebook] = model.receive(llr[:, : entry.information_bits], entry)
+            seen = decoded[codebook]
             features.append(model.features(seen.embedding, seen.soft_bits, entry))
         logits = model.classify(_select(features, mode))
         posteriors, indices = [], []
-        for seen in heard.values():
+        for seen in decoded.values():
             missing = modes.max_codebook_size - seen.posterior.shape[-1]
             posteriors.append(widen(F.pad(seen.posterior, (0, missing)), modes.max_tokens, 0))
             indices.append(widen(seen.posterior.argmax(-1), modes.max_tokens, -1))

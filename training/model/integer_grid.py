@@ -3,7 +3,7 @@
 A value on the grid is a whole number of units, and a unit is a power of two, so that float32 holds it exactly
 and a sum of products of such values is exact as long as it stays below 2^24 units.  What is trained with the
 grid in the loop is therefore bit for bit what an integer implementation computes.  ``link.grid`` has the
-definition of the search, ``deployed`` the form in whole numbers that is exported.
+definition of the search, ``exported`` the form in whole numbers that is exported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The neural link: encoder, codebooks and classifier, with a hard and a soft way through.
 
 One sample travels in one mode (a codebook over a constellation); the methods that take a ``mode`` work on
-samples that share it.  ``deployed`` wraps the model for export.
+samples that share it.  ``exported`` wraps the model for export.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class LinkModel(nn.Module):
     surrogate
         ``product`` or ``reported``: the map from bit probabilities to soft symbols.
     content_router
-        Whether the router reads the content beside the SNR.  A link of one mode has no router.
+        Whether the router reads the content as well as the SNR.  A link of one mode has no router.
     snr_range_db
         Lowest and highest Es/N0 of training, for the router.
     on_grid

@@ -2,7 +2,7 @@
 
 It gives rate logits, one for each codebook, and modulation logits, one for each constellation; the score of
 a mode is the sum of its two.  A ``snr`` router reads the Es/N0 alone, which both ends know; a ``content``
-router also reads the encoder's features, so that its choice has to be told to the receiver.
+router also reads the encoder's features, so that the receiver has to be sent its choice.
 """
 
 from __future__ import annotations

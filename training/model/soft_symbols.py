@@ -1,6 +1,6 @@
 """The torch twin of the link: codeword assignment, labels, symbols, channel and LLRs, hard and soft.
 
-Each discrete step has a soft surrogate beside it; hard and soft are separate functions and the caller
+Each discrete step has a soft surrogate; hard and soft are separate functions and the caller
 chooses.  The reading order is the order of the signal:
 
     scores -> (indices | assignment) -> bits -> symbols -> channel -> LLRs -> codeword posterior

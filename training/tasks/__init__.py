@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 
 from twophase.link.errors import InputError
 from twophase.training.data import Task, TextTask
 
 __all__ = ["TASKS", "load_task"]
+
+FUNCTIONS = {
+    "digits": "digits",
+    "reviews": "reviews",
+    "sst2": "sst2",
+    "csv": "csv_texts",
+    "npz": "npz_arrays",
+}
+"""Of each task, in the module of its name, the function that makes it."""
+FROM_FILE = ("csv", "npz")
+TASKS = tuple(FUNCTIONS)
+"""Names that ``--task`` takes, next to ``MODULE:FUNCTION``."""
 
 
 def load_task(name: str, data: Path | None = None, samples: int | None = None) -> Task | TextTask:
@@ -46,57 +58,16 @@ def load_task(name: str, data: Path | None = None, samples: int | None = None) -
 
 
 def _load(name: str, data: Path | None) -> Task | TextTask:
-    if name in _FROM_FILE:
-        if data is None:
-            raise InputError("data", f"name the file of the task '{name}'", None)
-        return _FROM_FILE[name](data)
-    if name in _BUILT_IN:
-        if data is not None:
-            raise InputError("data", f"not be given with the task '{name}', which takes no file", str(data))
-        return _BUILT_IN[name]()
-    if not all(name.partition(":")):
-        raise InputError("task", f"be one of {', '.join(TASKS)} or MODULE:FUNCTION", name)
-    from twophase.training.tasks.own import own_task
+    if name not in FUNCTIONS:
+        if not all(name.partition(":")):
+            raise InputError("task", f"be one of {', '.join(TASKS)} or MODULE:FUNCTION", name)
+        from twophase.training.tasks.own import own_task
 
-    return own_task(name, data)
-
-
-def _digits() -> Task:
-    from twophase.training.tasks.digits import digits
-
-    return digits()
-
-
-def _reviews() -> TextTask:
-    from twophase.training.tasks.reviews import reviews
-
-    return reviews()
-
-
-def _sst2() -> TextTask:
-    from twophase.training.tasks.sst2 import sst2
-
-    return sst2()
-
-
-def _csv(path: Path) -> TextTask:
-    from twophase.training.tasks.csv import csv_texts
-
-    return csv_texts(path)
-
-
-def _npz(path: Path) -> Task:
-    from twophase.training.tasks.npz import npz_arrays
-
-    return npz_arrays(path)
-
-
-_BUILT_IN: Mapping[str, Callable[[], Task | TextTask]] = {
-    "digits": _digits,
-    "reviews": _reviews,
-    "sst2": _sst2,
-}
-_FROM_FILE: Mapping[str, Callable[[Path], Task | TextTask]] = {"csv": _csv, "npz": _npz}
-
-TASKS = (*_BUILT_IN, *_FROM_FILE)
-"""Names that ``--task`` takes, beside ``MODULE:FUNCTION``."""
+        return own_task(name, data)
+    if name in FROM_FILE and data is None:
+        raise InputError("data", f"name the file of the task '{name}'", None)
+    if name not in FROM_FILE and data is not None:
+        raise InputError("data", f"not be given with the task '{name}', which takes no file", str(data))
+    function = getattr(import_module(f"twophase.training.tasks.{name}"), FUNCTIONS[name])
+    task: Task | TextTask = function() if data is None else function(data)
+    return task

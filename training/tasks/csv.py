@@ -100,6 +100,6 @@ def _check_header(path: Path, names: list[str]) -> None:
     if len(set(names)) < len(names) or not set(REQUIRED) <= set(names) <= allowed:
         rule = (
             f"name the columns text and label in its first line, and at most split ({', '.join(PARTS)}) "
-            f"beside them ('{path}')"
+            f"with them ('{path}')"
         )
         raise InputError("data", rule, ",".join(names)[:80])

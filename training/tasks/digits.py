@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twophase.link.errors import PackageError
+from twophase.link.command import require
 from twophase.training.data import Split, Task, random_affine
 from twophase.training.tasks.split import stratified
 
@@ -24,13 +24,7 @@ def digits() -> Task:
     PackageError
         If scikit-learn is not installed.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise PackageError(
-            "the task 'digits' needs scikit-learn: pip install 'twophase-link[train]'"
-        ) from error
-    data = load_digits()
+    data = require("sklearn.datasets", "train", "the task 'digits'").load_digits()
     pixels = (data.data / 16.0).astype(np.float32)
     labels = data.target.astype(np.int64)
     parts = stratified(labels, test=0.3, validation=0.15)

@@ -19,7 +19,7 @@ __all__ = ["own_task"]
 def own_task(name: str, data: Path | None) -> Task | TextTask:
     """What the function of ``MODULE:FUNCTION`` returns.
 
-    The module is looked for in the working folder first, as Python looks beside a script.  The function takes
+    The module is looked for in the working folder first, as Python does for a script.  The function takes
     nothing, or an argument ``data``: the file that was given, or None.
 
     Raises
@@ -37,7 +37,9 @@ def own_task(name: str, data: Path | None) -> Task | TextTask:
         except LinkError:
             raise
         except (Exception, SystemExit) as error:
-            raise InputError("task", f"name a function that does not fail ({_told(error)})", name) from error
+            raise InputError(
+                "task", f"name a function that does not fail ({_reason(error)})", name
+            ) from error
     if not isinstance(task, Task | TextTask):
         raise InputError("task", f"name a function that returns a Task or a TextTask, no {_type(task)}", name)
     check_parts(task)
@@ -51,9 +53,9 @@ def _module(name: str, module_name: str) -> Any:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             rule = f"name a module that is here or installed, as 'import' takes it (no '{error.name}')"
             raise InputError("task", rule, name) from error
-        raise InputError("task", f"name a module that can be imported ({_told(error)})", name) from error
+        raise InputError("task", f"name a module that can be imported ({_reason(error)})", name) from error
     except (Exception, SystemExit) as error:
-        raise InputError("task", f"name a module that can be imported ({_told(error)})", name) from error
+        raise InputError("task", f"name a module that can be imported ({_reason(error)})", name) from error
 
 
 def _function(name: str, module: Any, function_name: str) -> Callable[..., object]:
@@ -97,7 +99,7 @@ def _working_folder_first() -> Iterator[None]:
             sys.path.remove(folder)
 
 
-def _told(error: Exception | SystemExit) -> str:
+def _reason(error: Exception | SystemExit) -> str:
     said = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.link.errors import InputError, PackageError
+from twophase.link.command import require
+from twophase.link.errors import InputError
 from twophase.training.data import Task, TextTask
 
 __all__ = [
@@ -91,13 +92,8 @@ def held_out(labels: NDArray[np.int64], size: float) -> tuple[NDArray[np.int64],
     PackageError
         If scikit-learn is not installed.
     """
-    try:
-        from sklearn.model_selection import train_test_split
-    except ImportError as error:
-        raise PackageError(
-            "splitting a data set needs scikit-learn: pip install 'twophase-link[train]'"
-        ) from error
-    others, drawn = train_test_split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=0)
+    split = require("sklearn.model_selection", "train", "splitting a data set").train_test_split
+    others, drawn = split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=0)
     return others, drawn
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from twophase.link.errors import ArtifactError, PackageError, first_line
+from twophase.link.command import require
+from twophase.link.errors import ArtifactError, first_line
 from twophase.training.data import Texts, TextTask
 from twophase.training.tasks.split import held_out
 
@@ -49,10 +50,7 @@ def sst2() -> TextTask:
 
 
 def _loaded() -> tuple[Texts, Texts]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise PackageError("the task 'sst2' needs datasets: pip install 'twophase-link[sst2]'") from error
+    datasets = require("datasets", "sst2", "the task 'sst2'")
     reachable = _reachable(datasets.config.HF_ENDPOINT)
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()

@@ -19,7 +19,7 @@ const VERSION = 5;
  * @property {number} symbols channel uses per sample
  */
 
-/** What `link.json` says, and the files beside it. */
+/** What `link.json` says, and the files next to it. */
 export class Bundle {
   #read;
 

@@ -14,7 +14,7 @@ const HEADER_ORDER = 4;
 export const frameWidth = (bundle) => bundle.header.maxSymbols + bundle.maxSymbols;
 
 /**
- * The points that a sample puts on the air, zero behind its frame.
+ * The points that a sample puts on the air, zero after its frame.
  *
  * @param {import("./bundle.js").Bundle} bundle
  * @param {{mode: number, symbols: Int32Array, header: Int32Array}} sent a row of a `Transmission`
@@ -60,14 +60,14 @@ export function throughNoise(points, noise, noiseVar) {
  * @param {{re: Float64Array, im: Float64Array}} received (frameWidth,)
  * @param {number} noiseVar N0
  * @param {number} snrDb the receiver's own Es/N0
- * @param {number | null} [told] number of the mode, where both ends agreed on it beforehand
+ * @param {number | null} [requested] number of the mode, where both ends agreed on it beforehand
  * @returns {{mode: number, start: number, llr: Float64Array}} the mode that it believes in, where it takes
- *   the payload to begin, and LLRs, (maxBits,), zero behind the mode's bits
+ *   the payload to begin, and LLRs, (maxBits,), zero after the mode's bits
  */
-export function heard(bundle, received, noiseVar, snrDb, told = null) {
+export function demodulated(bundle, received, noiseVar, snrDb, requested = null) {
   const { header, modes, manifest, amplitudes } = bundle;
   const start = header.symbolCount(snrDb);
-  let mode = told;
+  let mode = requested;
   if (mode === null && header.isSent) {
     mode = header.decode(llrExact(part(received, 0, start), qam(HEADER_ORDER), noiseVar), snrDb);
   } else if (mode === null) {

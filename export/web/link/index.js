@@ -4,7 +4,7 @@ export { Bundle } from "./bundle.js";
 export { judged, replay, symbolStream } from "./conformance.js";
 export { LLR_CLIP, llrExact } from "./demap.js";
 export { ArtifactError, InputError } from "./errors.js";
-export { framed, frameWidth, heard, throughNoise } from "./frame.js";
+export { framed, frameWidth, demodulated, throughNoise } from "./frame.js";
 export { Header } from "./header.js";
 export { readTensor } from "./protobuf.js";
 export { bitsOf, qam } from "./qam.js";

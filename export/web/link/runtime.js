@@ -153,7 +153,7 @@ export class Reception {
   constructor(outputs) {
     /** Class scores, (batch, classes), flat. */
     this.logits = outputs.logits.data;
-    /** Most probable codeword of each token, (batch, max_tokens), flat; -1 behind a mode's tokens. */
+    /** Most probable codeword of each token, (batch, max_tokens), flat; -1 after a mode's tokens. */
     this.indices = Int32Array.from(outputs.indices.data, Number);
     this.length = outputs.logits.dims[0];
     /** Decided class of each sample. */

@@ -21,7 +21,7 @@ const START = Int32Array.from(primes(8), (prime) => fraction(Math.sqrt(prime)));
 const ROUND = Int32Array.from(primes(64), (prime) => fraction(Math.cbrt(prime)));
 
 /**
- * SHA-256 of all parts one behind the other.
+ * SHA-256 of all parts one after the other.
  *
  * @param {Uint8Array[]} parts
  * @returns {string} 64 hexadecimal digits

@@ -6,7 +6,7 @@ import { bitsOf } from "../link/qam.js";
 const SIZE = 320;
 const REACH = 1.75; // amplitude at the edge
 const EDGE = 1.72; // where points are drawn that lie farther out
-const LABELLED = 16; // bits are written beside the points of a constellation up to this order
+const LABELLED = 16; // bits are written next to the points of a constellation up to this order
 
 const x = (value) => (SIZE / 2) * (1 + clipped(value) / REACH);
 const y = (value) => (SIZE / 2) * (1 - clipped(value) / REACH);

@@ -1,4 +1,4 @@
-/** The bundle around this page, ONNX Runtime beside it, and the test samples. */
+/** The bundle around this page, ONNX Runtime next to it, and the test samples. */
 
 import * as ort from "../ort/ort.wasm.bundle.min.js";
 

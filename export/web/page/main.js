@@ -193,7 +193,7 @@ class Page {
     byId("points").textContent = sent.symbols.join(" ");
 
     const header = sent.header.length
-      ? ` behind a header of ${counted(sent.header.length, "QPSK symbol")}`
+      ? ` after a header of ${counted(sent.header.length, "QPSK symbol")}`
       : "";
     byId("channel-summary").textContent =
       `${counted(mode.symbols, "symbol")} of ${modulation(mode.order)}${header}; ` +
@@ -203,10 +203,10 @@ class Page {
       constellationDrawing(result.constellation, payload.sent, payload.received, result.header),
     );
 
-    const told = bundle.modes[believed];
+    const taken = bundle.modes[believed];
     byId("rx-summary").textContent = isUnderstood
-      ? `It takes the mode for ${told.name}, as sent.`
-      : `It takes the mode for ${told.name}, which is wrong.`;
+      ? `It takes the mode for ${taken.name}, as sent.`
+      : `It takes the mode for ${taken.name}, which is wrong.`;
     byId("rx-summary").className = isUnderstood ? "summary" : "summary wrong";
     byId("llr").replaceChildren(
       llrBars(result.llr, isUnderstood ? sent.bits : null, bound, byId("llr").clientWidth),

@@ -9,7 +9,7 @@ export class Pad {
 
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {(strokes: {x: number, y: number}[][]) => void} changed is told after each piece of a stroke
+   * @param {(strokes: {x: number, y: number}[][]) => void} changed is called after each piece of a stroke
    */
   constructor(canvas, changed) {
     this.#canvas = canvas;
@@ -29,14 +29,14 @@ export class Pad {
     event.preventDefault();
     this.#canvas.setPointerCapture(event.pointerId);
     this.#strokes.push([this.#place(event)]);
-    this.#told();
+    this.#report();
   }
 
   #go(event) {
     if (!this.#canvas.hasPointerCapture(event.pointerId) || !this.#strokes.length) return;
     const parts = event.getCoalescedEvents?.() ?? [];
     this.#strokes.at(-1).push(...(parts.length ? parts : [event]).map((part) => this.#place(part)));
-    this.#told();
+    this.#report();
   }
 
   /** In units of the pad's width. */
@@ -45,7 +45,7 @@ export class Pad {
     return { x: (clientX - left) / width, y: (clientY - top) / width };
   }
 
-  #told() {
+  #report() {
     this.#draw();
     this.#changed(this.#strokes);
   }

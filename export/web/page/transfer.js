@@ -1,6 +1,6 @@
 /** Samples through the whole link: transmitter, frame, noise, receiver. */
 
-import { framed, frameWidth, heard, noiseVariance, qam, throughNoise } from "../link/index.js";
+import { framed, frameWidth, demodulated, noiseVariance, qam, throughNoise } from "../link/index.js";
 
 const HEADER_ORDER = 4;
 
@@ -17,7 +17,7 @@ export async function transfer({ bundle, transmitter, receiver }, features, snrD
   const sent = (await transmitter.send(features, snrDb, request)).row(0);
   const noiseVar = noiseVariance(snrDb);
   const air = throughNoise(framed(bundle, sent), noise, noiseVar);
-  const reception = heard(bundle, air, noiseVar, snrDb, bundle.header.isSent ? null : request);
+  const reception = demodulated(bundle, air, noiseVar, snrDb, bundle.header.isSent ? null : request);
   const result = await receiver.receive(reception.llr, reception.mode);
   const constellation = qam(bundle.modes[sent.mode].order);
   return {
@@ -72,7 +72,7 @@ export async function transferMany(
     const one = sent.row(row);
     symbols += one.header.length + one.symbols.length;
     const air = throughNoise(framed(bundle, one), generator.complexNormal(frameWidth(bundle)), noiseVar);
-    const reception = heard(bundle, air, noiseVar, snrDb, bundle.header.isSent ? null : request);
+    const reception = demodulated(bundle, air, noiseVar, snrDb, bundle.header.isSent ? null : request);
     llr.set(reception.llr, row * bundle.maxBits);
     return reception.mode;
   });

@@ -11,11 +11,8 @@ import pytest
 
 from tools.tiny_bundle import ONE_MODE, write_tiny_bundle
 from twophase.export.artefacts.accuracy import measure_accuracy, trials_for
-from twophase.link.constellation import qam
 from twophase.link.errors import InputError, VerificationError
 from twophase.link.manifest import Accuracy
-from twophase.link.modem import Transmission
-from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.runtime import Receiver, Transmitter
 from twophase.link.samples import load_samples
 from twophase.sim.point import simulate_point
@@ -83,45 +80,6 @@ def test_one_mode(tmp_path: Path) -> None:
         right = int((split["input"][:, :4].argmax(axis=1) == split["label"]).sum())
     assert accuracy.correct == (2 * right,)
     assert accuracy.symbols == (float(ONE_MODE.modes[0].symbols),)
-
-
-def test_noise_has_the_variance_of_the_snr_beside_a_stream_of_unit_energy(tmp_path: Path) -> None:
-    """The receiver is a spy on the LLRs of a 16-QAM link.
-
-    Where an axis has an inner level a, the LLR of its sign bit is 4 a y / N0 but for the outer levels, with
-    y = a + n and n of variance N0 / 2: of mean 4 a^2 / N0 and variance 8 a^2 / N0.
-    """
-    bundle = write_tiny_bundle(tmp_path / "bundle", link=ONE_MODE)
-    seen: list[np.ndarray] = []
-
-    class Spy(Receiver):
-        def receive(self, llr, mode):
-            seen.append(np.asarray(llr))
-            return super().receive(llr, mode)
-
-    with np.load(bundle / "eval.npz") as split:
-        features, labels = split["input"], split["label"]
-    esn0_db = 14.0
-    arguments = {"trials": 40, "seed": 0, "esn0_db": (esn0_db,)}
-    measure_accuracy(Transmitter(bundle), Spy(bundle), features, labels, **arguments)
-    sent = Transmitter(bundle).send(features, esn0_db)
-    energy = measured_energy(sent)
-    noise_var = float(esn0_db_to_noise_var(esn0_db))
-    level = 1.0 / math.sqrt(10.0 * energy)
-    sign_bits = sent.bits.reshape(len(features), -1, 4)[:, :, :2]
-    inner = sent.bits.reshape(len(features), -1, 4)[:, :, 2:] == 0
-    llr = np.stack(seen).reshape(40, len(features), -1, 4)[..., :2]
-    towards = np.where(sign_bits == 1, 1.0, -1.0) * llr
-    observed = towards[:, inner]
-    wanted = 4.0 * level**2 / noise_var
-    deviation = math.sqrt(8.0 * level**2 / noise_var / observed.size)
-    assert observed.size > 10_000
-    # two per cent for the outer levels; five deviations are a false alarm in 6 of ten million runs
-    assert abs(observed.mean() - wanted) < 5.0 * deviation + 0.02 * wanted
-
-
-def measured_energy(sent: Transmission) -> float:
-    return float(np.mean(np.abs(qam(16).modulate(sent.symbols)) ** 2))
 
 
 def test_points_that_a_constellation_does_not_have_are_told(tmp_path: Path) -> None:

@@ -6,38 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from tools.tiny_grid import FOUR_GRID, grid_manifest
-from tools.tiny_run import CONTENT, FOUR_MODES, ONE_MODE, run_manifest
+from tools.tiny_run import FOUR_MODES, run_manifest
 from twophase.export.artefacts.card import CARD_FILE, link_card, wilson
 from twophase.link.manifest import Accuracy, Conformance, Manifest, VectorSet
-from twophase.link.routing import Routing, SnrTable
 from twophase.sim.theory.statistics import wilson_by_sample
 
 ACCURACY = Accuracy(
     seed=3, trials=20, samples=50, esn0_db=(-5.0, 20.0), correct=(613, 1000), symbols=(6.25, 2.0)
 )
 GOLDEN = "0123456789abcdef" * 4
-INT8 = {
-    "bytes": {
-        "tx.onnx": {"float32": 877385, "int8": 235381},
-        "rx.onnx": {"float32": 2167655, "int8": 563442},
-    },
-    "indices": {
-        "test_split": {"compared": 1000, "different": 3},
-        "random": {"compared": 2000, "different": 0},
-    },
-    "modes": {},
-    "received": {"compared": 300, "different": 1},
-    "decisions": {"compared": 400, "different": 2},
-    "accuracy": {
-        "seed": 3,
-        "trials": 20,
-        "samples": 50,
-        "esn0_db": [-5.0, 20.0],
-        "float32": [620, 1000],
-        "int8": [613, 1000],
-    },
-}
 
 
 def bundled(manifest: Manifest, **export: object) -> Manifest:
@@ -99,17 +76,6 @@ def test_the_card_does_not_depend_on_its_own_entry() -> None:
     assert link_card(replace(FOUR, files=without)) == link_card(FOUR)
 
 
-def test_the_modes_are_the_links() -> None:
-    head, _, *rows = rows_of(link_card(FOUR), "Modes")
-    assert head[:2] == ["number", "mode"]
-    assert rows == [
-        ["0", "8x4qam", "8", "3", "9", "10", "4-QAM", "5", "1.80"],
-        ["1", "8x16qam", "8", "3", "9", "12", "16-QAM", "3", "3.00"],
-        ["2", "16x4qam", "16", "2", "8", "8", "4-QAM", "4", "2.00"],
-        ["3", "16x16qam", "16", "2", "8", "8", "16-QAM", "2", "4.00"],
-    ]
-
-
 def test_accuracy_stands_with_intervals_on_samples_and_with_energy() -> None:
     card = link_card(FOUR)
     _, _, low, high = rows_of(card, "Accuracy, symbols and energy")
@@ -125,88 +91,3 @@ def test_accuracy_stands_with_intervals_on_samples_and_with_energy() -> None:
 def test_the_interval_is_the_simulators(share: float, count: int) -> None:
     # of samples that all succeed equally often
     assert wilson(share, count) == pytest.approx(wilson_by_sample([share] * count), abs=1e-9)
-
-
-def test_who_chooses_the_mode_is_told() -> None:
-    card = link_card(FOUR)
-    assert rows_of(card, "Which mode is sent when")[2:] == [
-        ["below 5 dB", "8x4qam", "5"],
-        ["5 to 10 dB", "8x16qam", "3"],
-        ["from 10 dB", "16x16qam", "2"],
-    ]
-    assert "A network that saw the SNR alone" in card
-    held = replace(FOUR, routing=Routing("table", SnrTable((5.0,), (0, 1)), 1.5, ()))
-    assert "An estimate must leave a step by 1.5 dB" in link_card(held)
-    one = bundled(run_manifest(ONE_MODE, ()))
-    assert "There is one mode: `8x16qam`" in link_card(one)
-    assert "mode_request" not in link_card(one)
-    steps = [
-        {
-            "esn0_db": 5.0,
-            "header": "rm14",
-            "header_symbols": 8,
-            "payload_symbols": 3.25,
-            "shares": {"8x4qam": 0.25, "8x16qam": 0.75},
-        }
-    ]
-    content = link_card(bundled(run_manifest(CONTENT, ()), modes=steps))
-    assert rows_of(content, "Which mode is sent when")[2:] == [
-        ["5 dB", "rm14", "8", "3.25", "8x16qam 75.0 %, 8x4qam 25.0 %"]
-    ]
-    assert "misreads a header" in content
-
-
-def test_grid_and_float_search_are_told_apart() -> None:
-    assert "found in float32" in link_card(FOUR)
-    assert "Near ties of two codewords below a relative margin of 1e-05" in link_card(FOUR)
-    grid = link_card(bundled(grid_manifest(FOUR_GRID)))
-    assert "integer grid" in grid
-    assert "+-127 units of 2^-5, 2^-5; latents are clipped to\n  +-1023 units" in grid
-    assert "Near ties" not in grid
-
-
-def test_vectors_and_their_hash_are_told() -> None:
-    card = link_card(FOUR)
-    assert rows_of(card, "How to replay on another runtime")[2:] == [
-        ["`test_data_set_0`", "`tx.onnx`", "test samples"],
-        ["`test_data_set_1`", "`rx.onnx`", "what the first set sends"],
-    ]
-    assert GOLDEN in card
-    assert "How to replay" not in link_card(replace(FOUR, conformance=None))
-
-
-def test_a_page_is_told_of_where_there_is_one() -> None:
-    assert "web/index.html" not in link_card(FOUR)
-    page = {"web/index.html": {"sha256": "0" * 64, "bytes": 1}}
-    card = link_card(replace(FOUR, files={**FOUR.files, **page}))
-    assert "`web/index.html` runs both graphs in a browser" in card
-    assert "\n\n\n" not in card
-
-
-def test_graphs_are_listed_with_their_hashes() -> None:
-    rows = rows_of(link_card(FOUR), "Provenance")[2:]
-    assert rows == [
-        ["`rx.onnx`", "2,000", f"`{2:064x}`"],
-        ["`tx.onnx`", "1,000", f"`{1:064x}`"],
-    ]
-    assert "`tp-train --task tiny`" in link_card(FOUR)
-
-
-def test_latency_is_told_only_if_it_was_measured() -> None:
-    assert "`tp-verify BUNDLE` measures p50 and p99" in link_card(FOUR)
-    card = link_card(FOUR, {"tx.onnx": (32.4, 50.0), "rx.onnx": (27.0, 41.6)})
-    assert rows_of(card, "Latency")[2:] == [["tx.onnx", "32 us", "50 us"], ["rx.onnx", "27 us", "42 us"]]
-
-
-def test_int8_stands_beside_float32() -> None:
-    assert "INT8" not in link_card(FOUR)
-    card = link_card(replace(bundled(run_manifest(FOUR_MODES, ()), int8=INT8), precision="int8"))
-    assert rows_of(card, "INT8 beside float32")[2:] == [
-        ["`tx.onnx`", "877,385 bytes", "235,381 bytes"],
-        ["`rx.onnx`", "2,167,655 bytes", "563,442 bytes"],
-        ["accuracy at -5 dB", "62.00 %", "61.30 %"],
-        ["accuracy at 20 dB", "100.00 %", "100.00 %"],
-    ]
-    assert "Equal codewords: 997 of 1,000 on the test split, 2,000 of 2,000 on random inputs." in card
-    assert "Equal decisions of the receiver for the same LLRs: 398 of 400." in card
-    assert "An activation of INT8" in card

@@ -13,21 +13,29 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from tools.tiny_grid import EXPONENT, FOUR_GRID, GridSpec, write_grid_bundle
-from tools.tiny_run import FOUR_MODES, ONE_MODE, TinyReceiver, eval_split, export_program, receiver_inputs
+from tools.tiny_run import (
+    EXPONENT,
+    FOUR_GRID,
+    FOUR_MODES,
+    ONE_MODE,
+    GridSpec,
+    TinyReceiver,
+    eval_split,
+    export_program,
+    receiver_inputs,
+    write_grid_bundle,
+)
 from twophase.export.artefacts.conformance import read_set, replay, set_files, write_vectors
 from twophase.export.artefacts.ties import TieSearch
 from twophase.export.compare.tally import EXCUSED_MARGIN, POSTERIOR_MARGIN
-from twophase.export.graphs.run import GraphRunError, Session, Values
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
 from twophase.export.graphs.signature import signature_of
 from twophase.export.graphs.torch_program import freeze
 from twophase.export.graphs.view import serialize
 from twophase.export.proof.hard import HardProof, prove_hard
 from twophase.link.errors import ArtifactError, VerificationError
-from twophase.link.grid import grid_search
-from twophase.link.manifest import Conformance, Manifest, load_manifest
+from twophase.link.manifest import Manifest, load_manifest
 
 Run = Callable[[str, list[str], Values], list[NDArray[Any]]]
 
@@ -51,7 +59,7 @@ def eval_split_of(tx) -> NDArray[np.float32]:
 
 
 def runner(graphs: dict[str, bytes]) -> Run:
-    sessions = {name: Session(content) for name, content in graphs.items()}
+    sessions = {name: OnnxRuntime(content) for name, content in graphs.items()}
     return lambda graph, names, feed: sessions[graph].run(names, feed)
 
 
@@ -191,31 +199,6 @@ def test_on_a_grid_ties_and_neighbours_that_differ_are_kept(grid_bundle: Path) -
         assert any(np.array_equal(middle, end) for end in (rows[one], rows[other]))
 
 
-def test_an_exact_tie_goes_to_the_lowest_index(grid_bundle: Path) -> None:
-    """The latents of the vectors, searched in whole numbers."""
-    manifest = load_manifest(grid_bundle, "bundle")
-    assert manifest.grid is not None
-    model = onnx.load(grid_bundle / "tx.onnx")
-    proof, _ = prove_hard(model, manifest)
-    assert proof is not None
-    names = list(dict.fromkeys(search.latents for search in proof.searches))
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    session = Session(model.SerializeToString())
-    tied = 0
-    for _, inputs, outputs in sets_of(grid_bundle, manifest, "tx.onnx"):
-        latents = dict(zip(names, session.run(names, inputs), strict=True))
-        for row, mode in enumerate(outputs["mode"]):
-            search, entry = proof.searches[mode], manifest.modes[int(mode)]
-            value = latents[search.latents]
-            vectors = value.reshape(len(outputs["mode"]), -1, value.shape[-1])[row, : entry.tokens]
-            codebook = manifest.grid_codebook(entry.codebook)
-            sent = outputs["indices"][row, : entry.tokens]
-            np.testing.assert_array_equal(sent, grid_search(vectors, codebook))
-            distance = ((vectors[:, np.newaxis] - codebook) ** 2).sum(-1)
-            tied += int(((distance == distance.min(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
-    assert tied > 0
-
-
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(
     vectors, four_tx, four_rx, tmp_path: Path
 ) -> None:
@@ -258,24 +241,12 @@ def test_a_mode_that_the_content_decides_is_clear(content_tx, four_rx, tmp_path:
     assert replay(runner(graphs), tmp_path, manifest) == []
 
 
-def other_codeword(values: Values) -> None:
-    values["indices"][3, 0] += 1
-
-
 def other_symbol(values: Values) -> None:
     values["symbols"][3, 0] ^= 1
 
 
-def other_count(values: Values) -> None:
-    values["symbol_count"][0] -= 1
-
-
 def no_number(values: Values) -> None:
     values["posterior"][0, 0, 0] = np.nan
-
-
-def other_score(values: Values) -> None:
-    values["logits"][1] += 0.01
 
 
 def other_class(values: Values) -> None:
@@ -289,24 +260,17 @@ def cut_off(values: Values) -> None:
 @pytest.mark.parametrize(
     ("graph", "spoil", "told"),
     [
-        ("tx.onnx", other_codeword, ["(tx.onnx): 'indices' differs in 1 of 40 samples, first in sample 3: "]),
         (
             "tx.onnx",
             other_symbol,
             ["(tx.onnx): 'symbols' differs in 1 of 40 samples", "the symbol stream has the SHA-256 "],
         ),
-        ("tx.onnx", other_count, ["'symbol_count' differs in 1 of", "the symbol stream has the SHA-256 "]),
         (
             "tx.onnx",
             cut_off,
             ["'symbols' has shape (40, 4), not (40, 5)", "the symbol stream has the SHA-256 "],
         ),
-        (
-            "rx.onnx",
-            no_number,
-            ["(rx.onnx): 'posterior' differs in 1 of 16 samples, first in sample 0: nan instead of"],
-        ),
-        ("rx.onnx", other_score, ["'logits' differs in 1 of 16 samples, first in sample 1: "]),
+        ("rx.onnx", no_number, ["(rx.onnx): 'posterior' differs in 1 of 16 samples, first in sample 0: nan"]),
         (
             "rx.onnx",
             other_class,
@@ -358,13 +322,6 @@ def test_a_graph_that_does_not_run_is_a_problem_and_ends_nothing(vectors) -> Non
     assert last.startswith(f"the symbol stream has the SHA-256 {hashlib.sha256().hexdigest()}, not ")
 
 
-def test_a_golden_hash_of_other_symbols_is_told(vectors) -> None:
-    folder, manifest, graphs = vectors
-    other = replace(manifest, conformance=Conformance(manifest.conformance.sets, "0" * 64))
-    (problem,) = replay(runner(graphs), folder, other)
-    assert problem.endswith(f"not {'0' * 64}")
-
-
 def truncated(folder: Path) -> None:
     path = folder / "test_data_set_1" / "output_2.pb"
     path.write_bytes(path.read_bytes()[:-5])
@@ -374,22 +331,11 @@ def gone(folder: Path) -> None:
     (folder / "test_data_set_1" / "output_2.pb").unlink()
 
 
-def emptied(folder: Path) -> None:
-    for path in (folder / "test_data_set_1").glob("output_*"):
-        path.unlink()
-
-
-def all_gone(folder: Path) -> None:
-    shutil.rmtree(folder / "test_data_set_1")
-
-
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
         (truncated, r"output_2.pb' is no tensor of ONNX: truncated or altered"),
         (gone, r"test_data_set_1' must hold output_0.pb to output_4.pb without a gap"),
-        (emptied, r"test_data_set_1' holds no 'output_0.pb'"),
-        (all_gone, r"test_data_set_1' is missing"),
     ],
 )
 def test_damaged_vectors_are_named(vectors, tmp_path: Path, spoil, told: str) -> None:
@@ -400,22 +346,7 @@ def test_damaged_vectors_are_named(vectors, tmp_path: Path, spoil, told: str) ->
         replay(runner(graphs), tmp_path / "bundle", manifest)
 
 
-def test_a_bundle_without_vectors_says_so(vectors) -> None:
-    folder, manifest, graphs = vectors
-    with pytest.raises(ArtifactError, match="holds no conformance vectors: export it again"):
-        replay(runner(graphs), folder, replace(manifest, conformance=None))
-
-
 def test_a_receiver_that_does_not_run_fails_the_export(four_tx, tmp_path: Path) -> None:
     graphs = {"tx.onnx": serialize(four_tx.model), "rx.onnx": serialize(four_tx.model)}
     with pytest.raises(VerificationError, match="the conformance vectors failed 1 check"):
         write_vectors(tmp_path, graphs, four_tx.manifest, eval_split_of(four_tx), hard(four_tx), 0)
-
-
-def test_tensors_are_those_that_onnx_reads(vectors) -> None:
-    folder, manifest, _ = vectors
-    path = folder / "test_data_set_0" / "input_0.pb"
-    tensor = onnx.TensorProto.FromString(path.read_bytes())
-    assert tensor.name == "input"
-    inputs, _ = read_set(folder, manifest.conformance.sets[0])
-    np.testing.assert_array_equal(numpy_helper.to_array(tensor), inputs["input"])

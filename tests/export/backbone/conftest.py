@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tools.tiny_grid import write_grid_text_run
+from tools.tiny_run import write_grid_text_run
 from twophase.export.artefacts.write import Extras
 from twophase.export.build import build_bundle
 from twophase.export.report import report

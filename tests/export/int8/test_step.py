@@ -10,9 +10,8 @@ import pytest
 from onnx import ModelProto
 
 from tools.mutate import constant, store
-from tools.tiny_grid import write_grid_bundle
-from tools.tiny_run import FOUR_MODES, eval_split
-from twophase.export.artefacts.write import Samples, accuracy_of
+from tools.tiny_run import FOUR_MODES, eval_split, write_grid_bundle
+from twophase.export.artefacts.accuracy import accuracy_of
 from twophase.export.graphs.run import Values
 from twophase.export.graphs.view import serialize
 from twophase.export.int8 import stage
@@ -20,6 +19,7 @@ from twophase.export.int8.quantize import quantize_transmitter
 from twophase.export.int8.stage import quantise
 from twophase.link.errors import VerificationError
 from twophase.link.manifest import Manifest, load_manifest
+from twophase.link.samples import Samples
 
 SPLIT = eval_split(FOUR_MODES, 40)
 SAMPLES = Samples(SPLIT["input"], SPLIT["label"])
@@ -79,12 +79,6 @@ def test_on_a_grid_nothing_differs(grid_link: Link, tmp_path: Path) -> None:
     record = quantise_link(grid_link, tmp_path).record
     assert [count["different"] for count in record["indices"].values()] == [0, 0]
     assert record["indices"]["random"]["compared"] > 300
-
-
-def test_without_random_inputs_there_is_still_the_split(float_link: Link, tmp_path: Path) -> None:
-    record = quantise_link(float_link, tmp_path, 0).record
-    assert record["indices"]["random"] == {"compared": 0, "different": 0}
-    assert record["indices"]["test_split"]["compared"] > 0
 
 
 def test_graphs_that_are_not_int8_are_refused_both_at_once(

@@ -9,18 +9,51 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from tools.mutate import insert_before, node, store
-from tools.tiny_grid import CONTENT_GRID, FOUR_GRID, GridTransmitter, grid_manifest, write_grid_bundle
-from tools.tiny_run import export_program, feature_inputs
-from twophase.export.graphs.run import Session
+from tools.mutate import insert_before, node, nodes, store
+from tools.tiny_run import (
+    CONTENT_GRID,
+    FOUR_GRID,
+    GridTransmitter,
+    export_program,
+    feature_inputs,
+    grid_manifest,
+    write_grid_bundle,
+)
+from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import signature_of
 from twophase.export.graphs.torch_program import freeze
 from twophase.export.graphs.view import GraphView
 from twophase.export.proof.exact import ExactProof, prove_exact
 
 MANIFEST = grid_manifest(FOUR_GRID)
+ONES = np.ones((4, 2), dtype=np.float32)
+CONSTANTS: dict[str, NDArray[Any]] = {
+    "four": np.float32(4),
+    "least": np.float32(-128),
+    "most": np.float32(127),
+    "one": np.float32(1),
+    "two": np.float32(2),
+    "three": np.float32(3),
+    "third": np.float32(3),
+    "tenth": np.float32(0.1),
+    "eighth": np.float32(-0.125),
+    "scales": np.array([1, 2, -0.5, 64], np.float32),
+    "places_2": np.array([2]),
+    "axis_0": np.array([0]),
+    "axis_1": np.array([1]),
+    "pads": np.array([0, 1, 0, 2]),
+    "which": np.array(1),
+    "ones": ONES,
+    "across": ONES.T.copy(),
+    "tenths": 0.1 * ONES,
+    "huge": np.full((4, 2), 2.0**17 + 1, dtype=np.float32),
+    "no_numbers": ONES * np.nan,
+    "double": np.full((4, 2), 2.0**40),
+    "two_books": np.stack([ONES, -ONES]),
+    "four_books": np.stack([ONES] * 4),
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,25 +61,22 @@ def grid_tx(make_shared) -> ModelProto:
     return onnx.load(make_shared("grid-bundle", write_grid_bundle) / "tx.onnx")
 
 
-def graph(*nodes: NodeProto, opset: int = 18, **constants: NDArray[Any]) -> ModelProto:
-    """``input`` (batch, 4) becomes ``grid``, whole numbers of -128..127; ``nodes`` make ``scores`` of it."""
-    head = [
-        node("Mul", ["input", "four"], "finer"),
-        node("Round", ["finer"], "rounded"),
-        node("Clip", ["rounded", "least", "most"], "grid"),
-    ]
-    stored = {"four": np.float32(4), "least": np.float32(-128), "most": np.float32(127)} | constants
-    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 4])]
-    outputs = [helper.make_tensor_value_info("indices", TensorProto.INT64, ["batch"])]
-    tail = [node("Flatten", ["scores"], "rows"), node("ArgMax", ["rows"], "indices", axis=-1, keepdims=0)]
-    made = helper.make_graph(
-        [*head, *nodes, *tail],
-        "small",
-        inputs,
-        outputs,
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items()],
+def graph(text: str, opset: int = 18, **constants: NDArray[Any]) -> ModelProto:
+    """``input`` (batch, 4) becomes ``grid``, whole numbers of -128..127; ``text`` makes ``scores`` of it."""
+    made = nodes(
+        f"finer = Mul(input, four); rounded = Round(finer); grid = Clip(rounded, least, most); {text};"
+        "rows = Flatten(scores); indices = ArgMax<axis=-1, keepdims=0>(rows)"
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    stored = CONSTANTS | constants
+    read = {name for entry in made for name in entry.input}
+    result = helper.make_graph(
+        made,
+        "small",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("indices", TensorProto.INT64, ["batch"])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items() if name in read],
+    )
+    return helper.make_model(result, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
 def prove(model: ModelProto) -> tuple[ExactProof | None, list[str]]:
@@ -86,22 +116,15 @@ def test_its_bounds_hold_and_its_sums_are_exact(grid_tx) -> None:
     features = rng.standard_normal((400, 2, 3)).astype(np.float32)
     features[:100] = rng.choice([-1e30, -2.0, 1.984375, 1e30, 1e-40, 0.0], (100, 2, 3))
     feed = {"input": features, "snr_db": rng.uniform(-20, 40, 400).astype(np.float32)}
-    got = run_inner(grid_tx, names, feed)
-    wide = run_inner(
-        in_double(grid_tx), names, {name: value.astype(np.float64) for name, value in feed.items()}
-    )
+    got = OnnxRuntime(grid_tx, inner=names).run(names, feed)
+    in_wide = {name: value.astype(np.float64) for name, value in feed.items()}
+    wide = OnnxRuntime(in_double(grid_tx), inner=names).run(names, in_wide)
     proof, _ = prove_exact(GraphView(grid_tx), MANIFEST)
     assert proof is not None
     for value, exact, bound in zip(got, wide, proof.sums, strict=True):
         np.testing.assert_array_equal(value, exact)
         assert np.abs(value).max() <= bound.largest * 2.0**bound.unit
     assert np.abs(got[0]).max() > 0.5 * proof.sums[0].largest
-
-
-def run_inner(model: ModelProto, names: list[str], feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    probe = ModelProto.FromString(model.SerializeToString())
-    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    return Session(probe.SerializeToString()).run(names, feed)
 
 
 def in_double(model: ModelProto) -> ModelProto:
@@ -161,25 +184,24 @@ def stored(model: ModelProto, name: str) -> TensorProto:
 
 
 def test_a_missing_output_is_told() -> None:
-    model = graph(node("Identity", ["grid"], "scores"))
+    model = graph("scores = Identity(grid)")
     assert prove_exact(GraphView(model), MANIFEST, ["mode"]) == (None, ["output 'mode' is missing"])
 
 
 # --- the bound on sums, to the unit
 
 
-@pytest.mark.parametrize("operator", ["MatMul", "Gemm", "transposed Gemm"])
-def test_sums_are_exact_below_the_limit(operator: str) -> None:
+PRODUCT = "scores = MatMul(grid, weights)"
+
+
+@pytest.mark.parametrize(
+    "text", [PRODUCT, "scores = Gemm(grid, weights)", "scores = Gemm<transB=1>(grid, weights)"]
+)
+def test_sums_are_exact_below_the_limit(text: str) -> None:
     # |grid| <= 128: 128 * 131071 = 2^24 - 128, and one more reaches 2^24
     for last, fits in ((1, True), (2, False)):
         weights = columns(65536, -40000, 25535 - 1, last)
-        if operator == "MatMul":
-            made = node("MatMul", ["grid", "weights"], "scores")
-        elif operator == "Gemm":
-            made = node("Gemm", ["grid", "weights"], "scores")
-        else:
-            made, weights = node("Gemm", ["grid", "weights"], "scores", transB=1), weights.T.copy()
-        proof, problems = prove(graph(made, weights=weights))
+        proof, problems = prove(graph(text, weights=weights.T.copy() if "transB" in text else weights))
         assert (proof is not None) == fits, problems
         if proof is not None:
             assert proof.sums[-1].largest == 2**24 - 128
@@ -189,100 +211,81 @@ def test_offsets_count_as_part_of_the_sum() -> None:
     weights = columns(65536, -40000, 25534, 1)
     for offset, fits in ((-127, True), (128, False)):
         bias = np.array([1000, offset], dtype=np.float32)
-        merged = graph(node("Gemm", ["grid", "weights", "bias"], "scores"), weights=weights, bias=bias)
+        merged = graph("scores = Gemm(grid, weights, bias)", weights=weights, bias=bias)
         assert (prove(merged)[0] is not None) == fits
-        steps = [node("MatMul", ["grid", "weights"], "sum"), node("Add", ["sum", "bias"], "scores")]
-        separate = graph(*steps, weights=weights, bias=np.minimum(bias, offset))
+        apart = "sum = MatMul(grid, weights); scores = Add(sum, bias)"
+        separate = graph(apart, weights=weights, bias=np.minimum(bias, offset))
         assert (prove(separate)[0] is not None) == fits
 
 
 def test_units_are_powers_of_two_of_any_size() -> None:
-    small = columns(0.25, -0.5, 0.125, 3.0)
-    proof, problems = prove(graph(node("MatMul", ["grid", "weights"], "scores"), weights=small))
+    proof, problems = prove(graph(PRODUCT, weights=columns(0.25, -0.5, 0.125, 3.0)))
     assert problems == []
     assert proof is not None
     # units of 1/8: 128 * (2 + 4 + 1 + 24)
     assert proof.sums[-1].largest == 128 * max(31, 4 * 8)
-    fine = columns(2.0**-30, 1.0, 1.0, 1.0)
-    refused(graph(node("MatMul", ["grid", "weights"], "scores"), weights=fine), "units of 2^-30")
-
-
-ONES = np.ones((4, 2), dtype=np.float32)
-HUGE = np.full((4, 2), 2.0**17 + 1, dtype=np.float32)
-IDENTITY = node("Identity", ["grid"], "same")
-
-
-def straight(operator: str, *others: str, **attributes: Any) -> list[NodeProto]:
-    return [node(operator, ["grid", *others], "scores", **attributes)]
+    refused(graph(PRODUCT, weights=columns(2.0**-30, 1.0, 1.0, 1.0)), "units of 2^-30")
 
 
 @pytest.mark.parametrize(
-    ("nodes", "constants", "reason"),
+    ("text", "reason"),
     [
-        (straight("Erf"), {}, "Erf ('node_scores') is not exact: its results are rounded"),
-        (straight("Softmax", axis=-1), {}, "Softmax ('node_scores') is not exact: its results are rounded"),
-        (straight("Exp"), {}, "Exp ('node_scores') is not exact"),
-        (straight("Tanh"), {}, "Tanh ('node_scores') is not exact"),
-        (straight("Sqrt"), {}, "Sqrt ('node_scores') is not exact"),
+        ("scores = Erf(grid)", "Erf ('node_scores') is not exact: its results are rounded"),
+        ("scores = Softmax<axis=-1>(grid)", "Softmax ('node_scores') is not exact: its results are rounded"),
+        *(
+            (f"scores = {name}(grid)", f"{name} ('node_scores') is not exact")
+            for name in ("Exp", "Tanh", "Sqrt")
+        ),
         (
-            straight("Hardmax"),
-            {},
+            "scores = Hardmax(grid)",
             "Hardmax ('node_scores') is not exact: it is not an operator that the proof",
         ),
-        (straight("TopK", "two"), {"two": np.array([2])}, "TopK"),
-        (straight("Div", "third"), {"third": np.float32(3)}, "divides by something else than powers of two"),
-        (straight("Div", "grid"), {}, "its input 1 is no stored constant"),
-        (straight("Mul", "tenth"), {"tenth": np.float32(0.1)}, "its sums may reach"),
-        (straight("Add", "tenth"), {"tenth": np.float32(0.1)}, "its sums may reach"),
-        (straight("Add", "input"), {}, "computes with real numbers that were never rounded"),
-        (straight("MatMul", "weights"), {"weights": 0.1 * ONES}, "units of 2^-27"),
-        (straight("MatMul", "weights"), {"weights": HUGE}, "may reach 6.711e+07 units of 2^0"),
-        (straight("MatMul", "weights"), {"weights": ONES * np.nan}, "holds NaN or infinity"),
+        ("scores, places = TopK(grid, places_2)", "TopK"),
+        ("scores = Div(grid, third)", "divides by something else than powers of two"),
+        ("scores = Div(grid, grid)", "its input 1 is no stored constant"),
+        ("scores = Mul(grid, tenth)", "its sums may reach"),
+        ("scores = Add(grid, tenth)", "its sums may reach"),
+        ("scores = Add(grid, input)", "computes with real numbers that were never rounded"),
+        ("scores = MatMul(grid, tenths)", "units of 2^-27"),
+        ("scores = MatMul(grid, huge)", "may reach 6.711e+07 units of 2^0"),
+        ("scores = MatMul(grid, no_numbers)", "holds NaN or infinity"),
         (
-            [node("RandomNormalLike", ["grid"], "drawn"), *straight("Add", "drawn")],
-            {},
+            "drawn = RandomNormalLike(grid); scores = Add(grid, drawn)",
             "RandomNormalLike ('node_drawn') is not exact: it draws random numbers",
         ),
         (
-            [node("Round", ["finer"], "whole"), node("MatMul", ["whole", "weights"], "scores")],
-            {"weights": ONES},
+            "whole = Round(finer); scores = MatMul(whole, ones)",
             "MatMul ('node_scores') is not exact: it computes with numbers that no Clip bounds",
         ),
-        (straight("Clip", "three", "two"), {"two": np.float32(2), "three": np.float32(3)}, "lies above"),
-        (straight("Clip", "top"), {}, "bounds that are not stored"),
+        ("scores = Clip(grid, three, two)", "lies above"),
+        ("top = ReduceMax<keepdims=0>(grid); scores = Clip(grid, top)", "bounds that are not stored"),
         (
-            [node("Cast", ["grid"], "half", to=TensorProto.FLOAT16), node("Identity", ["half"], "scores")],
-            {},
+            f"half = Cast<to={TensorProto.FLOAT16}>(grid); scores = Identity(half)",
             "Cast ('node_half') is not exact: FLOAT16 is computed in different ways",
         ),
         (
-            [node("Cast", ["grid"], "half", to=TensorProto.BFLOAT16), node("Identity", ["half"], "scores")],
-            {},
+            f"half = Cast<to={TensorProto.BFLOAT16}>(grid); scores = Identity(half)",
             "BFLOAT16 is computed in different ways",
         ),
         (
-            [node("Cast", ["rounded"], "whole", to=TensorProto.INT32), node("Identity", ["whole"], "scores")],
-            {},
+            f"whole = Cast<to={TensorProto.INT32}>(rounded); scores = Identity(whole)",
             "that cannot hold them",
         ),
-        (straight("ReduceSum", "axis"), {"axis": np.array([0])}, "a number of entries that is not known"),
-        (straight("Gemm", "weights", alpha=0.3), {"weights": ONES}, "its 'alpha' is 0.3"),
-        ([node("ArgMax", ["grid"], "scores", axis=-1, select_last_index=1)], {}, "takes the last one"),
+        ("scores = ReduceSum(grid, axis_0)", "a number of entries that is not known"),
+        ("scores = Gemm<alpha=0.3>(grid, ones)", "its 'alpha' is 0.3"),
+        ("scores = ArgMax<axis=-1, select_last_index=1>(grid)", "takes the last one"),
     ],
-    ids=lambda value: value[-1].op_type if isinstance(value, list) else "",
 )
-def test_what_a_runtime_may_round_is_refused(nodes, constants, reason: str) -> None:
-    if reason == "bounds that are not stored":
-        nodes = [node("ReduceMax", ["grid"], "top", keepdims=0), *nodes]
-    if nodes[-1].op_type == "TopK":
-        nodes[-1].output.append("places")
-    refused(graph(*nodes, **constants), reason)
+def test_what_a_runtime_may_round_is_refused(text: str, reason: str) -> None:
+    refused(graph(text), reason)
 
 
 def test_branches_are_refused() -> None:
     value = helper.make_tensor_value_info("same", TensorProto.FLOAT, ["batch", 4])
     body = helper.make_graph([node("Identity", ["grid"], "same")], "body", [], [value])
-    model = graph(node("If", ["yes"], "scores", then_branch=body, else_branch=body), yes=np.array(True))
+    model = graph("scores = Identity(yes)", yes=np.array(True))
+    place = next(place for place, entry in enumerate(model.graph.node) if "yes" in entry.input)
+    model.graph.node[place].CopyFrom(node("If", ["yes"], "scores", then_branch=body, else_branch=body))
     refused(model, "If ('node_scores') is not exact: what it computes depends on branches")
 
 
@@ -299,73 +302,39 @@ def test_an_operator_of_its_own_is_refused(grid_tx) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "constants"),
+    "text",
     [
-        ([node("Div", ["grid", "eighth"], "scores")], {"eighth": np.float32(-0.125)}),
-        ([node("Mul", ["scales", "grid"], "scores")], {"scales": np.array([1, 2, -0.5, 64], np.float32)}),
-        ([node("Mul", ["grid", "grid"], "scores")], {}),
-        ([node("Relu", ["grid"], "scores")], {}),
-        ([node("Neg", ["grid"], "minus"), node("Abs", ["minus"], "scores")], {}),
-        ([node("Max", ["grid", "one"], "high"), node("Min", ["high", "two"], "scores")], {}),
-        ([node("Sub", ["two", "grid"], "scores")], {}),
-        ([node("Greater", ["input", "one"], "above"), node("Where", ["above", "grid", "two"], "scores")], {}),
-        ([node("Concat", ["grid", "grid"], "scores", axis=1)], {}),
-        ([node("Pad", ["grid", "pads", "one"], "scores")], {"pads": np.array([0, 1, 0, 2])}),
-        ([node("Transpose", ["grid"], "turned"), node("Transpose", ["turned"], "scores")], {}),
-        ([node("ReduceSum", ["grid", "axis"], "scores")], {"axis": np.array([1])}),
-        ([node("ReduceMax", ["grid", "axis"], "scores")], {"axis": np.array([1])}),
-        (
-            [node("Cast", ["grid"], "wide", to=TensorProto.DOUBLE), node("MatMul", ["wide", "w"], "scores")],
-            {"w": np.full((4, 2), 2.0**40)},
-        ),
-        (
-            [node("Cast", ["grid"], "whole", to=TensorProto.INT8), node("Cast", ["whole"], "scores", to=1)],
-            {},
-        ),
-        (
-            [
-                node("Identity", ["w"], "w1"),
-                node("Transpose", ["w1"], "w2"),
-                node("MatMul", ["grid", "w2"], "scores"),
-            ],
-            {"w": ONES.T.copy()},
-        ),
-        (
-            [node("Gather", ["books", "which"], "book"), node("MatMul", ["grid", "book"], "scores")],
-            {"books": np.stack([ONES, -ONES]), "which": np.array(1)},
-        ),
-        (
-            [
-                node("ArgMax", ["grid"], "which", axis=1, keepdims=0),
-                node("Gather", ["books", "which"], "book"),
-                node("Unsqueeze", ["grid", "axis"], "row"),
-                node("MatMul", ["row", "book"], "scores"),
-            ],
-            {"books": np.stack([ONES] * 4), "axis": np.array([1])},
-        ),
-        (
-            [
-                node("MatMul", ["weights", "column"], "scores"),
-            ],
-            {"weights": ONES.T.copy(), "column": ONES},
-        ),
+        "scores = Div(grid, eighth)",
+        "scores = Mul(scales, grid)",
+        "scores = Mul(grid, grid)",
+        "scores = Relu(grid)",
+        "minus = Neg(grid); scores = Abs(minus)",
+        "high = Max(grid, one); scores = Min(high, two)",
+        "scores = Sub(two, grid)",
+        "above = Greater(input, one); scores = Where(above, grid, two)",
+        "scores = Concat<axis=1>(grid, grid)",
+        "scores = Pad(grid, pads, one)",
+        "turned = Transpose(grid); scores = Transpose(turned)",
+        "scores = ReduceSum(grid, axis_1)",
+        "scores = ReduceMax(grid, axis_1)",
+        f"wide = Cast<to={TensorProto.DOUBLE}>(grid); scores = MatMul(wide, double)",
+        f"whole = Cast<to={TensorProto.INT8}>(grid); scores = Cast<to={TensorProto.FLOAT}>(whole)",
+        "same = Identity(across); turned = Transpose(same); scores = MatMul(grid, turned)",
+        "book = Gather(two_books, which); scores = MatMul(grid, book)",
+        "place = ArgMax<axis=1, keepdims=0>(grid); book = Gather(four_books, place);"
+        "row = Unsqueeze(grid, axis_1); scores = MatMul(row, book)",
+        "scores = MatMul(across, ones)",
     ],
-    ids=lambda value: value[-1].op_type if isinstance(value, list) else "",
 )
-def test_what_no_runtime_rounds_is_accepted(nodes, constants) -> None:
-    numbers = {"one": np.float32(1), "two": np.float32(2)}
-    used = {name for entry in nodes for name in entry.input}
-    numbers = {name: value for name, value in numbers.items() if name in used}
-    model = graph(*nodes, **numbers, **constants)
-    proof, problems = prove(model)
+def test_what_no_runtime_rounds_is_accepted(text: str) -> None:
+    proof, problems = prove(graph(text))
     assert problems == []
     assert proof is not None
 
 
 def test_clipping_before_rounding_is_as_good() -> None:
-    nodes = [node("Clip", ["finer", "least", "most"], "clipped"), node("Round", ["clipped"], "whole")]
-    model = graph(*nodes, node("MatMul", ["whole", "weights"], "scores"), weights=columns(1, 2, 3, 4))
-    proof, _ = prove(model)
+    text = "clipped = Clip(finer, least, most); whole = Round(clipped); scores = MatMul(whole, weights)"
+    proof, _ = prove(graph(text, weights=columns(1, 2, 3, 4)))
     assert proof is not None
     assert proof.sums[-1].largest == 128 * 10
 
@@ -377,17 +346,11 @@ def quantised(kind: Any, largest: int, *, width: int = 2, zero: int = 0) -> Mode
     """Activations of uint8 times weights of ``kind`` up to ``largest``, in QDQ form."""
     weights = np.full((4, width), zero, dtype=kind)
     weights[0, 0] = largest
-    nodes = [
-        node("QuantizeLinear", ["input", "fine", "middle"], "byte"),
-        node("DequantizeLinear", ["byte", "fine", "middle"], "real"),
-        node("DequantizeLinear", ["weights", "coarse", "zero"], "real_weights"),
-        node("DequantizeLinear", ["bias", "both"], "real_bias"),
-        node("Gemm", ["real", "real_weights", "real_bias"], "sum"),
-        node("QuantizeLinear", ["sum", "coarse", "middle"], "again"),
-        node("DequantizeLinear", ["again", "coarse", "middle"], "scores"),
-    ]
     return graph(
-        *nodes,
+        "byte = QuantizeLinear(input, fine, middle); real = DequantizeLinear(byte, fine, middle);"
+        "real_weights = DequantizeLinear(weights, coarse, zero); real_bias = DequantizeLinear(bias, both);"
+        "sum = Gemm(real, real_weights, real_bias); again = QuantizeLinear(sum, coarse, middle);"
+        "scores = DequantizeLinear(again, coarse, middle)",
         opset=21,
         fine=np.float32(2.0**-6),
         coarse=np.float32(2.0**-3),
@@ -420,17 +383,15 @@ def test_signed_weights_may_saturate_unless_they_are_small() -> None:
 def test_a_quantised_sum_must_fit_its_accumulator() -> None:
     # 255 * 255 * 33026 > 2^31; that the real numbers would be refused as well is not what is told
     repeats = 2**31 // (4 * 255 * 255) + 1
-    nodes = [
-        node("QuantizeLinear", ["input", "one", "zero"], "byte"),
-        node("DequantizeLinear", ["byte", "one", "zero"], "real"),
-        node("Tile", ["real", "times"], "many"),
-        node("DequantizeLinear", ["weights", "one", "zero"], "real_weights"),
-        node("MatMul", ["many", "real_weights"], "scores"),
-    ]
+    text = (
+        "byte = QuantizeLinear(input, one, zero); real = DequantizeLinear(byte, one, zero);"
+        "many = Tile(real, times); real_weights = DequantizeLinear(weights, one, zero);"
+        "scores = MatMul(many, real_weights)"
+    )
     numbers = {"one": np.float32(1), "zero": np.uint8(0), "times": np.array([1, repeats])}
     for rows, reason in ((4 * repeats, "and overflow 32 bits"), (4 * repeats - 8, "exact are those below")):
         numbers |= {"times": np.array([1, rows // 4]), "weights": np.full((rows, 2), 255, np.uint8)}
-        refused(graph(*nodes, opset=21, **numbers), reason)
+        refused(graph(text, opset=21, **numbers), reason)
 
 
 def test_scales_must_be_powers_of_two() -> None:
@@ -442,18 +403,19 @@ def test_scales_must_be_powers_of_two() -> None:
 
 
 def test_scaling_by_what_is_in_the_batch_is_refused() -> None:
-    made = helper.make_node("DynamicQuantizeLinear", ["grid"], ["byte", "scale", "zero"], name="dynamic")
-    model = graph(made, node("DequantizeLinear", ["byte", "scale", "zero"], "scores"))
-    refused(model, "DynamicQuantizeLinear ('dynamic') is not exact: it scales by what else is in the batch")
+    model = graph(
+        "byte, scale, zero = DynamicQuantizeLinear(grid); scores = DequantizeLinear(byte, scale, zero)"
+    )
+    refused(model, "DynamicQuantizeLinear ('node_zero') is not exact: it scales by what else is in the batch")
 
 
 def test_integer_products_that_are_not_followed_are_refused() -> None:
-    nodes = [
-        node("QuantizeLinear", ["input", "one", "zero"], "byte"),
-        node("MatMulInteger", ["byte", "weights"], "sum"),
-        node("Cast", ["sum"], "scores", to=TensorProto.FLOAT),
-    ]
-    model = graph(*nodes, one=np.float32(1), zero=np.uint8(0), weights=np.full((4, 2), 127, np.int8))
+    model = graph(
+        "byte = QuantizeLinear(input, one, zero); sum = MatMulInteger(byte, weights);"
+        f"scores = Cast<to={TensorProto.FLOAT}>(sum)",
+        zero=np.uint8(0),
+        weights=np.full((4, 2), 127, np.int8),
+    )
     refused(model, "MatMulInteger ('node_sum') is not exact: its kernels may saturate")
 
 

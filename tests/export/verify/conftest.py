@@ -9,8 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tools.tiny_grid import FOUR_GRID, write_complete_bundle, write_grid_bundle
-from tools.tiny_run import eval_split
+from tools.tiny_run import FOUR_GRID, eval_split, write_complete_bundle, write_grid_bundle
 from twophase.export.int8.calibrate import receptions
 from twophase.export.int8.quantize import quantize_receiver, quantize_transmitter
 from twophase.link.manifest import load_manifest

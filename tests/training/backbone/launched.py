@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
+from twophase.link.command import Terminal
 from twophase.training.backbone import tune
 from twophase.training.backbone.features import open_backbone, prepare
-from twophase.training.backbone.tune import TuneSettings
+from twophase.training.config import TrainConfig
 from twophase.training.data import Texts, TextTask
 
-SETTINGS = TuneSettings(
-    tune_layers=2, epochs=2, learning_rate=3e-3, batch_size=15, max_length=20, device="cpu", threads=1
+CONFIG = TrainConfig(
+    task="csv",
+    tune_layers=2,
+    tune_epochs=2,
+    tune_learning_rate=3e-3,
+    tune_batch_size=15,
+    max_length=20,
+    device="cpu",
 )
 
 
@@ -25,9 +32,9 @@ def main(backbone: str, sentences: str, folder: str) -> None:
         labels = np.array([int(line[0]) for line in lines], dtype=np.int64)
         parts.append(Texts(tuple(line[2:] for line in lines), labels))
     task = TextTask("words", ("bad", "good"), *parts)
-    settings = TuneSettings(**{**vars(SETTINGS), "backbone": backbone})
+    config = replace(CONFIG, backbone=backbone, out=Path(folder))
     tune.DROPOUT = 0.0
-    prepared = prepare(open_backbone(settings, task), Path(folder), False, Console(stderr=True))
+    prepared = prepare(open_backbone(config, task), Terminal())
     sys.stdout.write(f"prepared: {prepared is not None}\n")
 
 

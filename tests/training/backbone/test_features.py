@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,30 +9,31 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
+from twophase.link.command import Terminal
 from twophase.link.errors import ArtifactError
 from twophase.training.backbone.features import Prepared, open_backbone, prepare
 from twophase.training.backbone.load import load_backbone
-from twophase.training.backbone.tune import TuneSettings
+from twophase.training.config import TrainConfig
 from twophase.training.data import TextTask
 
 
 @pytest.fixture
-def settings(tiny_folder: Path) -> TuneSettings:
-    return TuneSettings(
+def settings(tiny_folder: Path) -> TrainConfig:
+    return TrainConfig(
+        task="csv",
         backbone=str(tiny_folder),
-        epochs=4,
-        learning_rate=1e-2,
-        batch_size=16,
+        tune_epochs=4,
+        tune_learning_rate=1e-2,
+        tune_batch_size=16,
         max_length=20,
         device="cpu",
-        threads=1,
     )
 
 
-def run(task: TextTask, settings: TuneSettings, folder: Path, resume: bool = False) -> Prepared:
-    prepared = prepare(open_backbone(settings, task), folder, resume, Console(file=io.StringIO()))
+def run(task: TextTask, settings: TrainConfig, folder: Path, resume: bool = False) -> Prepared:
+    settings = replace(settings, out=folder, resume=resume)
+    prepared = prepare(open_backbone(settings, task), Terminal(quiet=True))
     assert prepared is not None
     return prepared
 
@@ -52,7 +52,7 @@ def accuracy(prepared: Prepared) -> float:
 
 @pytest.mark.parametrize("tuned", [0, 2, 3, -1])
 def test_features_are_those_of_the_exported_backbone(
-    tuned: int, text_task: TextTask, settings: TuneSettings, tmp_path: Path
+    tuned: int, text_task: TextTask, settings: TrainConfig, tmp_path: Path
 ) -> None:
     prepared = run(text_task, replace(settings, tune_layers=tuned), tmp_path / "run")
     torch.testing.assert_close(by_the_backbone(prepared), prepared.task.test.features, atol=1e-5, rtol=0)
@@ -67,7 +67,7 @@ def test_features_are_those_of_the_exported_backbone(
 
 
 def test_tuned_layers_change_and_the_others_do_not(
-    text_task: TextTask, settings: TuneSettings, tmp_path: Path
+    text_task: TextTask, settings: TrainConfig, tmp_path: Path
 ) -> None:
     prepared = run(text_task, replace(settings, tune_layers=1), tmp_path / "run")
     assert accuracy(prepared) > 0.7
@@ -78,19 +78,8 @@ def test_tuned_layers_change_and_the_others_do_not(
     assert all(".layer.2." in name for name in changed)
 
 
-def test_a_frozen_backbone_stays_as_it_is(
-    text_task: TextTask, settings: TuneSettings, tmp_path: Path
-) -> None:
-    prepared = run(text_task, replace(settings, tune_layers=0), tmp_path / "run")
-    before, after = (
-        load_backbone(name, 20) for name in (settings.backbone, str(tmp_path / "run" / "backbone"))
-    )
-    assert before.fingerprint == after.fingerprint
-    assert prepared.record["validation_accuracy"] > 0.6
-
-
 def test_a_tuned_backbone_serves_another_run_as_it_is(
-    text_task: TextTask, settings: TuneSettings, tmp_path: Path
+    text_task: TextTask, settings: TrainConfig, tmp_path: Path
 ) -> None:
     first = run(text_task, settings, tmp_path / "first")
     folder = str(tmp_path / "first" / "backbone")
@@ -99,14 +88,14 @@ def test_a_tuned_backbone_serves_another_run_as_it_is(
 
 
 def test_a_resumed_run_computes_nothing_again(
-    text_task: TextTask, settings: TuneSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text_task: TextTask, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(text_task, settings, tmp_path / "run")
 
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("computed again")
 
-    for name in ("compute_hidden", "open_hidden", "Tuner", "tuned_outcome"):
+    for name in ("compute_hidden", "open_hidden", "Tuner", "tuned_features"):
         monkeypatch.setattr(f"twophase.training.backbone.features.{name}", never)
     again = run(text_task, settings, tmp_path / "run", resume=True)
     for ours, theirs in zip(
@@ -120,28 +109,10 @@ def test_a_resumed_run_computes_nothing_again(
     assert first.record == again.record
 
 
-def test_a_run_interrupted_in_its_tuning_ends_the_same(
-    text_task: TextTask, settings: TuneSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = run(text_task, settings, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr("twophase.training.backbone.tune.say", _interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(text_task, settings, tmp_path / "broken")
-    resumed = run(text_task, settings, tmp_path / "broken", resume=True)
-    assert torch.equal(whole.task.test.features, resumed.task.test.features)
-    assert torch.equal(by_the_backbone(whole), by_the_backbone(resumed))
-    assert np.array_equal(whole.without_link, resumed.without_link)
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def test_features_of_other_settings_or_sentences_are_refused(
-    text_task: TextTask, settings: TuneSettings, tmp_path: Path
+    text_task: TextTask, settings: TrainConfig, tmp_path: Path
 ) -> None:
-    settings = replace(settings, epochs=1)
+    settings = replace(settings, tune_epochs=1)
     run(text_task, settings, tmp_path)
     with pytest.raises(ArtifactError, match="train again without --resume"):
         run(text_task, replace(settings, seed=1), tmp_path, resume=True)
@@ -150,8 +121,9 @@ def test_features_of_other_settings_or_sentences_are_refused(
 
 
 def test_the_number_of_threads_is_put_back(
-    text_task: TextTask, settings: TuneSettings, tmp_path: Path
+    text_task: TextTask, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(1)
-    run(text_task, replace(settings, tune_layers=0, threads=2), tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    run(text_task, replace(settings, tune_layers=0), tmp_path)
     assert torch.get_num_threads() == 1

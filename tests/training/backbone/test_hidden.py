@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
+from twophase.link.command import Terminal
 from twophase.link.errors import ArtifactError, InputError
 from twophase.training.backbone.hidden import HiddenStates, compute_hidden, entry_folder, open_hidden
-from twophase.training.backbone.layers import Parts, mean_pool, split_backbone
+from twophase.training.backbone.layers import SplitBackbone, mean_pool, split_backbone
 from twophase.training.backbone.load import load_backbone
 from twophase.training.backbone.tokens import Tokens, tokenize
 from twophase.training.data import TextTask
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 class Made(NamedTuple):
     folder: Path
-    parts: Parts
+    parts: SplitBackbone
     tokens: Tokens
     states: HiddenStates
 
@@ -35,7 +35,7 @@ def make(tiny_folder: Path, task: TextTask, cache: Path, tuned: int) -> Made:
     assert parts.lower is not None
     folder = entry_folder(cache, loaded.fingerprint, parts.lower_layers, tuned == 0, tokens)
     assert open_hidden(folder) is None
-    compute_hidden(folder, parts.lower, tokens, 16, tuned == 0, CPU, Console(quiet=True))
+    compute_hidden(folder, parts.lower, tokens, 16, tuned == 0, CPU, Terminal(quiet=True))
     states = open_hidden(folder)
     assert states is not None
     return Made(folder, parts, tokens, states)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from torch import nn
 
 from twophase.link.errors import InputError
 from twophase.training.backbone.layers import Backbone, Pooled, split_backbone
@@ -83,14 +82,6 @@ def test_only_the_tuned_layers_take_gradients_and_they_are_the_models_own(family
     assert changed == {name for name in before if ".layer.2." in name}
 
 
-def test_the_whole_takes_gradients_everywhere() -> None:
-    model = model_of("bert")
-    split_backbone(model, 0)
-    assert not any(weight.requires_grad for weight in model.parameters())
-    split_backbone(model, -1)
-    assert all(weight.requires_grad for weight in model.parameters())
-
-
 def test_other_families_and_more_layers_than_there_are_are_refused() -> None:
     small = {"vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 1}
     with pytest.raises(InputError, match=r"'backbone' must be of a family .* not 'gpt2'"):
@@ -122,15 +113,3 @@ def test_standardised_features_have_mean_zero_and_deviation_one() -> None:
     assert features[:, 4].abs().max() < 1e-3
     states = means[:, None].expand(-1, 2, -1)
     assert torch.equal(pooled(states, torch.tensor([[1, 0]]).expand(50, -1)), features)
-
-
-def test_the_whole_can_be_exported_for_any_batch_and_length() -> None:
-    backbone = Backbone(model_of("bert"), Pooled(16)).eval()
-    ids, mask = some_tokens()
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=2, max=40)
-    program = torch.export.export(backbone, (ids, mask), dynamic_shapes=({0: batch, 1: length},) * 2)
-    module: nn.Module = program.module()
-    for shape in ((1, 2), (5, 12)):
-        ids = torch.randint(3, 40, shape, generator=torch.Generator().manual_seed(1))
-        mask = torch.ones_like(ids)
-        torch.testing.assert_close(module(ids, mask), backbone(ids, mask))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
+from twophase.link.command import Terminal
 from twophase.link.errors import ArtifactError, InputError, LinkError
 from twophase.link.manifest import BACKBONE_PROGRAM, TOKENIZER_FILE, load_manifest, program_file
 from twophase.link.text import TextEncoder, unpack_texts
@@ -61,13 +61,12 @@ def without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twophase.training.run.plot_training", lambda *_: None)
 
 
-def quiet() -> Console:
-    return Console(file=io.StringIO())
+def quiet() -> Terminal:
+    return Terminal(quiet=True)
 
 
 def test_a_run_holds_the_front_end_and_the_head(config: TrainConfig, text_task: TextTask) -> None:
-    console = quiet()
-    training = train(config, console)
+    training = train(config, quiet())
     assert training is not None
     assert training["backbone"]["tune_layers"] == 2
     assert training["backbone"]["backbone"] == Path(config.backbone).name
@@ -99,38 +98,18 @@ def test_a_run_holds_the_front_end_and_the_head(config: TrainConfig, text_task: 
 
 
 @pytest.mark.usefixtures("without_programs")
-def test_an_interrupted_run_ends_as_one_that_was_not(config: TrainConfig) -> None:
-    whole = replace(config, out=config.folder.with_name("whole"))
-    train(whole, quiet())
-
-    class Stopped(Console):
-        def print(self, *objects: object, **options: object) -> None:
-            if str(objects[0]).startswith("epoch 3 "):
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(config, Stopped(file=io.StringIO()))
-    train(replace(config, resume=True), quiet())
-    ours, theirs = (load_manifest(folder, "run") for folder in (config.folder, whole.folder))
-    assert ours.codebooks == theirs.codebooks
-    assert ours.training["deployed"] == theirs.training["deployed"]
-    with np.load(config.folder / "eval.npz") as left, np.load(whole.folder / "eval.npz") as right:
-        for name in left.files:
-            np.testing.assert_array_equal(left[name], right[name], err_msg=name)
-
-
-@pytest.mark.usefixtures("without_programs")
 def test_the_teacher_is_heard_and_hidden_states_are_shared(
     config: TrainConfig, text_task: TextTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cited = replace(text_task, citation="Somebody (2001)")
     monkeypatch.setattr("twophase.training.run.load_task", lambda *_: cited)
-    consoles = quiet(), quiet()
-    taught = train(config, consoles[0])
-    told = train(replace(config, distillation=0.0, out=config.folder.with_name("labels")), consoles[1])
+    output = io.StringIO(), io.StringIO()
+    taught = train(config, Terminal(output[0]))
+    untaught = replace(config, distillation=0.0, out=config.folder.with_name("labels"))
+    told = train(untaught, Terminal(output[1]))
     assert taught is not None
     assert told is not None
-    first, second = (console.file.getvalue() for console in consoles)  # type: ignore[attr-defined]
+    first, second = (stream.getvalue() for stream in output)
     assert first.count("cite: Somebody (2001)\n") == second.count("cite: Somebody (2001)\n") == 1
     assert "hidden states: computed in " in first
     assert "hidden states: there already, in '" in second

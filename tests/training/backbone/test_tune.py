@@ -11,23 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
-from twophase.link.errors import ArtifactError, InputError
+from twophase.link.command import Terminal
+from twophase.link.errors import InputError
 from twophase.training.backbone.layers import bucketed, longest_first, split_backbone
 from twophase.training.backbone.load import load_backbone
 from twophase.training.backbone.tokens import tokenize
 from twophase.training.backbone.tune import (
     LAST,
     Tuner,
-    TuneSettings,
+    backbone_threads,
     is_main_process,
     load_tuning,
     make_accelerator,
 )
+from twophase.training.config import TrainConfig
 from twophase.training.data import TextTask
 
-SETTINGS = TuneSettings(epochs=3, learning_rate=1e-2, batch_size=16, max_length=20, device="cpu")
+CONFIG = TrainConfig(
+    task="csv", tune_epochs=3, tune_learning_rate=1e-2, tune_batch_size=16, max_length=20, device="cpu"
+)
 
 Make = Callable[..., Tuner]
 
@@ -36,18 +39,19 @@ Make = Callable[..., Tuner]
 def make(tiny_folder: Path, text_task: TextTask, tmp_path: Path) -> Make:
     """A tuner of all layers above the embeddings, or of the whole, that takes token ids."""
 
-    def tuner(name: str, settings: TuneSettings = SETTINGS, fingerprint: str = "one") -> Tuner:
+    def tuner(name: str, config: TrainConfig = CONFIG, fingerprint: str = "one") -> Tuner:
         loaded = load_backbone(str(tiny_folder), 20)
         tokens = tokenize(text_task, loaded.tokenizer_json, 20)
         upper = split_backbone(loaded.model, -1).upper
-        accelerator = make_accelerator(settings)
-        return Tuner(upper, 16, 2, tokens, tokens, settings, accelerator, tmp_path / name, fingerprint)
+        accelerator = make_accelerator(config)
+        config = replace(config, out=tmp_path / name)
+        return Tuner(upper, 16, 2, tokens, tokens, config, accelerator, fingerprint)
 
     return tuner
 
 
-def quiet_console() -> Console:
-    return Console(quiet=True)
+def quiet_console() -> Terminal:
+    return Terminal(quiet=True)
 
 
 def weights_of(tuner: Tuner) -> dict[str, torch.Tensor]:
@@ -72,25 +76,19 @@ def test_a_resumed_tuning_is_the_uninterrupted_one_bit_for_bit(
     monkeypatch.setattr(broken, "epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         broken.train(quiet_console())
-    assert load_tuning(tmp_path / "broken", LAST, "one").state["epoch"] == 1
+    assert load_tuning(tmp_path / "broken" / "checkpoints", LAST, "one").state["epoch"] == 1
 
     torch.manual_seed(99)
     resumed = make("broken")
     resumed.restore()
-    assert resumed.standing.epoch == 1
+    assert resumed.state.epoch == 1
     resumed.train(quiet_console())
-    assert resumed.standing.accuracies == whole.standing.accuracies
-    assert resumed.standing.best_epoch == whole.standing.best_epoch
+    assert resumed.state.accuracies == whole.state.accuracies
+    assert resumed.state.best_epoch == whole.state.best_epoch
     for name, value in weights_of(whole).items():
         assert torch.equal(weights_of(resumed)[name], value), name
     for name, value in whole.best_model().state_dict().items():
         assert torch.equal(resumed.best_model().state_dict()[name], value), name
-
-
-def test_a_tuning_stopped_in_its_first_epoch_begins_anew(make: Make) -> None:
-    tuner = make("none")
-    tuner.restore()
-    assert tuner.standing.epoch == 0
 
 
 def test_the_best_epoch_is_kept_and_every_epoch_gets_a_line(
@@ -106,19 +104,19 @@ def test_the_best_epoch_is_kept_and_every_epoch_gets_a_line(
 
     monkeypatch.setattr("twophase.training.backbone.tune.accuracy_of", measured)
     output = io.StringIO()
-    tuner.train(Console(file=output))
+    tuner.train(Terminal(output))
     lines = output.getvalue().splitlines()
     assert [line.split(":")[0] for line in lines] == ["tuning 1/3", "tuning 2/3", "tuning 3/3"]
     assert ["the best so far" in line for line in lines] == [True, True, False]
-    assert tuner.standing.best_epoch == 2
-    assert tuner.standing.best == 0.9
+    assert tuner.state.best_epoch == 2
+    assert tuner.state.best == 0.9
     for name, value in tuner.best_model().state_dict().items():
         assert torch.equal(kept[1][name], value), name
 
 
 def test_a_seed_decides_everything(make: Make) -> None:
     first, again = make("first"), make("again")
-    other = make("other", replace(SETTINGS, seed=1))
+    other = make("other", replace(CONFIG, seed=1))
     for tuner in (first, again, other):
         tuner.epoch(1)
     name = "classifier.weight"
@@ -128,26 +126,15 @@ def test_a_seed_decides_everything(make: Make) -> None:
 
 def test_a_loss_that_is_not_finite_names_the_learning_rate(make: Make) -> None:
     with pytest.raises(InputError, match=r"'tune_learning_rate' must keep the loss finite .* not 1e\+30"):
-        make("run", replace(SETTINGS, learning_rate=1e30)).train(quiet_console())
-
-
-def test_a_batch_must_fit(make: Make) -> None:
-    with pytest.raises(InputError, match=r"'tune_batch_size' must lie in 1..96 .* not 97"):
-        make("run", replace(SETTINGS, batch_size=97))
-
-
-def test_checkpoints_of_another_tuning_are_refused(make: Make) -> None:
-    make("run", replace(SETTINGS, epochs=1)).train(quiet_console())
-    with pytest.raises(ArtifactError, match="belongs to other sentences, settings or another backbone"):
-        make("run", fingerprint="two").restore()
+        make("run", replace(CONFIG, tune_learning_rate=1e30)).train(quiet_console())
 
 
 def test_half_precision_needs_a_gpu_and_the_launcher_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="'mixed_precision' must be no or bf16 without a GPU, not 'fp16'"):
-        make_accelerator(replace(SETTINGS, mixed_precision="fp16"))
+        make_accelerator(replace(CONFIG, mixed_precision="fp16"))
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    with pytest.raises(InputError, match="'mixed_precision' must be bf16, which the launcher was told"):
-        make_accelerator(SETTINGS)
+    with pytest.raises(InputError, match="'mixed_precision' must be bf16, as the launcher was given"):
+        make_accelerator(CONFIG)
 
 
 def test_the_main_process_is_known_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,29 +158,8 @@ def test_batches_hold_every_text_once_and_alike_lengths() -> None:
     assert all(len(batch) * lengths[batch].max() <= 100 for batch in sorted_batches)
 
 
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ({"tune_layers": -2}, "'tune_layers' must be at least -1"),
-        ({"epochs": 0}, "'tune_epochs' must be at least 1"),
-        ({"batch_size": 0}, "'tune_batch_size' must be at least 1"),
-        ({"max_length": 1}, "'max_length' must be at least 2"),
-        ({"learning_rate": float("nan")}, "'tune_learning_rate' must be positive"),
-        ({"mixed_precision": "fp8"}, "'mixed_precision' must be one of no, fp16, bf16"),
-        ({"device": "tpu"}, "'device' must be one of auto, cpu, cuda"),
-        ({"backbone": ""}, "'backbone' must be a name or a folder"),
-        ({"threads": 0}, "'threads' must be at least 1"),
-        ({"seed": -1}, "'seed' must be at least 0"),
-    ],
-)
-def test_settings_are_checked(entries: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        TuneSettings(**entries)
-
-
 def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert TuneSettings().torch_threads == 3
-    assert TuneSettings(threads=2).torch_threads == 2
+    assert backbone_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
-    assert TuneSettings().torch_threads >= 1
+    assert backbone_threads() >= 1

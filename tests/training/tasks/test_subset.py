@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from twophase.link.errors import InputError
-from twophase.training.data import Task, Texts, TextTask
-from twophase.training.tasks import load_task
+from twophase.training.data import Texts, TextTask
 from twophase.training.tasks.split import subset
 
 
@@ -56,10 +55,3 @@ def test_too_few_or_too_many_are_refused(samples: int) -> None:
     rule = rf"'samples' must be 40 \(20 for each class\) to 1252 \(all\) for the task 't', not {samples}"
     with pytest.raises(InputError, match=rule):
         subset(WHOLE, samples)
-
-
-def test_features_have_subsets_too() -> None:
-    task = load_task("digits", None, 400)
-    assert isinstance(task, Task)
-    assert [len(task.train), len(task.validation), len(task.test)] == [240, 40, 120]
-    assert len(set(task.test.labels.tolist())) == 10

@@ -1,0 +1,183 @@
+"""What the commands share: help in sections, options and a positional one, lines and a bar on stderr."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+
+from twophase.link.command import Terminal, require, run_command
+from twophase.link.errors import InputError, PackageError
+from twophase.link.help import help_text
+from twophase.link.typed import at_least, check_fields
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Stands in another dataclass."""
+
+    kind: Literal["a", "b"] | int = "a"
+    """Of what kind."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """One option of every form."""
+
+    folder: Path | None = None
+    """Where it lies."""
+    count: Annotated[int, at_least(1)] = 3
+    """How
+    many."""
+    sizes: tuple[int, ...] = (4, 8)
+    """Of each."""
+    basis: Basis = field(default_factory=Basis)
+    """Not shown itself."""
+    quick: bool = False
+    """Leave things out."""
+    bridge: bool = True
+    """Keep it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+SECTIONS = {"What": "folder", "How": "kind", "Flags": "quick"}
+
+
+def test_help_has_every_option_in_its_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    text = help_text("tp-x", "Does x.", Options, SECTIONS, {"count": 5}, "folder")
+    assert text == (
+        "usage: tp-x [OPTIONS] [FOLDER]\n\nDoes x.\n\n"
+        "What:\n"
+        "  [FOLDER]                    Where it lies.\n"
+        "  --count INT                 How many. (default: 5)\n"
+        "  --sizes INT ...             Of each. (default: 4 8)\n\n"
+        "How:\n"
+        "  --kind {a,b}|INT            Of what kind. (default: a)\n\n"
+        "Flags:\n"
+        "  --quick                     Leave things out.\n"
+        "  --bridge, --no-bridge       Keep it.\n\n"
+        "Other:\n"
+        "  --version                   Print the version alone.\n"
+        "  -h, --help                  Print this.\n"
+    )
+
+
+def test_sections_must_begin_with_options() -> None:
+    with pytest.raises(ValueError, match="sections must begin with an option: absent"):
+        help_text("tp-x", "", Options, {"What": "folder", "Flags": "absent"}, {})
+    with pytest.raises(ValueError, match="no section begins with the first option, 'folder'"):
+        help_text("tp-x", "", Options, {"How": "kind"}, {})
+
+
+@pytest.mark.parametrize(
+    ("argv", "folder", "quick"),
+    [
+        (["here"], "here", False),
+        (["--quick", "here"], "here", True),
+        (["--count", "4", "--no-bridge", "here", "--quick"], "here", True),
+        (["--count=4", "here"], "here", False),
+        (["--folder", "there"], "there", False),
+    ],
+)
+def test_the_positional_option_is_found_among_the_others(argv: list[str], folder: str, quick: bool) -> None:
+    given: list[Options] = []
+
+    def body(options: Options) -> int:
+        given.append(options)
+        return 3
+
+    assert run_command("tp-x", Options, body, "", argv, positional="folder") == 3
+    assert (given[0].folder, given[0].quick) == (Path(folder), quick)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--count", "many"], "--count"),
+        (["--count", "0"], "'count' must be at least 1, not 0"),
+        (["--absent"], "--absent"),
+    ],
+)
+def test_a_bad_option_is_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("tp-x", Options, lambda _: 0, "", argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tp-x: error: ")
+    assert message in line
+
+
+def test_the_usual_values_stand_where_nothing_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    given: list[Options] = []
+
+    def body(options: Options) -> int:
+        given.append(options)
+        return 1
+
+    def run(argv: list[str]) -> int:
+        return run_command("tp-x", Options, body, "", argv, usual=lambda _: {"count": 7})
+
+    assert run(["--sizes", "1"]) == 1
+    assert (given[0].count, given[0].sizes) == (7, (1,))
+    with pytest.raises(SystemExit) as stop:
+        run(["--help"])
+    assert stop.value.code == 0
+    assert "(default: 7)" in capsys.readouterr().out
+
+
+def test_errors_and_interruptions_have_their_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(error: BaseException) -> int:
+        def body(_: Options) -> int:
+            raise error
+
+        return run_command("tp-x", Options, body, "", [])
+
+    assert fails(InputError("x", "be y", 1)) == 2
+    assert fails(KeyboardInterrupt()) == 130
+    assert fails(FileNotFoundError(2, "No such file", "there")) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "tp-x: error: 'x' must be y, not 1",
+        "tp-x: interrupted; nothing half-written is left",
+        "tp-x: error: 'there': No such file",
+    ]
+
+
+def test_a_missing_package_is_named_with_its_remedy() -> None:
+    assert require("json", "train", "x").loads("1") == 1
+    with pytest.raises(
+        PackageError, match=r"x needs absent_one, which .* \(No module .*\): pip install 'two"
+    ):
+        require("absent_one.part", "train", "x")
+
+
+class Tty(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_lines_are_folded_at_100_columns_and_a_bar_is_drawn_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    plain, terminal = io.StringIO(), Tty()
+    for stream in (plain, terminal):
+        shown = Terminal(stream)
+        with shown.progress("work", 4, 1) as progress:
+            shown.say("word " * 30)
+            progress.show("more", done=3)
+            progress.show(done=4, total=5)
+        shown.say("[bold]end")
+    lines = plain.getvalue().splitlines()
+    assert [len(line) for line in lines] == [99, 51, 9]
+    assert lines[2] == "[bold]end"
+    for part in ("work", "1/4", "more", "4/5", "[bold]end"):
+        assert part in terminal.getvalue()
+    with Terminal(terminal, quiet=True).progress("nothing") as progress:
+        progress.show("nothing")
+    assert "nothing" not in terminal.getvalue()
