@@ -7,10 +7,10 @@ are held at a time, however many trials there are.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from twophase.link.command import Terminal
 from twophase.link.errors import InputError
 from twophase.sim.counts import Tally
 from twophase.sim.sweep.blocks import Block, Point, trial_blocks
@@ -191,30 +191,5 @@ def sweep_progress() -> Iterator[Progress]:
 
     Blocks that an interrupted run has left count as done at once.
     """
-    if not sys.stderr.isatty():
-        yield lambda block, done, planned: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description:>21}"),
-        BarColumn(),
-        TextColumn("{task.fields[count]}"),
-        TextColumn("run"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        # Nothing is counted before the first block is done.
-        task = bar.add_task("starting", total=None, count="")
-
-        def show(block: Block, done: int, planned: int) -> None:
-            where = f"{block.esn0_db:g} dB {block.sweep}"
-            bar.update(
-                task, description=where, completed=done, total=planned, count=f"{done}/{planned} trials"
-            )
-
-        yield show
+    with Terminal().progress() as bar:
+        yield lambda block, done, planned: bar.show(f"{block.esn0_db:g} dB {block.sweep}", done, planned)
