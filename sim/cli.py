@@ -53,7 +53,7 @@ Examples:
   tp-sim --modes-report                       every mode by itself against the adaptive link
   tp-sim --mode 64x16qam                      one mode for every sample
   tp-sim --router-snr-error 3                 the transmitter takes Es/N0 for 3 dB too high
-  tp-sim --router-snr-error 0 2               both ends err by 2 dB standard deviation, each by itself
+  tp-sim --router-snr-error 0 2               both ends err, each by itself, by 2 dB (deviation)
   tp-sim --header ideal                       the receiver knows the mode for free, for comparison
   tp-sim --demapper commpy --snr 10 --trials 1   cross-reading with scikit-commpy (slow)
 """
