@@ -6,7 +6,8 @@
 
 Prints tables in Markdown, of the files that git tracks.  An import counts wherever it stands: at the top, in
 a function, under TYPE_CHECKING.  ``--sweep`` times 21 points, 0 to 20 dB, of both checkouts in turn on one
-thread, each in a process of its own, and divides the shortest times.
+thread, each in a process of its own, and divides the shortest CPU times, on which other work on the machine
+has less influence.
 """
 
 from __future__ import annotations
@@ -164,27 +165,25 @@ def house(repo: Path, python: str, rounds: int) -> None:
 
 
 def sweep(ends: Sequence[tuple[str, str]], trials: int, rounds: int) -> None:
-    """Print the shortest time of the same sweep in two checkouts, run in turn."""
+    """Print the shortest times of the same sweep in two checkouts, run in turn."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    best = [float("inf")] * len(ends)
+    walls: list[list[float]] = [[] for _ in ends]
+    used: list[list[float]] = [[] for _ in ends]
     for _ in range(rounds):
         for number, (python, bundle) in enumerate(ends):
             with tempfile.TemporaryDirectory() as folder:
                 words = ("--bundle", bundle, "--snr", "0:20", "--trials", str(trials), "--out", folder)
-                start = time.perf_counter()
-                done = subprocess.run(
-                    [python, "-m", f"{NAMESPACE}.sim.cli", *words],
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
+                call = [python, "-m", f"{NAMESPACE}.sim.cli", *words]
+                start, before = time.perf_counter(), _cpu_of_children()
+                done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+                walls[number].append(time.perf_counter() - start)
+                used[number].append(_cpu_of_children() - before)
                 if done.returncode not in (0, 1):
                     raise SystemExit(done.stderr)
-                best[number] = min(best[number], time.perf_counter() - start)
-    print(f"| 21 points, {trials} trials, one thread, shortest of {rounds} | s | ratio |\n|---|---|---|")
-    for (python, _), taken in zip(ends, best, strict=True):
-        print(f"| {python} | {taken:.1f} | {taken / best[0]:.2f} |")
+    print(f"| 21 points, {trials} trials, one thread, shortest of {rounds} | s | CPU, s | ratio of CPU |")
+    print("|---|---|---|---|")
+    for (python, _), wall, taken in zip(ends, map(min, walls), map(min, used), strict=True):
+        print(f"| {python} | {wall:.1f} | {taken:.1f} | {taken / min(used[0]):.2f} |")
 
 
 def main() -> None:

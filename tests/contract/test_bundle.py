@@ -75,7 +75,7 @@ def test_posterior_of_the_graph_is_numpys(digits_bundle: Path, features: np.ndar
         assert (indices[:, mode.tokens :] == -1).all()
 
 
-def test_a_sample_travels_alike_alone_and_beside_others_in_any_mode(
+def test_a_sample_travels_alike_alone_and_with_others_in_any_mode(
     digits_bundle: Path, features: np.ndarray
 ) -> None:
     transmitter, receiver = Transmitter(digits_bundle), Receiver(digits_bundle)

@@ -38,7 +38,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def listening(
+def receiving(
     *words: object, env: dict[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A receiver at a free port, and that port; it is killed if the test forgets it."""
@@ -85,7 +85,7 @@ def test_what_is_sent_is_decided(
     with np.load(bundle / "eval.npz") as data:
         best, labels = data["input"][:, :4].argmax(axis=1).tolist(), data["label"].tolist()
     believed = ("--bundle", bundle, "--snr", snr_db)
-    with listening("--channel-snr", 40, *believed, env=env) as (receiver, port):
+    with receiving("--channel-snr", 40, *believed, env=env) as (receiver, port):
         sent = send("--port", port, *believed, env=env)
         out, err = receiver.communicate(timeout=60)
     assert (sent.returncode, sent.stderr, receiver.returncode, err) == (0, "", 0, "")
@@ -101,7 +101,7 @@ def test_what_is_sent_is_decided(
 
 def test_samples_of_ones_own_without_labels(table_bundle: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", input=np.eye(4, 5, dtype=np.float64)[[2, 0, 3]])
-    with listening("--bundle", table_bundle, "--channel-snr", 30) as (receiver, port):
+    with receiving("--bundle", table_bundle, "--channel-snr", 30) as (receiver, port):
         words = ("--snr", 30, "--port", port, "--data", tmp_path / "mine.npz", "--count", 2)
         sent = send("--bundle", table_bundle, *words)
         out, _ = receiver.communicate(timeout=60)
@@ -111,7 +111,7 @@ def test_samples_of_ones_own_without_labels(table_bundle: Path, tmp_path: Path) 
 
 def test_sentences_of_ones_own(text_bundle: Path) -> None:
     own = ("--text", "a fine second film", "--text", "awful first " + "film " * 10_000)
-    with listening("--bundle", text_bundle, "--channel-snr", 40, "--snr", 12) as (receiver, port):
+    with receiving("--bundle", text_bundle, "--channel-snr", 40, "--snr", 12) as (receiver, port):
         sent = send("--bundle", text_bundle, "--snr", 12, "--port", port, *own)
         out, _ = receiver.communicate(timeout=60)
     assert (sent.returncode, sent.stderr) == (0, "1 of 1 texts cut to 16 tokens\n")
@@ -131,7 +131,7 @@ def test_bad_datagrams_are_counted_and_the_rest_decided(frames: ModuleType, tabl
     damaged = bytearray(good[1])
     damaged[30] ^= 4
     end = frames.pack(frames.END, 9, 5, np.zeros(0, np.complex64))
-    with listening("--bundle", table_bundle, "--channel-snr", 40, "--snr", 12) as (receiver, port):
+    with receiving("--bundle", table_bundle, "--channel-snr", 40, "--snr", 12) as (receiver, port):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.connect(("127.0.0.1", port))
             junk = (
@@ -157,7 +157,7 @@ def test_bad_datagrams_are_counted_and_the_rest_decided(frames: ModuleType, tabl
 
 
 def test_a_receiver_whose_sender_falls_silent_ends(frames: ModuleType, table_bundle: Path) -> None:
-    with listening("--bundle", table_bundle, "--timeout", 1) as (receiver, port):
+    with receiving("--bundle", table_bundle, "--timeout", 1) as (receiver, port):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.sendto(frames.pack(0, 9, 0, np.ones(3, np.complex64)), ("127.0.0.1", port))
         out, err = receiver.communicate(timeout=60)
@@ -168,7 +168,7 @@ def test_a_receiver_whose_sender_falls_silent_ends(frames: ModuleType, table_bun
 
 
 def test_a_sender_whose_receiver_is_killed_ends(table_bundle: Path) -> None:
-    with listening("--bundle", table_bundle) as (receiver, port), sending(table_bundle, port, 20) as sender:
+    with receiving("--bundle", table_bundle) as (receiver, port), sending(table_bundle, port, 20) as sender:
         assert receiver.stdout is not None
         assert receiver.stdout.readline()
         receiver.kill()
@@ -183,7 +183,7 @@ def test_a_sender_whose_receiver_is_killed_ends(table_bundle: Path) -> None:
 def test_an_interrupted_end_ends_cleanly_and_so_does_the_other(
     table_bundle: Path, number: signal.Signals
 ) -> None:
-    with listening("--bundle", table_bundle) as (receiver, port):
+    with receiving("--bundle", table_bundle) as (receiver, port):
         with sending(table_bundle, port, 10) as sender:
             assert sender.stdout is not None
             assert sender.stdout.readline()
@@ -193,7 +193,7 @@ def test_an_interrupted_end_ends_cleanly_and_so_does_the_other(
     assert (sender.returncode, sender_err) == (130, "edge_tx: interrupted\n")
     assert (receiver.returncode, err) == (0, "")
     assert lines(out)[-1]["ended"]
-    with listening("--bundle", table_bundle) as (receiver, port):
+    with receiving("--bundle", table_bundle) as (receiver, port):
         receiver.send_signal(number)
         out, err = receiver.communicate(timeout=60)
     assert (receiver.returncode, err) == (130, "edge_rx: interrupted\n")
@@ -201,7 +201,7 @@ def test_an_interrupted_end_ends_cleanly_and_so_does_the_other(
 
 
 def test_nothing_or_a_stray_end_is_no_frame(frames: ModuleType, table_bundle: Path) -> None:
-    with listening("--bundle", table_bundle, "--timeout", 1) as (receiver, port):
+    with receiving("--bundle", table_bundle, "--timeout", 1) as (receiver, port):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as radio:
             radio.sendto(frames.pack(frames.END, 99, 0, np.zeros(0, np.complex64)), ("127.0.0.1", port))
         out, err = receiver.communicate(timeout=60)

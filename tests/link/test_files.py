@@ -233,7 +233,7 @@ def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path):
             [sys.executable, "-c", KILLED, target], capture_output=True, text=True, check=False
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
-        # the second one has cleared up behind the first
+        # the second one has cleared up after the first
         assert len(names(tmp_path)) == 2
     others = [
         ".bundle2.12345678.tmp",

@@ -279,7 +279,7 @@ def test_round_trip_with_a_code_for_each_sample(seed, shape):
         assert counts[place] == code.symbols
         np.testing.assert_array_equal(symbols[place][: code.symbols], code.symbols_of(mode[place]))
         assert (symbols[place][code.symbols :] == -1).all()
-    llr = rng.normal(0, 50, (*shape, 32))  # what lies behind a header is not looked at
+    llr = rng.normal(0, 50, (*shape, 32))  # what comes after a header is not looked at
     sent = np.arange(16) < counts[..., np.newaxis]
     llr[..., 0::2] = np.where(sent, 2.0 * (symbols >> 1) - 1, llr[..., 0::2])
     llr[..., 1::2] = np.where(sent, 2.0 * (symbols & 1) - 1, llr[..., 1::2])

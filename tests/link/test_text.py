@@ -130,7 +130,7 @@ def test_a_tokenizer_that_fails_or_gives_nothing_is_named(tmp_path):
         TextEncoder(path, 8).encode("b")
 
 
-def test_room_must_be_left_beside_the_special_tokens(file):
+def test_room_must_be_left_next_to_the_special_tokens(file):
     assert TextEncoder(file, 3).encode("a film")[0].tolist() == [ids_of("[CLS]", "a", "[SEP]")]
     with pytest.raises(InputError, match="'max_length' must be at least 3 for this tokenizer, not 2"):
         TextEncoder(file, 2)
