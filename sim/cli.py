@@ -28,21 +28,22 @@ if TYPE_CHECKING:
 __all__ = ["SimArguments", "main"]
 
 _DESCRIPTION = """\
-Measure an exported link over a simulated radio channel: accuracy of the deployed ONNX graphs and of the soft
-references under the same noise, bit, codeword and header errors, which mode is used when, theory, and a
-verdict. Writes report.html, report.json, report.csv and figures. Exit status: 0 PASS, 1 FAIL, 2 bad input.
-An interrupted sweep resumes from its finished blocks when the same command is given again.
+Measure an exported link over a simulated radio channel: accuracy of the deployed ONNX graphs and of
+the soft references under the same noise, bit, codeword and header errors, which mode is used when,
+theory, and a verdict. Writes report.html, report.json, report.csv and figures. Exit status: 0 PASS,
+1 FAIL, 2 bad input. An interrupted sweep resumes from its finished blocks when the same command is
+given again.
 
 Examples:
   tp-sim                                      the newest bundle under runs/, 0 to 20 dB
   tp-sim --snr -5:2.5:20 --channel rayleigh   other points, fading
   tp-sim --channel rician --rician-k-db 3 --coherence 12   a gain for each 12 symbols of the air
-  tp-sim --channel rayleigh --coherence sample   block fading: one gain for a whole frame, whose SNR is known
+  tp-sim --channel rayleigh --coherence sample   block fading: one gain for a whole frame
   tp-sim --channel tdl-c --delay-spread-ns 300   OFDM over a tapped delay line of TR 38.901
-  tp-sim --channel rayleigh --coherence sample --csi pilot --pilots 2   gains estimated from counted pilots
+  tp-sim --channel rayleigh --coherence sample --csi pilot --pilots 2   gains estimated from pilots
   tp-sim --code conv ldpc --baseline classify-and-send   other designs, at equal symbols
-  tp-sim --bundle runs/reviews/bundle         a text link, with the sentences themselves as a baseline
-  tp-sim --data mine.csv                      its accuracy on sentences of your own (columns text and label)
+  tp-sim --bundle runs/reviews/bundle         a text link, the sentences themselves as a baseline
+  tp-sim --data mine.csv                      its accuracy on sentences of your own (text, label)
   tp-sim --precision 0.02 --max-trials 500    as many trials as two points ask for
   tp-sim --trials 100 --workers 2             two processes; the report is the same
   tp-sim --scheduler tcp://host:8786          the workers of a Dask cluster
@@ -51,10 +52,10 @@ Examples:
   tp-sim --replay runs/digits/sim/report.json   measure again and compare every count
   tp-sim --modes-report                       every mode by itself against the adaptive link
   tp-sim --mode 64x16qam                      one mode for every sample
-  tp-sim --router-snr-error 3                 the transmitter takes Es/N0 for 3 dB more than it is
-  tp-sim --router-snr-error 0 2               both ends err, independently, by 2 dB standard deviation
+  tp-sim --router-snr-error 3                 the transmitter takes Es/N0 for 3 dB too high
+  tp-sim --router-snr-error 0 2               both ends err, each by itself, by 2 dB (deviation)
   tp-sim --header ideal                       the receiver knows the mode for free, for comparison
-  tp-sim --demapper commpy --snr 10 --trials 1   cross-reading with scikit-commpy's demodulator (slow)
+  tp-sim --demapper commpy --snr 10 --trials 1   cross-reading with scikit-commpy (slow)
 """
 
 
@@ -64,11 +65,14 @@ class SimArguments(Options):
 
     snr: str = "0:20"
     """Es/N0 in dB: START:STOP (step 1), START:STEP:STOP, or one number; STOP is included."""
+    router_snr_error: tuple[float, ...] = (0.0,)
+    """BIAS [JITTER] in dB: how much too high the transmitter takes Es/N0, and the standard deviation of both
+    ends' estimates, independent of each other and afresh for every frame."""
+    router_snr_error_at: ErrorPlace = "transmitter"
+    """Whose estimate is wrong: the transmitter's, or one and the same estimate at both ends."""
     known_snr: KnownSnr | None = None
     """Which Es/N0 both ends choose the mode by: the mean, or that of the sample's block. Default: block where
     a gain holds for a whole sample and is known (--csi perfect), mean elsewhere and with --semi-analytic."""
-    kernel: KernelName | Literal["auto"] = "auto"
-    """What computes LLRs and decodes: NumPy, or numba where it is installed (auto)."""
     code: tuple[CodeName | Literal["none"], ...] = ("none",)
     """Channel codes around the index bits, each a baseline, in as many symbols by a larger constellation
     where there is one: conv (K = 7), ldpc (5G NR base graph 2), rate 1/2, decoded softly."""
@@ -77,11 +81,6 @@ class SimArguments(Options):
     short code for the same number of symbols. On sentences also: no-channel, the backbone's own classifier;
     tfidf, the label that TF-IDF decides for, sent like that; text, the sentence itself, compressed and coded.
     Default (auto): these three where the samples hold the sentences (a text link's eval.npz), else none."""
-    router_snr_error: tuple[float, ...] = (0.0,)
-    """BIAS [JITTER] in dB: how much too high the transmitter takes Es/N0, and the standard deviation of both
-    ends' estimates, independent of each other and afresh for every frame."""
-    router_snr_error_at: ErrorPlace = "transmitter"
-    """Whose estimate is wrong: the transmitter's, or one and the same estimate at both ends."""
     modes_report: bool = False
     """Sweep every mode by itself, too, and compare: adds modes.png."""
     semi_analytic: bool = False
@@ -90,10 +89,10 @@ class SimArguments(Options):
     compare: tuple[Path, ...] = ()
     """Further bundles whose curves are laid over; without --bundle the first of them is the one reported
     on."""
-    workers: int = 1
-    """Processes that share the work; the report does not depend on it."""
-    scheduler: str | None = None
-    """Address of a Dask scheduler whose workers do the work; they must see the bundle under the same path."""
+    replay: Path | None = None
+    """A report.json: measure again what it says, and name everything that differs. Takes no other option
+    but --bundle and --data, for where these lie now, --workers and --scheduler. Exit status: 0 all equal, 1
+    not."""
     bundle: Path | None = None
     """Folder of the bundle. Default: the newest bundle/ in runs/; one in INT8 (bundle-int8/) by name."""
     data: Path | None = None
@@ -101,15 +100,30 @@ class SimArguments(Options):
     .csv in UTF-8 with columns 'text' and 'label' (names of classes or numbers)."""
     out: Path | None = None
     """Folder for the report. Default: 'sim' next to the bundle, 'sim-int8' next to one called bundle-int8."""
-    replay: Path | None = None
-    """A report.json: measure again what it says, and name everything that differs. Takes no other option
-    but --bundle and --data, for where these lie now, --workers and --scheduler. Exit status: 0 all equal, 1
-    not."""
+    kernel: KernelName | Literal["auto"] = "auto"
+    """What computes LLRs and decodes: NumPy, or numba where it is installed (auto)."""
+    workers: int = 1
+    """Processes that share the work; the report does not depend on it."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers do the work; they must see the bundle under the same path."""
+
+
+_SECTIONS = {
+    "Channel": "channel",
+    "What the receiver knows": "csi",
+    "Reception": "demapper",
+    "Trials": "trials",
+    "Es/N0, and what both ends take it for": "snr",
+    "Baselines": "code",
+    "Kinds of report": "modes_report",
+    "Files": "bundle",
+    "Where it runs": "kernel",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``tp-sim``; returns the exit status."""
-    return run_command("tp-sim", SimArguments, _simulate, _DESCRIPTION, argv)
+    return run_command("tp-sim", SimArguments, _simulate, _DESCRIPTION, argv, sections=_SECTIONS)
 
 
 def _simulate(arguments: SimArguments) -> int:

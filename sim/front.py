@@ -9,15 +9,13 @@ indices against what is simulated.
 from __future__ import annotations
 
 import io
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twophase.link.command import Terminal
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import Manifest
 from twophase.link.runtime import FeatureTransmitter, Transmitter
@@ -122,23 +120,9 @@ def check_front(
 def _features(whole: Transmitter, texts: Iterable[str], what: str = "sentences") -> NDArray[np.float32]:
     """Features of each sentence, run by itself; shape (sentences, *input_shape)."""
     listed = list(texts)
-    with _progress(what, len(listed)) as advance:
-        rows = []
-        for text in listed:
+    rows = []
+    with Terminal().progress(what, len(listed)) as bar:
+        for done, text in enumerate(listed, 1):
             rows.append(whole.features(text))
-            advance()
+            bar.show(done=done)
     return np.concatenate(rows)
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Any]:
-    """A bar on stderr; nothing where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)

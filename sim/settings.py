@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal
 
 from twophase.link.errors import InputError
+from twophase.link.typed import Rule, at_least, check_fields, within
 
 __all__ = [
     "SENTENCE_BASELINES",
@@ -48,14 +49,14 @@ MOST_SYMBOLS = 1_000_000
 """Longest coherence that is given in symbols; more is a typing error."""
 MOST_WORKERS = 1024
 """Most processes; more is a typing error, and no machine's cores."""
-_WHOLE = ("pilots", "trials", "max_trials", "seed")
-_REAL = (
-    "rician_k_db",
-    "delay_spread_ns",
-    "noise_mismatch_db",
-    "precision",
-    "tolerance",
-)
+Decibels = Annotated[float, within(-LARGEST_ERROR_DB, LARGEST_ERROR_DB)]
+Spread = Annotated[
+    float,
+    Rule(f"be positive and at most {LARGEST_SPREAD_NS:,.0f} ns", lambda ns: 0 < ns <= LARGEST_SPREAD_NS),
+]
+Pilots = Annotated[int, at_least(1), Rule(f"be at most {MOST_PILOTS:,}", lambda count: count <= MOST_PILOTS)]
+Precision = Annotated[float, Rule("lie between 0 and 1 (0.005 is half a point)", lambda width: 0 < width < 1)]
+Tolerance = Annotated[float, Rule("lie in 0..1 (0.02 is two points)", lambda gap: 0 <= gap < 1)]
 
 
 @dataclass(frozen=True)
@@ -73,20 +74,20 @@ class Options:
     OFDM."""
     coherence: CoherenceName | int = "symbol"
     """How long a flat gain holds: a symbol, N symbols of the air, or all of a sample's, header included."""
-    rician_k_db: float = 6.0
+    rician_k_db: Decibels = 6.0
     """Rician channel: power of the direct path over that of the scattered ones, in dB."""
-    delay_spread_ns: float = 300.0
+    delay_spread_ns: Spread = 300.0
     """tdl channels: root mean square delay spread in ns."""
     csi: CsiName = "perfect"
     """What the receiver takes the gains for: the truth, an estimate from pilots, or 1 (none)."""
-    pilots: int = 2
+    pilots: Pilots = 2
     """--csi pilot: pilot symbols in each block of equal gain (tdl: in 12 subcarriers); they count as
     symbols."""
     estimator: EstimatorName = "mmse"
     """--csi pilot: least squares, or minimum mean square error with the channel's statistics known."""
     noise_estimate: NoiseEstimateName = "known"
     """What the receiver takes the noise variance for: the truth, or the residuals at the pilots."""
-    noise_mismatch_db: float = 0.0
+    noise_mismatch_db: Decibels = 0.0
     """By how much the receiver takes the noise variance too high, in dB."""
     demapper: DemapperName = "exact"
     """LLRs: exact, max-log, hard decisions (the clip with the sign of the nearest point's bit), or
@@ -95,67 +96,31 @@ class Options:
     """How the receiver learns the mode: as the link does it, or for free ('ideal', for comparison)."""
     mode: str | None = None
     """One mode for every sample, known to both ends, by name (64x16qam) or number. Default: the router's."""
-    trials: int = 20
+    trials: Annotated[int, at_least(1)] = 20
     """Times that each sample is sent at each SNR, under independent noise; with --precision at first."""
-    precision: float | None = None
+    precision: Precision | None = None
     """Go on until the half-width of the 95 % interval of the gap or of the accuracy, whichever is narrower,
     is at most this (0.02 is two points), until more trials cannot help, or until --max-trials."""
     max_trials: int = 1000
     """Most trials of a point with --precision."""
-    seed: int = 0
+    seed: Annotated[int, at_least(0)] = 0
     """Seed of gains, noise and estimates; the same seed gives the same report."""
-    tolerance: float = 0.02
+    tolerance: Tolerance = 0.02
     """How far the deployed accuracy may lie below a soft one and still pass: 0.02 is two points."""
 
     def __post_init__(self) -> None:
-        _check_types(self, _WHOLE, _REAL)
-        if self.mode is not None and not isinstance(self.mode, str):
-            raise InputError("mode", "be a name or None", self.mode)
-        for name, choices in (
-            ("channel", ChannelName),
-            ("csi", CsiName),
-            ("estimator", EstimatorName),
-            ("noise_estimate", NoiseEstimateName),
-            ("demapper", DemapperName),
-            ("header", HeaderName),
-        ):
-            _check_choice(name, choices, getattr(self, name))
+        check_fields(self)
         self._check_coherence()
-        for name in ("rician_k_db", "noise_mismatch_db"):
-            if not abs(getattr(self, name)) <= LARGEST_ERROR_DB:
-                rule = f"lie within {LARGEST_ERROR_DB:g} dB of 0"
-                raise InputError(name, rule, getattr(self, name))
-        if not 0 < self.delay_spread_ns <= LARGEST_SPREAD_NS:
-            rule = f"be positive and at most {LARGEST_SPREAD_NS:,.0f} ns"
-            raise InputError("delay_spread_ns", rule, self.delay_spread_ns)
-        if self.pilots < 1:
-            raise InputError("pilots", "be at least 1", self.pilots)
-        if self.pilots > MOST_PILOTS:
-            raise InputError("pilots", f"be at most {MOST_PILOTS:,}", self.pilots)
-        if self.trials < 1:
-            raise InputError("trials", "be at least 1", self.trials)
-        if self.precision is not None and not 0 < self.precision < 1:
-            raise InputError("precision", "lie between 0 and 1 (0.005 is half a point)", self.precision)
         if self.precision is not None and self.max_trials < self.trials:
             raise InputError(
                 "max_trials", f"be at least the {self.trials} trials of a start", self.max_trials
             )
-        if self.seed < 0:
-            raise InputError("seed", "be at least 0", self.seed)
-        if not 0 <= self.tolerance < 1:
-            raise InputError("tolerance", "lie in 0..1 (0.02 is two points)", self.tolerance)
 
     def _check_coherence(self) -> None:
         flat_fading = self.channel in ("rayleigh", "rician")
-        if isinstance(self.coherence, bool) or not isinstance(self.coherence, (int, str)):
-            raise InputError("coherence", "be 'symbol', 'sample' or a number of symbols", self.coherence)
-        if isinstance(self.coherence, int):
-            if self.coherence < 2:
-                raise InputError("coherence", "be 'symbol', 'sample' or at least 2 symbols", self.coherence)
-            if self.coherence > MOST_SYMBOLS:
-                raise InputError("coherence", f"be at most {MOST_SYMBOLS:,} symbols", self.coherence)
-        else:
-            _check_choice("coherence", CoherenceName, self.coherence)
+        if isinstance(self.coherence, int) and not 2 <= self.coherence <= MOST_SYMBOLS:
+            rule = f"be 'symbol', 'sample' or 2 to {MOST_SYMBOLS:,} symbols"
+            raise InputError("coherence", rule, self.coherence)
         if self.coherence != "symbol" and not flat_fading:
             why = "AWGN, which does not fade" if self.channel == "awgn" else "a tapped delay line"
             raise InputError("coherence", f"be 'symbol' on {why}", self.coherence)
@@ -189,15 +154,8 @@ class Settings(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_types(self, (), ("snr_error_bias_db", "snr_error_jitter_db"))
-        for name, choices in (("known_snr", KnownSnr), ("kernel", KernelName), ("snr_error_at", ErrorPlace)):
-            _check_choice(name, choices, getattr(self, name))
-        for name, choices in (("codes", CodeName), ("baselines", BaselineName)):
+        for name in ("codes", "baselines"):
             chosen = getattr(self, name)
-            if not isinstance(chosen, tuple):
-                raise InputError(name, "be a tuple of names", chosen)
-            for value in chosen:
-                _check_choice(name, choices, value)
             if len(set(chosen)) < len(chosen):
                 raise InputError(name, "name each only once", ", ".join(chosen))
         if self.known_snr == "block" and self.coherence != "sample":
@@ -208,25 +166,6 @@ class Settings(Options):
         if not 0 <= self.snr_error_jitter_db <= LARGEST_ERROR_DB:
             rule = f"have a jitter from 0 to {LARGEST_ERROR_DB:g} dB"
             raise InputError("router_snr_error", rule, self.snr_error_jitter_db)
-
-
-def _check_types(settings: Options, whole: tuple[str, ...], real: tuple[str, ...]) -> None:
-    for name in whole:
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise InputError(name, "be a whole number", value)
-    for name in real:
-        value = getattr(settings, name)
-        absent = name == "precision" and value is None
-        if not absent and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise InputError(name, "be a number", value)
-
-
-def _check_choice(name: str, choices: Any, value: object) -> None:
-    allowed = get_args(choices)
-    if not isinstance(value, str) or value not in allowed:
-        listed = ", ".join(repr(choice) for choice in allowed[:-1])
-        raise InputError(name, f"be {listed} or {allowed[-1]!r}", value)
 
 
 @dataclass(frozen=True)

@@ -384,8 +384,10 @@ class Report:
         return Compared(name, self.bundle, self.bundle_sha256, self.verdict, points)
 
 
-_FIRST = ("esn0_db", "ebn0_db", "verdict", "accuracy_hard", "accuracy_hard_ci")
-_FIRST += ("gap_reference", "accuracy_soft", "gap", "gap_ci", "references", "baselines")
+_FIRST = (
+    *("esn0_db", "ebn0_db", "verdict", "accuracy_hard", "accuracy_hard_ci"),
+    *("gap_reference", "accuracy_soft", "gap", "gap_ci", "references", "baselines"),
+)
 """Of a point: what a reader looks for first, derived entries among it."""
 
 

@@ -130,7 +130,9 @@ def with_text(
     def ends(values: list[float]) -> tuple[float, float]:
         return min(values), max(values)
 
-    ranges = {
-        name: ends([getattr(entry, name) for entry in entries]) for name in ("ratio", "bound_ratio", "intact")
-    }
-    return completed, replace(text, **ranges)
+    return completed, replace(
+        text,
+        ratio=ends([entry.ratio for entry in entries]),
+        bound_ratio=ends([entry.bound_ratio for entry in entries]),
+        intact=ends([entry.intact for entry in entries]),
+    )

@@ -6,15 +6,12 @@ are merged in the order of the trials.  So even sums of real numbers come out th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
-
-from numpy.typing import NDArray
 
 from twophase.link.errors import InputError, LinkError
 
-__all__ = ["BLOCK_TRIALS", "Block", "Counts", "Decisions", "Point", "Task", "WorkerError", "trial_blocks"]
+__all__ = ["BLOCK_TRIALS", "Block", "Point", "WorkerError", "trial_blocks"]
 
 BLOCK_TRIALS = 5
 """Most trials of a block.  Sums of real numbers depend on it in their last digits, so it is no option."""
@@ -57,60 +54,8 @@ class Block:
         return range(self.first, self.first + self.count)
 
 
-class Decisions(Protocol):
-    """What one system got right."""
-
-    @property
-    def correct(self) -> NDArray[Any]:
-        """Trials in which each sample was classified correctly, shape (samples,)."""
-        ...
-
-
-class Counts(Protocol):
-    """What a block gives, as :class:`twophase.sim.counts.Tally`; picklable."""
-
-    @property
-    def trials(self) -> int:
-        """How many trials were counted."""
-        ...
-
-    @property
-    def deployed(self) -> Decisions:
-        """Of the system whose accuracy is measured."""
-        ...
-
-    @property
-    def references(self) -> Mapping[str, Decisions]:
-        """Of those that it is held against, in pairs; may be empty."""
-        ...
-
-    def merge(self, later: Self) -> None:
-        """Add the counts of later trials of the same point, in place."""
-        ...
-
-
 class WorkerError(LinkError):
     """A worker process ended, or raised what cannot be sent to another process."""
-
-
-CountsT = TypeVar("CountsT", bound=Counts)
-Result_co = TypeVar("Result_co", covariant=True)
-
-
-class Task(Protocol[Result_co]):
-    """What is done with a block.
-
-    It is pickled, sent to every worker and called there for many blocks, so what is costly (a bundle, the
-    samples) is opened at the first call and kept, but not pickled.  A result depends on the block alone.
-    """
-
-    def prepare(self) -> None:
-        """Do what the first block would wait for; called in every worker process when it starts."""
-        ...
-
-    def __call__(self, block: Block) -> Result_co:
-        """Counts of the block."""
-        ...
 
 
 def trial_blocks(point: Point, first: int, stop: int) -> Iterator[Block]:

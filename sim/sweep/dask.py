@@ -17,27 +17,29 @@ from asyncio import CancelledError
 from contextlib import suppress
 from functools import cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from twophase.link.errors import InputError, PackageError
 from twophase.sim.packages import code_sha256, versions
-from twophase.sim.sweep.blocks import Block, Task, WorkerError
+from twophase.sim.sweep.blocks import Block, WorkerError
 
 if TYPE_CHECKING:
     from distributed import Future
 
+    from twophase.sim.counts import Tally
+    from twophase.sim.sweep.job import Job
+
 __all__ = ["Dask"]
 
-Result = TypeVar("Result")
 
 _START_S = 30
 """How long a scheduler may take to answer, and then to have a worker."""
 
 _one_at_a_time = threading.Lock()
-_tasks: dict[bytes, Task[Any]] = {}
+_tasks: dict[bytes, Job] = {}
 
 
-class Dask(Generic[Result]):
+class Dask:
     """Blocks on the workers of a Dask scheduler.
 
     A worker that is lost is replaced by the others; Dask gives up after three losses on one block.
@@ -55,7 +57,7 @@ class Dask(Generic[Result]):
         If Dask distributed is not installed.
     """
 
-    def __init__(self, task: Task[Result], address: str) -> None:
+    def __init__(self, task: Job, address: str) -> None:
         try:
             import distributed  # noqa: F401 - late: it takes a second, and is optional
         except ImportError as error:
@@ -83,7 +85,7 @@ class Dask(Generic[Result]):
         self._blocks[future] = block
         self._done.add(future)
 
-    def next_result(self) -> tuple[Block, Result]:
+    def next_result(self) -> tuple[Block, Tally]:
         """Wait for a block.
 
         Raises
@@ -97,7 +99,7 @@ class Dask(Generic[Result]):
         future: Future[Any] = next(self._done)
         block = self._blocks.pop(future)
         try:
-            result: Result = future.result()
+            result: Tally = future.result()
         except (KilledWorker, CancelledError) as error:
             raise WorkerError(
                 f"the cluster at {self._address} lost a block ({type(error).__name__}); finished blocks are "

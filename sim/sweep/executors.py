@@ -18,19 +18,20 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from twophase.link.errors import LinkError
 from twophase.sim.settings import check_workers
-from twophase.sim.sweep.blocks import Block, Task, WorkerError
+from twophase.sim.sweep.blocks import Block, WorkerError
+
+if TYPE_CHECKING:
+    from twophase.sim.counts import Tally
+    from twophase.sim.sweep.job import Job
 
 __all__ = ["Executor", "InProcess", "Processes", "open_executor"]
 
-Result = TypeVar("Result")
-Result_co = TypeVar("Result_co", covariant=True)
 
-
-class Executor(Protocol[Result_co]):
+class Executor(Protocol):
     """Runs blocks; a context manager that leaves no process running."""
 
     @property
@@ -42,7 +43,7 @@ class Executor(Protocol[Result_co]):
         """Have a block run; returns at once."""
         ...
 
-    def next_result(self) -> tuple[Block, Result_co]:
+    def next_result(self) -> tuple[Block, Tally]:
         """Wait for a submitted block, whichever ends first; what its task raised is raised here."""
         ...
 
@@ -57,7 +58,7 @@ class Executor(Protocol[Result_co]):
         ...
 
 
-def open_executor(task: Task[Result], workers: int = 1, scheduler: str | None = None) -> Executor[Result]:
+def open_executor(task: Job, workers: int = 1, scheduler: str | None = None) -> Executor:
     """The executor for ``--workers`` and ``--scheduler``.
 
     Parameters
@@ -84,12 +85,12 @@ def open_executor(task: Task[Result], workers: int = 1, scheduler: str | None = 
     return Dask(task, scheduler)
 
 
-class InProcess(Generic[Result]):
+class InProcess:
     """Blocks one after the other, in this process."""
 
     workers = 1
 
-    def __init__(self, task: Task[Result]) -> None:
+    def __init__(self, task: Job) -> None:
         self._task = task
         self._waiting: deque[Block] = deque()
 
@@ -97,7 +98,7 @@ class InProcess(Generic[Result]):
         """Put a block in the queue; it runs when a result is asked for."""
         self._waiting.append(block)
 
-    def next_result(self) -> tuple[Block, Result]:
+    def next_result(self) -> tuple[Block, Tally]:
         """Run the next block."""
         block = self._waiting.popleft()
         return block, self._task(block)
@@ -111,7 +112,7 @@ class InProcess(Generic[Result]):
         self._waiting.clear()
 
 
-class Processes(Generic[Result]):
+class Processes:
     """Blocks in worker processes on this machine.
 
     The workers end with this process, however it ends, and on leaving the context.  They do not see Ctrl-C:
@@ -130,7 +131,7 @@ class Processes(Generic[Result]):
         As :func:`check_workers`.
     """
 
-    def __init__(self, task: Task[Result], workers: int) -> None:
+    def __init__(self, task: Job, workers: int) -> None:
         check_workers(workers)
         self.workers = workers
         self._task = task
@@ -143,7 +144,7 @@ class Processes(Generic[Result]):
         self._waiting.append(block)
         self._hand_out()
 
-    def next_result(self) -> tuple[Block, Result]:
+    def next_result(self) -> tuple[Block, Tally]:
         """Wait for a worker.
 
         Raises
@@ -228,7 +229,7 @@ class Processes(Generic[Result]):
 def _work(connection: Connection, payload: bytes) -> None:
     """Life of a worker process: blocks in, results out, until the other end is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    task: Task[Any] | None = None
+    task: Job | None = None
     with suppress(Exception):  # whatever it is, the first block meets it again and reports it
         task = pickle.loads(payload)
         task.prepare()

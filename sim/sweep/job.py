@@ -33,7 +33,11 @@ _NO_MATTER = ("trials", "precision", "max_trials", "tolerance")
 
 @dataclass(frozen=True)
 class Job:
-    """One bundle, its samples and how they are sent; call it with a block to measure that."""
+    """One bundle, its samples and how they are sent; call it with a block to measure that.
+
+    It is pickled, sent to every worker and called there for many blocks, so what is costly to open is
+    opened at the first call and kept, but not pickled.  What it gives depends on the block alone.
+    """
 
     bundle: Path
     bundle_sha256: str

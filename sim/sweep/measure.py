@@ -152,7 +152,7 @@ def scatter_of(system: System, samples: Samples, grid: Sequence[float], settings
     return entries
 
 
-def _kept(store: BlockStore[Tally]) -> int:
+def _kept(store: BlockStore) -> int:
     return sum(1 for _ in store.folder.glob("*.npz"))
 
 
@@ -184,5 +184,5 @@ def _unlock(out: Path) -> None:
         lock.release()
 
 
-def _store(out: Path, job: Job) -> BlockStore[Tally]:
+def _store(out: Path, job: Job) -> BlockStore:
     return BlockStore(out / _BLOCKS, job.key(), tally_arrays, tally_from_arrays)

@@ -7,13 +7,13 @@ are held at a time, however many trials there are.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic
 
+from twophase.link.command import Terminal
 from twophase.link.errors import InputError
-from twophase.sim.sweep.blocks import Block, CountsT, Point, trial_blocks
+from twophase.sim.counts import Tally
+from twophase.sim.sweep.blocks import Block, Point, trial_blocks
 from twophase.sim.sweep.executors import Executor
 from twophase.sim.sweep.stopping import BlockSquares, StopRule
 from twophase.sim.sweep.store import BlockStore
@@ -29,10 +29,10 @@ grow if a point takes another round."""
 def run_sweep(
     points: Sequence[Point],
     rule: StopRule,
-    executor: Executor[CountsT],
-    store: BlockStore[CountsT] | None = None,
+    executor: Executor,
+    store: BlockStore | None = None,
     progress: Progress = lambda block, done, planned: None,
-) -> dict[Point, tuple[CountsT, str]]:
+) -> dict[Point, tuple[Tally, str]]:
     """Measure every point until the rule ends it.
 
     The result depends on the points, the rule and what the blocks give; not on the executor, on how many
@@ -66,7 +66,7 @@ def run_sweep(
     """
     if len(set(points)) < len(points):
         raise InputError("points", "be named once each", list(points))
-    sweep: _Sweep[CountsT] = _Sweep(points, rule)
+    sweep = _Sweep(points, rule)
     running = 0
     while True:
         # Each worker has a block to go on with while its result is merged.  What waits to be merged is
@@ -94,12 +94,12 @@ def run_sweep(
     return sweep.results()
 
 
-class _Sweep(Generic[CountsT]):
+class _Sweep:
     """All points: those that have not begun, those under way, and those that are finished."""
 
     def __init__(self, points: Sequence[Point], rule: StopRule) -> None:
-        self._states = {point: _PointState[CountsT](point, rule) for point in points}
-        self._under_way: list[_PointState[CountsT]] = []
+        self._states = {point: _PointState(point, rule) for point in points}
+        self._under_way: list[_PointState] = []
         self._to_begin = iter(self._states.values())
         self.done = 0
         """Trials of all points that are finished."""
@@ -125,7 +125,7 @@ class _Sweep(Generic[CountsT]):
             return state.next_block()
         return None
 
-    def take(self, block: Block, counts: CountsT) -> None:
+    def take(self, block: Block, counts: Tally) -> None:
         """Counts of a block that is finished."""
         state = self._states[block.point]
         self.done += block.count
@@ -133,7 +133,7 @@ class _Sweep(Generic[CountsT]):
         if state.reason is not None:
             self._under_way.remove(state)
 
-    def results(self) -> dict[Point, tuple[CountsT, str]]:
+    def results(self) -> dict[Point, tuple[Tally, str]]:
         """Counts and reasons of all points, which are finished."""
         results = {}
         for point, state in self._states.items():
@@ -143,7 +143,7 @@ class _Sweep(Generic[CountsT]):
         return results
 
 
-class _PointState(Generic[CountsT]):
+class _PointState:
     """One point under way: what is merged, what waits to be, and which blocks are still to run."""
 
     def __init__(self, point: Point, rule: StopRule) -> None:
@@ -152,10 +152,10 @@ class _PointState(Generic[CountsT]):
         self.round_end = next(self._rounds)
         """Trials at the end of the round."""
         self._blocks = trial_blocks(point, 0, self.round_end)
-        self._waiting: dict[int, tuple[Block, CountsT]] = {}
+        self._waiting: dict[int, tuple[Block, Tally]] = {}
         self._merged = 0
         self._squares = BlockSquares()
-        self.total: CountsT | None = None
+        self.total: Tally | None = None
         self.reason: str | None = None
 
     @property
@@ -165,12 +165,12 @@ class _PointState(Generic[CountsT]):
     def next_block(self) -> Block | None:
         return next(self._blocks, None)
 
-    def take(self, block: Block, counts: CountsT) -> None:
+    def take(self, block: Block, counts: Tally) -> None:
         self._waiting[block.first] = block, counts
         while self._merged in self._waiting:
             self._merge(*self._waiting.pop(self._merged))
 
-    def _merge(self, block: Block, counts: CountsT) -> None:
+    def _merge(self, block: Block, counts: Tally) -> None:
         self._squares.add(counts)
         if self.total is None:
             self.total = counts
@@ -191,30 +191,5 @@ def sweep_progress() -> Iterator[Progress]:
 
     Blocks that an interrupted run has left count as done at once.
     """
-    if not sys.stderr.isatty():
-        yield lambda block, done, planned: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description:>21}"),
-        BarColumn(),
-        TextColumn("{task.fields[count]}"),
-        TextColumn("run"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        # Nothing is counted before the first block is done.
-        task = bar.add_task("starting", total=None, count="")
-
-        def show(block: Block, done: int, planned: int) -> None:
-            where = f"{block.esn0_db:g} dB {block.sweep}"
-            bar.update(
-                task, description=where, completed=done, total=planned, count=f"{done}/{planned} trials"
-            )
-
-        yield show
+    with Terminal().progress() as bar:
+        yield lambda block, done, planned: bar.show(f"{block.esn0_db:g} dB {block.sweep}", done, planned)

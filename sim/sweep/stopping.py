@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
-from twophase.sim.sweep.blocks import Counts
+from twophase.sim.counts import Tally
 from twophase.sim.theory.statistics import Interval, paired_gap, wilson_by_sample
 
 __all__ = ["BlockSquares", "StopRule"]
@@ -48,7 +48,7 @@ class BlockSquares:
     squares: dict[str, float] = field(default_factory=dict)
     """For each reference, the sum over blocks and samples of n_b d_ib^2."""
 
-    def add(self, counts: Counts) -> None:
+    def add(self, counts: Tally) -> None:
         """Take in one block's counts; in the order of the trials, since it sums real numbers."""
         self.blocks += 1
         for name in counts.references:
@@ -100,7 +100,7 @@ class StopRule:
             reached *= 2
         yield self.most
 
-    def reason(self, counts: Counts, squares: BlockSquares) -> str | None:
+    def reason(self, counts: Tally, squares: BlockSquares) -> str | None:
         """Why a point ends after a round, in words; None if it goes on.
 
         Parameters
@@ -131,7 +131,7 @@ class StopRule:
         return None
 
 
-def _differences(counts: Counts, name: str) -> NDArray[np.float64]:
+def _differences(counts: Tally, name: str) -> NDArray[np.float64]:
     difference: NDArray[Any] = counts.deployed.correct - counts.references[name].correct
     return difference / counts.trials
 
@@ -140,7 +140,7 @@ def _half_width(interval: Interval) -> float:
     return (interval[1] - interval[0]) / 2
 
 
-def _gap_limit(counts: Counts, name: str, squares: BlockSquares) -> float:
+def _gap_limit(counts: Tally, name: str, squares: BlockSquares) -> float:
     """Half-width of the gap's interval after infinitely many trials, put low; 0 where nothing is known."""
     values = _differences(counts, name)
     samples, blocks, trials = values.size, squares.blocks, counts.trials
@@ -161,7 +161,7 @@ def _gap_limit(counts: Counts, name: str, squares: BlockSquares) -> float:
     return _half_width(paired_gap(moved.clip(-1, 1)).interval)
 
 
-def _accuracy_limit(counts: Counts) -> float:
+def _accuracy_limit(counts: Tally) -> float:
     """Half-width of the accuracy's interval after infinitely many trials, put low; 0 after one trial."""
     share = counts.deployed.correct / counts.trials
     if counts.trials < 2:

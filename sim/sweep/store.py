@@ -20,19 +20,19 @@ from contextlib import suppress
 from dataclasses import astuple
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import InputError, first_line
 from twophase.link.files import atomic_path, reading, write_text
+from twophase.sim.counts import Tally
 from twophase.sim.sweep.blocks import Block
 
 __all__ = ["KEY_NAME", "Arrays", "BlockStore", "FolderLock"]
 
 Arrays = Mapping[str, NDArray[Any]]
-CountsT = TypeVar("CountsT")
 
 KEY_NAME = "key.json"
 """What the blocks of a folder depend on, for who wants to know whose they are."""
@@ -43,7 +43,7 @@ _TRIES = 10
 _log = logging.getLogger(__name__)
 
 
-class BlockStore(Generic[CountsT]):
+class BlockStore:
     """Counts of finished blocks under one key.  Only the process that merges them reads and writes here.
 
     Parameters
@@ -60,8 +60,8 @@ class BlockStore(Generic[CountsT]):
         self,
         folder: Path,
         key: str,
-        to_arrays: Callable[[CountsT], Arrays],
-        from_arrays: Callable[[Arrays], CountsT],
+        to_arrays: Callable[[Tally], Arrays],
+        from_arrays: Callable[[Arrays], Tally],
     ) -> None:
         self._parent = folder
         self._key = key
@@ -69,7 +69,7 @@ class BlockStore(Generic[CountsT]):
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()
         """Where the blocks of this key lie."""
 
-    def load(self, block: Block) -> CountsT | None:
+    def load(self, block: Block) -> Tally | None:
         """Counts of a finished block; None if there are none.  A damaged file is removed, with a warning.
 
         Raises
@@ -89,7 +89,7 @@ class BlockStore(Generic[CountsT]):
         path.unlink(missing_ok=True)
         return None
 
-    def save(self, block: Block, counts: CountsT) -> None:
+    def save(self, block: Block, counts: Tally) -> None:
         """Keep the counts of a finished block.
 
         Raises

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.tiny_bundle import ONE_MODE, write_tiny_bundle
+from tools.tiny_bundle import write_tiny_bundle
 from twophase.link.files import sha256_of
 from twophase.sim.cli import _next_to, main
 
@@ -76,20 +76,6 @@ def test_a_bundle_in_int8_has_a_report_of_its_own() -> None:
     assert _next_to(Path("runs/digits/bundle")) == Path("runs/digits/sim")
     assert _next_to(Path("runs/digits/bundle-int8")) == Path("runs/digits/sim-int8")
     assert _next_to(Path("link-v1")) == Path("sim")
-
-
-def test_a_surrogate_that_is_not_aligned_is_remarked_after_the_verdict(
-    bundle: Path, tmp_path: Path, capsys, monkeypatch
-) -> None:
-    monkeypatch.setattr(
-        "twophase.sim.results.report_json.remarks_on", lambda points, tolerance: ["not aligned"]
-    )
-    assert main(["--bundle", str(bundle), "--out", str(tmp_path), *QUICK]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-3].startswith("verdict: PASS")
-    assert lines[-2] == "remark: not aligned"
-    assert json.loads((tmp_path / "report.json").read_text())["remarks"] == ["not aligned"]
-    assert "not aligned" in (tmp_path / "report.html").read_text()
 
 
 class _Terminal(io.StringIO):
@@ -237,17 +223,6 @@ def test_an_ideal_header_is_said_plainly(content_bundle: Path, tmp_path: Path, c
     assert _report(tmp_path)["points"][0]["header_error_rate"] is None
     main(words)
     assert "free of charge" not in capsys.readouterr().out
-
-
-def test_one_mode_is_reported_as_such(tmp_path: Path, capsys) -> None:
-    folder = write_tiny_bundle(tmp_path / "runs" / "one" / "bundle", link=ONE_MODE)
-    assert main(["--bundle", str(folder), *QUICK]) == 0
-    printed = capsys.readouterr().out
-    assert "mode errors" not in printed
-    assert "one mode, nothing to choose or to tell" in printed
-    out = tmp_path / "runs" / "one" / "sim"
-    assert not (out / "usage.png").exists()
-    assert '<h2 id="modes">Modes</h2>' not in (out / "report.html").read_text()
 
 
 def test_an_altered_bundle_is_refused_from_the_outside(tmp_path: Path) -> None:

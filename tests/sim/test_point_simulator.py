@@ -110,7 +110,7 @@ def test_pilots_of_all_frames_are_counted(opened) -> None:
     )
     assert tally.pilots == expected
     point = point_results([tally], MODES, CLASSES, settings)[0]
-    assert point["pilot_symbols_per_sample"] == expected / tally.deployed.frames.total()
+    assert point.pilot_symbols_per_sample == expected / tally.deployed.frames.total()
 
 
 def test_more_pilots_come_nearer_to_the_truth(by_snr) -> None:
@@ -213,9 +213,7 @@ def test_a_decision_stands_in_its_own_row_and_column(by_snr) -> None:
 
 def test_noise_of_another_variance_is_refused(opened) -> None:
     tally = simulate_point(*opened, 6.0, Settings(trials=2))
-    assert point_results([tally], MODES, CLASSES, Settings())[0]["measured_esn0_db"] == pytest.approx(
-        6, abs=0.2
-    )
+    assert point_results([tally], MODES, CLASSES, Settings())[0].measured_esn0_db == pytest.approx(6, abs=0.2)
     sent = tally.signal_power
     tally.signal_power *= 2
     with pytest.raises(VerificationError, match="the symbols sent have 2 on average, not 1"):

@@ -100,18 +100,6 @@ def test_each_line_can_be_had_by_itself(text_bundle: Path, wanted: tuple[Baselin
         assert "symbols.png" in render(found)
 
 
-def test_auto_stands_alone(text_bundle: Path, capsys) -> None:
-    assert main(["--bundle", str(text_bundle), "--baseline", "auto", "text"]) == 2
-    assert "'baseline' must be 'auto' or names, not both" in capsys.readouterr().err
-
-
-def test_what_needs_sentences_is_refused_without_them(bundle: Path, tmp_path: Path, capsys) -> None:
-    assert main(["--bundle", str(bundle), "--baseline", "text", "--out", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert "'baseline' must be left out where the samples hold no sentences" in error
-    assert error.count("\n") == 1
-
-
 def test_a_table_of_sentences_is_measured_with_nothing_beside_it(
     text_bundle: Path, tmp_path: Path, capsys
 ) -> None:

@@ -162,7 +162,7 @@ def logged(log: Path) -> list[tuple[int, str]]:
     return [(int(line.partition(" ")[0]), line.partition(" ")[2]) for line in lines]
 
 
-def toy_store(folder: Path, key: str = "{}") -> BlockStore[ToyCounts]:
+def toy_store(folder: Path, key: str = "{}") -> BlockStore:
     return BlockStore(folder, key, to_arrays, from_arrays)
 
 

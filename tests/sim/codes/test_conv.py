@@ -94,7 +94,7 @@ def test_puncturing_keeps_what_it_is_asked_for(k, rate) -> None:
 
 
 @pytest.mark.parametrize(("k", "n", "distance"), [(12, 24, 5), (24, 48, 6), (48, 96, 7), (28, 40, 3)])
-def test_companions_codes_have_their_distance(k, n, distance) -> None:
+def test_baselines_codes_have_their_distance(k, n, distance) -> None:
     spectrum = weight_spectrum(k + MEMORY, puncturing(k + MEMORY, n))
     assert int(np.argmax(spectrum > 0)) == distance
     # None of the low weights is common: an unlucky pattern would let every step begin such a path.

@@ -28,7 +28,7 @@ def _cluster(workers: int) -> LocalCluster:
     )
 
 
-def _run(executor: Dask[ToyCounts], blocks: list[Block]) -> dict[Block, ToyCounts]:
+def _run(executor: Dask, blocks: list[Block]) -> dict[Block, ToyCounts]:
     for block in blocks:
         executor.submit(block)
     return dict(executor.next_result() for _ in blocks)

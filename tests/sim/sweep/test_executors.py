@@ -20,7 +20,7 @@ BLOCKS = [block for point in POINTS for block in trial_blocks(point, 0, 12)]
 TESTS = Path(__file__).parents[2]
 
 
-def _run(executor: Executor[ToyCounts], blocks: list[Block]) -> dict[Block, ToyCounts]:
+def _run(executor: Executor, blocks: list[Block]) -> dict[Block, ToyCounts]:
     for block in blocks:
         executor.submit(block)
     return dict(executor.next_result() for _ in blocks)

@@ -32,7 +32,7 @@ PRECISE = StopRule(3, precision=0.02, max_trials=50)
 Results = dict[Point, tuple[ToyCounts, str]]
 
 
-class Shuffled(InProcess[ToyCounts]):
+class Shuffled(InProcess):
     """Gives results in the order that ``choose`` picks from as many as are under way."""
 
     def __init__(self, task: ToyTask, workers: int, choose: Callable[[int], int]) -> None:

@@ -23,7 +23,7 @@ def _counts(block: Block = BLOCK) -> ToyCounts:
     return ToyTask()(block)
 
 
-def _file(store: BlockStore[ToyCounts]) -> Path:
+def _file(store: BlockStore) -> Path:
     (found,) = store.folder.glob("*.npz")
     return found
 
