@@ -162,7 +162,7 @@ def _as_text(
     arguments: VerifyArguments, folder: Path, checks: list[Check], audit: Audit | None, passed: bool
 ) -> str:
     width = max(len(check.name) for check in checks)
-    lines = []
+    lines: list[str] = []
     for check in checks:
         detail = check.problems[0] if check.problems else check.detail
         lines += folded([f"{_WORDS[check.state]:<5} {check.name:<{width}}  {detail}"], width + 8)
