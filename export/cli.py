@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from twophase.export.terminal import progress_line
-from twophase.link.command import run_command
-from twophase.link.errors import InputError, PackageError
+from twophase.link.command import Terminal, require, run_command
+from twophase.link.errors import InputError
 
 __all__ = ["ExportArguments", "main"]
 
@@ -87,17 +85,10 @@ def _export(arguments: ExportArguments) -> int:
         raise InputError("web", "be left out for a link that takes text, which no page runs", str(run))
     exported_routing(manifest, arguments.router, arguments.hysteresis_db, arguments.header)
     check_target(out)
-    needed = dict.fromkeys(("torch", "onnx", "onnxscript"), "train")
+    for package in ("torch", "onnx", "onnxscript"):
+        require(package, "train", "tp-export")
     if manifest.front is not None:
-        needed["tokenizers"] = "text"
-    for package, extra in needed.items():
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise PackageError(
-                f"tp-export needs '{package}', which cannot be imported ({error}): "
-                f"pip install 'twophase-link[{extra}]'"
-            ) from error
+        require("tokenizers", "text", "tp-export")
     from twophase.export.artefacts.write import Extras
     from twophase.export.build import build_bundle
     from twophase.export.report import report
@@ -107,13 +98,13 @@ def _export(arguments: ExportArguments) -> int:
         from twophase.export.artefacts.web import fetch_runtime
 
         runtime = fetch_runtime()
-    with progress_line() as progress:
+    with Terminal().progress() as progress:
         summary = build_bundle(
             run,
             out,
             arguments.random_inputs,
             arguments.seed,
-            progress,
+            progress.show,
             router=arguments.router,
             hysteresis_db=arguments.hysteresis_db,
             header=arguments.header,

@@ -121,7 +121,7 @@ def write_artefacts(
         progress("writing the page")
         files += write_web(folder, extras.web)
     progress("writing the card")
-    listed = {
+    listed: dict[str, Any] = {
         name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size} for name in files
     }
     (folder / CARD_FILE).write_text(link_card(replace(manifest, files=listed)), encoding="utf-8")

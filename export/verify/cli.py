@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from twophase.export.terminal import folded, progress_line
-from twophase.link.command import run_command
-from twophase.link.errors import ArtifactError, PackageError
+from twophase.export.terminal import folded
+from twophase.link.command import Terminal, require, run_command
+from twophase.link.errors import ArtifactError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -75,20 +74,19 @@ def _verify(arguments: VerifyArguments) -> int:
         raise InputError("int8", "go with --audit, which compares with it", str(arguments.int8))
     folder = arguments.bundle if arguments.bundle is not None else newest(Path("runs"), "bundle")
     for package in ("onnx", "onnxruntime"):
-        _need(package, "verify", "")
+        require(package, "verify", "tp-verify")
     from twophase.export.verify.bundle import Bundle
     from twophase.export.verify.checks import SLOW, check_bundle
 
-    with progress_line() as progress:
-        progress("manifest and hashes")
+    with Terminal().progress("manifest and hashes") as progress:
         bundle = Bundle(folder)
         if bundle.manifest.front is not None:
-            _need("tokenizers", "text", " for a link that takes text")
+            require("tokenizers", "text", "tp-verify")
         other = None if arguments.int8 is None else _int8_transmitter(bundle, arguments.int8)
-        checks = list(check_bundle(bundle, SLOW if arguments.quick else (), progress))
+        checks = list(check_bundle(bundle, SLOW if arguments.quick else (), progress.show))
         audit: Audit | None = None
         if arguments.audit:
-            progress("audit")
+            progress.show("audit")
             audit = _audit(bundle, other, arguments.seed, checks)
     passed = all(check.passed for check in checks)
     if arguments.json:
@@ -96,17 +94,6 @@ def _verify(arguments: VerifyArguments) -> int:
     else:
         sys.stdout.write(_as_text(arguments, folder, checks, audit, passed))
     return 0 if passed else 1
-
-
-def _need(package: str, extra: str, purpose: str) -> None:
-    """Refuse to begin without a package."""
-    try:
-        importlib.import_module(package)
-    except ImportError as error:
-        raise PackageError(
-            f"tp-verify needs '{package}'{purpose}, which cannot be imported ({error}): "
-            f"pip install 'twophase-link[{extra}]'"
-        ) from error
 
 
 def _int8_transmitter(bundle: Bundle, folder: Path) -> ModelProto:
@@ -162,7 +149,7 @@ def _as_text(
     arguments: VerifyArguments, folder: Path, checks: list[Check], audit: Audit | None, passed: bool
 ) -> str:
     width = max(len(check.name) for check in checks)
-    lines = []
+    lines: list[str] = []
     for check in checks:
         detail = check.problems[0] if check.problems else check.detail
         lines += folded([f"{_WORDS[check.state]:<5} {check.name:<{width}}  {detail}"], width + 8)

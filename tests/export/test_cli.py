@@ -133,4 +133,4 @@ def test_a_target_that_cannot_be_written_is_refused(run: Path) -> None:
 def test_without_the_train_extra_it_says_what_to_install(run: Path, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")\n")
     done = run_command("tp-export", "--run", run, env={"PYTHONPATH": str(tmp_path)})
-    assert_refused(done, "tp-export needs 'torch'", "pip install 'twophase-link[train]'")
+    assert_refused(done, "tp-export needs torch", "pip install 'twophase-link[train]'")

@@ -154,7 +154,7 @@ def test_without_the_tokenizers_library_one_line_says_so(
         status, out, err = told(verify, str(text_bundle))
     assert (status, out) == (2, "")
     (line,) = err.strip().splitlines()
-    assert line.startswith(f"{command}: error: {command} needs 'tokenizers'")
+    assert line.startswith(f"{command}: error: {command} needs tokenizers")
     assert line.endswith("pip install 'twophase-link[text]'")
 
 
