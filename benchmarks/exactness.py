@@ -47,9 +47,9 @@ from twophase.export.graphs.torch_program import TorchProgram, load_program
 from twophase.export.graphs.view import GraphView
 from twophase.export.proof.hard import prove_hard
 from twophase.export.proof.nearest_codeword import ModeSearch
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.grid import grid_search
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
-from twophase.link.runtime import MODE_REQUEST
 from twophase.link.samples import load_split
 
 INTEGERS = ["mode", "indices", "bits", "symbols", "bit_count", "symbol_count"]

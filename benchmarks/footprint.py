@@ -57,7 +57,7 @@ several = len(load("tx").example_inputs[0]) > 2
 def probes(run: Path, bundle: Path) -> dict[str, tuple[str, str, list[str]]]:
     """Each process: what it imports, loads, and does with a sample."""
     where = repr(str(bundle))
-    edge = "from twophase.link.runtime import Receiver, Transmitter"
+    edge = "from twophase.link import Receiver, Transmitter"
     sender = f"sender = Transmitter({where})"
     receiver = f"receiver = Receiver({where}); width = receiver.manifest.modes.max_bits"
     torch_work = [

@@ -35,8 +35,9 @@ from twophase.export.graphs.view import GraphView, serialize
 from twophase.export.int8.calibrate import receptions
 from twophase.export.int8.nodes import classifier_products, encoder_products
 from twophase.link.manifest import Manifest, load_manifest
-from twophase.link.runtime import Receiver, Transmitter
+from twophase.link.receiver import Receiver
 from twophase.link.samples import Samples, load_samples
+from twophase.link.transmitter import Transmitter
 from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings
 from twophase.sim.system import System

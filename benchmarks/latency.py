@@ -31,8 +31,10 @@ from numpy.typing import NDArray
 
 from twophase.export.graphs.torch_program import check_archive
 from twophase.link.errors import LinkError
+from twophase.link.graphs import MODE_REQUEST, GraphOptions
 from twophase.link.manifest import Manifest, load_manifest
-from twophase.link.runtime import MODE_REQUEST, GraphOptions, Receiver, Transmitter
+from twophase.link.receiver import Receiver
+from twophase.link.transmitter import Transmitter
 
 Values = dict[str, NDArray[Any]]
 Call = Callable[[int], Any]

@@ -32,9 +32,9 @@ from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import Port, Signature
 from twophase.export.graphs.torch_program import IR_VERSION, OPSET, freeze
 from twophase.export.graphs.view import serialize
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.modes import LinkConfig, Mode
 from twophase.link.routing import Routing, SnrTable
-from twophase.link.runtime import MODE_REQUEST
 from twophase.training.config import PRESETS
 from twophase.training.model.exported import HardTransmitter
 from twophase.training.model.network import LinkModel, widen

@@ -2,7 +2,7 @@
 
     python benchmarks/mutation.py run link/bits.py link/header.py --out before.jsonl
     python benchmarks/mutation.py run 'export/proof/*.py' --mutants 15 --out before.jsonl
-    python benchmarks/mutation.py run link/runtime.py --tests tests/link/test_runtime.py
+    python benchmarks/mutation.py run link/header.py --tests tests/link/test_header.py
     python benchmarks/mutation.py compare before.jsonl after.jsonl
 
 Mutants are a sample, by a seed, of all alterations of comparisons, arithmetic, and/or/not, numbers,

@@ -26,9 +26,9 @@ from twophase.export.proof.table_router import install_table
 from twophase.export.provenance import export_record
 from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.files import atomic_folder
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
 from twophase.link.routing import SnrTable
-from twophase.link.runtime import MODE_REQUEST
 from twophase.link.samples import Samples, load_split
 
 __all__ = ["BundleSummary", "Precision", "build_bundle"]

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from twophase.link.modem import Transmission
     from twophase.link.modes import LinkConfig
     from twophase.link.noise import esn0_db_to_noise_var, noise_var_to_esn0_db
+    from twophase.link.receiver import Decision, Receiver, Reception
     from twophase.link.routing import Hysteresis
-    from twophase.link.runtime import Decision, Frame, Receiver, Reception, Transmitter
+    from twophase.link.transmitter import Frame, Transmitter
 
 _PLACES = {
     "constellation": ("Constellation", "qam"),
@@ -35,8 +36,9 @@ _PLACES = {
     "modem": ("Transmission",),
     "modes": ("LinkConfig",),
     "noise": ("esn0_db_to_noise_var", "noise_var_to_esn0_db"),
+    "receiver": ("Decision", "Receiver", "Reception"),
     "routing": ("Hysteresis",),
-    "runtime": ("Decision", "Frame", "Receiver", "Reception", "Transmitter"),
+    "transmitter": ("Frame", "Transmitter"),
 }
 """Modules and what users need of each; imported at first use, as the commands' ``--help`` needs none."""
 

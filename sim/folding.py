@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import first_line
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import Receiver, Reception
+from twophase.link.receiver import Receiver, Reception
 
 if TYPE_CHECKING:
     import onnx
@@ -44,7 +44,7 @@ class FoldedReceiver:
     bundle
         Folder of the bundle, whose hashes are checked already.
     threads
-        As for :class:`~twophase.link.runtime.Receiver`.
+        As for :class:`~twophase.link.receiver.Receiver`.
     file
         Its graph.
     manifest
@@ -53,7 +53,7 @@ class FoldedReceiver:
     Raises
     ------
     ArtifactError
-        As :class:`~twophase.link.runtime.Receiver`.
+        As :class:`~twophase.link.receiver.Receiver`.
     """
 
     def __init__(self, bundle: Path, threads: int, file: str, manifest: Manifest) -> None:
@@ -67,7 +67,7 @@ class FoldedReceiver:
             self._model = onnx.load(str(self._path))
 
     def receive(self, llr: ArrayLike, mode: ArrayLike) -> Reception:
-        """Classify a batch; arguments and errors of :meth:`~twophase.link.runtime.Receiver.receive`.
+        """Classify a batch; arguments and errors of :meth:`~twophase.link.receiver.Receiver.receive`.
 
         A batch of several modes goes through the whole graph.
         """

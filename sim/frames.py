@@ -21,7 +21,7 @@ from twophase.link.errors import ArtifactError
 from twophase.link.header import Header
 from twophase.link.modem import Transmission, after, frames_of, group_by_mode, modulate
 from twophase.link.modes import ModeTable
-from twophase.link.runtime import FeatureTransmitter, SoftTransmitter
+from twophase.link.transmitter import FeatureTransmitter, SoftTransmitter
 from twophase.sim.channel.commpy import modem
 from twophase.sim.channel.radio import Arrival
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from twophase.link.command import Terminal
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import FeatureTransmitter, Transmitter
 from twophase.link.samples import Samples
 from twophase.link.sentences import read_csv
+from twophase.link.transmitter import FeatureTransmitter, Transmitter
 from twophase.sim.results.figures import BackboneCheck
 
 __all__ = ["MOST_DIFFERENT", "check_front", "csv_samples"]

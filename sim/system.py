@@ -9,7 +9,7 @@ from twophase.link.errors import ArtifactError
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Routing
-from twophase.link.runtime import FeatureTransmitter, SoftTransmitter
+from twophase.link.transmitter import FeatureTransmitter, SoftTransmitter
 from twophase.sim.folding import FoldedReceiver
 
 __all__ = [

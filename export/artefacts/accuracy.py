@@ -20,8 +20,9 @@ from twophase.link.errors import InputError, VerificationError
 from twophase.link.manifest import Accuracy, Manifest
 from twophase.link.modem import Transmission, frames_of, group_by_mode, modulate
 from twophase.link.noise import esn0_db_to_noise_var
-from twophase.link.runtime import FeatureTransmitter, Receiver
+from twophase.link.receiver import Receiver
 from twophase.link.samples import Samples
+from twophase.link.transmitter import FeatureTransmitter
 
 __all__ = ["accuracy_of", "measure_accuracy", "trials_for"]
 

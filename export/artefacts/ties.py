@@ -17,8 +17,8 @@ from twophase.export.compare.margins import DecidingGraph
 from twophase.export.compare.tally import EXCUSED_MARGIN
 from twophase.export.graphs.run import Values
 from twophase.export.proof.hard import HardProof
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import MODE_REQUEST
 
 __all__ = ["Decisions", "TieSearch", "Ties"]
 

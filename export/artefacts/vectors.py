@@ -18,8 +18,8 @@ from twophase.export.graphs.signature import UNFORCED, WHOLE_FILE, Signature, si
 from twophase.export.int8.calibrate import steady_rows
 from twophase.export.proof.hard import HardProof
 from twophase.link.errors import VerificationError
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import MODE_REQUEST
 from twophase.link.sentences import Sentences
 
 __all__ = ["FilledSet", "vector_sets"]

@@ -19,8 +19,8 @@ from twophase.export.compare.inputs import SPLIT_SNRS_DB
 from twophase.export.compare.tally import Count
 from twophase.export.graphs.run import OnnxRuntime, Values, joined, rows_of
 from twophase.export.graphs.signature import FEATURES, signature_of
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import MODE_REQUEST
 from twophase.link.sentences import Sentences
 from twophase.link.text import TextEncoder
 

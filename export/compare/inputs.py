@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.export.graphs.run import Values
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import MODE_REQUEST
 
 __all__ = ["FeatureBatch", "feature_batches", "llr_batches"]
 

@@ -13,8 +13,8 @@ from onnx import ModelProto
 from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.export.graphs.signature import signature_of
 from twophase.export.proof.nearest_codeword import BARRED, ModeSearch
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import MODE_REQUEST
 
 __all__ = ["DecidingGraph", "Margins", "read_margins"]
 

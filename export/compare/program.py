@@ -35,9 +35,9 @@ from twophase.export.graphs.signature import signature_of
 from twophase.export.graphs.torch_program import TorchProgram
 from twophase.export.proof.hard import HardProof
 from twophase.export.proof.mode import ModeProof
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
 from twophase.link.routing import SnrTable
-from twophase.link.runtime import MODE_REQUEST
 
 __all__ = ["verify_receiver", "verify_soft", "verify_transmitter"]
 

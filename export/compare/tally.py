@@ -15,8 +15,8 @@ from twophase.export.compare.margins import Margins
 from twophase.export.graphs.run import Values
 from twophase.export.graphs.signature import UNFORCED
 from twophase.export.proof.hard import expected_bits
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import MODE_REQUEST
 
 __all__ = [
     "BY_PROGRAM",

@@ -17,8 +17,8 @@ import onnx
 from onnx import ModelProto, ValueInfoProto, numpy_helper
 
 from twophase.export.graphs.view import all_nodes
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import MODE_REQUEST
 
 __all__ = [
     "BATCH_AXIS",

@@ -40,8 +40,8 @@ from twophase.export.graphs.run import GraphRunError, Runner, Values, joined, ro
 from twophase.export.graphs.signature import BATCH_AXIS, Port, Signature
 from twophase.export.graphs.view import subgraphs
 from twophase.link.errors import ArtifactError
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.routing import SnrTable
-from twophase.link.runtime import MODE_REQUEST
 
 __all__ = [
     "IR_VERSION",

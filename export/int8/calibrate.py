@@ -21,11 +21,11 @@ from onnx import GraphProto, ModelProto, numpy_helper
 
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values, rows_of
 from twophase.link.errors import ArtifactError
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
 from twophase.link.modem import modulate, payload_llr
 from twophase.link.modes import Mode
 from twophase.link.noise import esn0_db_to_noise_var
-from twophase.link.runtime import MODE_REQUEST
 from twophase.link.samples import load_split
 
 __all__ = [

@@ -25,8 +25,8 @@ from twophase.export.graphs.view import GraphView, node_inputs, subgraphs
 from twophase.export.proof.exact_rules import apply_rule
 from twophase.export.proof.exact_sums import PRODUCTS, Operation
 from twophase.export.proof.exact_values import Exact, NotExactError, given, limit_of, of_array
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import MODE_REQUEST
 
 __all__ = ["ExactProof", "ExactSum", "prove_exact"]
 

@@ -20,9 +20,9 @@ from onnx import ModelProto, NodeProto
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
 from twophase.export.graphs.signature import UNFORCED
 from twophase.export.graphs.view import INTEGER_TYPES, GraphError, GraphView, attribute
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
 from twophase.link.routing import SnrTable
-from twophase.link.runtime import MODE_REQUEST
 
 __all__ = ["ModeProof", "Switch", "check_mode", "find_switch", "prove_mode"]
 

@@ -30,8 +30,8 @@ from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.export.graphs.view import GraphView
 from twophase.export.proof.exact_sums import PRODUCTS
 from twophase.export.proof.nearest_codeword import ModeSearch
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
-from twophase.link.runtime import MODE_REQUEST
 
 __all__ = [
     "QUANTILES",

@@ -28,8 +28,10 @@ from twophase.export.graphs.run import OnnxReference, OnnxRuntime, Runner, Value
 from twophase.export.graphs.signature import UNFORCED, WHOLE_FILE, run_by_devices, signature_of
 from twophase.export.verify.bundle import Bundle, CheckError, Finding
 from twophase.link.errors import InputError
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.grid import grid_search
-from twophase.link.runtime import MODE_REQUEST, FeatureTransmitter, Receiver
+from twophase.link.receiver import Receiver
+from twophase.link.transmitter import FeatureTransmitter
 
 __all__ = [
     "ACCURACY_TOLERANCE",

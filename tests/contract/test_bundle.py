@@ -18,7 +18,8 @@ from twophase.link.constellation import qam
 from twophase.link.decode import codeword_log_posterior, hard_indices
 from twophase.link.demap import llr_exact
 from twophase.link.manifest import load_manifest
-from twophase.link.runtime import Receiver, Transmitter
+from twophase.link.receiver import Receiver
+from twophase.link.transmitter import Transmitter
 
 
 @pytest.fixture(scope="module")

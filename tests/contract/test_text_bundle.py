@@ -13,8 +13,8 @@ import torch
 from tools.commands import run_command
 from tools.tiny_run import write_grid_text_run
 from twophase.link.manifest import BACKBONE_PROGRAM, TOKENIZER_FILE, load_manifest, program_file
-from twophase.link.runtime import Transmitter
 from twophase.link.text import TextEncoder, unpack_texts
+from twophase.link.transmitter import Transmitter
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from tools.tiny_bundle import write_tiny_bundle
 from twophase.link import load_manifest, qam
 from twophase.link.manifest import write_manifest
-from twophase.link.runtime import FeatureTransmitter
+from twophase.link.transmitter import FeatureTransmitter
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -32,10 +32,12 @@ from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.view import GraphView
 from twophase.link.bits import symbols_to_bits
 from twophase.link.errors import ArtifactError, InputError, VerificationError
+from twophase.link.graphs import GraphOptions
 from twophase.link.header import HeaderStep
 from twophase.link.manifest import CALIBRATION_FILE, load_manifest, write_manifest
+from twophase.link.receiver import Receiver
 from twophase.link.routing import Routing
-from twophase.link.runtime import GraphOptions, Receiver, SoftTransmitter, Transmitter
+from twophase.link.transmitter import SoftTransmitter, Transmitter
 
 RANDOM_INPUTS = 600
 GRAPHS = ("tx.onnx", "rx.onnx", "soft.onnx")

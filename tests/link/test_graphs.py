@@ -14,15 +14,10 @@ import pytest
 
 from tools.tiny_bundle import CLASSES, ONE_MODE, write_tiny_bundle
 from twophase.link.errors import ArtifactError, InputError
+from twophase.link.graphs import MODE_REQUEST, GraphOptions
 from twophase.link.manifest import load_manifest, write_manifest
-from twophase.link.runtime import (
-    MODE_REQUEST,
-    FeatureTransmitter,
-    GraphOptions,
-    Receiver,
-    SoftTransmitter,
-    Transmitter,
-)
+from twophase.link.receiver import Receiver
+from twophase.link.transmitter import FeatureTransmitter, SoftTransmitter, Transmitter
 
 
 def with_ort(folder):
@@ -236,7 +231,7 @@ def test_a_link_of_one_mode_has_no_request(bundle, tmp_path):
 
 
 def modules_after(body):
-    probe = f"import sys\nfrom twophase.link.runtime import *\n{body}\nprint(*sys.modules)"
+    probe = f"import sys\nfrom twophase.link import Receiver, Transmitter\n{body}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -252,7 +247,7 @@ def test_an_edge_process_imports_nothing_heavy(bundle, of_text):
     heavy = {"torch", "onnx", "matplotlib", "commpy", "scipy", "jinja2", "sklearn", "rich", "tyro", "google"}
     heavy |= {"transformers", "huggingface_hub", "numba", "twophase.link.labelling", "twophase.link.command"}
     for loaded in (features, texts):
-        assert {"numpy", "onnxruntime", "twophase.link.runtime"} <= loaded
+        assert {"numpy", "onnxruntime", "twophase.link.transmitter"} <= loaded
         assert not heavy & loaded
         assert {name.split(".")[1] for name in loaded if name.startswith("twophase.")} == {"link"}
     assert "tokenizers" in texts

@@ -14,9 +14,10 @@ from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import Front, load_manifest
 from twophase.link.modem import Transmission
 from twophase.link.modes import LinkConfig
+from twophase.link.receiver import Receiver
 from twophase.link.routing import Hysteresis, SnrTable
-from twophase.link.runtime import FeatureTransmitter, Receiver, SoftTransmitter, Transmitter
 from twophase.link.text import unpack_texts
+from twophase.link.transmitter import FeatureTransmitter, SoftTransmitter, Transmitter
 
 NAMES = tuple(entry.name for entry in fields(Transmission))
 COUNT = 24

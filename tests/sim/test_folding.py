@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from twophase.link.manifest import load_manifest
-from twophase.link.runtime import Receiver
+from twophase.link.receiver import Receiver
 from twophase.sim import folding
 from twophase.sim.folding import FoldedReceiver, fold_mode
 

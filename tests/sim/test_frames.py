@@ -12,8 +12,8 @@ from twophase.link.constellation import qam
 from twophase.link.header import Header, header_code
 from twophase.link.manifest import load_manifest
 from twophase.link.modem import after
-from twophase.link.runtime import Transmitter
 from twophase.link.samples import Samples, load_samples
+from twophase.link.transmitter import Transmitter
 from twophase.sim.frames import framed, payload_stream, transmit
 
 MODES = LINK.modes

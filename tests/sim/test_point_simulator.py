@@ -16,7 +16,7 @@ from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
 from twophase.link.errors import VerificationError
 from twophase.link.modem import Transmission, group_by_mode
-from twophase.link.runtime import Reception
+from twophase.link.receiver import Reception
 from twophase.link.samples import Samples, load_samples
 from twophase.sim.counting import count_llrs
 from twophase.sim.counts import LLR_EDGES, SystemCounts, Tally, tally_digest

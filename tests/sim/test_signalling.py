@@ -16,8 +16,8 @@ from twophase.link.errors import ArtifactError, InputError
 from twophase.link.header import header_code
 from twophase.link.modem import Transmission
 from twophase.link.modes import LinkConfig
+from twophase.link.receiver import Reception
 from twophase.link.routing import HeaderStep, Routing, SnrTable
-from twophase.link.runtime import Reception
 from twophase.link.samples import Samples, load_samples
 from twophase.sim.channel.radio import Arrival, Radio
 from twophase.sim.counts import SystemCounts

@@ -14,8 +14,8 @@ from twophase.link.constellation import qam
 from twophase.link.demap import llr_bruteforce, llr_exact
 from twophase.link.errors import ArtifactError
 from twophase.link.modem import Transmission, group_by_mode, payload_llr
-from twophase.link.runtime import SoftTransmitter
 from twophase.link.samples import Samples, load_samples
+from twophase.link.transmitter import SoftTransmitter
 from twophase.sim import frames
 from twophase.sim.channel.radio import Radio
 from twophase.sim.frames import payload_stream, soft_stream, transmit

@@ -16,8 +16,9 @@ from tools.tiny_bundle import CLASSES, MODE_SNR, write_tiny_bundle
 from twophase.link.errors import ArtifactError, InputError, LinkError
 from twophase.link.files import sha256_of
 from twophase.link.manifest import load_manifest
-from twophase.link.runtime import Receiver, SoftTransmitter, Transmitter
+from twophase.link.receiver import Receiver
 from twophase.link.samples import load_samples
+from twophase.link.transmitter import SoftTransmitter, Transmitter
 from twophase.sim.system import load_system
 
 SHAPE = (CLASSES + 1,)

@@ -27,7 +27,8 @@ from twophase.export.graphs.run import GraphRunError, OnnxRuntime
 from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
 from twophase.link.errors import ArtifactError, LinkError
 from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
-from twophase.link.runtime import Receiver, Transmitter
+from twophase.link.receiver import Receiver
+from twophase.link.transmitter import Transmitter
 
 Change = Callable[[Path, Manifest], Manifest]
 """Alters the files of a bundle and returns the manifest that is to be signed."""

@@ -40,9 +40,10 @@ from twophase.link.manifest import (
     write_manifest,
 )
 from twophase.link.modes import LinkConfig, ModeTable
+from twophase.link.receiver import Receiver
 from twophase.link.routing import Router, Routing, SnrTable
-from twophase.link.runtime import Receiver, Transmitter
 from twophase.link.text import TextEncoder
+from twophase.link.transmitter import Transmitter
 
 INPUT_SHAPE = (2, 3)
 CLASSES = 5

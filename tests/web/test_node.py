@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
-from twophase.link.runtime import Receiver, Transmitter
+from twophase.link.receiver import Receiver
+from twophase.link.transmitter import Transmitter
 
 EXAMPLE = Path(__file__).parents[2] / "export" / "web" / "node"
 TRANSMIT = Path(__file__).parent / "transmit.mjs"

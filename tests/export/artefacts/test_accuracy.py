@@ -13,8 +13,9 @@ from tools.tiny_bundle import ONE_MODE, write_tiny_bundle
 from twophase.export.artefacts.accuracy import measure_accuracy, trials_for
 from twophase.link.errors import InputError, VerificationError
 from twophase.link.manifest import Accuracy
-from twophase.link.runtime import Receiver, Transmitter
+from twophase.link.receiver import Receiver
 from twophase.link.samples import load_samples
+from twophase.link.transmitter import Transmitter
 from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings
 from twophase.sim.system import load_system

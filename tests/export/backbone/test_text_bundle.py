@@ -26,14 +26,15 @@ from twophase.export.graphs.view import all_nodes
 from twophase.export.verify.bundle import Bundle
 from twophase.export.verify.checks import NAMES, Check, check_bundle
 from twophase.export.verify.cli import main as verify
+from twophase.link.graphs import GraphOptions
 from twophase.link.manifest import (
     EVAL_FILE,
     TOKENIZER_FILE,
     Manifest,
     load_manifest,
 )
-from twophase.link.runtime import FeatureTransmitter, GraphOptions, Transmitter
 from twophase.link.text import TextEncoder, unpack_texts
+from twophase.link.transmitter import FeatureTransmitter, Transmitter
 
 FRONT_CHECKS = ("head in tx.onnx", "tokenizer", "text to symbols")
 

@@ -14,7 +14,7 @@ from tools.tiny_run import FOUR_MODES, INPUT_SHAPE, eval_split, run_manifest
 from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.export.int8.calibrate import CALIBRATION_FILE, SNRS_DB, load_calibration, observe, receptions
 from twophase.link.errors import ArtifactError
-from twophase.link.runtime import MODE_REQUEST
+from twophase.link.graphs import MODE_REQUEST
 
 MANIFEST = run_manifest(FOUR_MODES, ("aligned",))
 

@@ -43,7 +43,7 @@ from twophase.export.int8.quantize import (
 )
 from twophase.export.proof.hard import prove_hard
 from twophase.link.errors import ArtifactError
-from twophase.link.runtime import MODE_REQUEST
+from twophase.link.graphs import MODE_REQUEST
 
 GRID = grid_manifest(FOUR_GRID)
 

@@ -23,8 +23,8 @@ from twophase.export.verify.audit import (
     with_float16,
     with_int8,
 )
+from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import load_manifest
-from twophase.link.runtime import MODE_REQUEST
 from twophase.link.samples import load_split
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twophase.link.modes import Mode, ModeTable
-from twophase.link.runtime import Reception
+from twophase.link.receiver import Reception
 from twophase.sim.analytic.laws import WordLaw, word_law
 from twophase.sim.analytic.words import (
     WordClasses,

@@ -12,7 +12,7 @@ from twophase.link.bits import bits_to_symbols
 from twophase.link.errors import InputError
 from twophase.link.modem import Transmission
 from twophase.link.modes import Mode, ModeTable
-from twophase.link.runtime import Reception
+from twophase.link.receiver import Reception
 from twophase.sim.baselines.coded import CodedBaseline, coded_description, coded_mode
 
 # 24 bits over QPSK and 16-QAM; 25 bits, padded to 30, over 64-QAM and to 32 over 256-QAM.

@@ -1,17 +1,15 @@
-"""Edge inference over ONNX Runtime: a transmitter and a receiver of I/Q, without torch.
+"""The transmitter of a bundle over ONNX Runtime, without torch: samples to symbols, and to frames of I/Q.
 
->>> from twophase.link import Receiver, Transmitter   # doctest: +SKIP
->>> transmitter, receiver = (end("runs/digits/bundle") for end in (Transmitter, Receiver))   # doctest: +SKIP
->>> sent = transmitter.transmit(features, snr_db=10.0)   # doctest: +SKIP
->>> received = gain * sent.iq + noise   # doctest: +SKIP
->>> receiver.decide(received, noise_var, gain, snr_db=10.0).classes   # doctest: +SKIP
+>>> from twophase.link import Transmitter   # doctest: +SKIP
+>>> sent = Transmitter("runs/digits/bundle").transmit(features, snr_db=10.0)   # doctest: +SKIP
+>>> sent.iq, sent.mode, sent.symbols   # doctest: +SKIP
 
 A link of text takes texts: ``Transmitter("runs/reviews/bundle").transmit("a charming film", 10.0)``.  Who has
-a modem already takes :meth:`Transmitter.send` for integers and :meth:`Receiver.receive` for LLRs.
+a modem already takes :meth:`Transmitter.send` for the integers alone.
 
-Each takes one sample or a batch, and a sample gives the same in any batch.  Each may be used by several
-threads at once, for a call leaves nothing behind; with ``hold=True`` it is one end of one link, whose calls
-come in the order of time.  ``examples/edge_tx.py`` and ``edge_rx.py`` run the two ends as two processes.
+It takes one sample or a batch, and a sample gives the same in any batch.  Several threads may use it at once,
+for a call leaves nothing behind; with ``hold=True`` it is one end of one link, whose calls come in the order
+of time.  ``examples/edge_tx.py`` and ``edge_rx.py`` run the two ends as two processes.
 """
 
 from __future__ import annotations
@@ -23,48 +21,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.decode import class_posterior
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.graphs import (
-    MODE_REQUEST,
     FeatureGraph,
-    Graph,
     GraphOptions,
     Shapes,
     TokenGraph,
-    as_float32,
     graph_file,
-    graph_path,
-    modes_of,
-    per_sample,
 )
 from twophase.link.manifest import TOKENIZER_FILE, Front, Manifest, load_manifest
 from twophase.link.modem import (
     Transmission,
-    after,
     frames_of,
     group_by_mode,
-    header_llr,
     modulate,
-    payload_llr,
-    received_frames,
 )
 from twophase.link.modes import checked_modes
-from twophase.link.noise import esn0_float32
 from twophase.link.routing import Hysteresis
 from twophase.link.text import TextEncoder
 
-__all__ = [
-    "MODE_REQUEST",
-    "Decision",
-    "FeatureTransmitter",
-    "Frame",
-    "GraphOptions",
-    "Receiver",
-    "Reception",
-    "SoftTransmitter",
-    "Transmitter",
-]
+__all__ = ["FeatureTransmitter", "Frame", "SoftTransmitter", "Transmitter"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +96,7 @@ class _Outputs:
 class _TextTransmitter:
     """Each text runs by itself and unpadded, so that it gives the same beside any others.
 
-    :class:`~twophase.link.runtime.Transmitter` documents what it takes and raises.
+    :class:`~twophase.link.transmitter.Transmitter` documents what it takes and raises.
     """
 
     def __init__(
@@ -165,21 +141,6 @@ def _several(texts: object) -> list[str]:
     else:
         given = type(texts).__name__
     raise InputError("text", "be a string or a sequence of strings: this link takes text", given)
-
-
-@dataclass(frozen=True)
-class Reception:
-    """What the receiver concludes for each sample."""
-
-    logits: NDArray[np.float32]
-    """Class scores, shape (batch, classes)."""
-    indices: NDArray[np.int64]
-    """Most probable codeword of each token, shape (batch, max_tokens); -1 after a mode's tokens."""
-
-    @property
-    def classes(self) -> NDArray[np.int64]:
-        """Decided class of each sample, shape (batch,)."""
-        return np.asarray(np.argmax(self.logits, axis=-1), dtype=np.int64)
 
 
 class FeatureTransmitter:
@@ -395,185 +356,3 @@ class SoftTransmitter:
         sent, pairs = self._graph.run(self._graph.inputs(features, snr_db, mode))
         values = np.asarray(pairs, dtype=np.float64)
         return np.asarray(sent, dtype=np.int64), values[..., 0] + 1j * values[..., 1]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What the receiver concludes from each frame."""
-
-    mode: NDArray[np.int64]
-    """The mode that it takes each frame for, shape (batch,)."""
-    llr: NDArray[np.float64]
-    """LLRs of that mode's bits, shape (batch, max_bits); zero after them."""
-    indices: NDArray[np.int64]
-    """Most probable codeword of each token, shape (batch, max_tokens); -1 after a mode's tokens."""
-    logits: NDArray[np.float32]
-    """Class scores of the graph, shape (batch, classes)."""
-    posterior: NDArray[np.float64]
-    """Probability of each class, shape (batch, classes): the softmax of the scores, weighted by the prior."""
-    classes: NDArray[np.int64]
-    """The most probable class, shape (batch,)."""
-
-
-class Receiver:
-    """The receiver of a bundle: I/Q, or LLRs and mode, to classes.  It sees nothing else.
-
-    Parameters
-    ----------
-    bundle
-        Folder of the bundle, or one that holds no more of it than ``link.json`` and the graph, whose hash is
-        checked.
-    threads
-        As for :class:`FeatureTransmitter`.
-    file
-        Its graph; a soft reference has one of its own.
-    manifest, options
-        As for :class:`FeatureTransmitter`.
-    hold
-        Whether :meth:`decide` holds the estimates that it is given by the routing's hysteresis
-        (:class:`~twophase.link.routing.Hysteresis`).
-
-    Raises
-    ------
-    ArtifactError
-        If the bundle is incomplete, altered or of another version, or its graph is no receiver.
-    """
-
-    def __init__(
-        self,
-        bundle: str | Path,
-        threads: int = 1,
-        file: str = "rx.onnx",
-        *,
-        manifest: Manifest | None = None,
-        options: GraphOptions | None = None,
-        hold: bool = False,
-    ) -> None:
-        folder = Path(bundle)
-        self.manifest = manifest or load_manifest(folder, "bundle", (graph_file(file, options),))
-        modes = self.manifest.modes
-        self._width, self._modes_count = modes.max_bits, len(modes)
-        outputs: Shapes = {"logits": (len(self.manifest.classes),), "indices": (modes.max_tokens,)}
-        path = graph_path(folder, file, self.manifest, options)
-        self._graph = Graph(path, threads, ("llr", "mode"), outputs, options=options)
-        self._held = Hysteresis.of(self.manifest.routing) if hold else None
-
-    def decide(
-        self,
-        received: ArrayLike,
-        noise_var: ArrayLike,
-        gain: ArrayLike,
-        snr_db: ArrayLike,
-        *,
-        mode: ArrayLike | None = None,
-        prior: ArrayLike | None = None,
-        amplitude: ArrayLike | None = None,
-    ) -> Decision:
-        """Receive one frame of I/Q or a batch: its mode, the LLRs of its bits, and the class.
-
-        Parameters
-        ----------
-        received
-            Complex, shape (n,) or (batch, n), from the frame's first symbol on.  Symbols that are missing at
-            its end count as erased (LLR zero), what lies after the longest frame is not looked at.
-        noise_var
-            N0, total complex variance of the noise: one number, one per frame, or one per symbol.
-        gain
-            Complex gain of the channel: one number, one per frame, or one per symbol.
-        snr_db
-            The receiver's estimate of Es/N0 in dB, one number or one per frame: by it the routing chooses the
-            mode, or the code of the header that names it.
-        mode
-            Mode of the frames where both ends know it; else the routing's, or the header's.
-        prior
-            What the receiver knows of the classes: weights of at least 0, shape (classes,) or (batch,
-            classes), such as their frequencies where they differ from those in training, or 0 and 1 for
-            candidates.  They take the place of the manifest's ``class_frequency``.
-        amplitude
-            What the payload's points were divided by, one number or one per frame; that of the manifest for
-            the frame's mode if not given, as :meth:`Transmitter.transmit` does it.
-
-        Raises
-        ------
-        InputError
-            If a shape is wrong, a value is not finite or out of range, or a mode does not exist.
-        ArtifactError
-            If the graph fails or gives arrays of other shapes.
-        """
-        link, width = self.manifest, self.manifest.modes.max_symbols
-        symbols, variance, gains = received_frames(received, noise_var, gain, link.header.max_symbols + width)
-        batch = len(symbols)
-        held = esn0_float32(snr_db) if self._held is None else self._held.hold(snr_db)
-        snr = per_sample("snr_db", held, batch)
-        if mode is None:
-            told = header_llr(symbols, variance, gains, link.header.max_symbols, link.llr_clip)
-            believed = self.mode_of(snr, told)
-        else:
-            believed = modes_of(mode, batch, self._modes_count)
-        start = link.header.symbol_count(snr)
-        scale = link.amplitudes[believed] if amplitude is None else np.asarray(amplitude, dtype=np.float64)
-        llr = payload_llr(
-            after(symbols, start, width),
-            after(variance, start, width),
-            after(gains, start, width) / per_sample("amplitude", scale, batch)[:, np.newaxis],
-            group_by_mode(believed, link.modes),
-            link.modes.max_bits,
-            link.llr_clip,
-        )
-        reception = self.receive(llr, believed)
-        posterior, classes = class_posterior(reception.logits, link.class_frequency, prior)
-        return Decision(believed, llr, reception.indices, reception.logits, posterior, classes)
-
-    def mode_of(self, snr_db: ArrayLike, header_llr: ArrayLike | None = None) -> NDArray[np.int64]:
-        """What to take the mode for: the header's word, or the routing's table at the receiver's own SNR.
-
-        Parameters
-        ----------
-        snr_db
-            The receiver's estimate of Es/N0 in dB, one or one per sample; held by a
-            :class:`~twophase.link.routing.Hysteresis` of its own if the routing has one.
-        header_llr
-            LLRs of the first symbols of each frame taken for QPSK, shape (2 * max_header_symbols,) or
-            (batch, 2 * max_header_symbols); None where the routing sends no header.
-
-        Returns
-        -------
-        NDArray
-            Mode numbers for :meth:`receive`, shape () or (batch,).
-
-        Raises
-        ------
-        InputError
-            If ``header_llr`` is missing or not expected, or a shape or value is wrong.
-        """
-        return self.manifest.routing.received_mode(snr_db, header_llr, self._modes_count)
-
-    def receive(self, llr: ArrayLike, mode: ArrayLike) -> Reception:
-        """Classify one sample or a batch.
-
-        Parameters
-        ----------
-        llr
-            log P(b=1)/P(b=0), shape (max_bits,) or (batch, max_bits); zero where a sample has no bit.
-        mode
-            Mode number, one or one per sample.
-
-        Raises
-        ------
-        InputError
-            If a shape is wrong, an LLR is not finite or a mode does not exist.
-        ArtifactError
-            If the graph fails or gives arrays of other shapes.
-        """
-        width = self._width
-        values = as_float32("llr", llr)
-        if values.ndim < 2:
-            values = np.atleast_2d(values)
-        if values.ndim != 2 or values.shape[1] != width:
-            raise InputError("llr", f"have shape ({width},) or (batch, {width})", np.shape(llr))
-        inputs: dict[str, NDArray[np.generic]] = {
-            "llr": values,
-            "mode": modes_of(mode, values.shape[0], self._modes_count),
-        }
-        logits, indices = self._graph.run(inputs)
-        return Reception(np.asarray(logits, dtype=np.float32), np.asarray(indices, dtype=np.int64))
