@@ -222,6 +222,6 @@ def _label_bound(report: Report, clean: float, symbols: int, place: int) -> floa
 
 def _limits(report: Report) -> tuple[float, float]:
     """Ends of the axis of symbols, the same in all panels."""
-    counts = [entry.symbols for entry in _fixed(report)]
+    counts = [float(entry.symbols) for entry in _fixed(report)]
     counts += [point.symbols_per_sample for point in report.points]
     return 0.8 * min(counts), 1.3 * max(counts)

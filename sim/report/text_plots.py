@@ -67,7 +67,7 @@ def _draw(axes: Axes, report: Report) -> None:
         entries = [point.baselines[name] for point in points]
         _marks(axes, [entry.symbols_per_sample for entry in entries], _accuracy(entries), look, name)
     if report.text is not None:
-        bounds = [point.text.bound_symbols for point in points]
+        bounds = [point.text.bound_symbols for point in points if point.text is not None]
         _marks(axes, bounds, [_best_text(report)] * len(bounds), _BOUND, "text, Shannon bound")
     axes.set_xscale("log")
     low, high = _limits(report)

@@ -337,7 +337,7 @@ def test_a_receiver_that_misplaces_the_payload_only_errs(content) -> None:
     assert point.accuracy_hard < 0.45
     assert point.ber < 0.2  # counted where the payload truly stands
     # And the other way round.
-    assert _point(content, 6.0, trials=3, snr_error_bias_db=-2.0)["header_symbols_per_sample"] == 4.0
+    assert _point(content, 6.0, trials=3, snr_error_bias_db=-2.0).header_symbols_per_sample == 4.0
 
 
 def test_the_label_bound_counts_header_and_coherence(content) -> None:
