@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from twophase.link import demap_numpy
+import twophase.link.demap_numpy as demap_numpy
 from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import Constellation
 from twophase.link.demap_inputs import MAX_CLIP, as_complex, check_clip, check_dtype, hear, turn
