@@ -220,9 +220,18 @@ def test_what_no_receiver_could_do_is_refused(settings, argument) -> None:
             refuse(Settings(**settings))
 
 
-def test_what_can_be_done_is_not_refused() -> None:
-    check_radio(Settings(channel="rayleigh", coherence=4, pilots=3, csi="pilot"))
-    check_radio(Settings(channel="tdl-a", pilots=99))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"channel": "rayleigh", "coherence": 4, "pilots": 3, **PILOT},
+        {"channel": "tdl-c", "pilots": 11, **PILOT},
+        {"channel": "tdl-a", "pilots": 99},
+        {"channel": "awgn", "noise_estimate": "pilot", "pilots": 2, **PILOT},
+        {"channel": "tdl-a", "noise_estimate": "pilot", "pilots": 3, **PILOT},
+    ],
+)
+def test_what_can_be_done_is_not_refused(settings) -> None:
+    check_radio(Settings(**settings))
 
 
 @pytest.mark.parametrize(
