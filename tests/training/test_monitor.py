@@ -11,13 +11,15 @@ import pytest
 
 from twophase.link.errors import ArtifactError
 from twophase.training.config import TrainConfig
-from twophase.training.epoch_lines import TABLE_HEAD, reported_lines, table_row
 from twophase.training.monitor import (
+    TABLE_HEAD,
     EpochRecord,
     MetricsLog,
     collapse_warnings,
     expected_mean_abs_llr,
     read_records,
+    reported_lines,
+    table_row,
 )
 
 CONFIG = TrainConfig(codebook_sizes=(256,), tokens=(4,), qam_orders=(16,))
