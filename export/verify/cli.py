@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["VerifyArguments", "main"]
 
-_DESCRIPTION = """Check a bundle: hashes, ONNX standard, proofs that its transmitter is hard, every codeword of every
-mode, conformance vectors on several runtimes, batches, threads, accuracy. Nothing is written.
+_DESCRIPTION = """Check a bundle: hashes, ONNX standard, proofs that its transmitter is hard, every codeword
+of every mode, conformance vectors on several runtimes, batches, threads, accuracy. Nothing is
+written.
 Exit status: 0 every check passes, 1 one fails, 2 bad input.
 
 Examples:
