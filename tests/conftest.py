@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def _once(factory: pytest.TempPathFactory, worker: str, name: str, make: Callabl
             make(folder)
             done.touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def worker_id() -> str:
+    """Name of this worker of pytest-xdist, ``master`` without it; there also where the plugin is left out."""
+    return os.environ.get("PYTEST_XDIST_WORKER", "master")
 
 
 @pytest.fixture(scope="session")

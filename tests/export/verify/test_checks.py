@@ -25,8 +25,9 @@ from twophase.export.graphs.run import GraphRunError, OnnxReference, OnnxRuntime
 from twophase.export.verify import graph_checks, run_checks
 from twophase.export.verify.bundle import Bundle
 from twophase.export.verify.checks import NAMES, OPTIONAL, SLOW, Check, check_bundle
+from twophase.export.verify.run_checks import Latency, measure_latency
 from twophase.link.constellation import qam
-from twophase.link.errors import ArtifactError
+from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import load_manifest, write_manifest
 
 FIRST = NAMES[0]
@@ -254,3 +255,27 @@ def test_a_card_must_say_what_the_manifest_says(spoilt: Path) -> None:
     write_manifest(spoilt, manifest, (*manifest.files, CARD_FILE))
     check = made(spoilt, "link card")["link card"]
     assert check.problems == (f"'{CARD_FILE}' is not made from the manifest",)
+
+
+# --- latency
+
+
+def test_quantiles_of_known_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """101 calls that take 0, 1, ..., 100 us on a clock of the test's own."""
+    clock = [0]
+    durations = iter([7_000] * 3 + [1000 * number for number in range(101)])
+
+    def call() -> None:
+        clock[0] += next(durations)
+
+    monkeypatch.setattr(run_checks, "perf_counter_ns", lambda: clock[0])
+    assert measure_latency(call, calls=101, warm_up=3) == Latency(50.0, 99.0, 101)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [({"calls": 0}, "'calls' must be at least 1"), ({"warm_up": -1}, "'warm_up' must be at least 0")],
+)
+def test_wrong_counts_are_refused(options: dict[str, int], rule: str) -> None:
+    with pytest.raises(InputError, match=rule):
+        measure_latency(lambda: None, **options)

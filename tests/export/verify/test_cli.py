@@ -168,21 +168,6 @@ sys.exit(main([sys.argv[1], "--audit"]))
     assert "verdict: PASS" in done.stdout
 
 
-def test_help_answers_at_once() -> None:
-    code = (
-        "import sys\n"
-        "from twophase.export.verify.cli import main\n"
-        "try:\n"
-        "    main(['--help'])\n"
-        "except SystemExit as stop:\n"
-        "    print(stop.code, sorted({'torch', 'onnx', 'onnxruntime', 'numpy'} & set(sys.modules)))\n"
-    )
-    done = in_process(code)
-    assert done.stdout.splitlines()[-1] == "0 []"
-    for word in ("--json", "--quick", "--audit", "--int8", "BUNDLE", "tp-verify runs/digits/bundle"):
-        assert word in done.stdout
-
-
 def test_a_missing_package_is_told(bundle: Path) -> None:
     code = (
         "import sys\n"
