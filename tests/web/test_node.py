@@ -16,7 +16,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
+from twophase.link.manifest import (
+    VERSION,
+    Manifest,
+    load_manifest,
+    stream_hash,
+    symbol_stream,
+    write_manifest,
+)
 from twophase.link.receiver import Receiver
 from twophase.link.transmitter import Transmitter
 
@@ -94,8 +101,8 @@ def _change(folder: Path, name: str, change: Callable[[NDArray[Any]], NDArray[An
         ("link.json", lambda data: data.replace(b"twophase-link", b"other"), "no manifest of twophase-link"),
         (
             "link.json",
-            lambda data: data.replace(b'"version": 4,', b'"version": 2,', 1),
-            "must be of version 4, not 2",
+            lambda data: data.replace(b'"version": %d,' % VERSION, b'"version": 2,', 1),
+            f"must be of version {VERSION}, not 2",
         ),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -133,17 +132,6 @@ def test_the_other_bundle_of_an_audit_must_be_int8_and_of_the_same_link(
     write_manifest(folder, replace(manifest, codebooks=(first[::-1], *rest)), tuple(manifest.files))
     assert verify(bundle, "--audit", "--int8", folder) == 2
     refused(capsys, "'int8' must name a bundle with the codebooks of")
-
-
-def test_the_newest_bundle_is_taken(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, age in (("old", 100), ("new", 200), (".set-aside", 300)):
-        copy = Path(shutil.copytree(bundle, tmp_path / "runs" / name / "bundle"))
-        os.utime(copy / "link.json", (age, age))
-    monkeypatch.chdir(tmp_path)
-    assert verify("--quick") == 0
-    assert "bundle: runs/new/bundle" in capsys.readouterr().out
 
 
 def in_process(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
