@@ -145,6 +145,6 @@ def test_what_the_machine_does_not_let_be_replaced_is_told(
 
     monkeypatch.setattr(Path, "is_file", refuse)
     with pytest.raises(ArtifactError, match=r"link\.json' cannot be read: Permission denied"):
-        newest(tmp_path, "run")
+        newest(bundle.parent, "run")
     with pytest.raises(InputError, match=r"'out' must be writable \(Permission denied\)"):
         check_target(bundle)

@@ -21,7 +21,7 @@ def run_command(
     *arguments: str | Path,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float = 240,
+    timeout: float = 600,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``command`` with its output captured as text."""
     words: Sequence[str] = [sys.executable, "-m", MODULES[command], *map(str, arguments)]
