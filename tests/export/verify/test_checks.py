@@ -222,15 +222,18 @@ def test_accuracy_may_differ_by_a_tie_and_no_more(spoilt: Path, extra: int, pass
     assert made(spoilt, "accuracy")["accuracy"].passed is passes
 
 
-def test_external_tensors_are_refused(spoilt: Path) -> None:
+def test_external_tensors_and_another_format_are_refused(spoilt: Path) -> None:
+    model = onnx.load(spoilt / "tx.onnx")
+    model.opset_import[0].version, model.ir_version = 19, 10
+    (spoilt / "tx.onnx").write_bytes(model.SerializeToString())
     model = onnx.load(spoilt / "rx.onnx")
     (tensor,) = [entry for entry in model.graph.initializer if entry.name == "head.weight"]
     tensor.data_location = onnx.TensorProto.EXTERNAL
     (spoilt / "rx.onnx").write_bytes(model.SerializeToString())
-    assert (
-        "'rx.onnx' keeps tensors in other files"
-        in made(spoilt, "opset, IR, domains")["opset, IR, domains"].problems
-    )
+    problems = made(spoilt, "opset, IR, domains")["opset, IR, domains"].problems
+    assert "'rx.onnx' keeps tensors in other files" in problems
+    assert "'tx.onnx' must use opset 18 of ONNX, not [('', 19)]" in problems
+    assert "'tx.onnx' must be of IR version 8, not 10" in problems
 
 
 @pytest.mark.parametrize("make", [OnnxRuntime, OnnxReference])
