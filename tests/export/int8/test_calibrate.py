@@ -63,28 +63,28 @@ def test_a_run_without_samples_is_refused(tmp_path: Path) -> None:
         load_calibration(tmp_path, MANIFEST)
 
 
-# --- what a receiver hears of them
+# --- what a receiver gets of them
 
 
-def test_every_sample_is_heard_in_every_mode(four_tx) -> None:
-    heard = receptions(four_tx.model, MANIFEST, samples(30), 0)
-    assert heard["llr"].shape == (4 * 30, MANIFEST.modes.max_bits)
-    assert heard["llr"].dtype == np.float32
-    assert heard["mode"].tolist() == np.repeat(range(4), 30).tolist()
-    assert np.abs(heard["llr"]).max() <= MANIFEST.llr_clip
+def test_every_sample_is_received_in_every_mode(four_tx) -> None:
+    received = receptions(four_tx.model, MANIFEST, samples(30), 0)
+    assert received["llr"].shape == (4 * 30, MANIFEST.modes.max_bits)
+    assert received["llr"].dtype == np.float32
+    assert received["mode"].tolist() == np.repeat(range(4), 30).tolist()
+    assert np.abs(received["llr"]).max() <= MANIFEST.llr_clip
     for number, mode in enumerate(MANIFEST.modes):
-        rows = heard["llr"][heard["mode"] == number]
+        rows = received["llr"][received["mode"] == number]
         assert (rows[:, mode.channel_bits :] == 0).all()
         assert (rows[:, : mode.channel_bits] != 0).all()
 
 
 def test_without_noise_worth_mentioning_the_signs_are_the_bits_that_were_sent(four_tx) -> None:
     feed = samples(50, snr_db=40.0)
-    heard = receptions(four_tx.model, MANIFEST, feed, 0)
+    received = receptions(four_tx.model, MANIFEST, feed, 0)
     for number, mode in enumerate(MANIFEST.modes):
         request = {MODE_REQUEST: np.array([number])}
         (bits,) = OnnxRuntime(four_tx.model).run(["bits"], {**feed, **request})
-        llr = heard["llr"][heard["mode"] == number, : mode.channel_bits]
+        llr = received["llr"][received["mode"] == number, : mode.channel_bits]
         np.testing.assert_array_equal(llr > 0, bits[:, : mode.channel_bits] == 1)
 
 

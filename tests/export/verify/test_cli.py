@@ -83,7 +83,7 @@ def test_json_is_all_there_is_on_stdout(
     assert [book["different"]["int8"] for book in value["audit"]["codebooks"]] == [0, 0]
 
 
-def test_the_audit_is_a_table_behind_the_checks(
+def test_the_audit_is_a_table_after_the_checks(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verify(bundle, "--quick", "--audit") == 0
