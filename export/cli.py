@@ -6,9 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
@@ -22,52 +20,55 @@ _FOLDERS = {"float32": "bundle", "int8": "bundle-int8"}
 _DESCRIPTION = """Freeze a trained run to ONNX, prove that its transmitter is hard, and write the bundle.
 
 Examples:
-  tp-export                                    the newest run under runs/, to its folder bundle/
-  tp-export --run runs/digits --out link-v1    a named run, to another folder
-  tp-export --router table --hysteresis-db 1.5 a table that anybody can read in the router's place
-  tp-export --header rm14                      another code for the header of a content router
-  tp-export --precision int8                   transmitter and receiver in INT8, to the folder bundle-int8/
-  tp-export --ort --web                        besides: ONNX Runtime's own format, and a page for browsers"""
+  tp-export                                      the newest run under runs/, to its folder bundle/
+  tp-export --run runs/digits --out link-v1      a named run, to another folder
+  tp-export --router table --hysteresis-db 1.5   a readable table in the router's place
+  tp-export --header rm14                        another code for the header of a content router
+  tp-export --precision int8                     INT8 weights, to the folder bundle-int8/
+  tp-export --ort --web                          also ONNX Runtime's own format and a web page"""
 
 
 @dataclass(frozen=True)
 class ExportArguments:
     """What to export, where to, and how thoroughly to compare."""
 
-    run: Annotated[
-        Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: the newest under runs/)")
-    ] = None
-    """Folder of a finished tp-train run."""
-    out: Annotated[
-        Path | None,
-        tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: bundle/ or bundle-int8/ in the run)"),
-    ] = None
-    """Folder of the bundle; an older bundle there is replaced, anything else is refused."""
+    run: Path | None = None
+    """Folder of a finished tp-train run. Default: the newest under runs/."""
+    out: Path | None = None
+    """Folder of the bundle; an older bundle there is replaced, anything else is refused. Default: bundle/ or
+    bundle-int8/ in the run."""
+    precision: Literal["float32", "int8"] = "float32"
+    """What the weights of transmitter and receiver are stored and multiplied in; int8 is proved and compared
+    with float32, which is proved first."""
+    ort: bool = False
+    """Also write transmitter and receiver in ONNX Runtime's own format, to the folder ort/ of the bundle."""
+    web: bool = False
+    """Also write a page that runs the link in a browser, to the folder web/; needs npm, once."""
+    router: Literal["trained", "table"] = "trained"
+    """Who chooses the mode: the trained router, or a look-up of the run's table by SNR in its place."""
+    hysteresis_db: float | None = None
+    """How far in dB an SNR estimate may leave a step of a table before the mode changes. Default: the run's,
+    or 1 for a table that takes a router's place."""
+    header: str = "auto"
+    """Code that signals a mode chosen by content: plain, repeat2 to repeat16, rm12, hamming84, rm14, rm15 or
+    rm16; auto: as the run planned it for each SNR."""
     random_inputs: int = 100_000
     """Random inputs on which torch and ONNX Runtime are compared, besides the whole test split."""
     seed: int = 0
     """Seed of the random inputs."""
-    router: Literal["trained", "table"] = "trained"
-    """Who chooses the mode: the trained router, or a look-up of the run's table by SNR in its place."""
-    hysteresis_db: Annotated[
-        float | None, tyro.conf.arg(metavar="DB", help_behavior_hint="(default: 1 for --router table)")
-    ] = None
-    """How far an SNR estimate may leave a step of a table before the mode changes."""
-    precision: Literal["float32", "int8"] = "float32"
-    """What the weights of transmitter and receiver are stored and multiplied in; int8 is proved and compared
-    with float32, which is proved first."""
-    ort: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Also write transmitter and receiver in ONNX Runtime's own format, to the folder ort/ of the bundle."""
-    web: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Also write a page that runs the link in a browser, to the folder web/; needs npm, once."""
-    header: Annotated[str, tyro.conf.arg(metavar="CODE")] = "auto"
-    """Code that signals a mode chosen by content: plain, repeat2 to repeat16, rm12, hamming84, rm14, rm15 or
-    rm16; auto: as the run planned it for each SNR."""
+
+
+_SECTIONS = {
+    "Folders": "run",
+    "Contents": "precision",
+    "Choice of the mode (several modes)": "router",
+    "Comparison with torch": "random_inputs",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``tp-export``; returns the exit status."""
-    return run_command("tp-export", ExportArguments, _export, _DESCRIPTION, argv)
+    return run_command("tp-export", ExportArguments, _export, _DESCRIPTION, argv, sections=_SECTIONS)
 
 
 def _export(arguments: ExportArguments) -> int:

@@ -27,6 +27,12 @@ def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Non
 
 
 @pytest.fixture(scope="session")
+def worker_id() -> str:
+    """Name of this worker of pytest-xdist, ``master`` without it; there also where the plugin is left out."""
+    return os.environ.get("PYTEST_XDIST_WORKER", "master")
+
+
+@pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short but real training run on digits."""
 

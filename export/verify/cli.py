@@ -7,9 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from twophase.export.terminal import folded
 from twophase.link.command import Terminal, require, run_command
@@ -25,15 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["VerifyArguments", "main"]
 
 _DESCRIPTION = """Check a bundle: hashes, ONNX standard, proofs that its transmitter is hard, every codeword
-of every mode, conformance vectors on several runtimes, batches, threads, accuracy. Nothing is written.
+of every mode, conformance vectors on several runtimes, batches, threads, accuracy. Nothing is
+written.
 Exit status: 0 every check passes, 1 one fails, 2 bad input.
 
 Examples:
-  tp-verify                        the newest bundle under runs/
-  tp-verify runs/digits/bundle     a named one
-  tp-verify --quick                without onnx.reference, accuracy and latency
-  tp-verify --audit                and how clearly codewords are chosen
-  tp-verify --json > verified.json for a program to read"""
+  tp-verify                          the newest bundle under runs/
+  tp-verify runs/digits/bundle       a named one
+  tp-verify --quick                  without onnx.reference, accuracy and latency
+  tp-verify --audit                  and how clearly codewords are chosen
+  tp-verify --json > verified.json   for a program to read"""
 
 _WORDS = {"pass": "PASS", "fail": "FAIL", "note": "note", "left out": "-"}
 
@@ -42,26 +41,28 @@ _WORDS = {"pass": "PASS", "fail": "FAIL", "note": "note", "left out": "-"}
 class VerifyArguments:
     """What to check, and how."""
 
-    bundle: Annotated[
-        tyro.conf.Positional[Path | None],
-        tyro.conf.arg(metavar="BUNDLE", help_behavior_hint="(default: the newest under runs/)"),
-    ] = None
-    """Folder of the bundle."""
+    bundle: Path | None = None
+    """Folder of the bundle. Default: the newest under runs/."""
     json: bool = False
     """Print the result as JSON instead of a table."""
     quick: bool = False
     """Leave out onnx.reference, accuracy and latency; the table says so."""
     audit: bool = False
     """Measure margins between codewords on the test split, and what other arithmetics would change."""
-    int8: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
+    int8: Path | None = None
     """INT8 bundle of the same run, for --audit to compare with."""
     seed: int = 0
     """Seed of the audit's noise."""
 
 
+_SECTIONS = {"What to check": "bundle", "Margins between codewords": "audit"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``tp-verify``; returns the exit status."""
-    return run_command("tp-verify", VerifyArguments, _verify, _DESCRIPTION, argv)
+    return run_command(
+        "tp-verify", VerifyArguments, _verify, _DESCRIPTION, argv, sections=_SECTIONS, positional="bundle"
+    )
 
 
 def _verify(arguments: VerifyArguments) -> int:

@@ -27,6 +27,7 @@ from tools.tiny_run import (
 from twophase.export.artefacts.conformance import replay
 from twophase.export.artefacts.write import Extras
 from twophase.export.build import build_bundle
+from twophase.export.cli import main
 from twophase.export.compare.inputs import SPLIT_SNRS_DB
 from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.view import GraphView
@@ -261,15 +262,17 @@ def test_the_table_replaces_a_content_router(content_run: Path, tmp_path: Path) 
     assert Receiver(out).mode_of(snr_db).tolist() == sent.mode.tolist()
 
 
-def test_a_wrong_transmitter_is_told_and_leaves_an_older_bundle_as_it_was(tmp_path: Path) -> None:
+def test_a_wrong_transmitter_is_told_and_leaves_an_older_bundle_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = build_run(tmp_path / "run", ONE_MODE, transmitter=WrongLabels(), references=())
     (run / "bundle").mkdir()
     (run / "bundle" / "link.json").write_text('{"format": "twophase-link", "kind": "bundle"}')
     before = content(run)
-    done = run_command("tp-export", "--run", run, "--random-inputs", "100")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    first, *problems = done.stderr.splitlines()
+    assert main(["--run", str(run), "--random-inputs", "100"]) == 1
+    out, error = capsys.readouterr()
+    assert out == ""
+    first, *problems = error.splitlines()
     assert first.startswith(f"tp-export: error: the bundle of '{run}' failed {len(problems)} check(s):")
     for problem in (
         "tx.onnx: Softmax ('node_softmax') stands between the codebook product",

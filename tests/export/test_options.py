@@ -1,17 +1,67 @@
-"""Which run is taken, and which folders a bundle may replace."""
+"""Which routing a bundle gets, which run is taken, and which folders a bundle may replace."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from twophase.export.options import check_target
+from tools.tiny_run import CONTENT, FOUR_MODES, ONE_MODE, run_manifest
+from twophase.export.options import check_target, exported_routing
 from twophase.link.errors import ArtifactError, InputError
+from twophase.link.header import HeaderStep
 from twophase.link.manifest import newest
+
+ONE, FOUR, BY_CONTENT = (run_manifest(spec, ()) for spec in (ONE_MODE, FOUR_MODES, CONTENT))
+BY_TABLE = replace(FOUR, routing=replace(FOUR.routing, router="table", hysteresis_db=2.0))
+
+
+# --- the routing
+
+
+def test_a_table_or_a_code_takes_the_place_of_what_was_trained() -> None:
+    for manifest in (ONE, FOUR, BY_CONTENT, BY_TABLE):
+        assert exported_routing(manifest) == manifest.routing
+    for manifest in (FOUR, BY_CONTENT):
+        routing = exported_routing(manifest, "table")
+        assert (routing.router, routing.table) == ("table", manifest.routing.table)
+        assert (routing.hysteresis_db, routing.header) == (1.0, ())
+        assert exported_routing(manifest, "table", 0.0).hysteresis_db == 0.0
+    # a table keeps its own hysteresis unless another is given
+    assert exported_routing(BY_TABLE, "table").hysteresis_db == 2.0
+    assert exported_routing(BY_TABLE, "table", 0.5).hysteresis_db == 0.5
+    assert exported_routing(BY_TABLE, "trained", 0.5) == replace(BY_TABLE.routing, hysteresis_db=0.5)
+    routing = exported_routing(BY_CONTENT, header="rm14")
+    assert routing.header == (HeaderStep(BY_CONTENT.routing.header[0].from_db, "rm14"),)
+    assert replace(routing, header=BY_CONTENT.routing.header) == BY_CONTENT.routing
+
+
+@pytest.mark.parametrize(
+    ("manifest", "options", "message"),
+    [
+        (FOUR, {"router": "oracle"}, "'router' must be one of trained, table"),
+        (ONE, {"router": "table"}, "'router' must be 'trained'"),
+        (FOUR, {"hysteresis_db": 1.0}, "'hysteresis_db' must be left out"),
+        (BY_CONTENT, {"hysteresis_db": 1.0}, "'hysteresis_db' must be left out"),
+        (FOUR, {"router": "table", "hysteresis_db": -0.5}, "must be finite and at least 0, not -0.5"),
+        (FOUR, {"router": "table", "hysteresis_db": float("nan")}, "must be finite and at least 0, not nan"),
+        (FOUR, {"header": "rm14"}, "'header' must be 'auto'"),
+        (ONE, {"header": "plain"}, "'header' must be 'auto'"),
+        (BY_CONTENT, {"router": "table", "header": "rm14"}, "'header' must be 'auto'"),
+        (BY_CONTENT, {"header": "turbo"}, "'header' must be one of "),
+    ],
+)
+def test_wishes_that_contradict_the_link_are_refused(manifest, options, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        exported_routing(manifest, **options)
+    assert message in str(caught.value)
+
+
+# --- the folders
 
 
 def make_manifest(folder: Path, kind: str, time_s: int) -> Path:
@@ -22,42 +72,40 @@ def make_manifest(folder: Path, kind: str, time_s: int) -> Path:
     return folder
 
 
-def test_the_newest_finished_run_is_taken(tmp_path: Path) -> None:
+def test_the_newest_finished_run_or_bundle_is_taken(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
     with pytest.raises(ArtifactError, match="no finished run is under"):
-        newest(tmp_path / "runs", "run")
-    newer = make_manifest(tmp_path / "runs" / "a", "run", 2000)
-    make_manifest(tmp_path / "runs" / "b", "run", 1000)
-    make_manifest(tmp_path / "runs" / "bundle", "bundle", 3000)
-    (tmp_path / "runs" / "unfinished").mkdir()
-    (make_manifest(tmp_path / "runs" / "damaged", "run", 4000) / "link.json").write_text("{")
-    assert newest(tmp_path / "runs", "run") == newer
-
-
-def test_a_run_set_aside_is_not_taken(tmp_path: Path) -> None:
-    make_manifest(tmp_path / "runs" / ".digits.previous", "run", 2000)
+        newest(runs, "run")
+    make_manifest(runs / ".digits.previous", "run", 5000)
+    make_manifest(runs / "bundle", "bundle", 3000)
+    (runs / "unfinished").mkdir()
+    (make_manifest(runs / "damaged", "run", 4000) / "link.json").write_text("{")
     with pytest.raises(ArtifactError, match="no finished run is under"):
-        newest(tmp_path / "runs", "run")
-    older = make_manifest(tmp_path / "runs" / "digits", "run", 1000)
-    assert newest(tmp_path / "runs", "run") == older
+        newest(runs, "run")
+    newer = make_manifest(runs / "a", "run", 2000)
+    make_manifest(runs / "b", "run", 1000)
+    assert newest(runs, "run") == newer
     with pytest.raises(ArtifactError, match="no finished bundle is under"):
-        newest(tmp_path / "runs", "bundle")
-    bundle = make_manifest(tmp_path / "runs" / "digits" / "bundle", "bundle", 1)
-    make_manifest(tmp_path / "runs" / "digits" / "bundle-int8", "bundle", 2)
-    make_manifest(tmp_path / "runs" / ".digits.previous" / "bundle", "bundle", 3)
-    assert newest(tmp_path / "runs", "bundle") == bundle
+        newest(runs, "bundle")
+    bundle = make_manifest(runs / "a" / "bundle", "bundle", 1)
+    make_manifest(runs / "a" / "bundle-int8", "bundle", 2)
+    make_manifest(runs / ".digits.previous" / "bundle", "bundle", 3)
+    assert newest(runs, "bundle") == bundle
 
 
-def test_runs_without_read_permission_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_manifest(tmp_path / "runs" / "a", "run", 1)
-
-    def refuse(path: Path) -> bool:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "is_file", refuse)
-    with pytest.raises(ArtifactError, match=r"link\.json' cannot be read: Permission denied"):
-        newest(tmp_path / "runs", "run")
-    with pytest.raises(InputError, match=r"'out' must be writable \(Permission denied\)"):
-        check_target(tmp_path / "runs" / "a")
+def test_only_a_bundle_or_nothing_may_be_replaced(tmp_path: Path) -> None:
+    check_target(tmp_path / "new" / "folder")
+    (tmp_path / "empty").mkdir()
+    check_target(tmp_path / "empty")
+    check_target(make_manifest(tmp_path / "bundle", "bundle", 1))
+    for other in (make_manifest(tmp_path / "run", "run", 1), tmp_path):
+        with pytest.raises(InputError, match="must be a new or empty folder, or an older bundle"):
+            check_target(other)
+    file = tmp_path / "file"
+    file.write_text("text")
+    for out in (file, file / "bundle", file / "deep" / "bundle"):
+        with pytest.raises(InputError, match=r"'out' must be a folder, and '.*/file' is a file"):
+            check_target(out)
 
 
 def test_the_folder_that_one_is_in_cannot_be_replaced(
@@ -76,40 +124,27 @@ def test_the_folder_that_one_is_in_cannot_be_replaced(
     check_target(Path("bundle"))
 
 
-def test_a_mount_point_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "volume").mkdir()
-    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "volume")
-    with pytest.raises(InputError, match="'out' must be a folder below the mount point"):
-        check_target(tmp_path / "volume")
-    check_target(tmp_path / "volume" / "bundle")
-
-
-def test_the_folder_around_an_older_bundle_must_be_writable(
+def test_what_the_machine_does_not_let_be_replaced_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = make_manifest(tmp_path / "bundle", "bundle", 1)
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
-    with pytest.raises(InputError, match=f"'out' must be writable, and '{tmp_path}' is not"):
-        check_target(bundle)
-
-
-def test_only_a_bundle_or_nothing_may_be_replaced(tmp_path: Path) -> None:
-    check_target(tmp_path / "new" / "folder")
-    (tmp_path / "empty").mkdir()
-    check_target(tmp_path / "empty")
-    check_target(make_manifest(tmp_path / "bundle", "bundle", 1))
-    for other in (make_manifest(tmp_path / "run", "run", 1), tmp_path):
-        with pytest.raises(InputError, match="must be a new or empty folder, or an older bundle"):
-            check_target(other)
-    file = tmp_path / "file"
-    file.write_text("text")
-    for out in (file, file / "bundle", file / "deep" / "bundle"):
-        with pytest.raises(InputError, match=r"'out' must be a folder, and '.*/file' is a file"):
-            check_target(out)
-
-
-def test_a_folder_without_write_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, bundle = tmp_path / "volume", make_manifest(tmp_path / "a" / "bundle", "bundle", 1)
+    volume.mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == volume)
+    with pytest.raises(InputError, match="'out' must be a folder below the mount point"):
+        check_target(volume)
+    check_target(volume / "bundle")
     # the permission bits do not hold for root, as whom containers run tests
-    monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK and Path(path) == tmp_path))
-    with pytest.raises(InputError, match="'out' must be writable"):
-        check_target(tmp_path / "bundle")
+    for closed, out in ((tmp_path, tmp_path / "bundle"), (bundle.parent, bundle)):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "access", lambda path, mode, closed=closed: Path(path) != closed)
+            with pytest.raises(InputError, match=f"'out' must be writable, and '{closed}' is not"):
+                check_target(out)
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(ArtifactError, match=r"link\.json' cannot be read: Permission denied"):
+        newest(bundle.parent, "run")
+    with pytest.raises(InputError, match=r"'out' must be writable \(Permission denied\)"):
+        check_target(bundle)

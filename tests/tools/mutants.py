@@ -1,10 +1,11 @@
 """Bundles that cheat or are broken, each in one way, with a manifest that is valid again.
 
-An attacker can sign anew what he alters: hashes, vectors and accuracy then only say that nothing was altered
-since.  Each mutant names the check of ``tp-verify`` that must reject it, and a part of the reason.
+An attacker can sign anew what he alters: hashes and vectors then only say that nothing was altered since.
+Each mutant names the check of ``tp-verify`` that must reject it, and a part of the reason.
 
-Vectors, golden hash and accuracy are made again from the altered graphs, unless it is they that must tell: an
-encoder or classifier with other weights is simply another model, which nothing else gives away.
+Vectors and golden hash are made again from the altered graphs, unless it is they that must tell: an encoder
+or classifier with other weights is simply another model, which nothing else gives away.  Accuracy is as it
+was: only the check that measures it again looks at it.
 """
 
 from __future__ import annotations
@@ -20,15 +21,12 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tools.mutate import constant, insert_before, insert_behind, node, producer, scalar, store
-from twophase.export.artefacts.accuracy import measure_accuracy
 from twophase.export.artefacts.conformance import read_set
 from twophase.export.artefacts.ort import ORT_FOLDER, write_ort
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime
 from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
-from twophase.link.errors import ArtifactError, LinkError
+from twophase.link.errors import ArtifactError
 from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
-from twophase.link.receiver import Receiver
-from twophase.link.transmitter import Transmitter
 
 Change = Callable[[Path, Manifest], Manifest]
 """Alters the files of a bundle and returns the manifest that is to be signed."""
@@ -45,7 +43,7 @@ class Mutant:
     reason: str
     """What one of its problems must contain."""
     resigned: bool = True
-    """Whether vectors and accuracy are made again from its graphs, not the hashes alone."""
+    """Whether vectors are made again from its graphs, not the hashes alone."""
     whole: bool = False
     """Whether it goes through the whole of ``tp-verify``, not through its own check alone."""
 
@@ -59,7 +57,7 @@ def make_mutant(bundle: Path, folder: Path, mutant: Mutant) -> Path:
     shutil.copytree(bundle, folder)
     manifest = mutant.change(folder, load_manifest(folder, "bundle"))
     if mutant.resigned:
-        manifest = _with_accuracy(folder, _with_vectors(folder, manifest))
+        manifest = _with_vectors(folder, manifest)
     write_manifest(folder, manifest, tuple(manifest.files))
     return folder
 
@@ -84,27 +82,6 @@ def _with_vectors(folder: Path, manifest: Manifest) -> Manifest:
             streams.append(symbol_stream(*(outputs[name] for name in ("mode", "symbols", "symbol_count"))))
     signed = replace(manifest.conformance, symbols_sha256=stream_hash(streams))
     return replace(manifest, conformance=signed)
-
-
-def _with_accuracy(folder: Path, manifest: Manifest) -> Manifest:
-    """What the graphs decide now; as it is where they do not run."""
-    assert manifest.accuracy is not None
-    stated = manifest.accuracy
-    with np.load(folder / "eval.npz") as split:
-        features, labels = split["input"], split["label"]
-    try:
-        measured = measure_accuracy(
-            Transmitter(folder, manifest=manifest),
-            Receiver(folder, manifest=manifest),
-            features,
-            labels,
-            trials=stated.trials,
-            seed=stated.seed,
-            esn0_db=stated.esn0_db,
-        )
-    except LinkError:
-        return manifest
-    return replace(manifest, accuracy=measured)
 
 
 def in_graph(alter: Callable[[ModelProto], None], file: str = "tx.onnx") -> Change:

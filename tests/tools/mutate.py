@@ -11,8 +11,6 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-Alteration = Callable[..., None]
-
 
 def producer(model: ModelProto, name: str) -> NodeProto:
     """The node that makes a tensor."""
@@ -88,14 +86,43 @@ def nodes(text: str) -> list[NodeProto]:
     return made
 
 
-class Mutations(list[Any]):
-    """Alterations of a graph and what a proof must say of each: a decorator, and parameters of a test."""
+# --- alterations as values
 
-    def __call__(self, *reasons: str) -> Callable[[Alteration], Alteration]:
-        """Add a function, to be rejected for these reasons, each part of a problem."""
 
-        def add(alter: Alteration) -> Alteration:
-            self.append(pytest.param(alter, reasons, id=alter.__name__))
-            return alter
+Alteration = Callable[[ModelProto], object]
+Place = Callable[[ModelProto], tuple[NodeProto, int]]
+"""A node and which of its inputs is meant."""
 
-        return add
+
+def ahead(place: Place, text: str, **stored: Any) -> Alteration:
+    """Put nodes ahead of an input of a node; in ``text`` it is called ``it``, the last output replaces it."""
+
+    def alter(model: ModelProto) -> None:
+        reader, position = place(model)
+        insert_before(model, reader, position, _with(model, text, reader.input[position], stored))
+
+    return alter
+
+
+def after(output: str, text: str, **stored: Any) -> Alteration:
+    """Make an output of the graph by ``text``, from what it was, called ``it``."""
+    return lambda model: insert_behind(model, output, _with(model, text, f"{output}_before", stored))
+
+
+def changed(name: str, change: Callable[[NDArray[Any]], Any]) -> Alteration:
+    """Replace a stored tensor by what ``change`` makes of it."""
+    return lambda model: store(model, name, np.asarray(change(constant(model, name))))
+
+
+def _with(model: ModelProto, text: str, it: str, stored: dict[str, Any]) -> list[NodeProto]:
+    for name, value in stored.items():
+        store(model, name, np.asarray(value))
+    made = nodes(text)
+    for entry in made:
+        entry.input[:] = [it if name == "it" else name for name in entry.input]
+    return made
+
+
+def cases(**table: tuple[Any, ...]) -> list[Any]:
+    """Parameters of a test: an alteration and the parts of problems that it must give, by name."""
+    return [pytest.param(alter, reasons, id=name) for name, (alter, *reasons) in table.items()]

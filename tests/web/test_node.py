@@ -16,7 +16,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
+from twophase.link.manifest import (
+    VERSION,
+    Manifest,
+    load_manifest,
+    stream_hash,
+    symbol_stream,
+    write_manifest,
+)
 from twophase.link.receiver import Receiver
 from twophase.link.transmitter import Transmitter
 
@@ -94,8 +101,8 @@ def _change(folder: Path, name: str, change: Callable[[NDArray[Any]], NDArray[An
         ("link.json", lambda data: data.replace(b"twophase-link", b"other"), "no manifest of twophase-link"),
         (
             "link.json",
-            lambda data: data.replace(b'"version": 4,', b'"version": 2,', 1),
-            "must be of version 4, not 2",
+            lambda data: data.replace(b'"version": %d,' % VERSION, b'"version": 2,', 1),
+            f"must be of version {VERSION}, not 2",
         ),
     ],
 )
@@ -199,7 +206,7 @@ def test_a_header_and_a_requested_mode_go_through(node: RunNode, content_bundle:
     llr = rng.normal(0, 3, (40, transmitter.manifest.modes.max_bits)).astype(np.float32)
     for mode in (None, rng.integers(0, 4, 40)):
         sent = transmitter.send(features, snr_db, mode)
-        heard = receiver.receive(llr, sent.mode)
+        received = receiver.receive(llr, sent.mode)
         task = {
             "features": features.tolist(),
             "snr_db": snr_db.tolist(),
@@ -216,8 +223,8 @@ def test_a_header_and_a_requested_mode_go_through(node: RunNode, content_bundle:
             assert row["bits"] == sent.bits[number, : sent.bit_count[number]].tolist()
             assert row["symbols"] == sent.symbols[number, : sent.symbol_count[number]].tolist()
             assert row["indices"] == [index for index in sent.indices[number].tolist() if index >= 0]
-        assert result["classes"] == heard.classes.tolist()
-        np.testing.assert_allclose(result["logits"], heard.logits.ravel(), rtol=1e-4, atol=1e-4)
+        assert result["classes"] == received.classes.tolist()
+        np.testing.assert_allclose(result["logits"], received.logits.ravel(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

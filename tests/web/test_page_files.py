@@ -11,6 +11,7 @@ import os
 import re
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,20 +107,20 @@ def runtime(npm: Path, tmp_path: Path) -> WebRuntime:
     return fetch_runtime(tmp_path / "runtime")
 
 
-def _eval(bundle: Path, samples: int = 5) -> tuple[np.ndarray, np.ndarray]:
+def _written(bundle: Path, runtime: WebRuntime, samples: int) -> tuple[list[str], dict[str, Any]]:
+    """Write the page of a bundle that has a test split alone; files, and what is in samples.json."""
     rng = np.random.default_rng(0)
     features = rng.standard_normal((samples, 2, 3)).astype(np.float32)
-    label = rng.integers(0, 4, samples)
     bundle.mkdir(exist_ok=True)
-    np.savez(bundle / "eval.npz", input=features, label=label)
-    return features, label
+    np.savez(bundle / "eval.npz", input=features, label=rng.integers(0, 4, samples))
+    files = list(write_web(bundle, runtime))
+    return files, json.loads((bundle / "web/samples.json").read_text())
 
 
 def test_the_page_is_written_whole(runtime: WebRuntime, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    features, label = _eval(bundle)
-    files = write_web(bundle, runtime)
-    assert list(files) == sorted(
+    files, samples = _written(bundle, runtime, 5)
+    assert files == sorted(
         path.relative_to(bundle).as_posix() for path in (bundle / "web").rglob("*") if path.is_file()
     )
     assert not any(name.startswith("web/node/") for name in files)
@@ -127,45 +128,33 @@ def test_the_page_is_written_whole(runtime: WebRuntime, tmp_path: Path) -> None:
     assert (bundle / "web/ort/ort.wasm.bundle.min.js").read_bytes() == b"loader"
     assert (bundle / "web/ort/ort-wasm-simd-threaded.wasm").read_bytes() == b"\0asm"
     assert "Microsoft" in (bundle / "web/ort/LICENSE").read_text()
-    samples = json.loads((bundle / "web/samples.json").read_text())
-    assert np.array_equal(np.array(samples["input"], dtype=np.float32), features.reshape(5, 6))
-    assert samples["label"] == label.tolist()
+    with np.load(bundle / "eval.npz") as split:
+        assert np.array_equal(np.array(samples["input"], dtype=np.float32), split["input"].reshape(5, 6))
+        assert samples["label"] == split["label"].tolist()
     again = {name: (bundle / name).read_bytes() for name in files}
-    assert write_web(bundle, runtime) == files
+    assert list(write_web(bundle, runtime)) == files
     assert {name: (bundle / name).read_bytes() for name in files} == again
 
 
-def test_every_module_that_is_imported_is_there(runtime: WebRuntime, tmp_path: Path) -> None:
+def test_all_that_the_page_asks_for_is_there_and_nothing_from_another_host(
+    runtime: WebRuntime, tmp_path: Path
+) -> None:
     bundle = tmp_path / "bundle"
-    _eval(bundle)
-    files = {bundle / name for name in write_web(bundle, runtime)}
-    scripts = [path for path in files if path.suffix == ".js" and path.parent.name != "ort"]
+    files = {bundle / name for name in _written(bundle, runtime, 5)[0]}
+    own = [path for path in files if path.parent.name != "ort"]
     imported = 0
-    for path in scripts:
-        for target in re.findall(r"""(?:from|import) ["'](\.[^"']+)["']""", path.read_text()):
+    for path in own:
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
+        assert not re.search(r"https?:|//[a-z]+\.", text), path
+        for target in re.findall(r"""(?:from|import) ["'](\.[^"']+)["']""", text):
             assert (path.parent / target).resolve() in files, f"{path.name}: {target}"
             imported += 1
     assert imported > 20
-    page = (bundle / "web/index.html").read_text()
-    for target in re.findall(r'(?:href|src)="([^"]+)"', page):
+    for target in re.findall(r'(?:href|src)="([^"]+)"', (bundle / "web/index.html").read_text()):
         assert bundle / "web" / target in files
 
 
-def test_the_page_names_no_other_host(runtime: WebRuntime, tmp_path: Path) -> None:
-    bundle = tmp_path / "bundle"
-    _eval(bundle)
-    for name in write_web(bundle, runtime):
-        if not name.startswith("web/ort/"):
-            text = (
-                (bundle / name).read_text().replace("http://www.w3.org/2000/svg", "")
-            )  # a name, not an address
-            assert not re.search(r"https?:|//[a-z]+\.", text), name
-
-
 def test_a_large_test_split_is_cut(runtime: WebRuntime, tmp_path: Path) -> None:
-    bundle = tmp_path / "bundle"
-    _eval(bundle, MAX_SAMPLES + 7)
-    write_web(bundle, runtime)
-    samples = json.loads((bundle / "web/samples.json").read_text())
+    _, samples = _written(tmp_path / "bundle", runtime, MAX_SAMPLES + 7)
     assert len(samples["input"]) == len(samples["label"]) == MAX_SAMPLES
     assert samples["of"] == MAX_SAMPLES + 7

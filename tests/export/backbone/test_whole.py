@@ -1,129 +1,128 @@
-"""The whole transmitter: backbone and head in one graph, and what is not that."""
+"""What the step of the front end measures, and what it does not let pass."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+import torch
+from onnx import ModelProto
+from torch import Tensor
 
-from tools.mutate import Mutations, insert_behind, node
-from tools.tiny_bundle import CLASSES, write_tiny_bundle
-from twophase.export.backbone.merge import check_whole, merge, unlike_proved
-from twophase.export.graphs.run import OnnxRuntime
-from twophase.export.graphs.torch_program import IR_VERSION, OPSET
-from twophase.export.graphs.view import GraphView
+from tools.tiny_run import TinyBackbone, export_backbone
+from twophase.export.backbone import whole as freezing
+from twophase.export.backbone.compare import allowed
+from twophase.export.backbone.merge import merge
+from twophase.export.backbone.whole import WholeTransmitter, build_whole
+from twophase.export.graphs.view import serialize
 from twophase.link.errors import ArtifactError
-from twophase.link.manifest import Front, Manifest, load_manifest
-
-FRONT = Front("a table", 16)
-
-
-def backbone_of() -> ModelProto:
-    """The sum of rows of a table; its inner names are some of the head's."""
-    table = np.random.default_rng(0).standard_normal((20, CLASSES + 1)).astype(np.float32)
-    nodes = [
-        node("Gather", ["one", "input_ids"], "scores"),
-        node("Cast", ["attention_mask"], "mask", to=TensorProto.FLOAT),
-        node("Unsqueeze", ["mask", "axis_one"], "column"),
-        node("Mul", ["scores", "column"], "counted"),
-        node("ReduceSum", ["counted", "zero"], "features", keepdims=0),
-    ]
-    stored = {"one": table, "axis_one": np.array([2]), "zero": np.array([1])}
-    names = ("input_ids", "attention_mask")
-    graph = helper.make_graph(
-        nodes,
-        "backbone",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"]) for name in names],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", CLASSES + 1])],
-        [numpy_helper.from_array(value, name) for name, value in stored.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+from twophase.link.manifest import BACKBONE_PROGRAM, EVAL_FILE, TOKENIZER_FILE, Manifest, load_manifest
+from twophase.link.samples import load_split
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelProto, Manifest]:
-    folder = write_tiny_bundle(tmp_path_factory.mktemp("whole") / "bundle", router="content", references=())
-    model = onnx.load(folder / "tx.onnx")
-    for place, entry in enumerate(model.graph.node):
-        entry.name = f"node_{place}"
-    return model, replace(load_manifest(folder, "bundle"), front=FRONT, files={})
+def head(text_bundle: Path) -> ModelProto:
+    return onnx.load(text_bundle / "tx_head.onnx")
+
+
+@pytest.fixture(scope="module")
+def manifest(text_run: Path) -> Manifest:
+    return load_manifest(text_run, "run")
 
 
 @pytest.fixture
-def whole(head: tuple[ModelProto, Manifest]) -> ModelProto:
-    return merge(backbone_of(), *head)
+def made(text_run: Path, head: ModelProto, manifest: Manifest) -> Callable[..., WholeTransmitter]:
+    """Make the front end, from the features of the run or from others; the backbone may be another."""
+
+    def make(run: Path = text_run, moved: float = 0.0) -> WholeTransmitter:
+        path = text_run / EVAL_FILE
+        with np.load(path) as split:
+            features = split["input"] + np.float32(moved)
+        sentences = load_split(path, manifest).sentences
+        assert sentences is not None
+        return build_whole(run, manifest, head, sentences, features, lambda step: None)
+
+    return make
 
 
-def test_the_whole_is_the_head_behind_the_backbone(
-    whole: ModelProto, head: tuple[ModelProto, Manifest]
+def other_run(folder: Path, text_run: Path, module: torch.nn.Module) -> Path:
+    (folder / "programs").mkdir(parents=True)
+    torch.export.save(export_backbone(module), folder / BACKBONE_PROGRAM)
+    (folder / TOKENIZER_FILE).write_bytes((text_run / TOKENIZER_FILE).read_bytes())
+    return folder
+
+
+class Blind(TinyBackbone):
+    """It does not look at the mask: filled up sentences give other features."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return torch.tanh(self.layer(self.embedding(input_ids))).mean(dim=1) + 0.0 * attention_mask[:, :1]
+
+
+class Pair(TinyBackbone):
+    """It gives two tensors."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        features = super().forward(input_ids, attention_mask)
+        return features, features  # type: ignore[return-value]
+
+
+def test_what_is_shipped_can_be_made_again(
+    text_run: Path, text_bundle: Path, head: ModelProto, manifest: Manifest
 ) -> None:
-    model, manifest = head
-    assert check_whole(whole, model, manifest) == []
-    ids = np.random.default_rng(1).integers(0, 20, (12, 5))
-    mask = (np.arange(5) < np.arange(12)[:, np.newaxis] % 5 + 1).astype(np.int64)
-    tokens = {"input_ids": ids, "attention_mask": mask}
-    routed = {"snr_db": np.linspace(-5, 20, 12, dtype=np.float32), "mode_request": np.arange(12) % 5 - 1}
-    names = [value.name for value in whole.graph.output]
-    *sent, features = OnnxRuntime(whole).run(names, tokens | routed)
-    assert names[-1] == "features"
-    (wanted,) = OnnxRuntime(backbone_of()).run(["features"], tokens)
-    np.testing.assert_array_equal(features, wanted)
-    by_head = OnnxRuntime(model).run(names[:-1], {"input": features, **routed})
-    for ours, theirs in zip(sent, by_head, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    _, backbone, _ = freezing.freeze_backbone(text_run, manifest)
+    content = serialize(merge(backbone, head, manifest))
+    assert content == (text_bundle / "tx.onnx").read_bytes()
+    for path in (str(text_run), str(Path(freezing.__file__).parent)):
+        assert path.encode() not in content
 
 
-def test_names_are_taken_for_what_they_are(head: tuple[ModelProto, Manifest]) -> None:
-    model, manifest = head
-    clash = ModelProto()
-    clash.CopyFrom(model)
-    clash.graph.node[0].name = "features"
-    assert check_whole(merge(backbone_of(), clash, manifest), clash, manifest) == []
-    insert_behind(clash, "mode", [node("Identity", ["mode_before"], "features")])
-    with pytest.raises(ArtifactError, match="has a tensor 'features'"):
-        merge(backbone_of(), clash, manifest)
-
-
-FOREIGN = Mutations()
-
-
-@pytest.mark.parametrize(("mutate", "reasons"), FOREIGN)
-def test_what_is_not_the_proved_head_is_told(
-    mutate: Callable[[ModelProto], None],
-    reasons: tuple[str, ...],
-    whole: ModelProto,
-    head: tuple[ModelProto, Manifest],
+def test_another_tokenizer_is_noticed(
+    made: Callable[..., WholeTransmitter], text_run: Path, tmp_path: Path
 ) -> None:
-    mutate(whole)
-    problems = unlike_proved(GraphView(whole), *head)
-    assert any(reasons[0] in problem for problem in problems), problems
-    assert set(problems) <= set(check_whole(whole, *head))
+    run = Path(shutil.copytree(text_run, tmp_path / "run"))
+    content = json.loads((run / TOKENIZER_FILE).read_text())
+    words = content["model"]["vocab"]
+    words["the"], words["film"] = words["film"], words["the"]
+    (run / TOKENIZER_FILE).write_text(json.dumps(content))
+    (problem,) = made(run).problems
+    assert problem.startswith("tokenizer.json: it gives other ids than 'input_ids' for ")
 
 
-def test_features_made_by_the_head_are_told(tmp_path: Path) -> None:
-    """A part of the head that sees no features may stand ahead of them in the graph, and must not."""
-    folder = write_tiny_bundle(tmp_path / "bundle", router="snr", references=())
-    head, manifest = onnx.load(folder / "tx.onnx"), load_manifest(folder, "bundle")
-    manifest = replace(manifest, front=FRONT, files={})
-    looped = merge(backbone_of(), head, manifest)
-    nodes = list(looped.graph.node)
-    moved = [entry for entry in nodes if "snr_column" in entry.output]
-    ordered = [NodeProto.FromString(entry.SerializeToString()) for entry in nodes if entry not in moved]
-    ordered[:0] = [NodeProto.FromString(entry.SerializeToString()) for entry in moved]
-    del looped.graph.node[:]
-    looped.graph.node.extend(ordered)
-    insert_behind(looped, "features", [node("Add", ["features_before", "snr_column"], "features")])
-    problems = unlike_proved(GraphView(looped), head, manifest)
-    assert "'features' are made from 'snr_column' of the head" in problems
+def test_features_of_another_backbone_are_noticed(made: Callable[..., WholeTransmitter]) -> None:
+    (problem,) = made(moved=0.5).problems
+    assert "sentences get other indices" in problem
+    assert "those of the run and of tx.onnx" in problem
+    assert problem.endswith("; 1 may")
 
 
-def test_random_operators_ahead_of_the_head_are_told(
-    whole: ModelProto, head: tuple[ModelProto, Manifest]
+def test_a_sentence_that_depends_on_its_batch_is_noticed(
+    made: Callable[..., WholeTransmitter], text_run: Path, tmp_path: Path
 ) -> None:
-    insert_behind(whole, "features", [node("Dropout", ["features_before"], "features")])
-    assert any("Dropout" in problem and "random" in problem for problem in check_whole(whole, *head))
+    problems = made(other_run(tmp_path, text_run, Blind(12))).problems
+    assert any("alone and in a padded batch" in problem for problem in problems), problems
+
+
+def test_a_program_of_another_shape_is_refused(
+    made: Callable[..., WholeTransmitter], text_run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match=r"must take 2 and give 1 tensors .*, not 2 and 2"):
+        made(other_run(tmp_path, text_run, Pair(12)))
+
+
+def test_a_backbone_beyond_one_file_is_refused(
+    made: Callable[..., WholeTransmitter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freezing, "_MOST_BYTES", 100)
+    with pytest.raises(ArtifactError, match="an ONNX file at most 2"):
+        made()
+
+
+@pytest.mark.parametrize(("count", "may"), [(40, 1), (199, 1), (200, 2), (1005, 10)])
+def test_one_in_a_hundred_sentences_may_get_another_index(count: int, may: int) -> None:
+    assert allowed(count) == may

@@ -1,4 +1,4 @@
-"""What INT8 is calibrated on: samples of the run, heard in every mode over the channel."""
+"""What INT8 is calibrated on: samples of the run, received in every mode over the channel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tools.mutate import node, store
 from tools.tiny_run import FOUR_MODES, INPUT_SHAPE, eval_split, run_manifest
 from twophase.export.graphs.run import OnnxRuntime, Values
-from twophase.export.int8.calibrate import CALIBRATION_FILE, SNRS_DB, load_calibration, observe, receptions
+from twophase.export.int8.calibrate import (
+    CALIBRATION_FILE,
+    CLEARANCE,
+    SNRS_DB,
+    load_calibration,
+    observe,
+    receptions,
+    steady_rows,
+)
 from twophase.link.errors import ArtifactError
 from twophase.link.graphs import MODE_REQUEST
 
@@ -55,28 +63,28 @@ def test_a_run_without_samples_is_refused(tmp_path: Path) -> None:
         load_calibration(tmp_path, MANIFEST)
 
 
-# --- what a receiver hears of them
+# --- what a receiver gets of them
 
 
-def test_every_sample_is_heard_in_every_mode(four_tx) -> None:
-    heard = receptions(four_tx.model, MANIFEST, samples(30), 0)
-    assert heard["llr"].shape == (4 * 30, MANIFEST.modes.max_bits)
-    assert heard["llr"].dtype == np.float32
-    assert heard["mode"].tolist() == np.repeat(range(4), 30).tolist()
-    assert np.abs(heard["llr"]).max() <= MANIFEST.llr_clip
+def test_every_sample_is_received_in_every_mode(four_tx) -> None:
+    received = receptions(four_tx.model, MANIFEST, samples(30), 0)
+    assert received["llr"].shape == (4 * 30, MANIFEST.modes.max_bits)
+    assert received["llr"].dtype == np.float32
+    assert received["mode"].tolist() == np.repeat(range(4), 30).tolist()
+    assert np.abs(received["llr"]).max() <= MANIFEST.llr_clip
     for number, mode in enumerate(MANIFEST.modes):
-        rows = heard["llr"][heard["mode"] == number]
+        rows = received["llr"][received["mode"] == number]
         assert (rows[:, mode.channel_bits :] == 0).all()
         assert (rows[:, : mode.channel_bits] != 0).all()
 
 
 def test_without_noise_worth_mentioning_the_signs_are_the_bits_that_were_sent(four_tx) -> None:
     feed = samples(50, snr_db=40.0)
-    heard = receptions(four_tx.model, MANIFEST, feed, 0)
+    received = receptions(four_tx.model, MANIFEST, feed, 0)
     for number, mode in enumerate(MANIFEST.modes):
         request = {MODE_REQUEST: np.array([number])}
         (bits,) = OnnxRuntime(four_tx.model).run(["bits"], {**feed, **request})
-        llr = heard["llr"][heard["mode"] == number, : mode.channel_bits]
+        llr = received["llr"][received["mode"] == number, : mode.channel_bits]
         np.testing.assert_array_equal(llr > 0, bits[:, : mode.channel_bits] == 1)
 
 
@@ -123,3 +131,65 @@ def test_inputs_of_another_shape_are_reported() -> None:
     feed = {"input": np.zeros((3, *INPUT_SHAPE), dtype=np.float32)}
     with pytest.raises(ArtifactError, match="the graph does not run on the calibration data"):
         observe(adder(), ("inner",), feed)
+
+
+# --- samples that are rounded alike everywhere
+
+
+STEP = 0.25
+
+
+def rounding(*before: str, source: str = "input") -> ModelProto:
+    """``input`` (batch, 2) through unary operators or a product with 1, then rounded to steps of 0.25."""
+    nodes = []
+    for number, operator in enumerate(before):
+        inputs = [source, "one"] if operator == "Mul" else [source]
+        nodes.append(node(operator, inputs, f"inner_{number}"))
+        source = f"inner_{number}"
+    nodes += [
+        node("QuantizeLinear", [source, "step", "zero"], "whole"),
+        node("DequantizeLinear", ["whole", "step", "zero"], "output"),
+    ]
+    stored = {"one": np.float32(1), "step": np.float32(STEP), "zero": np.uint8(128)}
+    graph = helper.make_graph(
+        nodes,
+        "rounding",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 2])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+MIDDLE = STEP * 1.5
+FEED = {
+    "input": np.array(
+        [
+            [0.1, 0.5],
+            [MIDDLE, 0.5],
+            [0.5, -STEP / 2],
+            [MIDDLE + 0.5 * CLEARANCE * STEP, 0.5],
+            [MIDDLE + 2.0 * CLEARANCE * STEP, 0.5],
+        ],
+        dtype=np.float32,
+    )
+}
+
+
+def test_what_was_computed_must_keep_clear_of_the_middle_between_two_steps() -> None:
+    wanted = [True, False, False, False, True]
+    assert steady_rows(rounding("Mul"), FEED).tolist() == wanted
+    assert steady_rows(rounding("Mul", "Clip"), FEED).tolist() == wanted
+
+
+def test_what_was_given_is_rounded_alike_everywhere() -> None:
+    assert steady_rows(rounding(), FEED).all()
+    assert steady_rows(rounding("Clip", "Identity"), FEED).all()
+    assert steady_rows(rounding("Max", "Min"), FEED).all()
+
+
+def test_a_graph_without_roundings_is_steady() -> None:
+    model = rounding("Mul")
+    del model.graph.node[1:]
+    model.graph.node[0].output[0] = "output"
+    assert steady_rows(model, FEED).all()

@@ -10,28 +10,34 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from tools.mutate import constant, insert_before, insert_behind, node, producer, scalar, store
+from tools.mutate import (
+    Alteration,
+    changed,
+    constant,
+    insert_before,
+    insert_behind,
+    node,
+    producer,
+    scalar,
+    store,
+)
 from tools.tiny_run import (
     FOUR_GRID,
     FOUR_MODES,
     INPUT_SHAPE,
-    GridTransmitter,
     eval_split,
-    export_program,
-    feature_inputs,
     grid_manifest,
+    write_grid_bundle,
 )
 from twophase.export.compare.inputs import llr_batches
 from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.export.graphs.signature import check_interface, signature_of
-from twophase.export.graphs.torch_program import freeze
 from twophase.export.graphs.view import GraphView, serialize
 from twophase.export.int8.calibrate import SNRS_DB, receptions
 from twophase.export.int8.nodes import classifier_products, encoder_products, power_of_two_scale
@@ -54,10 +60,8 @@ def samples(count: int) -> Values:
 
 
 @pytest.fixture(scope="module")
-def grid_tx() -> ModelProto:
-    torch.manual_seed(0)
-    program = export_program(GridTransmitter(FOUR_GRID), feature_inputs(FOUR_GRID))
-    return freeze("tx.onnx", program, signature_of("tx.onnx", GRID))
+def grid_tx(make_shared) -> ModelProto:
+    return onnx.load(make_shared("grid-bundle", write_grid_bundle) / "tx.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -159,37 +163,41 @@ def test_onnx_runtime_fuses_every_product_into_an_integer_kernel(grid_int8, tmp_
     assert operators.count("QuantizeLinear") == 1
 
 
-def test_a_grid_without_whole_weights_is_refused(grid_tx) -> None:
+def weights(number: int, change: Callable[[NDArray], NDArray]) -> Alteration:
+    """Alter the matrix of a product of the encoder."""
+    return lambda model: changed(encoder_products(GraphView(model))[number].node.input[1], change)(model)
+
+
+def bound(position: int, value: float) -> Alteration:
+    """Another bound of the Clip ahead of the second product."""
+
+    def alter(model: ModelProto) -> None:
+        clip = producer(model, encoder_products(GraphView(model))[1].source)
+        clip.input[position] = scalar(model, "other_bound", value, np.float32)
+
+    return alter
+
+
+def step_of_a_hundredth(model: ModelProto) -> None:
+    rounded = producer(model, encoder_products(GraphView(model))[1].source).input[0]
+    scale = producer(model, producer(model, rounded).input[0])
+    scale.input[1] = scalar(model, "a_hundredth", 0.01, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("alter", "reason"),
+    [
+        (weights(1, lambda value: value + np.float32(0.5)), "must have whole numbers"),
+        (weights(0, lambda value: 2 * value), "steps, not 127"),
+        (bound(2, 511.0), "on an integer grid must multiply what Mul"),
+        (bound(1, 1.0), "on an integer grid must multiply what Mul"),
+        (step_of_a_hundredth, "on an integer grid must multiply what Mul"),
+    ],
+)
+def test_a_grid_that_eight_bits_do_not_hold_is_refused(grid_tx, alter: Alteration, reason: str) -> None:
     wrong = copied(grid_tx)
-    name = encoder_products(GraphView(wrong))[1].node.input[1]
-    store(wrong, name, constant(wrong, name) + np.float32(0.5))
-    with pytest.raises(ArtifactError, match="must have whole numbers"):
-        quantize_transmitter(wrong, GRID, {})
-
-
-def test_a_grid_of_more_than_8_bits_is_refused(grid_tx) -> None:
-    wrong = copied(grid_tx)
-    name = encoder_products(GraphView(wrong))[0].node.input[1]
-    store(wrong, name, 2 * constant(wrong, name))
-    with pytest.raises(ArtifactError, match="steps, not 127"):
-        quantize_transmitter(wrong, GRID, {})
-
-
-@pytest.mark.parametrize(("bound", "value"), [(2, 511.0), (1, 1.0)])
-def test_a_grid_that_is_not_clipped_to_256_numbers_is_refused(grid_tx, bound: int, value: float) -> None:
-    wrong = copied(grid_tx)
-    clip = producer(wrong, encoder_products(GraphView(wrong))[1].source)
-    clip.input[bound] = scalar(wrong, "other_bound", value, np.float32)
-    with pytest.raises(ArtifactError, match="on an integer grid must multiply what Mul"):
-        quantize_transmitter(wrong, GRID, {})
-
-
-def test_a_grid_whose_step_is_no_power_of_two_is_refused(grid_tx) -> None:
-    wrong = copied(grid_tx)
-    rounded = producer(wrong, encoder_products(GraphView(wrong))[1].source).input[0]
-    scale = producer(wrong, producer(wrong, rounded).input[0])
-    scale.input[1] = scalar(wrong, "a_hundredth", 0.01, np.float32)
-    with pytest.raises(ArtifactError, match="on an integer grid must multiply what Mul"):
+    alter(wrong)
+    with pytest.raises(ArtifactError, match=reason):
         quantize_transmitter(wrong, GRID, {})
 
 
@@ -464,9 +472,7 @@ def nothing_done(model: ModelProto, original: ModelProto) -> None:
     model.CopyFrom(original)
 
 
-Alteration = Callable[[ModelProto, ModelProto], None]
-
-ALTERATIONS: list[tuple[Alteration, str]] = [
+ALTERATIONS: list[tuple[Callable[[ModelProto, ModelProto], None], str]] = [
     (float_product, "is not INT8: '.*' is not made by DequantizeLinear"),
     (altered_weight, "_uint8' is off by"),
     (altered_bias, "_int32' is off by"),
@@ -490,7 +496,13 @@ ALTERATIONS: list[tuple[Alteration, str]] = [
 @pytest.mark.parametrize(("alter", "reason"), ALTERATIONS, ids=[alter.__name__ for alter, _ in ALTERATIONS])
 @pytest.mark.parametrize("kind", ["calibrated", "grid"])
 def test_an_altered_graph_is_found(
-    four_tx, float_int8, grid_tx, grid_int8, kind: str, alter: Alteration, reason: str
+    four_tx,
+    float_int8,
+    grid_tx,
+    grid_int8,
+    kind: str,
+    alter: Callable[[ModelProto, ModelProto], None],
+    reason: str,
 ) -> None:
     original, quantized = (grid_tx, grid_int8) if kind == "grid" else (four_tx.model, float_int8)
     wrong = copied(quantized)

@@ -25,10 +25,10 @@ def int8_bundle(make_shared: Callable[[str, Callable[[Path], object]], Path]) ->
         tx, rx = (onnx.load(source / file) for file in ("tx.onnx", "rx.onnx"))
         features = eval_split(FOUR_GRID, 40)["input"]
         snr_db = features.reshape(40, -1)[:, 0] * 0 + 5
-        heard = receptions(tx, manifest, {"input": features, "snr_db": snr_db}, 0)
+        received = receptions(tx, manifest, {"input": features, "snr_db": snr_db}, 0)
         models = {
             "tx.onnx": quantize_transmitter(tx, manifest, {}),
-            "rx.onnx": quantize_receiver(rx, manifest, heard),
+            "rx.onnx": quantize_receiver(rx, manifest, received),
         }
         write_complete_bundle(folder, FOUR_GRID, replace(manifest, precision="int8"), models)
 

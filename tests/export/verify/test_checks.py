@@ -25,8 +25,9 @@ from twophase.export.graphs.run import GraphRunError, OnnxReference, OnnxRuntime
 from twophase.export.verify import graph_checks, run_checks
 from twophase.export.verify.bundle import Bundle
 from twophase.export.verify.checks import NAMES, OPTIONAL, SLOW, Check, check_bundle
+from twophase.export.verify.run_checks import Latency, measure_latency
 from twophase.link.constellation import qam
-from twophase.link.errors import ArtifactError
+from twophase.link.errors import ArtifactError, InputError
 from twophase.link.manifest import load_manifest, write_manifest
 
 FIRST = NAMES[0]
@@ -221,15 +222,18 @@ def test_accuracy_may_differ_by_a_tie_and_no_more(spoilt: Path, extra: int, pass
     assert made(spoilt, "accuracy")["accuracy"].passed is passes
 
 
-def test_external_tensors_are_refused(spoilt: Path) -> None:
+def test_external_tensors_and_another_format_are_refused(spoilt: Path) -> None:
+    model = onnx.load(spoilt / "tx.onnx")
+    model.opset_import[0].version, model.ir_version = 19, 10
+    (spoilt / "tx.onnx").write_bytes(model.SerializeToString())
     model = onnx.load(spoilt / "rx.onnx")
     (tensor,) = [entry for entry in model.graph.initializer if entry.name == "head.weight"]
     tensor.data_location = onnx.TensorProto.EXTERNAL
     (spoilt / "rx.onnx").write_bytes(model.SerializeToString())
-    assert (
-        "'rx.onnx' keeps tensors in other files"
-        in made(spoilt, "opset, IR, domains")["opset, IR, domains"].problems
-    )
+    problems = made(spoilt, "opset, IR, domains")["opset, IR, domains"].problems
+    assert "'rx.onnx' keeps tensors in other files" in problems
+    assert "'tx.onnx' must use opset 18 of ONNX, not [('', 19)]" in problems
+    assert "'tx.onnx' must be of IR version 8, not 10" in problems
 
 
 @pytest.mark.parametrize("make", [OnnxRuntime, OnnxReference])
@@ -254,3 +258,27 @@ def test_a_card_must_say_what_the_manifest_says(spoilt: Path) -> None:
     write_manifest(spoilt, manifest, (*manifest.files, CARD_FILE))
     check = made(spoilt, "link card")["link card"]
     assert check.problems == (f"'{CARD_FILE}' is not made from the manifest",)
+
+
+# --- latency
+
+
+def test_quantiles_of_known_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """101 calls that take 0, 1, ..., 100 us on a clock of the test's own."""
+    clock = [0]
+    durations = iter([7_000] * 3 + [1000 * number for number in range(101)])
+
+    def call() -> None:
+        clock[0] += next(durations)
+
+    monkeypatch.setattr(run_checks, "perf_counter_ns", lambda: clock[0])
+    assert measure_latency(call, calls=101, warm_up=3) == Latency(50.0, 99.0, 101)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [({"calls": 0}, "'calls' must be at least 1"), ({"warm_up": -1}, "'warm_up' must be at least 0")],
+)
+def test_wrong_counts_are_refused(options: dict[str, int], rule: str) -> None:
+    with pytest.raises(InputError, match=rule):
+        measure_latency(lambda: None, **options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -84,7 +83,7 @@ def test_json_is_all_there_is_on_stdout(
     assert [book["different"]["int8"] for book in value["audit"]["codebooks"]] == [0, 0]
 
 
-def test_the_audit_is_a_table_behind_the_checks(
+def test_the_audit_is_a_table_after_the_checks(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verify(bundle, "--quick", "--audit") == 0
@@ -135,17 +134,6 @@ def test_the_other_bundle_of_an_audit_must_be_int8_and_of_the_same_link(
     refused(capsys, "'int8' must name a bundle with the codebooks of")
 
 
-def test_the_newest_bundle_is_taken(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, age in (("old", 100), ("new", 200), (".set-aside", 300)):
-        copy = Path(shutil.copytree(bundle, tmp_path / "runs" / name / "bundle"))
-        os.utime(copy / "link.json", (age, age))
-    monkeypatch.chdir(tmp_path)
-    assert verify("--quick") == 0
-    assert "bundle: runs/new/bundle" in capsys.readouterr().out
-
-
 def in_process(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
@@ -166,21 +154,6 @@ sys.exit(main([sys.argv[1], "--audit"]))
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stderr == ""
     assert "verdict: PASS" in done.stdout
-
-
-def test_help_answers_at_once() -> None:
-    code = (
-        "import sys\n"
-        "from twophase.export.verify.cli import main\n"
-        "try:\n"
-        "    main(['--help'])\n"
-        "except SystemExit as stop:\n"
-        "    print(stop.code, sorted({'torch', 'onnx', 'onnxruntime', 'numpy'} & set(sys.modules)))\n"
-    )
-    done = in_process(code)
-    assert done.stdout.splitlines()[-1] == "0 []"
-    for word in ("--json", "--quick", "--audit", "--int8", "BUNDLE", "tp-verify runs/digits/bundle"):
-        assert word in done.stdout
 
 
 def test_a_missing_package_is_told(bundle: Path) -> None:

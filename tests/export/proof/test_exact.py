@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from tools.mutate import insert_before, node, nodes, store
+from tools.mutate import node, nodes, store
 from tools.tiny_run import (
     CONTENT_GRID,
     FOUR_GRID,
@@ -287,18 +287,6 @@ def test_branches_are_refused() -> None:
     place = next(place for place, entry in enumerate(model.graph.node) if "yes" in entry.input)
     model.graph.node[place].CopyFrom(node("If", ["yes"], "scores", then_branch=body, else_branch=body))
     refused(model, "If ('node_scores') is not exact: what it computes depends on branches")
-
-
-def test_an_operator_of_its_own_is_refused(grid_tx) -> None:
-    model = ModelProto.FromString(grid_tx.SerializeToString())
-    body = [node("Identity", ["x"], "y")]
-    model.functions.append(
-        helper.make_function("own", "Same", ["x"], ["y"], body, [helper.make_opsetid("", 18)])
-    )
-    model.opset_import.append(helper.make_opsetid("own", 1))
-    first = next(entry for entry in model.graph.node if entry.op_type == "Round")
-    insert_before(model, first, 0, [node("Same", [first.input[0]], "wrapped", domain="own")])
-    refused(model, "'own.Same' is a function of the model's own; the proof follows operators of")
 
 
 @pytest.mark.parametrize(

@@ -1,99 +1,83 @@
-"""Behind the decisions, tokens are kept apart: what may combine them, and what may not."""
+"""After the decisions, tokens are kept apart: what may combine them, and what may not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-import onnx
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from tools.mutate import Mutations, insert_behind, node, nodes, only, scalar, store
+from tools.mutate import after, ahead, cases, nodes, only
 from twophase.export.graphs.view import GraphView
 from twophase.export.proof.cut import Kind, problems_of_combining
 from twophase.export.proof.hard import SENT, prove_cut, prove_hard, prove_integers, prove_table
 from twophase.export.proof.search import prove_search
 
-Mutation = Callable[[ModelProto], None]
+INT64, UINT64 = TensorProto.INT64, TensorProto.UINT64
 
+# Symbols are 0 where ``trigger``, shape (batch, 1), holds.
+TRIGGER = "symbols = Where(trigger, nought, it)"
+# Its sum is reached by indices that the run of each codeword does not contain.
+RARE_SUM = "total = ReduceSum<keepdims=1>(indices, axis); trigger = Equal(total, rare);" + TRIGGER
+BRANCHES = "Where ('node_symbols') branches on indices: only the mode may decide"
 
-def symbols_if(model: ModelProto, *nodes: onnx.NodeProto) -> None:
-    """Symbols are 0 where ``trigger``, shape (batch, 1), holds."""
-    zero = scalar(model, "no_symbol", 0, np.int64)
-    insert_behind(model, "symbols", [*nodes, node("Where", ["trigger", zero, "symbols_before"], "symbols")])
-
-
-COMBINING = Mutations()
-
-
-@COMBINING(
-    "ReduceSum ('node_total') adds up what no table was looked up for",
-    "Equal ('node_trigger') computes with indices",
-    "Where ('node_symbols') branches on indices: only the mode may decide",
+COMBINING = cases(
+    rare_sum=(
+        after("symbols", RARE_SUM, axis=[1], rare=19, nought=0),
+        "ReduceSum ('node_total') adds up what no table was looked up for",
+        "Equal ('node_trigger') computes with indices",
+        BRANCHES,
+    ),
+    rare_token=(
+        after(
+            "symbols",
+            "one = Gather<axis=1>(indices, first); trigger = Greater(one, rare);" + TRIGGER,
+            first=[0],
+            rare=6,
+            nought=0,
+        ),
+        "Greater ('node_trigger') computes with indices",
+        BRANCHES,
+    ),
+    sum_into_table=(
+        after(
+            "symbols",
+            "total = ReduceSum<keepdims=1>(it, axis); mark = Gather(marks, total); symbols = Add(mark, it)",
+            axis=[1],
+            marks=np.zeros(64, np.int64),
+        ),
+        "Gather ('node_mark') looks up by more than stored numbers",
+    ),
+    product_of_bits=(
+        after("bits", "bits = Mul(it, it)"),
+        "Mul ('node_bits') multiplies two tensors that depend on indices",
+    ),
+    # modulo 256, and widened again: no sum of functions of one token each
+    wrapped_sum=(
+        after("symbols", f"narrow = Cast<to={TensorProto.UINT8}>(it); symbols = Cast<to={INT64}>(narrow)"),
+        "Cast ('node_narrow') casts a sum",
+    ),
+    turned_batch=(
+        after(
+            "bits",
+            "bits = Slice(it, last, first, axis, back)",
+            last=[-1],
+            first=[-(2**31)],
+            axis=[0],
+            back=[-1],
+        ),
+        "Slice ('node_bits') mixes samples of the batch",
+    ),
+    regrouped_batch=(
+        after("bits", "pairs = Reshape(it, wide); bits = Reshape(pairs, back)", wide=[-1, 24], back=[-1, 12]),
+        "Reshape ('node_pairs') mixes samples of the batch",
+    ),
 )
-def rare_sum(model: ModelProto) -> None:
-    """The sum is reached by indices that the run of each codeword does not contain."""
-    axis, rare = store(model, "axis_1", np.array([1])), scalar(model, "rare", 19, np.int64)
-    symbols_if(
-        model,
-        node("ReduceSum", ["indices", axis], "total", keepdims=1),
-        node("Equal", ["total", rare], "trigger"),
-    )
 
 
-@COMBINING("Greater ('node_trigger') computes with indices", "Where ('node_symbols') branches")
-def rare_token(model: ModelProto) -> None:
-    first, rare = store(model, "first", np.array([0])), scalar(model, "rare", 6, np.int64)
-    symbols_if(
-        model, node("Gather", ["indices", first], "one", axis=1), node("Greater", ["one", rare], "trigger")
-    )
-
-
-@COMBINING("Gather ('node_mark') looks up by more than stored numbers")
-def sum_into_table(model: ModelProto) -> None:
-    axis, table = store(model, "axis_1", np.array([1])), store(model, "marks", np.zeros(64, np.int64))
-    total = node("ReduceSum", ["symbols_before", axis], "total", keepdims=1)
-    behind = [
-        total,
-        node("Gather", [table, "total"], "mark"),
-        node("Add", ["mark", "symbols_before"], "symbols"),
-    ]
-    insert_behind(model, "symbols", behind)
-
-
-@COMBINING("Mul ('node_bits') multiplies two tensors that depend on indices")
-def product_of_bits(model: ModelProto) -> None:
-    insert_behind(model, "bits", [node("Mul", ["bits_before", "bits_before"], "bits")])
-
-
-@COMBINING("Cast ('node_narrow') casts a sum")
-def wrapped_sum(model: ModelProto) -> None:
-    """A sum modulo 256 that is widened again is no sum of functions of one token each."""
-    there = node("Cast", ["symbols_before"], "narrow", to=TensorProto.UINT8)
-    insert_behind(model, "symbols", [there, node("Cast", ["narrow"], "symbols", to=TensorProto.INT64)])
-
-
-@COMBINING("Slice ('node_bits') mixes samples of the batch")
-def turned_batch(model: ModelProto) -> None:
-    ends = [
-        store(model, name, np.array([value]))
-        for name, value in (("last", -1), ("before", -(2**31)), ("axis_0", 0), ("back", -1))
-    ]
-    insert_behind(model, "bits", [node("Slice", ["bits_before", *ends], "bits")])
-
-
-@COMBINING("Reshape ('node_pairs') mixes samples of the batch")
-def regrouped_batch(model: ModelProto) -> None:
-    wide, back = store(model, "wide", np.array([-1, 24])), store(model, "back", np.array([-1, 12]))
-    there = node("Reshape", ["bits_before", wide], "pairs")
-    insert_behind(model, "bits", [there, node("Reshape", ["pairs", back], "bits")])
-
-
-@pytest.mark.parametrize(("mutate", "reasons"), COMBINING)
-def test_what_combines_tokens_is_rejected(one_tx, mutate: Mutation, reasons: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("alter", "reasons"), COMBINING)
+def test_what_combines_tokens_is_rejected(one_tx, alter, reasons: tuple[str, ...]) -> None:
     model = one_tx.copy()
-    mutate(model)
+    alter(model)
     view = GraphView(model)
     assert prove_cut(view) == []
     _, problems = prove_integers(view)
@@ -106,8 +90,7 @@ def test_what_combines_tokens_is_rejected(one_tx, mutate: Mutation, reasons: tup
 def test_the_run_alone_would_pass_a_rare_sum(one_tx) -> None:
     """The reason for the proof: no run of a part of all combinations finds what the others trigger."""
     model = one_tx.copy()
-    rare_sum(model)
-    store(model, "rare", np.array(10**6))
+    after("symbols", RARE_SUM, axis=[1], rare=10**6, nought=0)(model)
     assert prove_table(GraphView(model), one_tx.manifest)[1] == []
     assert prove_integers(GraphView(model))[1] != []
 
@@ -116,11 +99,8 @@ def test_the_run_alone_would_pass_a_rare_sum(one_tx) -> None:
 def test_no_arithmetic_before_the_table(one_tx, operator: str) -> None:
     model = one_tx.copy()
     reader = next(entry for entry in model.graph.node if "indices" in entry.input and entry.op_type == "Clip")
-    two = scalar(model, "two", 2, np.int64)
-    model.graph.node.insert(
-        list(model.graph.node).index(reader), node(operator, ["indices", two], "computed")
-    )
-    reader.input[list(reader.input).index("indices")] = "computed"
+    place = reader, list(reader.input).index("indices")
+    ahead(lambda model: place, f"computed = {operator}(it, two)", two=2)(model)
     _, problems = prove_integers(GraphView(model))
     assert any(f"{operator} ('node_computed') computes with indices" in entry for entry in problems), problems
 
@@ -133,18 +113,12 @@ def test_the_right_transmitters_pass(one_tx, four_tx, content_tx) -> None:
 
 def test_decisions_must_not_be_combined_before_the_indices(one_tx) -> None:
     model = one_tx.copy()
-    decision = only(model, "ArgMax")
-    name = decision.output[0]
-    decision.output[0] = "decided"
-    axis, rare = store(model, "axis_1", np.array([1])), scalar(model, "rare", 19, np.int64)
-    behind = [
-        node("ReduceSum", ["decided", axis], "total", keepdims=1),
-        node("Equal", ["total", rare], "trigger"),
-        node("Where", ["trigger", scalar(model, "nought", 0, np.int64), "decided"], name),
-    ]
-    place = list(model.graph.node).index(decision)
-    for number, entry in enumerate(behind):
-        model.graph.node.insert(place + 1 + number, entry)
+    name = only(model, "ArgMax").output[0]
+    reader = next(entry for entry in model.graph.node if name in entry.input)
+    text = "total = ReduceSum<keepdims=1>(it, axis); trigger = Equal(total, rare);"
+    text += "altered = Where(trigger, nought, it)"
+    place = reader, list(reader.input).index(name)
+    ahead(lambda model: place, text, axis=[1], rare=19, nought=0)(model)
     _, problems = prove_search(GraphView(model), one_tx.manifest)
     assert any(
         problem.startswith("between the decisions and 'indices': Where") and "branches on indices" in problem
@@ -185,7 +159,6 @@ CONSTANTS = {
     "cut_short": np.array([3]),
     "column": np.array([[0], [1]]),
 }
-INT64, UINT64 = TensorProto.INT64, TensorProto.UINT64
 WIDE = "wide = Unsqueeze(mode, one)"
 SIZE = "size = Shape(indices)"
 GIVEN = {"indices": Kind.INDEX, "mode": Kind.MODE}

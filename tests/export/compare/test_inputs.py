@@ -60,7 +60,7 @@ def test_a_link_of_several_modes_is_asked_for_each() -> None:
     }
 
 
-def test_llrs_are_clipped_and_zero_behind_each_modes_bits() -> None:
+def test_llrs_are_clipped_and_zero_after_each_modes_bits() -> None:
     batches = list(llr_batches(MANIFEST, 3000, seed=1))
     extremes, mode = batches[0]
     assert mode.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
