@@ -48,8 +48,13 @@ def page(report, figures) -> str:
 
 
 @pytest.fixture(scope="module")
-def plain_page(plain) -> str:
-    return page_text(plain, page_figures(plain))
+def plain_figures(plain) -> dict:
+    return page_figures(plain)
+
+
+@pytest.fixture(scope="module")
+def plain_page(plain, plain_figures) -> str:
+    return page_text(plain, plain_figures)
 
 
 def _words(report: Report, outside: int = 0) -> str:
@@ -185,10 +190,10 @@ def test_the_page_says_what_was_measured_and_how(report, page) -> None:
         assert needed in text, needed
 
 
-def test_every_figure_is_there_if_the_report_holds_it(report, figures, page, plain, plain_page) -> None:
+def test_every_figure_is_there_if_the_report_holds_it(report, figures, page, plain_figures) -> None:
     assert all(figures[name] for name in figures if name != "symbols")
     empty = ("baselines", "compare", "symbols", "modes", "air")
-    assert [name for name, drawn in page_figures(plain).items() if not drawn] == [*empty]
+    assert [name for name, drawn in plain_figures.items() if not drawn] == [*empty]
     assert page.count("<svg") == sum(
         len(drawn) if isinstance(drawn, list) else bool(drawn) for drawn in figures.values()
     )
@@ -197,22 +202,23 @@ def test_every_figure_is_there_if_the_report_holds_it(report, figures, page, pla
     for point in report.points:
         shown = [mode for snr, mode in groups if float(snr) == point.esn0_db]
         assert shown == sorted(point.mode_usage, key=lambda mode: -point.mode_usage[mode])
-    assert "Codes and baselines" not in plain_page
-
-
-@pytest.mark.parametrize("count", [1, 7])
-def test_any_number_of_points_can_be_drawn(count) -> None:
-    report = fake_report(tuple(float(n) for n in range(count)), baselines=(), compare=0, modes_report=True)
-    figures = page_figures(report)
-    assert len(figures["modes"]) == 1 + min(6, count)
-    assert len(figures["confusion"]) == min(2, count)
-    assert figures["llr"].count(" dB</text>") == min(3, count)
+    # Of many points, some: six panels of modes with their key, the ends' decisions, LLRs of three.
+    many = page_figures(
+        fake_report(
+            tuple(float(n) for n in range(7)), baselines=(), compare=0, scatter=False, modes_report=True
+        )
+    )
+    for drawn, count in ((plain_figures, 1), (many, 7)):
+        assert len(drawn["modes"]) == (1 + 6 if count > 1 else 0)
+        assert len(drawn["confusion"]) == min(2, count)
+        assert drawn["llr"].count(" dB</text>") == min(3, count)
 
 
 def test_the_page_says_what_limits_the_figures(report, plain, page, plain_page) -> None:
     together, gains = "made for independent bits, are too short", "a receiver that knows the gains, which"
     assert together not in plain_page
     assert gains not in plain_page
+    assert "Codes and baselines" not in plain_page
     assert together in _words(replace(plain, channel="rayleigh", coherence="sample"))
     assert f"{gains} this one estimates" in page
     commpy = _with_points(replace(report, demapper="commpy"), llrs_replaced=7)
