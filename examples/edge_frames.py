@@ -11,7 +11,7 @@ A datagram is a header, samples and a check, all little-endian:
     samples    complex64 (float32 I, float32 Q) for each
     check      uint32    CRC-32 of all before
 
-Nothing in it tells the mode: the receiver finds that out as it would on the air.
+Nothing in it names the mode: the receiver finds that out as it would on the air.
 
 The first samples decide which stream is heard; what another sender says, and the end of a stream that was not
 heard, is foreign.  So is a number more than ``WINDOW`` beyond the newest: one of the first ``WINDOW`` frames
@@ -34,7 +34,7 @@ MAGIC = b"2PL\0"
 VERSION = 1
 SAMPLES, END = 0, 1
 WINDOW = 4096
-"""How far behind the newest frame one may come and still be told from a repetition, and how far ahead."""
+"""How far before the newest frame one may come and still be known from a repetition, and how far ahead."""
 
 _HEADER = struct.Struct("<4sBBHIQ")
 _CHECK = struct.Struct("<I")
@@ -135,7 +135,7 @@ class Inbox:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the sender has told the end."""
+        """Whether the sender has said that it ended."""
         return self._sent is not None
 
     @property

@@ -42,7 +42,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = Parser(prog="edge_rx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=Path("runs/digits/bundle"))
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    parser.add_argument("--host", default="127.0.0.1", help="address to receive at")
     parser.add_argument("--port", type=int, default=47800, help="0 takes any free one")
     parser.add_argument("--channel-snr", type=float, default=10.0, help="Es/N0 in dB of the channel")
     parser.add_argument("--rayleigh", action="store_true", help="flat fading of each symbol, known here")
@@ -71,7 +71,7 @@ def tell(**entries: object) -> None:
 
 
 def receive(options: argparse.Namespace) -> int:
-    """Listen, decide and tell until the stream ends."""
+    """Receive, decide and print until the stream ends."""
     receiver = Receiver(options.bundle, options=GraphOptions(format=options.format), hold=True)
     link = receiver.manifest
     channel = Channel(options.channel_snr, options.rayleigh, slot_length(link), options.seed)

@@ -20,15 +20,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from twophase.link.errors import LinkError, PackageError
+from twophase.link.help import WIDTH, help_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
 __all__ = ["WIDTH", "Progress", "Terminal", "require", "run_command"]
-
-WIDTH = 100
-"""Columns that the output of a command takes at most."""
 
 Arguments = TypeVar("Arguments")
 
@@ -77,8 +75,6 @@ def run_command(
         with _terminable():
             values = {} if usual is None else usual(words)
             if "--help" in words or "-h" in words:
-                from twophase.link.help import help_text
-
                 sys.stdout.write(
                     help_text(program, description, arguments_type, sections or {}, values, positional)
                 )

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 import twophase.link.demap_numpy as demap_numpy
 from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import Constellation
-from twophase.link.demap_inputs import MAX_CLIP, as_complex, check_clip, check_dtype, hear, turn
+from twophase.link.demap_inputs import MAX_CLIP, as_complex, check_clip, check_dtype, observe, turn
 from twophase.link.errors import InputError
 
 __all__ = [
@@ -141,10 +141,12 @@ def llr_hard(
     check_clip(clip)
     _check_kernel(kernel)
     precision = check_dtype(dtype)
-    heard = hear(received, noise_var, gain)
-    bits = symbols_to_bits(_nearest(heard.received, heard.gain, constellation), constellation.bits_per_symbol)
+    observed = observe(received, noise_var, gain)
+    bits = symbols_to_bits(
+        _nearest(observed.received, observed.gain, constellation), constellation.bits_per_symbol
+    )
     llr = np.where(bits == 1, clip, -clip).astype(precision)
-    missing = turn(heard.received, heard.gain)[1] == 0
+    missing = turn(observed.received, observed.gain)[1] == 0
     llr[np.repeat(missing, constellation.bits_per_symbol, axis=-1)] = 0
     return llr
 
@@ -184,14 +186,14 @@ def llr_bruteforce(
     if candidates.ndim != 1 or size < 2 or size & (size - 1):
         raise InputError("points", "hold a power of two of points", f"shape {candidates.shape}")
     width = size.bit_length() - 1
-    heard = hear(received, noise_var, gain, prior, width)
+    observed = observe(received, noise_var, gain, prior, width)
     if kernel == "numba":
         from twophase.link import demap_compiled
 
-        llr = demap_compiled.brute_force(heard, candidates, clip)
+        llr = demap_compiled.brute_force(observed, candidates, clip)
     else:
-        llr = demap_numpy.any_constellation(heard, candidates)
-    return _shaped(llr, clip, heard.received.shape, width)
+        llr = demap_numpy.any_constellation(observed, candidates)
+    return _shaped(llr, clip, observed.received.shape, width)
 
 
 def hard_decisions(
@@ -206,8 +208,8 @@ def hard_decisions(
     InputError
         If a value is not finite or a shape does not broadcast.
     """
-    heard = hear(received, 1.0, gain)
-    return _nearest(heard.received, heard.gain, constellation)
+    observed = observe(received, 1.0, gain)
+    return _nearest(observed.received, observed.gain, constellation)
 
 
 def _nearest(received: NDArray[Any], gain: NDArray[Any], constellation: Constellation) -> NDArray[np.int64]:
@@ -245,8 +247,10 @@ def _separable(
             received, constellation, noise_var, gain, clip, prior, precision, exact
         )
     width = constellation.bits_per_symbol
-    heard = hear(received, noise_var, gain, prior, width, precision)
-    return _shaped(demap_numpy.separable(heard, constellation, exact), clip, heard.received.shape, width)
+    observed = observe(received, noise_var, gain, prior, width, precision)
+    return _shaped(
+        demap_numpy.separable(observed, constellation, exact), clip, observed.received.shape, width
+    )
 
 
 def _shaped(llr: NDArray[Any], clip: float, shape: tuple[int, ...], width: int) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """From checked or checkable arrays to the numba kernels; imports numba, so :mod:`demap` imports it late.
 
 The kernels look for infinities themselves, which costs little there; only what they refuse, or cannot take
-as it is, goes through :func:`twophase.link.demap_inputs.hear`, which converts or names what is wrong.
+as it is, goes through :func:`twophase.link.demap_inputs.observe`, which converts or names what is wrong.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.constellation import Constellation, qam
-from twophase.link.demap_inputs import BOUNDS, Heard, hear
+from twophase.link.demap_inputs import BOUNDS, Observation, observe
 from twophase.link.demap_kernels import any_constellation, exact_axes, general_axes, maxlog_axes
 
 __all__ = ["brute_force", "separable"]
@@ -48,9 +48,9 @@ def separable(
     known = _NO_PRIOR[precision]
     arrays = None if prior is not None else _as_they_are(received, noise_var, gain, precision)
     if arrays is None:
-        heard = hear(received, noise_var, gain, prior, width, precision)
-        arrays = heard.received, heard.noise_var, heard.gain
-        known = known if heard.prior is None else heard.prior.ravel()
+        observed = observe(received, noise_var, gain, prior, width, precision)
+        arrays = observed.received, observed.noise_var, observed.gain
+        known = known if observed.prior is None else observed.prior.ravel()
     y, n0, h = arrays
     llr = np.empty((*y.shape[:-1], y.shape[-1] * width), dtype=precision)
     received_parts, variances, gains = _parts(y), _writable(n0), _parts(h)
@@ -70,18 +70,18 @@ def separable(
             received_parts, variances, gains, limits, known, levels, is_one, exact, bound, out
         )
     if wrong:
-        hear(received, noise_var, gain, prior, width, precision)  # raises, naming what is wrong
+        observe(received, noise_var, gain, prior, width, precision)  # raises, naming what is wrong
         raise AssertionError("a kernel refused what the checks accept")
     return llr
 
 
-def brute_force(heard: Heard, points: _Array, clip: float) -> _Array:
+def brute_force(observed: Observation, points: _Array, clip: float) -> _Array:
     """Exact LLRs of any labelled points, (symbols, log2 M), clipped; float64."""
     width = points.size.bit_length() - 1
-    llr = np.empty((heard.received.size, width))
-    known = np.empty((0, width)) if heard.prior is None else heard.prior.reshape(-1, width)
-    y, h, x = (_parts(array).reshape(-1, 2) for array in (heard.received, heard.gain, points))
-    any_constellation(y, _writable(heard.noise_var), h, known, x, clip, llr)
+    llr = np.empty((observed.received.size, width))
+    known = np.empty((0, width)) if observed.prior is None else observed.prior.reshape(-1, width)
+    y, h, x = (_parts(array).reshape(-1, 2) for array in (observed.received, observed.gain, points))
+    any_constellation(y, _writable(observed.noise_var), h, known, x, clip, llr)
     return llr
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from twophase.link.errors import InputError
 
-__all__ = ["BOUNDS", "MAX_CLIP", "Heard", "as_complex", "check_clip", "check_dtype", "hear", "turn"]
+__all__ = ["BOUNDS", "MAX_CLIP", "Observation", "as_complex", "check_clip", "check_dtype", "observe", "turn"]
 
 MAX_CLIP = 600.0
 """Largest bound that may be asked for: exp(-600) is still an ordinary float64."""
@@ -27,7 +27,7 @@ _Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Heard:
+class Observation:
     """Symbols as received, all arrays of one shape (..., n) and of one precision."""
 
     received: _Array
@@ -55,14 +55,14 @@ class Heard:
         return coordinates, amplitude
 
 
-def hear(
+def observe(
     received: ArrayLike,
     noise_var: ArrayLike,
     gain: ArrayLike,
     prior: ArrayLike | None = None,
     bits_per_symbol: int = 1,
     dtype: DTypeLike = np.float64,
-) -> Heard:
+) -> Observation:
     """Check what a demapper is given, broadcast it to ``received`` and hold it within a safe range.
 
     Parameters
@@ -90,7 +90,7 @@ def hear(
     if not (n0 > 0).all():
         raise InputError("noise_var", "be positive", n0.item() if n0.ndim == 0 else "an array with zeros")
     h = as_complex("gain", gain)
-    return Heard(
+    return Observation(
         _held(y, huge, precision),
         np.clip(_broadcast("noise_var", n0, y.shape), 1 / huge, huge).astype(precision, copy=False),
         _held(_broadcast("gain", h, y.shape), huge, precision),

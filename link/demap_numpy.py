@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twophase.link.bits import indices_to_bits
 from twophase.link.constellation import Constellation
-from twophase.link.demap_inputs import Heard
+from twophase.link.demap_inputs import Observation
 
 __all__ = ["any_constellation", "separable"]
 
@@ -22,13 +22,13 @@ _BLOCK = 8192  # symbols per pass: sixteen levels of float64 then stay in the ca
 _Array = NDArray[Any]
 
 
-def separable(heard: Heard, constellation: Constellation, exact: bool) -> _Array:
+def separable(observed: Observation, constellation: Constellation, exact: bool) -> _Array:
     """LLRs of a square QAM, (symbols, bits_per_symbol), one axis at a time."""
-    coordinates, amplitudes = heard.ratios()
+    coordinates, amplitudes = observed.ratios()
     axis_llr = _maxlog_axis if not exact else _exact_axis if amplitudes.dtype == np.float64 else _exact_groups
     levels = constellation.axis_levels[:, np.newaxis].astype(amplitudes.dtype)
     is_one = constellation.axis_labels.T.astype(bool)
-    prior = None if heard.prior is None else heard.prior.reshape(-1, constellation.bits_per_symbol)
+    prior = None if observed.prior is None else observed.prior.reshape(-1, constellation.bits_per_symbol)
     llr = np.empty((amplitudes.size, constellation.bits_per_symbol), dtype=amplitudes.dtype)
     for start in range(0, amplitudes.size, _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -45,14 +45,14 @@ def separable(heard: Heard, constellation: Constellation, exact: bool) -> _Array
     return llr
 
 
-def any_constellation(heard: Heard, points: _Array) -> _Array:
+def any_constellation(observed: Observation, points: _Array) -> _Array:
     """Exact LLRs of any labelled points, (symbols, log2 M), by log-sum-exp over all of them."""
-    y, n0, h = (array.reshape(-1, 1) for array in (heard.received, heard.noise_var, heard.gain))
+    y, n0, h = (array.reshape(-1, 1) for array in (observed.received, observed.noise_var, observed.gain))
     metric = -(np.abs(y - h * points) ** 2) / n0
     width = points.size.bit_length() - 1
     bits = indices_to_bits(np.arange(points.size), width).astype(bool)
-    if heard.prior is not None:
-        for is_one, known in zip(bits.T, heard.prior.reshape(-1, width).T, strict=True):
+    if observed.prior is not None:
+        for is_one, known in zip(bits.T, observed.prior.reshape(-1, width).T, strict=True):
             metric[:, is_one] += known[:, np.newaxis]
     llr = np.empty((y.size, width))
     for position, is_one in enumerate(bits.T):

@@ -108,7 +108,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; put it in the place of ``path`` if the block succeeds.
 
     A folder that stood at ``path`` is replaced only then; a kill in between leaves the old one or none,
-    never a mixture, and the next call clears up behind it.  Where ``path`` is a symbolic link, the folder
+    never a mixture, and the next call clears up after it.  Where ``path`` is a symbolic link, the folder
     that it points to is replaced.
 
     Raises

@@ -41,7 +41,7 @@ MODE_REQUEST = "mode_request"
 its default, leaves the mode to the router."""
 
 Shapes = dict[str, tuple[int, ...]]
-"""Outputs that are needed, by name, with their shape behind the batch axis."""
+"""Outputs that are needed, by name, with their shape after the batch axis."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class _RoutedGraph(Graph):
     def _routed(
         self, batch: int, snr_db: ArrayLike, mode: ArrayLike | None
     ) -> dict[str, NDArray[np.generic]]:
-        """Checked inputs behind the samples."""
+        """Checked inputs after the samples."""
         snr = esn0_float32(snr_db)
         inputs: dict[str, NDArray[np.generic]] = {"snr_db": per_sample("snr_db", snr, batch)}
         if mode is not None:
@@ -216,7 +216,7 @@ class FeatureGraph(_RoutedGraph):
 
 
 class TokenGraph(_RoutedGraph):
-    """A graph that takes ``input_ids``, ``attention_mask`` and what a :class:`FeatureGraph` takes behind."""
+    """A graph that takes ``input_ids``, ``attention_mask``, then what a :class:`FeatureGraph` takes."""
 
     samples = ("input_ids", "attention_mask")
 

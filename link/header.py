@@ -1,4 +1,4 @@
-"""The header of a frame: which code tells the mode at which Es/N0, and what stands on the air.
+"""The header of a frame: which code names the mode at which Es/N0, and what is on the air.
 
 Both ends derive the code from their own estimate of the SNR, so a header has no header of its own.  Where the
 estimates fall on different sides of a step, the receiver reads with the wrong code and most likely takes a
@@ -21,7 +21,7 @@ the bound for 16 modes is 1 %, at -10 dB it is 52 %.
 
 Short block codes over QPSK that tell the receiver the mode of a sample.
 
-A mode that the transmitter chooses by a sample's content must be told before the payload can be read.  Its
+A mode that the transmitter chooses by a sample's content must be known before the payload can be read.  Its
 number, MSB first, is the message of a short linear code: the index bits as they are (``plain``), repeated
 (``repeatR``), or a first-order Reed-Muller code RM(1,m) of length 2^m, dimension m + 1 and minimum distance
 2^(m-1) (MacWilliams and Sloane, "The Theory of Error-Correcting Codes", 1977, ch. 13; RM(1,3) is the (8,4)
@@ -308,7 +308,7 @@ class Header:
         Returns
         -------
         tuple
-            QPSK point numbers, (..., max_symbols), -1 behind a header's symbols, and their counts, (...,).
+            QPSK point numbers, (..., max_symbols), -1 after a header's symbols, and their counts, (...,).
 
         Raises
         ------
@@ -329,7 +329,7 @@ class Header:
         ----------
         llr
             log P(b=1)/P(b=0) of the bits of the first ``max_symbols`` symbols of each frame, shape
-            (..., 2 * max_symbols); what lies behind the code of ``snr_db`` is not looked at.
+            (..., 2 * max_symbols); what lies after the code of ``snr_db`` is not looked at.
         snr_db
             The receiver's Es/N0; broadcasts to (...).
 

@@ -1,4 +1,4 @@
-"""``--help`` of a command: the options of its dataclass in titled sections, at most 100 columns wide.
+"""``--help`` of a command: the options of its dataclass in titled sections, 60 to 100 columns wide.
 
 tyro, which parses the words of a command, groups options only by nested dataclasses, and takes longer to
 import than all else that a help needs.
@@ -18,10 +18,12 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from twophase.link.command import WIDTH
+__all__ = ["WIDTH", "help_text"]
 
-__all__ = ["help_text"]
-
+WIDTH = 100
+"""Columns that the output of a command takes at most."""
+NARROWEST = 60
+"""Columns that a help takes even on a narrower terminal."""
 COLUMN = 30
 """Where the text of an option begins."""
 KINDS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
@@ -54,7 +56,7 @@ def help_text(
     ValueError
         If a section begins with no field, or the first field is in none.
     """
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    width = max(NARROWEST, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
     place = f" [{positional.upper()}]" if positional else ""
     lines = [f"usage: {program} [OPTIONS]{place}", "", description.strip()]
     titles = {first: title for title, first in sections.items()} or {fields(options)[0].name: "Options"}

@@ -16,7 +16,7 @@ exchanged, so that ``F @ left`` follows by a rank-one update: O(K C) for all par
 
 How good a labelling is: the squared error that flipped label bits cause.
 
-The channel behind a labelling is modelled as independent bit flips with the probabilities q_b, so that label
+The channel after a labelling is modelled as independent bit flips with the probabilities q_b, so that label
 i is received as label j with probability prod_b (q_b where bit b differs, 1 - q_b where it does not).  This
 depends on i xor j alone: averaging over what is received is a convolution over xor, done bit by bit in
 O(K log K).

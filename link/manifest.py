@@ -134,7 +134,7 @@ def symbol_stream(mode: ArrayLike, symbols: ArrayLike, symbol_count: ArrayLike) 
 
 
 def stream_hash(streams: Iterable[bytes]) -> str:
-    """SHA-256 of streams one behind the other, in hexadecimal digits."""
+    """SHA-256 of streams one after the other, in hexadecimal digits."""
     digest = sha256()
     for stream in streams:
         digest.update(stream)
@@ -426,7 +426,7 @@ def load_manifest(folder: Path, kind: Literal["run", "bundle"], only: Chosen | N
     kind
         Which of the two it must be.
     only
-        Files to check, for a device that has no others, or what names them when it is told the manifest; all
+        Files to check, for a device that has no others, or what names them when it is given the manifest; all
         if not given.
 
     Raises

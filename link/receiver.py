@@ -166,8 +166,8 @@ class Receiver:
         held = esn0_float32(snr_db) if self._held is None else self._held.hold(snr_db)
         snr = per_sample("snr_db", held, batch)
         if mode is None:
-            told = header_llr(symbols, variance, gains, link.header.max_symbols, link.llr_clip)
-            believed = self.mode_of(snr, told)
+            first = header_llr(symbols, variance, gains, link.header.max_symbols, link.llr_clip)
+            believed = self.mode_of(snr, first)
         else:
             believed = modes_of(mode, batch, self._modes_count)
         start = link.header.symbol_count(snr)

@@ -1,8 +1,8 @@
 """Who chooses the mode of a sample, by which rule, and how the receiver learns of it.
 
 A mode that follows from the SNR alone (``snr``, ``table``) is a step function, which both ends evaluate on
-their own estimate of the SNR: nothing is told, but the estimates may disagree.  A mode that follows from the
-content, too (``content``), is told in a header (:mod:`twophase.link.header`), which costs symbols and may be
+their own estimate of the SNR: nothing is sent, but the estimates may disagree.  A mode that follows from the
+content, too (``content``), is given in a header (:mod:`twophase.link.header`), which costs symbols and may be
 misread.
 """
 
@@ -104,7 +104,7 @@ class Routing:
     hysteresis_db: float
     """How far an estimate may leave a step before the mode changes, in dB; 0 except for ``table``."""
     header: tuple[HeaderStep, ...]
-    """``content``: how the mode is told; empty otherwise."""
+    """``content``: how the mode is signalled; empty otherwise."""
 
     def __post_init__(self) -> None:
         if self.router not in get_args(Router):
@@ -185,7 +185,7 @@ class Routing:
         """
         if self.tells_mode:
             if header_llr is None:
-                raise InputError("header_llr", "be given: this link tells the mode in a header", None)
+                raise InputError("header_llr", "be given: this link sends the mode in a header", None)
             return self.header_of(modes_count).decode(header_llr, snr_db)
         if header_llr is not None and np.size(header_llr):
             raise InputError("header_llr", "be empty: this link sends no header", np.shape(header_llr))

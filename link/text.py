@@ -225,7 +225,7 @@ def _alone(row: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _shown(value: object) -> str:
-    """What an error tells of a text: its type if it is none, and not a whole book."""
+    """What an error shows of a text: its type if it is none, and not a whole book."""
     if not isinstance(value, str):
         return type(value).__name__
     return value if len(value) <= 40 else f"{value[:37]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,9 @@ LINK = ("--codebook-sizes", "2", "4", "--tokens", "24", "6", "--qam-orders", "4"
 """Four modes, of 12, 6, 6 and 3 symbols: an adaptive link that is exported in seconds."""
 
 
-def _once(factory: pytest.TempPathFactory, worker: str, name: str, make: Callable[[Path], None]) -> Path:
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     base = factory.getbasetemp()
-    shared = base if worker == "master" else base.parent
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder, done = shared / name, shared / f"{name}.done"
     with FileLock(shared / f"{name}.lock"):
         if not done.exists():
@@ -26,7 +27,7 @@ def _once(factory: pytest.TempPathFactory, worker: str, name: str, make: Callabl
 
 
 @pytest.fixture(scope="session")
-def digits_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short but real training run on digits."""
 
     def make(folder: Path) -> None:
@@ -35,15 +36,15 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
         )
         assert done.returncode == 0, done.stderr
 
-    return _once(tmp_path_factory, worker_id, "digits", make)
+    return _once(tmp_path_factory, "digits", make)
 
 
 @pytest.fixture(scope="session")
-def digits_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str, digits_run: Path) -> Path:
+def digits_bundle(tmp_path_factory: pytest.TempPathFactory, digits_run: Path) -> Path:
     """Its bundle."""
 
     def make(folder: Path) -> None:
         done = run_command("tp-export", "--run", digits_run, "--out", folder, "--random-inputs", "5000")
         assert done.returncode == 0, done.stderr
 
-    return _once(tmp_path_factory, worker_id, "digits-bundle", make)
+    return _once(tmp_path_factory, "digits-bundle", make)

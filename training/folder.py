@@ -56,20 +56,16 @@ def start_folder(config: TrainConfig) -> None:
     """
     check_folder(config)
     folder = config.folder
-    if config.resume:
-        # What may change on resuming is kept too.
-        write_json(
-            folder / CONFIG_NAME,
-            {"format": FORMAT, "version": VERSION} | config.as_json() | {"resume": False},
-        )
-        return
-    try:
-        if (folder / CONFIG_NAME).is_file():
-            _set_aside(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError("out", f"be writable ({error.strerror})", str(folder)) from error
-    write_json(folder / CONFIG_NAME, {"format": FORMAT, "version": VERSION} | config.as_json())
+    if not config.resume:
+        try:
+            if (folder / CONFIG_NAME).is_file():
+                _set_aside(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError("out", f"be writable ({error.strerror})", str(folder)) from error
+    # A resumed run keeps its settings and what may change on resuming.
+    settings = config.as_json() | {"resume": False}
+    write_json(folder / CONFIG_NAME, {"format": FORMAT, "version": VERSION} | settings)
 
 
 def mark_unfinished(config: TrainConfig) -> None:

@@ -19,7 +19,16 @@ from twophase.link.files import write_text
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.training.config import TrainConfig
 
-__all__ = ["EpochRecord", "MetricsLog", "collapse_warnings", "expected_mean_abs_llr", "read_records"]
+__all__ = [
+    "TABLE_HEAD",
+    "EpochRecord",
+    "MetricsLog",
+    "collapse_warnings",
+    "expected_mean_abs_llr",
+    "read_records",
+    "reported_lines",
+    "table_row",
+]
 
 VQ_ENTROPY_SHARE = 2.5 / math.log(256)
 """Reported threshold: 2.5 nats of a codebook of 256, as a share of ln K."""
@@ -42,6 +51,12 @@ ROUTER_ENTROPY_SHARE = 0.9
 MORE_ENTROPY = (
     "raise --lambda-entropy to 0.05, raise --temp-freeze-floor, warm up with --entropy-warmup-epochs"
 )
+TABLE_HEAD = (
+    f"{'epoch':>5} {'phase':9} {'T':>5} {'loss':>8} {'val soft':>8} {'val hard':>8} "
+    f"{'H codewords':>11} {'H symbols':>11} {'|LLR|':>11} {'symbols':>7} {'s':>5}"
+)
+"""Entropies of use in nats and mean |LLR| are the lowest and highest of all codebooks or modes; symbols are
+those of a payload on average.  ``metrics.jsonl`` and TensorBoard have every figure."""
 
 
 @dataclass(frozen=True)
@@ -259,12 +274,44 @@ def read_records(path: Path) -> list[EpochRecord]:
         raise ArtifactError(f"'{path}' is altered: {error}") from error
 
 
+def table_row(record: EpochRecord) -> str:
+    """One line under ``TABLE_HEAD``."""
+    phase = "hardening" if 0 < record.hard_forward < 1 else record.phase
+    return (
+        f"{record.epoch:5} {phase:9} {record.vq_temperature:5.3f} {record.losses['total']:8.4f} "
+        f"{record.validation_accuracy_soft:8.4f} {record.validation_accuracy_hard:8.4f} "
+        f"{_range(record.vq_entropy, 2):>11} {_range(record.symbol_entropy, 2):>11} "
+        f"{_range(record.mean_abs_llr, 1):>11} {record.symbols_per_sample:7.4g} {record.seconds:5.1f}"
+    )
+
+
+def reported_lines(record: EpochRecord) -> tuple[str, str]:
+    """Phase and temperatures, then losses and accuracies."""
+    hard = str(record.hard_forward == 1) if record.hard_forward in (0, 1) else f"{record.hard_forward:.2f}"
+    losses = " ".join(
+        f"{name}={record.losses[name]:.4f}"
+        for name in ("total", "task", "consistency", "entropy")
+        if name in record.losses
+    )
+    return (
+        f"[Epoch {record.epoch}] Phase={record.phase.upper()} | vq_T={record.vq_temperature:.3f} "
+        f"sym_T={record.symbol_temperature:.3f} | hard_fwd={hard}",
+        f"  {losses} | val soft={record.validation_accuracy_soft:.4f} "
+        f"hard={record.validation_accuracy_hard:.4f}",
+    )
+
+
 def _kind(what: str, where: str, config: TrainConfig) -> str:
     return what if len(config.link.modes) == 1 else f"{what} of {where}"
 
 
 def _of(where: str, config: TrainConfig) -> str:
     return "" if len(config.link.modes) == 1 else f" in {where}"
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low}..{high}"
 
 
 def _as_line(record: EpochRecord) -> str:

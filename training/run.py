@@ -13,9 +13,15 @@ from twophase.training.backbone.features import Prepared, open_backbone, prepare
 from twophase.training.backbone.tune import is_main_process
 from twophase.training.config import TrainConfig
 from twophase.training.data import TextTask
-from twophase.training.epoch_lines import TABLE_HEAD, reported_lines, table_row
 from twophase.training.folder import folder_lock, mark_unfinished, start_folder
-from twophase.training.monitor import EpochRecord, MetricsLog, collapse_warnings
+from twophase.training.monitor import (
+    TABLE_HEAD,
+    EpochRecord,
+    MetricsLog,
+    collapse_warnings,
+    reported_lines,
+    table_row,
+)
 from twophase.training.plots import plot_training
 from twophase.training.routing_table import adapt
 from twophase.training.save import TextBackbone, save_programs

@@ -68,6 +68,15 @@ def test_help_has_every_option_in_its_section(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
+def test_a_help_keeps_sixty_columns_on_a_narrower_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = []
+    for columns in ("60", "3"):
+        monkeypatch.setenv("COLUMNS", columns)
+        texts.append(help_text("tp-x", "Does x.", Options, SECTIONS, {}))
+    assert texts[0] == texts[1]
+    assert max(map(len, texts[0].splitlines())) <= 60
+
+
 def test_sections_must_begin_with_options() -> None:
     with pytest.raises(ValueError, match="sections must begin with an option: absent"):
         help_text("tp-x", "", Options, {"What": "folder", "Flags": "absent"}, {})

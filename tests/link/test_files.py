@@ -16,6 +16,7 @@ from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import (
     atomic_folder,
     atomic_path,
+    cache_folder,
     read_json,
     sha256,
     sha256_of,
@@ -291,3 +292,28 @@ def test_broken_json_is_a_broken_artifact(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(ArtifactError, match="is not JSON: truncated or altered"):
         read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("own", "xdg", "expected"),
+    [
+        ("/fast/here", "/var/xdg", "/fast/here"),
+        ("~/here", "/var/xdg", "HOME/here"),
+        ("kept", "/var/xdg", "HOME/kept"),
+        ("", "/var/xdg", "/var/xdg/twophase-link"),
+        ("", "relative", "HOME/.cache/twophase-link"),
+        ("", "", "HOME/.cache/twophase-link"),
+    ],
+)
+def test_the_cache_is_where_the_nearest_variable_says(monkeypatch, tmp_path, own, xdg, expected):
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("HOME", str(tmp_path)), ("TWOPHASE_CACHE", own), ("XDG_CACHE_HOME", xdg)):
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(expected.replace("HOME", str(tmp_path)))
+    for name in ("TWOPHASE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name)
+    assert cache_folder() == tmp_path / ".cache" / "twophase-link"
+    assert not (tmp_path / ".cache").exists()
+    monkeypatch.setenv("TWOPHASE_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(InputError, match="'TWOPHASE_CACHE' must name a folder"):
+        cache_folder()

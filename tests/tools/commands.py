@@ -21,9 +21,9 @@ def run_command(
     *arguments: str | Path,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float = 240,
+    timeout: float = 900,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``command`` with its output captured as text."""
+    """Run ``command`` with its output captured as text; the limit is one that a busy machine keeps, too."""
     words: Sequence[str] = [sys.executable, "-m", MODULES[command], *map(str, arguments)]
     environment = {**os.environ, **(env or {})}
     return subprocess.run(

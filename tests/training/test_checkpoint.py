@@ -21,14 +21,6 @@ from twophase.training.checkpoint import (
 )
 
 
-def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
-    torch.manual_seed(0)
-    model = nn.Linear(3, 2)
-    optimizer = torch.optim.AdamW(model.parameters())
-    descend(model, optimizer, steps)
-    return model, optimizer
-
-
 def descend(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
     for step in range(steps):
         optimizer.zero_grad()
@@ -37,10 +29,10 @@ def descend(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> N
 
 
 def test_weights_and_optimiser_continue_where_they_were(tmp_path: Path) -> None:
-    model, optimizer = trained(3)
+    model, fresh = nn.Linear(3, 2), nn.Linear(3, 2)
+    optimizer, again = torch.optim.AdamW(model.parameters()), torch.optim.AdamW(fresh.parameters())
+    descend(model, optimizer, 3)
     save_checkpoint(tmp_path, "last", model_tensors(model) | optimizer_tensors(optimizer), {"epoch": 3})
-    fresh = nn.Linear(3, 2)
-    again = torch.optim.AdamW(fresh.parameters())
     checkpoint = load_checkpoint(tmp_path, "last")
     load_weights(fresh, checkpoint, tmp_path)
     restore_optimizer(again, checkpoint)
@@ -50,18 +42,13 @@ def test_weights_and_optimiser_continue_where_they_were(tmp_path: Path) -> None:
         assert torch.equal(expected, found)
 
 
-def test_only_the_newest_weights_stay(tmp_path: Path) -> None:
+def test_only_the_newest_weights_stay_and_half_a_checkpoint_changes_nothing(tmp_path: Path) -> None:
     for epoch in (1, 2):
         save_checkpoint(tmp_path, "last", {"model.w": torch.full((2,), float(epoch))}, {"epoch": epoch})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last-0002.safetensors", "last.json"]
+    (tmp_path / "last-0003.safetensors").write_bytes(b"half")  # as a kill between the two renames leaves it
+    assert load_checkpoint(tmp_path, "last").state["epoch"] == 2
     assert load_checkpoint(tmp_path, "last").tensors["model.w"].tolist() == [2.0, 2.0]
-
-
-def test_weights_written_without_their_state_change_nothing(tmp_path: Path) -> None:
-    """What a kill between the two renames leaves."""
-    save_checkpoint(tmp_path, "last", {"model.w": torch.ones(2)}, {"epoch": 1})
-    (tmp_path / "last-0002.safetensors").write_bytes(b"half")
-    assert load_checkpoint(tmp_path, "last").state["epoch"] == 1
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
@@ -71,24 +58,22 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("name", "content", "message"),
     [
-        ({"best.json": b'{"format": "other"}'}, "best.json' is not a twophase-checkpoint"),
-        ({"best.json": b'{"epoch": 1'}, "best.json' is not JSON"),
-        ({"best-0001.safetensors": b"half"}, "is truncated or altered: its SHA-256"),
-        ({"best-0001.safetensors": None}, "is missing; 'best.json' names it"),
-        ({"version": 99}, "best.json' must be of version 1, not 99: train again"),
+        ("best.json", b'{"format": "other"}', "best.json' is not a twophase-checkpoint"),
+        ("best.json", b'{"epoch": 1', "best.json' is not JSON"),
+        ("best.json", {"version": 99}, "best.json' must be of version 1, not 99: train again"),
+        ("best-0001.safetensors", b"half", "is truncated or altered: its SHA-256"),
+        ("best-0001.safetensors", None, "is missing; 'best.json' names it"),
     ],
 )
-def test_a_damaged_checkpoint_is_refused(damage: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused(name: str, content: Any, message: str, tmp_path: Path) -> None:
     save_checkpoint(tmp_path, "best", {"model.w": torch.ones(2)}, {"epoch": 1})
-    for name, content in damage.items():
-        if name == "version":
-            state = json.loads((tmp_path / "best.json").read_text()) | damage
-            (tmp_path / "best.json").write_text(json.dumps(state))
-        elif content is None:
-            (tmp_path / name).unlink()
-        else:
-            (tmp_path / name).write_bytes(content)
+    path = tmp_path / name
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(path.read_text()) | content).encode()
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
     with pytest.raises(ArtifactError, match=message):
         load_checkpoint(tmp_path, "best")

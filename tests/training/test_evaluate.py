@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tools import small_link
 from twophase.training import evaluate as module
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split
@@ -36,18 +37,20 @@ SEVERAL = TrainConfig(
     qam_orders=(4, 16),
     embedding_dim=3,
 )
-EVALUATIONS: list[Callable[..., Evaluation]] = [
-    evaluate_hard,
-    lambda model, split, config, repeats, choose=None: evaluate_soft(
-        model, split, config, repeats, 0.7, choose
-    ),
-]
+Evaluate = Callable[..., Evaluation]
 
 
-def make_model(config: TrainConfig = CONFIG, content: bool = False) -> LinkModel:
-    torch.manual_seed(0)
-    model = LinkModel(config.link, input_shape=(6,), classes=3, hidden=16, surrogate="product",
-                      content_router=content)  # fmt: skip
+def softly(
+    model: LinkModel, split: Split, config: TrainConfig, repeats: int, choose: Choice | None = None
+) -> Evaluation:
+    return evaluate_soft(model, split, config, repeats, 0.7, choose)
+
+
+both = pytest.mark.parametrize("evaluate", [evaluate_hard, softly], ids=["hard", "soft"])
+
+
+def make_model(config: TrainConfig = SEVERAL, content: bool = False) -> LinkModel:
+    model = small_link.make_model(config.link, 6, 3, 16, content=content)
     with torch.no_grad():
         for name, parameter in [*model.mode_inputs.named_parameters(), *model.classifier.named_parameters()]:
             parameter *= 0 if name.endswith("bias") else 4  # of decisions that depend on what is received
@@ -73,18 +76,11 @@ def forbidden(*_arguments: object, **_keywords: object) -> Tensor:
     raise AssertionError("the soft path was taken")
 
 
-def latents_of(model: LinkModel, number: int, split: Split) -> Tensor:
-    return model.latents(model.content(split.features), model.modes[number])
-
-
-def decoded_without_noise(model: LinkModel, number: int, split: Split) -> float:
-    """Accuracy where the receiver is certain of every bit of the hard transmitter."""
+@torch.no_grad()
+def hard_signal(model: LinkModel, number: int, features: Tensor) -> Any:
     mode = model.modes[number]
-    with torch.no_grad():
-        scores = model.codebook(mode).scores(latents_of(model, number, split))
-        seen = model.receive(200.0 * model.hard_transmit(scores, mode).bits.float() - 100.0, mode)
-        decided = model.classify(model.features(seen.embedding, seen.soft_bits, mode)).argmax(1)
-    return (decided == split.labels).double().mean().item()
+    scores = model.codebook(mode).scores(model.latents(model.content(features), mode))
+    return model.hard_transmit(scores, mode)
 
 
 @pytest.mark.parametrize("config", [CONFIG, SEVERAL])
@@ -97,23 +93,27 @@ def test_hard_evaluation_never_takes_a_soft_step(config: TrainConfig) -> None:
         evaluate_hard(model, split, config, 2)
         mode_accuracies(model, split, torch.tensor([3.0]), 1)
         with pytest.raises(AssertionError, match="soft path"):
-            evaluate_soft(model, split, config, 2, 0.7)
+            softly(model, split, config, 2)
 
 
 def test_without_noise_hard_evaluation_is_the_accuracy_of_the_decoded_bits() -> None:
-    model, split = make_model(), make_split()
-    expected = decoded_without_noise(model, 0, split)
+    """The receiver is certain of every bit of the hard transmitter."""
+    model, split = make_model(CONFIG), make_split()
+    mode = model.modes[0]
+    with torch.no_grad():
+        seen = model.receive(200.0 * hard_signal(model, 0, split.features).bits.float() - 100.0, mode)
+        decided = model.classify(model.features(seen.embedding, seen.soft_bits, mode)).argmax(1)
+    expected = (decided == split.labels).double().mean().item()
     assert evaluate_hard(model, split, CONFIG, 3).accuracy == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_number_of_rows_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, split = make_model(SEVERAL), make_split()
-    levels = torch.tensor([0.0, 8.0])
+    model, split, levels = make_model(), make_split(), torch.tensor([0.0, 8.0])
 
     def measured() -> list[float]:
-        evaluations = [evaluate(model, split, SEVERAL, 2, by_content) for evaluate in EVALUATIONS]
+        found = [evaluate(model, split, SEVERAL, 2, by_content) for evaluate in (evaluate_hard, softly)]
         return [
-            *(value for found in evaluations for value in (found.accuracy, found.loss, *found.mode_usage)),
+            *(value for each in found for value in (each.accuracy, each.loss, *each.mode_usage)),
             *mode_accuracies(model, split, levels, 2).flatten().tolist(),
             *(value for values in usage_entropies(model, split) for value in values),
             *(symbol_energy(model, mode, split) for mode in model.modes),
@@ -128,12 +128,11 @@ def test_the_number_of_rows_at_once_changes_nothing(monkeypatch: pytest.MonkeyPa
 
 
 def test_usage_entropies_are_one_for_each_codebook_and_one_for_each_mode() -> None:
-    model, split = make_model(SEVERAL), make_split()
+    model, split = make_model(), make_split()
     codewords, points = usage_entropies(model, split)
     assert (len(codewords), len(points)) == (2, 4)
     for number, mode in enumerate(model.modes):
-        with torch.no_grad():
-            hard = model.hard_transmit(model.codebook(mode).scores(latents_of(model, number, split)), mode)
+        hard = hard_signal(model, number, split.features)
         for values, size, found in (
             (hard.indices, mode.codebook_size, codewords[mode.codebook]),
             (hard.points, mode.order, points[number]),
@@ -148,6 +147,8 @@ class Watched:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: dict[float, tuple[int, float, Tensor]] = {}
+        self.calls: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        """Mode, energy, noise and SNR of each."""
         logits_of = module._logits
 
         def watched(
@@ -155,6 +156,7 @@ class Watched:
         ) -> Tensor:
             logits = logits_of(model, mode, sent, energy, noise, esn0_db)
             number = model.modes.modes.index(mode)
+            self.calls.append((number, energy, noise, esn0_db))
             for row, level in enumerate(esn0_db.tolist()):
                 self.rows[level] = (number, energy[row].item(), logits[row])
             return logits
@@ -166,14 +168,18 @@ class Watched:
         return rows
 
 
-@pytest.mark.parametrize("evaluate", EVALUATIONS, ids=["hard", "soft"])
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(monkeypatch)
+
+
+@both
 def test_a_sample_fares_in_a_mixed_batch_as_in_a_batch_of_its_mode(
-    evaluate: Callable[..., Evaluation], monkeypatch: pytest.MonkeyPatch
+    evaluate: Evaluate, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Noise, SNR and decision are the same; only the energy that all are charged for is shared."""
-    model, split = make_model(SEVERAL), make_split()
+    model, split = make_model(), make_split()
     monkeypatch.setattr(module, "_charged", lambda sent, _counts: torch.ones(len(sent)))
-    watched = Watched(monkeypatch)
     mixed = evaluate(model, split, SEVERAL, 2, by_content)
     rows = watched.taken()
     assert len(rows) == 120
@@ -188,69 +194,55 @@ def test_a_sample_fares_in_a_mixed_batch_as_in_a_batch_of_its_mode(
 
 
 def test_all_are_charged_for_the_energy_per_symbol_of_their_group_whatever_the_modes(
-    monkeypatch: pytest.MonkeyPatch,
+    watched: Watched,
 ) -> None:
-    model, split = make_model(SEVERAL), make_split()
+    model, split = make_model(), make_split()
     with torch.no_grad():  # a few points only, so that the energy is far from 1
         for codebook in model.codebooks:
             codebook.codewords[2:] = 50.0
-    energies: list[tuple[int, float]] = []  # symbols and energy of each sample, by rising SNR
-    watched = Watched(monkeypatch)
+            codebook.set_labels(torch.arange(codebook.size))
+        chosen = by_content(model.content(split.features), split.labels)
     evaluate_hard(model, split, SEVERAL, 1, by_content)
-    rows = watched.taken()
-    with torch.no_grad():
-        content = model.content(split.features)
-        chosen = by_content(content, content)
-        order = torch.randperm(60, generator=torch.Generator().manual_seed(module.NOISE_SEED))
-        for sample in order.tolist():
-            mode = model.modes[int(chosen[sample])]
-            scores = model.codebook(mode).scores(model.latents(content[sample : sample + 1], mode))
-            symbols = model.hard_transmit(scores, mode).symbols
-            energies.append((mode.symbols, symbols.square().sum().item()))
-    charged = [rows[level][1] for level in sorted(rows)]
-    assert [rows[level][0] for level in sorted(rows)] == chosen[order].tolist()
-    start = 0
-    for part in torch.arange(60).tensor_split(ENERGY_GROUPS):
-        group = energies[start : start + len(part)]
-        expected = sum(energy for _, energy in group) / sum(count for count, _ in group)
-        assert charged[start : start + len(part)] == pytest.approx([expected] * len(part), rel=1e-5)
-        start += len(part)
+    rows = [row for _, row in sorted(watched.taken().items())]
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(module.NOISE_SEED))
+    assert [number for number, _, _ in rows] == chosen[order].tolist()
+    sent = [
+        hard_signal(model, int(chosen[sample]), split.features[sample : sample + 1]).symbols[0]
+        for sample in order.tolist()
+    ]
+    charged = [energy for _, energy, _ in rows]
+    for group in torch.arange(60).tensor_split(ENERGY_GROUPS):
+        symbols = torch.cat([sent[place] for place in group.tolist()])
+        expected = symbols.square().sum().item() / len(symbols)
+        assert [charged[place] for place in group] == pytest.approx([expected] * len(group), rel=1e-5)
     assert len(set(charged)) > ENERGY_GROUPS / 2
     assert max(abs(energy - 1) for energy in charged) > 0.1
 
 
-@pytest.mark.parametrize("evaluate", EVALUATIONS, ids=["hard", "soft"])
-def test_the_figures_are_averages_over_samples_and_their_modes(
-    evaluate: Callable[..., Evaluation], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, split = make_model(SEVERAL), make_split()
+@both
+def test_the_figures_are_averages_over_samples_and_their_modes(evaluate: Evaluate, watched: Watched) -> None:
+    model, split = make_model(), make_split()
     marked = Split(split.features, torch.zeros(60, dtype=torch.int64))
-    watched = Watched(monkeypatch)
     found = evaluate(model, marked, SEVERAL, 3, by_content)
-    rows = list(watched.taken().values())
-    logits = torch.stack([row[2] for row in rows])
+    logits = torch.stack([row[2] for row in watched.taken().values()])
     assert found.accuracy == pytest.approx((logits.argmax(1) == 0).double().mean().item())
     assert found.loss == pytest.approx(-torch.log_softmax(logits.double(), 1)[:, 0].mean().item(), rel=1e-5)
     assert 0 < found.accuracy < 1
     with torch.no_grad():
-        content = model.content(split.features)
-    usage = torch.bincount(by_content(content, content), minlength=4) / 60
+        usage = torch.bincount(by_content(model.content(split.features), split.labels), minlength=4) / 60
     assert found.mode_usage == pytest.approx(usage.tolist())
 
 
 @pytest.mark.parametrize("content", [False, True])
-def test_the_router_chooses_unless_told_otherwise(content: bool) -> None:
-    model, split = make_model(SEVERAL, content), make_split()
+def test_the_router_chooses_unless_another_choice_is_given(content: bool) -> None:
+    model, split = make_model(content=content), make_split()
+    small_link.give_opinions(model, split.features, -2, 14)
     assert model.router is not None
-    with torch.no_grad():
-        for parameter in model.router.parameters():
-            parameter *= 4
-    for evaluate in EVALUATIONS:
+    for evaluate in (evaluate_hard, softly):
         routed = evaluate(model, split, SEVERAL, 2)
         assert routed == evaluate(model, split, SEVERAL, 2, router_choice(model))
         assert routed != evaluate(model, split, SEVERAL, 2, always(int(routed.mode_usage[0] < 0.5)))
-    features = model.content(split.features)
-    levels = torch.linspace(-5, 15, 60)
+    features, levels = model.content(split.features), torch.linspace(-5, 15, 60)
     with torch.no_grad():
         expected = model.router.scores(features, levels).argmax(1)
         assert torch.equal(router_choice(model)(features, levels), expected)
@@ -262,36 +254,27 @@ def test_the_router_chooses_unless_told_otherwise(content: bool) -> None:
 
 def test_accuracy_of_a_mode_is_that_of_an_evaluation_in_it_at_one_snr() -> None:
     """300 samples 20 times: 0.05 is 5.4 standard errors of a difference; four of them, false alarm 1e-6."""
-    model, split = make_model(SEVERAL), make_split(300)
-    level = torch.tensor([5.0])
+    model, split = make_model(), make_split(300)
     at_one_snr = replace(SEVERAL, train_snr_low_db=5.0, train_snr_high_db=5.0)
-    table = mode_accuracies(model, split, level, 20)
+    table = mode_accuracies(model, split, torch.tensor([5.0]), 20)
     for number in range(4):
         found = evaluate_hard(model, split, at_one_snr, 20, always(number))
         assert table[number, 0].item() == pytest.approx(found.accuracy, abs=0.05)
 
 
-def test_all_modes_and_points_are_measured_under_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, split = make_model(SEVERAL), make_split()
-    seen: dict[tuple[int, float], list[Tensor]] = {}
-    logits_of = module._logits
-
-    def watched(
-        link: LinkModel, mode: Any, sent: Tensor, energy: Tensor, noise: Tensor, snr: Tensor
-    ) -> Tensor:
-        seen.setdefault((link.modes.modes.index(mode), snr[0].item()), []).append(noise)
-        assert (snr == snr[0]).all()
-        assert energy.tolist() == pytest.approx([symbol_energy(link, mode, split)] * 180, rel=1e-5)
-        return logits_of(link, mode, sent, energy, noise, snr)
-
-    monkeypatch.setattr(module, "_logits", watched)
-    points = torch.tensor([1.0, 4.0])
+def test_all_modes_and_points_are_measured_under_the_same_noise(watched: Watched) -> None:
+    model, split, points = make_model(), make_split(), torch.tensor([1.0, 4.0])
     table = mode_accuracies(model, split, points, 3)
-    assert len(seen) == 8
-    for (number, _), draws in seen.items():
-        symbols = model.modes[number].symbols
-        (draw,), (widest,) = draws, seen[0, 1.0]
-        assert torch.equal(draw, widest[:, :symbols])
-        repeats = draw.unflatten(0, (3, 60))
-        assert not torch.equal(repeats[0], repeats[1])
+    calls, watched.calls = watched.calls, []
+    widest = calls[0][2]
+    assert [(number, snr[0].item()) for number, _, _, snr in calls] == [
+        (number, level) for number in range(4) for level in (1.0, 4.0)
+    ]
+    for number, energy, noise, snr in calls:
+        assert (snr == snr[0]).all()
+        charged = symbol_energy(model, model.modes[number], split)
+        assert energy.tolist() == pytest.approx([charged] * 180, rel=1e-5)
+        assert torch.equal(noise, widest[:, : model.modes[number].symbols])
+    repeats = widest.unflatten(0, (3, 60))
+    assert not torch.equal(repeats[0], repeats[1])
     assert torch.equal(table, mode_accuracies(model, split, points, 3))

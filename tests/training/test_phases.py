@@ -1,25 +1,23 @@
-"""Each step computes what its formulas say: the forward pass, every loss term and the bridge's gradient."""
+"""A step computes what its formulas say; of several modes each is its own, and the router weighs them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import fields, replace
+from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tools.small_link import make_batch, make_model, take
+from twophase.link.modes import LinkConfig
 from twophase.training.config import TrainConfig
 from twophase.training.model.network import LinkModel, Received
 from twophase.training.model.soft_symbols import hard_symbols
-from twophase.training.phases import (
-    Batch,
-    StepResult,
-    alignment_step,
-    charged_energy,
-    learning_step,
-    training_snr,
-)
+from twophase.training.phases import Batch, Pass, StepResult, charged_energy, training_snr
 from twophase.training.schedule import plan
 
 CONFIG = TrainConfig(
@@ -31,25 +29,8 @@ CONFIG = TrainConfig(
     embedding_dim=4,
     hidden=20,
 )
-SILENT = {f"lambda_{name}": 0.0 for name in ("commitment", "consistency", "entropy")}
-
-
-def make_model(surrogate: str = "product") -> LinkModel:
-    torch.manual_seed(0)
-    model = LinkModel(CONFIG.link, input_shape=(10,), classes=5, hidden=CONFIG.hidden, surrogate=surrogate)
-    model.codebook(model.modes[0]).set_labels(torch.randperm(8))
-    return model
-
-
-def make_batch(model: LinkModel, size: int = 24, config: TrainConfig = CONFIG) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    return Batch(
-        features=torch.randn(size, 10, generator=generator),
-        labels=torch.randint(5, (size,), generator=generator),
-        esn0_db=training_snr(size, config, generator),
-        noise=torch.randn(size, model.modes.max_symbols, 2, generator=generator),
-        gate_noise=torch.randn(size, len(model.modes), generator=generator),
-    )
+SILENT: dict[str, Any] = {f"lambda_{name}": 0.0 for name in ("commitment", "consistency", "entropy")}
+CERTAIN: dict[str, Any] = {"train_snr_low_db": 80.0, "train_snr_high_db": 80.0, **SILENT}
 
 
 class Expected:
@@ -70,8 +51,7 @@ class Expected:
         points = (self.hard_bits.reshape(len(indices), -1, 4) * torch.tensor([8, 4, 2, 1])).sum(-1).long()
         self.hard_symbols = hard_symbols(points, tables)
         bits = self.soft_bits.reshape(len(indices), -1, 1, 4)
-        each = torch.where(tables.point_bits.bool(), bits, 1 - bits)
-        self.point_probs = each[..., 0] * each[..., 1] * each[..., 2] * each[..., 3]
+        self.point_probs = torch.where(tables.point_bits.bool(), bits, 1 - bits).prod(-1)
         self.soft_symbols = self.point_probs @ tables.points
 
     def llr(self, symbols: Tensor) -> Tensor:
@@ -93,162 +73,157 @@ def mean_square(first: Tensor, second: Tensor) -> Tensor:
     return (first - second).square().mean()
 
 
-def take(config: TrainConfig, epoch: int, hardness: float | None = None) -> tuple[StepResult, Expected]:
-    """A step of an epoch, and what it should have computed."""
-    model = make_model()
-    now = plan(config, epoch)
-    if hardness is not None:
-        now = replace(now, hardness=hardness)
-    batch = make_batch(model, config=config)
-    step_of = alignment_step if now.phase == "alignment" else learning_step
-    step = step_of(model, [model.modes[0]], batch, config, now)
-    assert [entry.mode for entry in step.passes] == [model.modes[0]]
-    return step, Expected(model, batch, now.temperature)
+def step_of(
+    epoch: int, hardness: float | None = None, config: TrainConfig = CONFIG
+) -> tuple[StepResult, Expected]:
+    """A step in one mode, and what it should have computed."""
+    model = make_model(config.link)
+    batch = make_batch(model, config)
+    step = take(model, config, epoch, batch=batch, hardness=hardness)
+    return step, Expected(model, batch, plan(config, epoch).temperature)
 
 
-# --- the forward pass -------------------------------------------------------------------------------------
+# --- one mode ---------------------------------------------------------------------------------------------
 
 
-def test_learning_sends_the_soft_symbols() -> None:
-    step, expected = take(CONFIG, 1)
-    torch.testing.assert_close(step.passes[0].llr, expected.llr(expected.soft_symbols), atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(step.terms["task"], expected.task(expected.soft_symbols))
-    assert set(step.terms) == {"task", "commitment", "entropy", "latent", "margin"}
-
-
-@pytest.mark.parametrize("hardness", [0.0, 0.25, 0.5, 1.0])
-def test_alignment_sends_the_blend_of_soft_and_hard_symbols(hardness: float) -> None:
-    step, expected = take(CONFIG, 2, hardness)
-    blend = (1 - hardness) * expected.soft_symbols + hardness * expected.hard_symbols
+@pytest.mark.parametrize(("epoch", "hardness"), [(1, None), (2, 0.0), (2, 0.25), (2, 0.5), (2, 1.0)], ids=str)
+def test_what_is_sent_is_the_blend_of_soft_and_hard_symbols(epoch: int, hardness: float | None) -> None:
+    step, expected = step_of(epoch, hardness)
+    share = hardness or 0.0
+    blend = (1 - share) * expected.soft_symbols + share * expected.hard_symbols
     torch.testing.assert_close(step.passes[0].llr, expected.llr(blend), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(step.terms["task"], expected.task(blend))
     others = [expected.llr(expected.soft_symbols), expected.llr(expected.hard_symbols)]
-    assert all((step.passes[0].llr - other).abs().max() > 0.5 for other in others) == (0 < hardness < 1)
+    assert all((step.passes[0].llr - other).abs().max() > 0.5 for other in others) == (0 < share < 1)
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_step_reports_decisions_and_hard_signal(epoch: int) -> None:
-    step, expected = take(CONFIG, epoch)
+    step, expected = step_of(epoch)
     sent = expected.soft_symbols if epoch == 1 else expected.hard_symbols
-    decided = expected.model.classify(expected.features(sent)).argmax(1)
     (taken,) = step.passes
+    decided = expected.model.classify(expected.features(sent)).argmax(1)
     assert torch.equal(taken.correct, decided == expected.batch.labels)
     assert step.accuracy.item() == pytest.approx(taken.correct.float().mean().item())
     assert torch.equal(taken.hard.bits.float(), expected.hard_bits)
     assert torch.equal(taken.latents, expected.latents)
 
 
-# --- the terms --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("epoch", [1, 2])
-def test_entropy_is_that_of_codewords_and_of_points(epoch: int) -> None:
-    step, expected = take(CONFIG, epoch)
-    nats = []
-    for probabilities in (expected.assignment, expected.point_probs):
-        mean = probabilities.flatten(0, 1).mean(0)
-        nats.append(-(mean * mean.log()).sum())
-    assert min(nats) > 0.1
-    torch.testing.assert_close(step.terms["entropy"], -(nats[0] + nats[1]))
-
-
-@pytest.mark.parametrize("epoch", [1, 2])
-def test_commitment_is_to_the_nearest_codewords(epoch: int) -> None:
-    step, expected = take(CONFIG, epoch)
-    wanted = 2 * mean_square(expected.latents, expected.hard_codewords)
-    torch.testing.assert_close(step.terms["commitment"], wanted)
-    assert (wanted - 2 * mean_square(expected.latents, expected.soft_codewords)).abs() > 0.01 * wanted
-
-
-@pytest.mark.parametrize("epoch", [1, 2])
-def test_latent_is_the_distance_from_unit_mean_square(epoch: int) -> None:
-    step, expected = take(CONFIG, epoch)
-    torch.testing.assert_close(step.terms["latent"], (expected.latents.square().mean(-1) - 1).square().mean())
-
-
-def test_consistency_is_between_the_received_embeddings() -> None:
-    step, expected = take(CONFIG, 2)
-    soft, hard = expected.seen(expected.soft_symbols), expected.seen(expected.hard_symbols)
-    torch.testing.assert_close(step.terms["consistency"], mean_square(soft.embedding, hard.embedding))
-
-
-def test_the_auxiliary_term_is_the_sum_over_codebook_symbols_and_receiver_features() -> None:
-    step, expected = take(CONFIG, 2)
-    parts = torch.stack(
-        [
+def test_each_term_is_its_formula(epoch: int) -> None:
+    step, expected = step_of(epoch)
+    means = [part.flatten(0, 1).mean(0) for part in (expected.assignment, expected.point_probs)]
+    nats = torch.stack([-(mean * mean.log()).sum() for mean in means])
+    soft, hard = expected.soft_symbols, expected.hard_symbols
+    wanted = {
+        "task": expected.task(soft if epoch == 1 else hard),
+        "entropy": -nats.sum(),
+        "commitment": 2 * mean_square(expected.latents, expected.hard_codewords),
+        "latent": (expected.latents.square().mean(-1) - 1).square().mean(),
+    }
+    other = 2 * mean_square(expected.latents, expected.soft_codewords)
+    assert nats.min() > 0.1
+    assert (wanted["commitment"] - other).abs() > 0.01 * other
+    if epoch == 2:
+        parts = [
             mean_square(expected.soft_codewords, expected.hard_codewords),
-            mean_square(expected.soft_symbols, expected.hard_symbols),
-            mean_square(expected.features(expected.soft_symbols), expected.features(expected.hard_symbols)),
+            mean_square(soft, hard),
+            mean_square(expected.features(soft), expected.features(hard)),
         ]
-    )
-    # Each part is large enough to be missed.
-    assert (parts > 1e-3 * parts.sum()).all()
-    torch.testing.assert_close(step.terms["auxiliary"], parts.sum(), rtol=1e-5, atol=1e-6)
+        wanted["auxiliary"] = torch.stack(parts).sum()
+        wanted["consistency"] = mean_square(expected.seen(soft).embedding, expected.seen(hard).embedding)
+        assert all(part > 1e-3 * wanted["auxiliary"] for part in parts), "each is large enough to be missed"
+    assert step.terms.keys() == wanted.keys() | {"margin"}
+    for name, value in wanted.items():
+        torch.testing.assert_close(step.terms[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
-# --- the bridge -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["commitment", "entropy", "latent", "margin", "consistency", "auxiliary"])
+def test_each_weight_changes_the_gradient(name: str) -> None:
+    for epoch in (1, 2) if name not in ("consistency", "auxiliary") else (2,):
+        found = []
+        for weight in (0.0, 1.0):
+            config = replace(CONFIG, **{f"lambda_{name}": weight})
+            model = make_model(config.link)
+            take(model, config, epoch).loss.backward()
+            found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        assert (found[1] - found[0]).norm() > 1e-4 * found[0].norm()
 
 
-@pytest.mark.parametrize(
-    ("embedding", "soft_bits"),
-    [(True, False), (False, True), (True, True)],
-    ids=["embedding", "bits", "both"],
-)
-def test_the_bridge_carries_the_gradient_past_saturated_llrs(embedding: bool, soft_bits: bool) -> None:
+@pytest.mark.parametrize("surrogate", ["product", "reported"])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_the_task_loss_drives_encoder_codebook_and_classifier(epoch: int, surrogate: str) -> None:
+    config = replace(CONFIG, **SILENT)
+    model = make_model(config.link, surrogate=surrogate)
+    take(model, config, epoch).loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_label_and_teacher_count_in_proportion(epoch: int) -> None:
+    model = make_model(CONFIG.link)
+    batch = make_batch(model, CONFIG)
+    teacher = torch.softmax(torch.randn(24, 5, generator=torch.Generator().manual_seed(2)), 1)
+
+    def loss(share: float, taught: Tensor | None) -> float:
+        config = replace(CONFIG, distillation=share)
+        return take(model, config, epoch, batch=replace(batch, teacher=taught)).terms["task"].item()
+
+    labels, probabilities = loss(0.0, teacher), loss(1.0, teacher)
+    assert labels == loss(1.0, None) != probabilities
+    assert loss(0.25, teacher) == pytest.approx(0.75 * labels + 0.25 * probabilities, rel=1e-5)
+    assert loss(1.0, F.one_hot(batch.labels, 5).float()) == pytest.approx(labels, rel=1e-5)
+
+
+def assert_same_gradients(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        largest = other.abs().max().item()
+        assert largest > 0
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * largest)
+
+
+@pytest.mark.parametrize("inputs", ["embedding", "bits", "both"])
+def test_the_bridge_carries_the_gradient_past_saturated_llrs(inputs: str) -> None:
     """At 80 dB every LLR is clipped: what reaches the encoder comes through the soft mixes alone.
 
     The receiver's first layer is made blind to one of its two inputs, so that each half is seen by itself.
     """
-    config = replace(CONFIG, train_snr_low_db=80.0, train_snr_high_db=80.0, **SILENT)
-    model = make_model()
-    mode, now = model.modes[0], plan(config, 2)
-    width = mode.tokens * CONFIG.embedding_dim
+    config, model = replace(CONFIG, **CERTAIN), make_model(CONFIG.link)
+    mode, width = model.modes[0], model.modes[0].tokens * CONFIG.embedding_dim
     with torch.no_grad():
         weight = model.mode_inputs[0].weight
-        weight[:, :width] *= embedding
-        weight[:, width:] *= soft_bits
-    batch = make_batch(model, config=config)
-    encoder = list(model.encoder.parameters())
-
-    step = alignment_step(model, [mode], batch, config, now)
+        weight[:, :width] *= inputs != "bits"
+        weight[:, width:] *= inputs != "embedding"
+    batch, encoder = make_batch(model, config), list(model.encoder.parameters())
+    step = take(model, config, 2, batch=batch)
     assert (step.passes[0].llr.detach().abs() == 100).all()
-    found = torch.autograd.grad(step.loss, encoder)
-
-    expected = Expected(model, batch, now.temperature)
+    expected = Expected(model, batch, plan(config, 2).temperature)
     seen = expected.seen(expected.hard_symbols)
-    inputs = [seen.embedding.detach().requires_grad_(), seen.soft_bits.detach().requires_grad_()]
-    logits = model.classify(model.features(inputs[0], inputs[1], mode))
-    pulls = torch.autograd.grad(F.cross_entropy(logits, batch.labels), inputs)
+    received = [seen.embedding.detach().requires_grad_(), seen.soft_bits.detach().requires_grad_()]
+    logits = model.classify(model.features(received[0], received[1], mode))
+    pulls = torch.autograd.grad(F.cross_entropy(logits, batch.labels), received)
     mixes = [expected.soft_codewords, 2 * expected.soft_bits[:, : mode.information_bits]]
-    wanted = torch.autograd.grad(mixes, encoder, list(pulls))
-    for one, other in zip(found, wanted, strict=True):
-        assert other.abs().max() > 0
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * other.abs().max().item())
+    assert_same_gradients(
+        torch.autograd.grad(step.loss, encoder), torch.autograd.grad(mixes, encoder, list(pulls))
+    )
 
 
 def test_without_the_bridge_saturated_llrs_carry_no_gradient() -> None:
-    config = replace(CONFIG, train_snr_low_db=80.0, train_snr_high_db=80.0, bridge=False, **SILENT)
-    model = make_model()
-    batch, now = make_batch(model, config=config), plan(config, 2)
-    step = alignment_step(model, [model.modes[0]], batch, config, now)
-    gradients = torch.autograd.grad(step.loss, list(model.encoder.parameters()))
+    config, model = replace(CONFIG, bridge=False, **CERTAIN), make_model(CONFIG.link)
+    gradients = torch.autograd.grad(take(model, config, 2).loss, list(model.encoder.parameters()))
     assert not any(gradient.any() for gradient in gradients)
 
 
 def test_the_gradient_of_a_hard_forward_is_that_of_the_soft_symbols() -> None:
     """Without the bridge and at moderate SNR: d loss / d sent symbols, carried on to the soft symbols."""
-    config = replace(CONFIG, bridge=False, **SILENT)
-    model = make_model()
-    mode, now = model.modes[0], plan(config, 2)
-    batch = make_batch(model)
-    encoder = list(model.encoder.parameters())
-    found = torch.autograd.grad(alignment_step(model, [mode], batch, config, now).loss, encoder)
-    expected = Expected(model, batch, now.temperature)
+    step, expected = step_of(2, config=replace(CONFIG, bridge=False, **SILENT))
+    encoder = list(expected.model.encoder.parameters())
     sent = expected.hard_symbols.detach().requires_grad_()
     (pull,) = torch.autograd.grad(expected.task(sent), [sent])
     wanted = torch.autograd.grad(expected.soft_symbols, encoder, pull)
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * other.abs().max().item())
+    assert_same_gradients(torch.autograd.grad(step.loss, encoder), wanted)
 
 
 # --- the channel of training ------------------------------------------------------------------------------
@@ -257,6 +232,180 @@ def test_the_gradient_of_a_hard_forward_is_that_of_the_soft_symbols() -> None:
 def test_each_sample_has_its_own_part_of_the_training_range() -> None:
     config = replace(CONFIG, train_snr_low_db=-6.0, train_snr_high_db=10.0)
     first, second = (training_snr(32, config, torch.Generator().manual_seed(seed)) for seed in (0, 1))
-    part = torch.div(first + 6, 16 / 32, rounding_mode="floor")
-    assert torch.equal(part, torch.arange(32.0))
+    assert torch.equal(torch.div(first + 6, 16 / 32, rounding_mode="floor"), torch.arange(32.0))
     assert not torch.equal(first, second)
+
+
+def test_energy_is_charged_by_groups_of_similar_snr_and_buys_nothing() -> None:
+    """Twice the amplitude at the same Es/N0 leaves the sign errors as they are."""
+    symbols = torch.zeros(16, 2, 2)
+    symbols[:8, :, 0], symbols[8:, :, 0] = 2.0, 1.0
+    torch.testing.assert_close(charged_energy(symbols), torch.tensor([4.0] * 8 + [1.0] * 8))
+
+    model = make_model(LinkConfig((8,), (3,), (4,), 4))
+    mode, generator = model.modes[0], torch.Generator().manual_seed(9)
+    signs = torch.randint(2, (4000, mode.symbols, 2), generator=generator).float() * 2 - 1
+    noise = torch.randn(4000, mode.symbols, 2, generator=generator)
+    errors = []
+    for amplitude in (1.0, 2.0):
+        sent = amplitude * signs / math.sqrt(2)
+        llr = model.llr(sent, charged_energy(sent), noise, torch.full((4000,), 4.0), mode)
+        errors.append(((llr.reshape(4000, -1, 2) > 0) == (signs > 0)).float().mean().item())
+    assert errors[0] == pytest.approx(errors[1], abs=1e-6)
+    # Q(sqrt(2 * 10^0.4 / 2)) = 0.0565; 40,000 bits: five standard deviations are 0.006.
+    assert errors[0] == pytest.approx(0.0565, abs=0.006)
+
+
+# --- several modes ----------------------------------------------------------------------------------------
+
+SEVERAL = replace(
+    CONFIG,
+    alignment_start_epoch=3,
+    hardening_epochs=1,
+    codebook_sizes=(8, 4),
+    tokens=(3, 7),
+    qam_orders=(4, 16),
+    lambda_latent=0.1,
+    lambda_auxiliary=0.2,
+    router_focus=0.6,
+)
+LEARNING, HARDENING, ALIGNMENT = 1, 3, 4
+every_epoch = pytest.mark.parametrize("epoch", [LEARNING, HARDENING, ALIGNMENT])
+OWN_TERMS = {"routing", "rate", "balance"}
+
+
+@pytest.fixture
+def model() -> LinkModel:
+    return make_model(SEVERAL.link, content=True)
+
+
+def assert_same_pass(found: Pass, expected: Pass) -> None:
+    assert found.mode.order == expected.mode.order
+    assert found.terms.keys() == expected.terms.keys()
+    for name, term in found.terms.items():
+        torch.testing.assert_close(term, expected.terms[name])
+    for name in ("loss", "llr", "latents", "correct"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+    for item in fields(found.hard):
+        assert torch.equal(getattr(found.hard, item.name), getattr(expected.hard, item.name))
+
+
+def scores_of(model: LinkModel, batch: Batch) -> Tensor:
+    assert model.router is not None
+    return model.router.scores(model.content(batch.features), batch.esn0_db)
+
+
+@every_epoch
+def test_each_pass_is_that_of_a_link_of_its_mode_alone(epoch: int, model: LinkModel) -> None:
+    """The same weights in a link of one mode, which has no router, give the same step."""
+    together = take(model, SEVERAL, epoch)
+    assert [entry.mode for entry in together.passes] == list(model.modes)
+    batch = make_batch(model, SEVERAL)
+    for number, (mode, joint) in enumerate(zip(model.modes, together.passes, strict=True)):
+        single = make_model(LinkConfig((mode.codebook_size,), (mode.tokens,), (mode.order,), 4))
+        for target, source in (
+            (single.encoder, model.encoder),
+            (single.classifier, model.classifier),
+            (single.codebooks[0], model.codebooks[mode.codebook]),
+            (single.latent_heads[0], model.latent_heads[mode.codebook]),
+            (single.mode_inputs[0], model.mode_inputs[number]),
+        ):
+            target.load_state_dict(source.state_dict())
+        narrow = replace(batch, noise=batch.noise[:, : mode.symbols], gate_noise=torch.zeros(24, 1))
+        alone, step = take(single, SEVERAL, epoch, batch=narrow), take(model, SEVERAL, epoch, [mode], batch)
+        for found in (joint, *step.passes):
+            assert_same_pass(found, alone.passes[0])
+        assert alone.router_entropy.item() == 0
+        assert alone.terms.keys() == step.terms.keys() - OWN_TERMS
+        for name, term in alone.terms.items():
+            torch.testing.assert_close(step.terms[name], term)
+        assert step.accuracy.item() == pytest.approx(alone.accuracy.item())
+
+
+@pytest.mark.parametrize(("temperature", "focus"), [(0.5, 0.0), (2.0, 0.6), (0.5, 1.0)])
+@pytest.mark.parametrize("members", [[0, 1, 2, 3], [3, 1]])
+@every_epoch
+def test_shares_weigh_the_modes_as_far_as_the_focus_goes(
+    epoch: int, members: list[int], temperature: float, focus: float, model: LinkModel
+) -> None:
+    config = replace(SEVERAL, router_temperature=temperature, router_focus=focus)
+    batch = make_batch(model, config)
+    step = take(model, config, epoch, [model.modes[number] for number in members], batch)
+    perturbed = (scores_of(model, batch) + batch.gate_noise)[:, members].detach()
+    weights = (perturbed / temperature).exp()
+    shares = weights / weights.sum(1, keepdim=True)
+    if epoch == ALIGNMENT:
+        shares = F.one_hot(perturbed.argmax(1), len(members)).float()
+    weights = (1 - focus) / len(members) + focus * shares
+    losses = torch.stack([entry.loss for entry in step.passes], 1)
+    correct = torch.stack([entry.correct for entry in step.passes], 1)
+    torch.testing.assert_close(step.terms["task"], (weights * losses).sum(1).mean())
+    torch.testing.assert_close(step.terms["routing"], (shares * losses).sum(1).mean())
+    torch.testing.assert_close(step.accuracy, (shares * correct).sum(1).mean())
+
+
+@every_epoch
+def test_rate_balance_and_entropy_are_those_of_all_modes_without_the_noise(
+    epoch: int, model: LinkModel
+) -> None:
+    """Also of the modes that sit this step out."""
+    batch = make_batch(model, SEVERAL)
+    probabilities = torch.softmax(scores_of(model, batch), 1)
+    symbols = torch.tensor([float(mode.symbols) for mode in model.modes])
+    usage = probabilities.mean(0)
+    balance = (usage * (usage / 0.25).log()).sum()
+    nats = -(probabilities * probabilities.log()).sum(1).mean()
+    for chosen in (list(model.modes), [model.modes[2], model.modes[3]]):
+        step = take(model, SEVERAL, epoch, chosen, batch)
+        torch.testing.assert_close(step.terms["rate"], (probabilities @ symbols).mean())
+        torch.testing.assert_close(step.terms["balance"], balance, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(step.router_entropy, nats)
+        assert 0 < step.router_entropy.item() < math.log(4)
+        assert not step.router_entropy.requires_grad
+
+
+@every_epoch
+def test_the_loss_is_the_weighted_sum_of_terms_that_are_averages_over_the_modes(
+    epoch: int, model: LinkModel
+) -> None:
+    weights = {"commitment": 0.3, "consistency": 0.7, "auxiliary": 0.11, "latent": 0.13, "margin": 5.0}
+    weights |= {"entropy": 0.02, "rate": 0.017, "balance": 0.19}
+    config = replace(SEVERAL, **{f"lambda_{name}": weight for name, weight in weights.items()})
+    step = take(model, config, epoch, [model.modes[0], model.modes[3]])
+    names = {"commitment", "entropy", "latent", "margin"}
+    names |= set() if epoch == LEARNING else {"consistency", "auxiliary"}
+    assert step.terms.keys() == {"task"} | names | OWN_TERMS
+    for name in names:
+        first, second = (entry.terms[name] for entry in step.passes)
+        assert first.item() != second.item()
+        torch.testing.assert_close(step.terms[name], (first + second) / 2)
+    total = torch.stack([weights.get(name, 1.0) * term for name, term in step.terms.items()]).sum()
+    torch.testing.assert_close(step.loss, total)
+
+
+def gradients(model: LinkModel, loss: Tensor) -> dict[str, Tensor | None]:
+    model.zero_grad(set_to_none=True)
+    loss.backward(retain_graph=True)
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@every_epoch
+def test_modes_that_sit_out_receive_no_gradient(epoch: int, model: LinkModel) -> None:
+    for pair in combinations(range(4), 2):
+        step = take(model, SEVERAL, epoch, [model.modes[number] for number in pair])
+        books = {model.modes[number].codebook for number in pair}
+        for name, gradient in gradients(model, step.loss).items():
+            part, _, rest = name.partition(".")
+            at_work = {"mode_inputs": set(pair), "codebooks": books, "latent_heads": books}.get(part)
+            working = at_work is None or int(rest.split(".")[0]) in at_work
+            assert (gradient is not None and bool(gradient.any())) if working else gradient is None, name
+
+
+@every_epoch
+def test_no_term_of_the_router_reaches_the_link_and_no_term_of_the_link_the_router(
+    epoch: int, model: LinkModel
+) -> None:
+    for name, term in take(model, SEVERAL, epoch).terms.items():
+        for parameter, gradient in gradients(model, term).items():
+            if parameter.startswith("router") != (name in OWN_TERMS):
+                assert gradient is None or not gradient.any(), (name, parameter)

@@ -21,9 +21,8 @@ from twophase.training import routing_table
 from twophase.training import run as module
 from twophase.training.config import TrainConfig
 from twophase.training.data import Task
-from twophase.training.epoch_lines import TABLE_HEAD, table_row
 from twophase.training.evaluate import Evaluation
-from twophase.training.monitor import read_records
+from twophase.training.monitor import TABLE_HEAD, read_records, table_row
 from twophase.training.run import train
 from twophase.training.trainer import VALIDATION_REPEATS
 
@@ -85,66 +84,51 @@ def checkpoint_words(config: TrainConfig, name: str, task: Task) -> Tensor:
 
 
 @pytest.mark.parametrize(("deploy", "epoch"), [("best", 4), ("last", 6)])
-def test_the_deployed_checkpoint_is_the_one_asked_for(
+@pytest.mark.parametrize(("learned_in", "temperature"), [(1, 1.0), (2, 0.97)])
+def test_deployed_and_learning_reference_are_the_checkpoints_asked_for(
     deploy: str,
     epoch: int,
+    learned_in: int,
+    temperature: float,
     tmp_path: Path,
     left: dict[str, Any],
     task: Task,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    soft = [0.1, 0.4, 0.3, 0.9, 0.8, 0.7]
+    soft = [0.1, 0.2, 0.1, 0.9, 0.8, 0.7]
+    soft[learned_in - 1] = 0.4
     validation_accuracies(monkeypatch, soft, [0.1, 0.1, 0.1, 0.6, 0.5, 0.4])
     config = make_config(tmp_path / "run", deploy=deploy, epochs=6)
     training = train(config, Terminal(quiet=True))
-    assert training["deployed"]["checkpoint"] == deploy
-    assert training["deployed"]["epoch"] == epoch
-    assert training["learning"]["epoch"] == 2
-    assert training["epochs"] == 6
-    model, temperature = left["deployed"]
-    words = {name: checkpoint_words(config, name, task) for name in ("best", "last")}
-    assert not torch.equal(*words.values())
-    assert torch.equal(model.codebooks[0].codewords, words[deploy])
-    assert temperature == config.temp_freeze_floor
+    assert training is not None
+    assert (training["deployed"]["checkpoint"], training["deployed"]["epoch"]) == (deploy, epoch)
+    assert (training["learning"]["epoch"], training["epochs"]) == (learned_in, 6)
+    words = {name: checkpoint_words(config, name, task) for name in ("best", "last", "learning")}
+    for (model, heat), name, expected in (
+        (left["deployed"], deploy, config.temp_freeze_floor),
+        (left["learned"], "learning", temperature),
+    ):
+        assert heat == pytest.approx(expected)
+        found = model.codebooks[0].codewords
+        assert [each for each, value in words.items() if torch.equal(value, found)] == [name]
     assert left["training"] == training
 
 
-@pytest.mark.parametrize(("best", "expected"), [(1, 1.0), (3, 0.97**2)])
-def test_the_learning_reference_has_its_own_weights_and_temperature(
-    best: int,
-    expected: float,
-    tmp_path: Path,
-    left: dict[str, Any],
-    task: Task,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    soft = [0.5, 0.5, 0.5, 0.9, 0.9]
-    soft[best - 1] = 0.7
-    validation_accuracies(monkeypatch, soft, [0.1] * 5)
-    config = make_config(tmp_path / "run")
-    train(config, Terminal(quiet=True))
-    learned, temperature = left["learned"]
-    assert temperature == pytest.approx(expected)
-    assert left["deployed"][1] == 0.7
-    assert torch.equal(learned.codebooks[0].codewords, checkpoint_words(config, "learning", task))
-    assert not torch.equal(learned.codebooks[0].codewords, left["deployed"][0].codebooks[0].codewords)
-
-
-def test_the_single_phase_baseline_deploys_its_best_soft_epoch(
+def test_the_baselines_deploy_their_best_epoch(
     tmp_path: Path, left: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    validation_accuracies(monkeypatch, [0.5, 0.8, 0.6], [0.5, 0.3, 0.9])
-    config = make_config(tmp_path / "run", method="single-phase", epochs=3, search="float")
-    training = train(config, Terminal(quiet=True))
+    """The single-phase one by soft accuracy; hard-only training has no learning reference."""
+    with monkeypatch.context() as patch:
+        validation_accuracies(patch, [0.5, 0.8, 0.6], [0.5, 0.3, 0.9])
+        config = make_config(tmp_path / "soft", method="single-phase", epochs=3, search="float")
+        training = train(config, Terminal(quiet=True))
+    assert training is not None
     assert training["deployed"]["epoch"] == 2
     assert training["alignment_start_epoch"] is None
     assert left["deployed"][1] == pytest.approx(math.sqrt(0.1))
-
-
-def test_hard_only_training_has_no_learning_reference(tmp_path: Path, left: dict[str, Any]) -> None:
-    training = train(make_config(tmp_path / "run", method="hard-only", epochs=2), Terminal(quiet=True))
-    assert left["learned"] is None
-    assert training["learning"] is None
+    training = train(make_config(tmp_path / "hard", method="hard-only", epochs=2), Terminal(quiet=True))
+    assert training is not None
+    assert left["learned"] is training["learning"] is None
     assert training["deployed"]["phase"] == "alignment"
 
 
@@ -227,15 +211,13 @@ def test_the_routing_is_that_of_the_deployed_model(
     assert len(training["perplexity"]) == 2
 
 
-@pytest.mark.usefixtures("few_repeats", "left", "task")
-@pytest.mark.parametrize(("tolerance", "told"), [(0.999, True), (0.0, False)])
-def test_a_table_of_one_step_is_warned_of(tolerance: float, told: bool, tmp_path: Path) -> None:
-    config = make_adaptive(tmp_path / "run", router="table", table_tolerance=tolerance)
-    training, lines = shown(config)
-    steps = len(training["measured_table"]["modes"])
-    assert (steps == 1) == told
-    assert ("table of one step" in training["warnings_at_the_end"]) == told
-    assert any("warning: the table has one mode for every SNR" in line for line in lines) == told
+@pytest.mark.usefixtures("few_repeats", "left")
+@pytest.mark.parametrize(("tolerance", "warned"), [(0.999, True), (0.0, False)])
+def test_a_table_of_one_step_is_warned_of(tolerance: float, warned: bool, tmp_path: Path) -> None:
+    training, lines = shown(make_adaptive(tmp_path / "run", router="table", table_tolerance=tolerance))
+    assert (len(training["measured_table"]["modes"]) == 1) == warned
+    assert ("table of one step" in training["warnings_at_the_end"]) == warned
+    assert any("--table-tolerance" in line for line in lines) == warned
 
 
 @pytest.mark.usefixtures("few_repeats")

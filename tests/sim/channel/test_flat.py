@@ -56,42 +56,6 @@ def test_a_channel_without_fading_draws_no_gains() -> None:
     assert np.array_equal(air.receive(np.zeros((3, 4), dtype=complex)), air.noise)
 
 
-def test_pilots_come_after_all_else() -> None:
-    """Data symbols see the same air with and without pilots."""
-    without, with_them = (_air("rayleigh", Layout(None, pilots), 5, 6) for pilots in (0, 3))
-    assert np.array_equal(without.gains, with_them.gains)
-    assert np.array_equal(without.noise, with_them.noise)
-
-
-def test_gains_of_blocks_are_independent_and_have_unit_power() -> None:
-    rows, width, data = 20_000, 7, 3
-    gains = _air("rayleigh", Layout(data, 0), rows, width).gains
-    assert gains.shape == (rows, width)
-    first, second, third = gains[:, 0], gains[:, 3], gains[:, 6]
-    for block, at in ((first, (1, 2)), (second, (4, 5))):
-        assert all(np.array_equal(block, gains[:, place]) for place in at)
-    # |h|^2 has mean and variance 1; 5 sigma each, six comparisons: a false alarm in 3e-6 of all seeds.
-    for block in (first, second, third):
-        assert np.mean(np.abs(block) ** 2) == pytest.approx(1.0, abs=5 / math.sqrt(rows))
-    for one, other in ((first, second), (second, third), (first, third)):
-        assert abs(np.mean(one * other.conj())) < 5 / math.sqrt(rows)
-
-
-def test_pilots_see_the_gain_of_their_block_and_noise_of_their_own() -> None:
-    rows, pilots, noise_var = 20_000, 2, 10**-0.3
-    air = _air("rayleigh", Layout(4, pilots), rows, 8)
-    error = air.pilots - air.gains[:, ::4, np.newaxis]
-    count = error.size
-    # |n|^2 is exponential; correlations have the deviation N0 / sqrt(count).  5 sigma: below 5e-6 in all.
-    assert np.mean(np.abs(error) ** 2) == pytest.approx(noise_var, rel=5 / math.sqrt(count))
-    for one, other in (
-        (error[..., 0], error[..., 1]),
-        (error[..., 0], air.noise[:, ::4]),
-        (error[..., 1], air.noise[:, 3::4]),
-    ):
-        assert abs(np.mean(one * other.conj())) < 5 * noise_var / math.sqrt(one.size)
-
-
 def test_block_fading_has_the_mean_bit_error_rate_of_fading() -> None:
     rng = np.random.default_rng(12)
     constellation, esn0_db = qam(16), 12.0

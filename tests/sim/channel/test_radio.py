@@ -69,7 +69,8 @@ def test_a_gain_for_each_frame_is_drawn_as_one_for_each_symbol_of_fewer() -> Non
 
 @pytest.mark.parametrize("settings", EVERY_AIR)
 def test_every_system_goes_through_the_same_air(settings) -> None:
-    radio = _radio(**settings)
+    check_radio(Settings(**settings))
+    radio = _radio(seed=5, **settings)
     first, again = radio.send(_points()), radio.send(_points())
     other = radio.send(0.5j * _points())
     assert np.array_equal(first.received, again.received)
@@ -81,20 +82,10 @@ def test_every_system_goes_through_the_same_air(settings) -> None:
     assert np.array_equal(first.true_gains, radio.true_gains)
     assert first.received.dtype == first.gains.dtype == np.complex128
     assert (first.noise_var > 0).all()
-
-
-@pytest.mark.parametrize("settings", EVERY_AIR)
-def test_the_seed_alone_decides_and_draws_follow_one_another(settings) -> None:
-    radio = _radio(seed=5, **settings)
-    first = radio.send(_points())
+    # The seed alone decides, and draws follow one another.
     assert np.array_equal(first.received, _radio(seed=5, **settings).send(_points()).received)
-    radio.draw(ROWS, WIDTH)
-    assert not np.isclose(first.received, radio.send(_points()).received).any()
-
-
-@pytest.mark.parametrize("settings", EVERY_AIR)
-def test_the_noise_that_was_drawn_has_n0(settings) -> None:
-    radio = _radio(rows=400, **settings)
+    radio.draw(400, WIDTH)
+    assert not np.isclose(first.received, radio.send(_points(400)).received[:ROWS]).any()
     power, count = radio.energy_sums()
     assert count >= 400 * WIDTH
     # |n|^2 is exponential; 5 sigma: a false alarm in 7e-6 of all seeds.
@@ -110,13 +101,12 @@ def test_the_noise_that_was_drawn_has_n0(settings) -> None:
         {"channel": "rayleigh", "coherence": 6, "pilots": 3},
         {"channel": "rician", "coherence": "sample", "pilots": 1, "rician_k_db": 0.0},
         {"channel": "tdl-a", "pilots": 1},
-        {"channel": "tdl-c"},
         {"channel": "tdl-c", "pilots": 6, "estimator": "ls"},
     ],
 )
 def test_the_receiver_demaps_with_the_noise_that_it_has(settings) -> None:
     """With symbols of unit energy, y - h'x has the variance that the receiver takes for N0."""
-    rows = 8000
+    rows = 4000
     arrival = _radio(rows=rows, **PILOT, **settings).send(_points(rows, order=4))
     residual = np.abs(arrival.received - arrival.gains * _points(rows, order=4)) ** 2
     ratio = residual.mean(axis=1) / arrival.noise_var.mean(axis=1)
@@ -183,18 +173,15 @@ def test_blocks_are_estimated_by_themselves(settings, block) -> None:
     error = arrival.gains - arrival.true_gains
     for start in range(0, WIDTH, block):
         part = arrival.gains[:, start : start + block]
-        alike = np.isclose(part, part[:, :1])
-        assert alike.all() == (settings["channel"] != "tdl-a" or part.shape[1] == 1)
+        assert np.isclose(part, part[:, :1]).all() == (settings["channel"] != "tdl-a" or part.shape[1] == 1)
         if start:
             assert not np.isclose(error[:, start], error[:, start - 1]).any()
 
 
 def test_n0_is_estimated_from_the_first_block_alone() -> None:
     radio = _radio(channel="rayleigh", coherence=6, pilots=3, noise_estimate="pilot", estimator="ls", **PILOT)
-    arrival = radio.send(_points())
-    pilots = radio._air.pilots[:, 0]
-    expected = np.var(pilots, axis=1, ddof=1)
-    np.testing.assert_allclose(arrival.noise_var, np.tile(expected[:, None] * 4 / 3, WIDTH))
+    expected = np.var(radio._air.pilots[:, 0], axis=1, ddof=1)
+    np.testing.assert_allclose(radio.send(_points()).noise_var, np.tile(expected[:, None] * 4 / 3, WIDTH))
 
 
 @pytest.mark.parametrize(
@@ -214,42 +201,52 @@ def test_pilots_are_counted(settings, expected) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "argument", "rule"),
+    ("settings", "argument"),
     [
-        ({"channel": "rayleigh", **PILOT}, "coherence", "share a gain"),
-        ({"channel": "rician", **PILOT}, "coherence", "share a gain"),
-        ({"channel": "rayleigh", "coherence": 4, "pilots": 4, **PILOT}, "pilots", "fewer than the 4"),
-        ({"channel": "tdl-c", "pilots": 12, **PILOT}, "pilots", "fewer than the 12"),
-        ({"channel": "awgn", "noise_estimate": "pilot"}, "noise_estimate", "be 'known'"),
-        ({"channel": "awgn", "noise_estimate": "pilot", "csi": "none"}, "noise_estimate", "be 'known'"),
-        ({"channel": "awgn", "noise_estimate": "pilot", "pilots": 1, **PILOT}, "pilots", "at least 2"),
-        ({"channel": "tdl-a", "noise_estimate": "pilot", "pilots": 2, **PILOT}, "pilots", "at least 3"),
-        ({"channel": "tdl-a", "delay_spread_ns": 870.0}, "delay_spread_ns", "at most 869 ns"),
+        ({"channel": "rayleigh", **PILOT}, "coherence"),
+        ({"channel": "rician", **PILOT}, "coherence"),
+        ({"channel": "rayleigh", "coherence": 4, "pilots": 4, **PILOT}, "pilots"),
+        ({"channel": "tdl-c", "pilots": 12, **PILOT}, "pilots"),
+        ({"channel": "awgn", "noise_estimate": "pilot"}, "noise_estimate"),
+        ({"channel": "awgn", "noise_estimate": "pilot", "csi": "none"}, "noise_estimate"),
+        ({"channel": "awgn", "noise_estimate": "pilot", "pilots": 1, **PILOT}, "pilots"),
+        ({"channel": "tdl-a", "noise_estimate": "pilot", "pilots": 2, **PILOT}, "pilots"),
+        ({"channel": "tdl-a", "delay_spread_ns": 870.0}, "delay_spread_ns"),
     ],
 )
-def test_what_no_receiver_could_do_is_refused(settings, argument, rule) -> None:
+def test_what_no_receiver_could_do_is_refused(settings, argument) -> None:
     for refuse in (check_radio, lambda chosen: Radio(chosen, 3.0, np.random.default_rng(0))):
-        with pytest.raises(InputError, match=f"'{argument}' must .*{rule}"):
+        with pytest.raises(InputError, match=f"'{argument}' must"):
             refuse(Settings(**settings))
 
 
-def test_what_can_be_done_is_not_refused() -> None:
-    for settings in EVERY_AIR:
-        check_radio(Settings(**settings))
-    check_radio(Settings(channel="rayleigh", coherence=4, pilots=3, csi="pilot"))
-    check_radio(Settings(channel="tdl-a", pilots=99))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"channel": "rayleigh", "coherence": 4, "pilots": 3, **PILOT},
+        {"channel": "tdl-c", "pilots": 11, **PILOT},
+        {"channel": "tdl-a", "pilots": 99},
+        {"channel": "awgn", "noise_estimate": "pilot", "pilots": 2, **PILOT},
+        {"channel": "tdl-a", "noise_estimate": "pilot", "pilots": 3, **PILOT},
+    ],
+)
+def test_what_can_be_done_is_not_refused(settings) -> None:
+    check_radio(Settings(**settings))
 
 
-def test_wrong_shapes_are_named() -> None:
-    radio = _radio(channel="awgn")
-    with pytest.raises(InputError, match=r"'points' must have the shape \(50, 20\)"):
-        radio.send(np.ones((50, 19)))
-    with pytest.raises(InputError, match="'rows and width' must be at least 1"):
-        radio.draw(3, 0)
-    with pytest.raises(InputError, match="'esn0_db' must"):
-        Radio(Settings(), math.nan, np.random.default_rng(0))
-    with pytest.raises(InputError, match="'esn0_db' must lie within 100 dB of 0"):
-        Radio(Settings(), 3200.0, np.random.default_rng(0))
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: _radio(channel="awgn").send(np.ones((50, 19))), "points"),
+        (lambda: _radio(rows=0), "rows and width"),
+        (lambda: _radio(width=0), "rows and width"),
+        (lambda: _radio(esn0_db=math.nan), "esn0_db"),
+        (lambda: _radio(esn0_db=3200.0), "esn0_db"),
+    ],
+)
+def test_bad_arguments_are_named(call, name) -> None:
+    with pytest.raises(InputError, match=f"'{name}' must"):
+        call()
 
 
 def test_checking_does_not_import_commpy() -> None:

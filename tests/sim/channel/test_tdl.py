@@ -1,4 +1,4 @@
-"""Tapped delay lines: the tables, their scaling, and fading that is selective as the profile says."""
+"""Tapped delay lines and OFDM: tables, subcarriers, prefix, and fading selective as the profile says."""
 
 from __future__ import annotations
 
@@ -6,23 +6,42 @@ import math
 
 import numpy as np
 import pytest
-from scipy.signal import fftconvolve
+from hypothesis import given
+from hypothesis import strategies as st
 
 from twophase.link.errors import InputError
 from twophase.sim.channel import tdl
 from twophase.sim.channel.commpy import fading, seeded_channel
 from twophase.sim.channel.pilots import Layout, pilot_points
 from twophase.sim.channel.tdl import (
+    CARRIERS,
+    FFT_SIZE,
+    PREFIX,
     PROFILES,
+    SAMPLE_NS,
     TdlAir,
     data_carriers,
+    from_time,
     pilot_carriers,
     power_delay_profile,
     simulated_spread_ns,
+    slots,
     tdl_estimator,
+    to_time,
 )
 
 NAMES = ("tdl-a", "tdl-c")
+SYMBOLS = 3
+EVERYWHERE = np.arange(SYMBOLS * CARRIERS)
+
+
+def _points(count: int, rows: int) -> np.ndarray:
+    real, imaginary = np.random.default_rng(0).standard_normal((2, rows, count))
+    return real + 1j * imaginary
+
+
+def _silence(rows: int) -> np.ndarray:
+    return np.zeros((rows, SYMBOLS, FFT_SIZE), dtype=complex)
 
 
 def _air(
@@ -45,26 +64,62 @@ def _spread(delays: np.ndarray, powers: np.ndarray) -> float:
     return math.sqrt((powers * (delays - mean) ** 2).sum() / powers.sum())
 
 
-@pytest.mark.parametrize(("name", "taps"), [("tdl-a", 23), ("tdl-c", 24)])
-def test_the_tables_have_unit_delay_spread(name, taps) -> None:
+def test_slots_are_distinct_and_rise_in_frequency_around_the_carrier() -> None:
+    assert pytest.approx(1e9 / 7.68e6) == SAMPLE_NS
+    places = slots(EVERYWHERE)
+    assert len(set(places.tolist())) == places.size
+    for symbol, part in enumerate(places.reshape(SYMBOLS, CARRIERS)):
+        frequency = np.fft.fftfreq(FFT_SIZE, 1 / FFT_SIZE)[part - symbol * FFT_SIZE]
+        assert np.array_equal(frequency, np.arange(-CARRIERS // 2, CARRIERS // 2))
+
+
+@given(st.sets(st.sampled_from(EVERYWHERE.tolist()), min_size=1, max_size=40), st.integers(1, 3))
+def test_round_trip(carriers, rows) -> None:
+    places = slots(np.array(sorted(carriers)))
+    points = _points(places.size, rows)
+    samples = to_time(points, places, SYMBOLS)
+    np.testing.assert_allclose(from_time(samples, _silence(rows), places), points, atol=1e-13)
+    # Nothing strays to other subcarriers.
+    others = np.setdiff1d(np.arange(SYMBOLS * FFT_SIZE), places)
+    np.testing.assert_allclose(from_time(samples, _silence(rows), others), 0, atol=1e-13)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 17, PREFIX])
+def test_an_echo_within_the_prefix_turns_each_subcarrier_by_itself(delay) -> None:
+    points, places = _points(EVERYWHERE.size, 2), slots(EVERYWHERE)
+    samples = to_time(points, places, SYMBOLS)
+    # A symbol stands after a copy of its end, and keeps its energy.
+    symbols = samples.reshape(2, SYMBOLS, PREFIX + FFT_SIZE)
+    assert np.array_equal(symbols[..., :PREFIX], symbols[..., FFT_SIZE:])
+    energy = (np.abs(symbols[..., PREFIX:]) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(energy, (np.abs(points.reshape(2, SYMBOLS, -1)) ** 2).sum(axis=-1))
+    impulse = np.zeros(delay + 1, dtype=complex)
+    impulse[0], impulse[delay] = 0.6, impulse[delay] + 0.8j
+    echoes = np.array([np.convolve(row, impulse)[: samples.shape[1]] for row in samples])
+    response = np.fft.fft(impulse, FFT_SIZE)[places % FFT_SIZE]
+    np.testing.assert_allclose(from_time(echoes, _silence(2), places), response * points, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "taps", "limit"), [("tdl-a", 23, 869), ("tdl-c", 24, 970)])
+def test_the_tables_have_unit_delay_spread_and_are_scaled_to_what_is_asked(name, taps, limit) -> None:
     """TR 38.901 normalises its profiles, so a wrong digit in a delay or a power shows here."""
     delays, power_db = np.array(PROFILES[name]).T
     assert len(delays) == taps
     assert power_db.max() == 0
     assert _spread(delays, 10 ** (power_db / 10)) == pytest.approx(1.0, abs=2e-4)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("spread_ns", [100.0, 300.0, 800.0])
-def test_a_profile_is_scaled_to_the_delay_spread(name, spread_ns) -> None:
-    profile = power_delay_profile(name, spread_ns)
-    assert profile.powers.sum() == pytest.approx(1.0)
-    assert profile.powers.min() > 0
-    assert np.all(np.diff(profile.delays) > 0)
-    # Rounding shifts a tap by at most half a sample, and so the deviation.
-    scaled = _spread(profile.delays * tdl.SAMPLE_NS, profile.powers)
-    assert simulated_spread_ns(name, spread_ns) == pytest.approx(scaled)
-    assert scaled == pytest.approx(spread_ns, abs=tdl.SAMPLE_NS / 2)
+    for spread_ns in (100.0, 300.0, 800.0):
+        profile = power_delay_profile(name, spread_ns)
+        assert profile.powers.sum() == pytest.approx(1.0)
+        assert profile.powers.min() > 0
+        assert np.all(np.diff(profile.delays) > 0)
+        # Rounding shifts a tap by at most half a sample, and so the deviation.
+        scaled = _spread(profile.delays * SAMPLE_NS, profile.powers)
+        assert simulated_spread_ns(name, spread_ns) == pytest.approx(scaled)
+        assert scaled == pytest.approx(spread_ns, abs=SAMPLE_NS / 2)
+    # Echoes end within the prefix.
+    assert power_delay_profile(name, float(limit)).delays[-1] == PREFIX
+    with pytest.raises(InputError, match=f"'delay_spread_ns' must .* {limit} ns on {name}"):
+        power_delay_profile(name, limit + 1.0)
 
 
 def test_taps_that_fall_into_one_sample_add_their_powers() -> None:
@@ -74,50 +129,30 @@ def test_taps_that_fall_into_one_sample_add_their_powers() -> None:
     assert simulated_spread_ns("tdl-c", 1.0) == 0
     delays, power_db = np.array(PROFILES["tdl-a"]).T
     profile = power_delay_profile("tdl-a", 300.0)
-    in_second = (delays * 300 / tdl.SAMPLE_NS >= 0.5) & (delays * 300 / tdl.SAMPLE_NS < 1.5)
+    in_second = (delays * 300 / SAMPLE_NS >= 0.5) & (delays * 300 / SAMPLE_NS < 1.5)
     share = (10 ** (power_db[in_second] / 10)).sum() / (10 ** (power_db / 10)).sum()
     assert np.count_nonzero(in_second) > 3
     assert profile.powers[profile.delays == 1] == pytest.approx(share)
-
-
-@pytest.mark.parametrize(("name", "limit"), [("tdl-a", 869), ("tdl-c", 970)])
-def test_echoes_must_end_within_the_prefix(name, limit) -> None:
-    assert power_delay_profile(name, float(limit)).delays[-1] == tdl.PREFIX
-    with pytest.raises(InputError, match=f"'delay_spread_ns' must be at most {limit} ns on {name}"):
-        power_delay_profile(name, limit + 1.0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("width", "spread"), [(1, 300.0), (20, 300.0), (192, 100.0), (400, 860.0)])
 def test_the_samples_in_time_give_the_product_in_frequency(name, width, spread) -> None:
     air = _air(name, width=width, spread=spread, pilots=2)
-    rng = np.random.default_rng(0)
-    points = rng.standard_normal((3, width)) + 1j * rng.standard_normal((3, width))
+    points = _points(width, 3)
     silent = air.receive(np.zeros_like(points))
     np.testing.assert_allclose(air.receive(points), air.gains * points + silent, atol=1e-12)
     # That noise is the transform of what was drawn in time.
     spectrum = np.fft.fft(air.noise, norm="ortho").reshape(3, -1)
     assert np.isin(np.round(silent, 9), np.round(spectrum, 9)).all()
-    assert air.noise.shape == (3, -(-width // 160), tdl.FFT_SIZE)
-
-
-def test_the_convolution_is_that_of_scipy() -> None:
-    air = _air(width=200)
-    points = np.ones((3, 200), dtype=complex)
-    impulse = np.fft.ifft(air._impulse)[:, : tdl.PREFIX + 1]
-    sent = tdl.to_time(points, air._data, 2)
-    echoes = fftconvolve(sent, impulse, axes=-1)[:, : sent.shape[1]]
-    np.testing.assert_allclose(air.receive(points), tdl.from_time(echoes, air.noise, air._data), atol=1e-12)
+    assert air.noise.shape == (3, -(-width // 160), FFT_SIZE)
 
 
 def test_gains_are_the_transform_of_the_taps() -> None:
     air = _air(width=12)
-    taps = np.fft.ifft(air._impulse)[:, : tdl.PREFIX + 1]
-    frequency = np.arange(-96, -84)
-    for row in range(3):
-        for at, carrier in enumerate(frequency):
-            turns = np.exp(-2j * np.pi * carrier * np.arange(tdl.PREFIX + 1) / tdl.FFT_SIZE)
-            assert air.gains[row, at] == pytest.approx((taps[row] * turns).sum())
+    taps = np.fft.ifft(air._impulse)[:, : PREFIX + 1]
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(PREFIX + 1), np.arange(-96, -84)) / FFT_SIZE)
+    np.testing.assert_allclose(air.gains, taps @ turns, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,11 +161,11 @@ def test_power_and_correlation_in_frequency_meet_the_closed_form(name) -> None:
     air = _air(name, rows=rows, width=193)
     delays, power_db = np.array(PROFILES[name]).T
     power = 10 ** (power_db / 10) / (10 ** (power_db / 10)).sum()
-    rounded = np.rint(delays * 300 / tdl.SAMPLE_NS)
+    rounded = np.rint(delays * 300 / SAMPLE_NS)
     first = air.gains[:, :1]
     measured = (air.gains[:, :192] * first.conj()).mean(axis=0)
     apart = np.arange(192)
-    expected = (power * np.exp(-2j * np.pi * apart[:, None] * rounded / tdl.FFT_SIZE)).sum(axis=1)
+    expected = (power * np.exp(-2j * np.pi * apart[:, None] * rounded / FFT_SIZE)).sum(axis=1)
     # A product of unit complex Gaussians has a deviation of at most sqrt(2).  5 sigma in each of 192 numbers
     # that move together: a false alarm in fewer than 2e-4 of all seeds.
     assert np.abs(measured - expected).max() < 5 * math.sqrt(2 / rows)
@@ -146,29 +181,27 @@ def test_power_and_correlation_in_frequency_meet_the_closed_form(name) -> None:
 
 def test_noise_has_n0_on_every_subcarrier() -> None:
     rows = 4000
-    air = _air(rows=rows, width=24, esn0_db=10.0)
-    heard = air.receive(np.zeros((rows, 24), dtype=complex))
+    received = _air(rows=rows, width=24, esn0_db=10.0).receive(np.zeros((rows, 24), dtype=complex))
     # Exponential powers; 5 sigma at 24 subcarriers: a false alarm in 1.4e-5 of all seeds.
-    assert np.abs((np.abs(heard) ** 2).mean(axis=0) / 0.1 - 1).max() < 5 / math.sqrt(rows)
+    assert np.abs((np.abs(received) ** 2).mean(axis=0) / 0.1 - 1).max() < 5 / math.sqrt(rows)
 
 
-@pytest.mark.parametrize("pilots", range(12))
-def test_pilots_and_data_share_a_resource_block(pilots) -> None:
-    at = pilot_carriers(pilots) if pilots else np.array([], dtype=int)
-    assert sorted([*at, *data_carriers(pilots)]) == list(range(12))
-    assert len(at) == pilots
-    if pilots > 1:
-        assert (at[0], at[-1]) == (0, 11)
-        assert np.ptp(np.diff(at)) <= 1
+def test_pilots_and_data_share_a_resource_block() -> None:
+    for pilots in range(12):
+        at = pilot_carriers(pilots) if pilots else np.array([], dtype=int)
+        assert sorted([*at, *data_carriers(pilots)]) == list(range(12))
+        assert len(at) == pilots
+        if pilots > 1:
+            assert (at[0], at[-1]) == (0, 11)
+            assert np.ptp(np.diff(at)) <= 1
 
 
-def test_pilots_are_received_beside_the_data() -> None:
+def test_pilots_are_received_next_to_the_data() -> None:
     """Pilots and data sent in one go give what they give apart."""
     pilots, width = 3, 25
     air = _air(rows=2, width=width, pilots=pilots)
-    starts = 12 * np.arange(3)[:, np.newaxis]
-    where = tdl.slots(starts + pilot_carriers(pilots))
-    points = np.random.default_rng(1).standard_normal((2, width)) + 0j
+    where = slots(12 * np.arange(3)[:, np.newaxis] + pilot_carriers(pilots))
+    points = _points(width, 2)
     sent = np.broadcast_to(pilot_points(pilots), (2, 3, pilots))
     everything = np.concatenate([points, sent.reshape(2, -1)], axis=1)
     together = air._through(everything, np.concatenate([air._data, where.ravel()]))
@@ -183,8 +216,7 @@ def test_the_estimator_has_the_covariance_of_the_gains() -> None:
     rows = 200
     air = _air("tdl-c", rows=rows, width=6, pilots=6, esn0_db=80.0)
     gains, error = tdl_estimator("tdl-c", 300.0, 6).gains(air.pilots, np.array([1e-8]), "mmse")
-    assert np.abs(gains[:, 0] - air.gains).max() < 5e-2
+    missed = np.abs(gains[:, 0] - air.gains)
+    assert missed.max() < 5e-2
     # Gaussian errors of 200 x 6 symbols, alike within a row: 5 sigma of 200 exponential powers.
-    assert np.mean(np.abs(gains[:, 0] - air.gains) ** 2) == pytest.approx(
-        error.mean(), rel=5 * math.sqrt(1 / rows)
-    )
+    assert np.mean(missed**2) == pytest.approx(error.mean(), rel=5 * math.sqrt(1 / rows))

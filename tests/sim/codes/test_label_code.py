@@ -1,4 +1,4 @@
-"""Short label codes: never beyond a simplex, not far behind it, decoded by maximum likelihood."""
+"""Short label codes: never beyond a simplex, not far from it, decoded by maximum likelihood."""
 
 from __future__ import annotations
 
@@ -14,21 +14,6 @@ from twophase.link.errors import InputError
 from twophase.sim.codes.label_code import label_code
 from twophase.sim.theory.label_bound import simplex_success
 
-SIZES = [
-    (2, 1),
-    (2, 5),
-    (3, 1),
-    (4, 2),
-    (5, 3),
-    (10, 1),
-    (10, 2),
-    (10, 6),
-    (10, 7),
-    (10, 12),
-    (10, 40),
-    (26, 9),
-]
-
 
 def q(x):
     return erfc(x / math.sqrt(2)) / 2
@@ -38,42 +23,31 @@ def distances(words):
     return (np.abs(words[:, None] - words[None]) ** 2).sum(axis=2)
 
 
-@pytest.mark.parametrize(("classes", "symbols"), SIZES)
-def test_words_differ_and_have_unit_energy(classes, symbols) -> None:
-    words = label_code(classes, symbols).words
-    assert words.shape == (classes, symbols)
-    assert np.mean(np.abs(words) ** 2) == pytest.approx(1)
-    apart = distances(words) + np.eye(classes) * 1e9
-    assert apart.min() > 0.1
-    # Whatever points of mean energy E: their mean squared distance is at most a simplex's, 2 E M / (M - 1).
-    assert distances(words).sum() / (classes * (classes - 1)) <= 2 * symbols * classes / (classes - 1) + 1e-9
-
-
 @pytest.mark.parametrize(
-    ("classes", "symbols", "behind_db"),
+    ("classes", "symbols", "lost_db"),
     [
-        (2, 1, 0.0),
-        (2, 5, 0.0),
-        (3, 1, 0.0),
-        (4, 2, 0.1),
-        (10, 2, 1.1),
-        (10, 6, 0.15),
-        (10, 7, 0.15),
-        (10, 12, 0.1),
+        *[(2, 1, 0.0), (2, 5, 0.0), (3, 1, 0.0), (4, 2, 0.1), (5, 3, None), (10, 1, None), (10, 2, 1.1)],
+        *[(10, 6, 0.15), (10, 7, 0.15), (10, 12, 0.1), (10, 40, None), (26, 9, None)],
     ],
 )
-def test_the_code_is_near_the_simplex(classes, symbols, behind_db) -> None:
-    # At equal Es/N0 a simplex has a smaller union bound; behind_db of more Es/N0 make up for it.
+def test_words_have_unit_energy_and_are_near_the_simplex(classes, symbols, lost_db) -> None:
     code = label_code(classes, symbols)
+    assert code.words.shape == (classes, symbols)
+    assert np.mean(np.abs(code.words) ** 2) == pytest.approx(1)
+    gaps = distances(code.words)
+    assert (gaps + np.eye(classes) * 1e9).min() > 0.1
+    # Whatever points of mean energy E: their mean squared distance is at most a simplex's, 2 E M / (M - 1).
+    assert gaps.sum() / (classes * (classes - 1)) <= 2 * symbols * classes / (classes - 1) + 1e-9
+    if lost_db is None:
+        return
+    # At equal Es/N0 a simplex has a smaller union bound; lost_db of more Es/N0 make up for it.
     esn0_db = np.arange(-6.0, 9.0, 3.0) - 10 * math.log10(symbols / classes)
     ratio = 10 ** (esn0_db / 10)
     simplex = (classes - 1) * q(np.sqrt(symbols * ratio * classes / (classes - 1)))
-    shown = code.word_error_bound(esn0_db)
-    assert (shown >= np.minimum(simplex, 1.0) - 1e-12).all()
-    near = code.word_error_bound(esn0_db + behind_db)
+    assert (code.word_error_bound(esn0_db) >= np.minimum(simplex, 1.0) - 1e-12).all()
     useful = (simplex < 0.1) & (simplex > 1e-4)
     assert useful.any()
-    assert (near[useful] <= simplex[useful] + 1e-12).all()
+    assert (code.word_error_bound(esn0_db + lost_db)[useful] <= simplex[useful] + 1e-12).all()
 
 
 @pytest.mark.parametrize(("classes", "symbols"), [(4, 1), (10, 2), (10, 6)])
@@ -87,14 +61,13 @@ def test_no_code_beats_the_label_bound(classes, symbols) -> None:
         noise = rng.standard_normal((count, symbols)) + 1j * rng.standard_normal((count, symbols))
         received = code.words[sent] + math.sqrt(noise_var / 2) * noise
         right = float(np.mean(code.decode(received, noise_var) == sent))
-        bound = float(simplex_success(classes, symbols, esn0_db))
         # False alarm 3e-7 on either side.
         deviation = 5 * math.sqrt(right * (1 - right) / count)
-        assert right <= bound + deviation
+        assert right <= float(simplex_success(classes, symbols, esn0_db)) + deviation
         assert right >= 1 - float(code.word_error_bound(esn0_db)) - deviation
 
 
-@given(classes=st.integers(2, 9), symbols=st.integers(1, 5), seed=st.integers(0, 1000))
+@given(classes=st.sampled_from([2, 3, 5, 8]), symbols=st.sampled_from([1, 2, 5]), seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_decoding_is_the_nearest_faded_word(classes, symbols, seed) -> None:
     code = label_code(classes, symbols)
@@ -108,39 +81,30 @@ def test_decoding_is_the_nearest_faded_word(classes, symbols, seed) -> None:
     # Alone as in the batch.
     alone = [code.decode(received[[i]], noise_var[[i]], gain[[i]])[0] for i in range(20)]
     np.testing.assert_array_equal(found, alone)
-
-
-def test_without_a_gain_the_lowest_label_is_taken() -> None:
-    code = label_code(10, 6)
-    assert code.decode(np.ones((3, 6)), 1.0, 0.0).tolist() == [0, 0, 0]
+    # Without a gain the lowest label is taken.
+    assert not code.decode(np.ones(shape), 1.0, 0.0).any()
 
 
 def test_the_union_bound_is_the_sum_over_pairs() -> None:
     code = label_code(7, 2)
-    expected = 0.0
-    for first in range(7):
-        for second in range(7):
-            if first != second:
-                gap = float((np.abs(code.words[first] - code.words[second]) ** 2).sum())
-                expected += q(math.sqrt(gap / (2 * 10**-0.9))) / 7
+    gaps = distances(code.words)[~np.eye(7, dtype=bool)]
+    expected = q(np.sqrt(gaps / (2 * 10**-0.9))).sum() / 7
     assert float(code.word_error_bound(9.0)) == pytest.approx(expected, rel=1e-6)
     assert code.word_error_bound([[-60.0], [9.0]]).shape == (2, 1)
     assert float(code.word_error_bound(-60.0)) == 1.0
 
 
-@pytest.mark.parametrize(("classes", "symbols"), [(10, 6), (10, 2)])
-def test_the_search_is_deterministic(classes, symbols) -> None:
-    first = label_code(classes, symbols)
+def test_the_search_is_deterministic() -> None:
+    first = label_code(10, 6)
     label_code.cache_clear()
-    second = label_code(classes, symbols)
+    second = label_code(10, 6)
     assert first is not second
     np.testing.assert_array_equal(first.words, second.words)
 
 
 def test_orthogonal_words_where_they_exist() -> None:
     # Eight words in four real dimensions: plus and minus an orthogonal frame (D^2 = 2 E and 4 E, E = 2).
-    gaps = np.unique(distances(label_code(8, 2).words).round(6))
-    assert gaps.tolist() == [0.0, 4.0, 8.0]
+    assert np.unique(distances(label_code(8, 2).words).round(6)).tolist() == [0.0, 4.0, 8.0]
     assert label_code(2, 3).alphabet == "QPSK"
 
 

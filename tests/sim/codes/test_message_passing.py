@@ -31,8 +31,8 @@ def design() -> Checks:
     assert found is not None
     assert found.submodule_search_locations is not None
     path = Path(found.submodule_search_locations[0]) / "channelcoding/designs/ldpc/wimax/1440.720.txt"
-    lines = path.read_text(encoding="ascii").splitlines()  # the last ones: the checks' bits
-    return parity_checks([[int(bit) - 1 for bit in line.split()] for line in lines[4 + 1440 :]], 1440)
+    lines = path.read_text(encoding="ascii").splitlines()[4 + 1440 : 4 + 1440 + 720]  # the checks' bits
+    return parity_checks([[int(bit) - 1 for bit in line.split()] for line in lines], 1440)
 
 
 @KERNELS

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
-import subprocess
-import sys
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +19,6 @@ from twophase.sim.sweep.executors import InProcess, open_executor
 from twophase.sim.sweep.schedule import run_sweep
 from twophase.sim.sweep.stopping import BlockSquares, StopRule
 
-TESTS = Path(__file__).parents[2]
 RULE = StopRule(20)
 PRECISE = StopRule(3, precision=0.02, max_trials=50)
 """Some points of the toy reach this, in different rounds, and some do not."""
@@ -86,7 +80,7 @@ def test_rounds_of_the_toy_differ() -> None:
     assert len({sum(parts[place:] + parts[:place]) for place in range(len(parts))}) > 1
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(1, 9), st.sampled_from([RULE, PRECISE, StopRule(3), StopRule(1, 0.3, 9)]), st.randoms())
 def test_any_order_gives_what_one_after_the_other_gives(workers, rule, random) -> None:
     with Shuffled(ToyTask(), workers, random.randrange) as executor:
@@ -94,9 +88,8 @@ def test_any_order_gives_what_one_after_the_other_gives(workers, rule, random) -
     _assert_same(results, _twin(POINTS, rule, ToyTask()))
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_any_number_of_workers_gives_the_same(workers: int) -> None:
-    with open_executor(ToyTask(), workers) as executor:
+def test_worker_processes_give_the_same() -> None:
+    with open_executor(ToyTask(), 2) as executor:
         results = run_sweep(POINTS, PRECISE, executor)
     _assert_same(results, _twin(POINTS, PRECISE, ToyTask()))
 
@@ -170,18 +163,7 @@ def test_progress_counts_trials_and_ends_where_it_plans() -> None:
     assert told[-1][1] == told[-1][2] == sum(counts.trials for counts, _ in results.values())
 
 
-def test_a_finished_block_is_not_run_again(tmp_path: Path) -> None:
-    expected = _twin(POINTS, PRECISE, ToyTask())
-    store = toy_store(tmp_path / "blocks")
-    with InProcess(ToyTask(log=tmp_path / "first")) as executor:
-        _assert_same(run_sweep(POINTS, PRECISE, executor, store), expected)
-    assert logged(tmp_path / "first")
-    with InProcess(ToyTask(log=tmp_path / "second")) as executor:
-        _assert_same(run_sweep(POINTS, PRECISE, executor, store), expected)
-    assert not logged(tmp_path / "second")
-
-
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.data())
 def test_a_sweep_goes_on_from_any_blocks(tmp_path_factory: pytest.TempPathFactory, data) -> None:
     tmp_path = tmp_path_factory.mktemp("any")
@@ -197,57 +179,22 @@ def test_a_sweep_goes_on_from_any_blocks(tmp_path_factory: pytest.TempPathFactor
         _assert_same(run_sweep(POINTS, RULE, executor, store), _twin(POINTS, RULE, ToyTask()))
     ran = {what for _, what in logged(tmp_path / "log")} - {"open"}
     assert ran == {spelled(block) for block in every if block not in kept or block in damaged}
-
-
-def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tools.toy_sweep", str(tmp_path), "2"],
-        cwd=TESTS,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as started:
-        assert started.stdout is not None
-        assert started.stdout.readline() == "hanging\n"
-        os.kill(started.pid, signal.SIGKILL)
-        started.communicate(timeout=60)
-    before = {what for _, what in logged(tmp_path / "log")} - {"open"}
-    store = toy_store(tmp_path / "blocks")
-    kept = {
-        spelled(block)
-        for point in POINTS
-        for block in trial_blocks(point, 0, 20)
-        if store.load(block) is not None
-    }
-    # What was kept had run; what had run may not have been kept yet.
-    assert kept <= before
-    assert kept
-    with open_executor(ToyTask(log=tmp_path / "again"), 2) as executor:
+    # What is finished is not run again.
+    with InProcess(ToyTask(log=tmp_path / "second")) as executor:
         _assert_same(run_sweep(POINTS, RULE, executor, store), _twin(POINTS, RULE, ToyTask()))
-    assert not kept & {what for _, what in logged(tmp_path / "again")}
-    store.clear()
-    assert not (tmp_path / "blocks").exists()
-
-
-def test_what_a_block_raises_is_raised() -> None:
-    with (
-        InProcess(ToyTask(trouble="input", trouble_at=5)) as executor,
-        pytest.raises(InputError, match="'esn0_db' must be another"),
-    ):
-        run_sweep(POINTS, RULE, executor)
+    assert not logged(tmp_path / "second")
 
 
 def test_blocks_that_ended_before_an_error_are_kept(tmp_path: Path) -> None:
     store = toy_store(tmp_path)
-    with InProcess(ToyTask(trouble="defect", trouble_at=5)) as executor, pytest.raises(ZeroDivisionError):
-        run_sweep(POINTS, RULE, executor, store)
-    assert store.load(Block(*POINTS[0], 0, 5)) is not None
+    for trouble, kind in (("defect", ZeroDivisionError), ("input", InputError)):
+        with InProcess(ToyTask(trouble=trouble, trouble_at=5)) as executor, pytest.raises(kind):
+            run_sweep(POINTS, RULE, executor, store)
+        assert store.load(Block(*POINTS[0], 0, 5)) is not None
 
 
-def test_points_are_named_once() -> None:
-    with InProcess(ToyTask()) as executor, pytest.raises(InputError, match="'points' must be named once"):
-        run_sweep([POINTS[0], POINTS[0]], RULE, executor)
-
-
-def test_no_point_is_no_work() -> None:
-    with InProcess(replace(ToyTask(), trouble="defect")) as executor:
+def test_points_are_named_once_and_may_be_none() -> None:
+    with InProcess(ToyTask(trouble="defect")) as executor:
+        with pytest.raises(InputError, match="'points' must"):
+            run_sweep([POINTS[0], POINTS[0]], RULE, executor)
         assert run_sweep([], RULE, executor) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 
@@ -70,6 +71,16 @@ def _measure(rng: np.random.Generator, chances: np.ndarray, rule: StopRule) -> t
         if reason is not None:
             return counts, reason
     raise AssertionError("a sweep without an end")
+
+
+def _merged(parts: list[ToyCounts], squares: BlockSquares) -> ToyCounts:
+    """The sum of blocks, which are counted in ``squares`` as well."""
+    for part in parts:
+        squares.add(part)
+    counts = copy.deepcopy(parts[0])
+    for part in parts[1:]:
+        counts.merge(part)
+    return counts
 
 
 def _of(deployed: list[int], soft: list[int], trials: int) -> ToyCounts:
@@ -179,14 +190,10 @@ def test_within_and_between_are_told_apart(trials: int) -> None:
     population, samples = Population(8.0, 3.0, 0.05, 0.5, 0.1), 20_000
     rng = np.random.default_rng(trials)
     chances = population.draw(rng, samples)
-    squares, parts = BlockSquares(), []
     # Blocks of unequal size: the formula weighs them.
-    for size in [5] * ((trials - 4) // 5) + [3, trials - 3 - 5 * ((trials - 4) // 5)]:
-        parts.append(_counts(rng, chances, size))
-        squares.add(parts[-1])
-    counts = parts[0]
-    for part in parts[1:]:
-        counts.merge(part)
+    sizes = [5] * ((trials - 4) // 5) + [3, trials - 3 - 5 * ((trials - 4) // 5)]
+    squares, parts = BlockSquares(), [_counts(rng, chances, size) for size in sizes]
+    counts = _merged(parts, squares)
     assert counts.trials == trials
     difference = (counts.deployed.correct - counts.references["soft"].correct) / trials
     total = trials * float(difference @ difference)
@@ -207,13 +214,8 @@ def test_the_limit_is_what_many_trials_reach() -> None:
         ratios = []
         for _ in range(150):
             chances = population.draw(rng, 400)
-            squares, parts = BlockSquares(), []
-            for block in trial_blocks(("", 0.0), 0, rule.most):
-                parts.append(_counts(rng, chances, block.count))
-                squares.add(parts[-1])
-            counts = parts[0]
-            for part in parts[1:]:
-                counts.merge(part)
+            squares, blocks = BlockSquares(), trial_blocks(("", 0.0), 0, rule.most)
+            counts = _merged([_counts(rng, chances, block.count) for block in blocks], squares)
             interval = paired_gap(chances[:, 1] - chances[:, 2]).interval
             ratios.append(_gap_limit(counts, "soft", squares) / ((interval[1] - interval[0]) / 2))
         # Three standard errors: each of 300 exceeds with probability 1.4e-3, six or more of them 2e-6.
@@ -234,31 +236,27 @@ def test_a_precision_in_reach_is_seldom_given_up() -> None:
     assert given_up < 10
 
 
-def test_nothing_is_given_up_before_it_is_known() -> None:
-    # One trial, or one block: no estimate of what is within samples.
-    one = _of([1, 0] * 30, [0, 1] * 30, 1)
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        [_of([1, 0] * 30, [0, 1] * 30, 1)],
+        [_of([3], [2], 4), _of([3], [2], 4)],
+    ],
+    ids=["one block", "one sample"],
+)
+def test_nothing_is_given_up_before_it_is_known(rounds) -> None:
+    """No estimate of what is within samples."""
     squares = BlockSquares()
-    squares.add(one)
-    assert StopRule(1, 0.001, 100).reason(one, squares) is None
-    lone = _of([3], [2], 4)
-    squares = BlockSquares()
-    for _ in range(2):
-        squares.add(lone)
-    assert StopRule(1, 0.001, 100).reason(lone, squares) is None
+    for counts in rounds:
+        squares.add(counts)
+    assert StopRule(1, 0.001, 100).reason(rounds[-1], squares) is None
 
 
 def test_extreme_differences_have_a_limit() -> None:
     rng = np.random.default_rng(0)
-    squares, counts = BlockSquares(), None
-    for _ in range(4):
-        more = _of([5] * 20 + [0] * 3, list(rng.integers(0, 2, 20)) + [5] * 3, 5)
-        squares.add(more)
-        if counts is None:
-            counts = more
-        else:
-            counts.merge(more)
-    assert counts is not None
-    assert 0 < _gap_limit(counts, "soft", squares) <= 1
+    squares = BlockSquares()
+    parts = [_of([5] * 20 + [0] * 3, [*rng.integers(0, 2, 20), *[5] * 3], 5) for _ in range(4)]
+    assert 0 < _gap_limit(_merged(parts, squares), "soft", squares) <= 1
 
 
 @pytest.mark.parametrize(

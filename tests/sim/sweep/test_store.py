@@ -39,15 +39,11 @@ def test_a_block_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert sorted(path.name for path in store.folder.iterdir()) == sorted([_file(store).name, KEY_NAME])
 
 
-def test_every_field_of_a_block_tells_it_from_others(tmp_path: Path) -> None:
+def test_every_field_of_a_block_tells_it_from_others_and_a_sweep_may_have_any_name(tmp_path: Path) -> None:
     store = toy_store(tmp_path)
     store.save(BLOCK, _counts())
     others = [Block("x", 2.5, 5, 3), Block("", 2.0, 5, 3), Block("", 2.5, 0, 3), Block("", 2.5, 5, 2)]
     assert [store.load(other) for other in others] == [None] * 4
-
-
-def test_a_sweep_may_have_any_name(tmp_path: Path) -> None:
-    store = toy_store(tmp_path)
     blocks = [Block(name, 0.0, 0, 1) for name in ("", "../x", "a/b", "x" * 300, "\0", "ü 64QAM")]
     for block in blocks:
         store.save(block, _counts(block))
@@ -62,7 +58,7 @@ def test_damage_anywhere_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFix
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     removed = 0
-    for place in rng.choice(len(whole), 150, replace=False):
+    for place in rng.choice(len(whole), 60, replace=False):
         content = bytearray(whole)
         content[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(content)
@@ -74,7 +70,7 @@ def test_damage_anywhere_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFix
             assert not path.exists()
             assert "its block runs again" in caplog.text
             removed += 1
-    assert removed > 75
+    assert removed > 30
     for length in (0, 1, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         assert store.load(BLOCK) is None
@@ -94,29 +90,21 @@ def test_a_file_is_not_taken_for_another_blocks(tmp_path: Path, caplog: pytest.L
     assert "digest" in caplog.text
 
 
-def test_pickled_content_is_not_loaded(tmp_path: Path) -> None:
-    store = toy_store(tmp_path)
-    store.save(BLOCK, _counts())
-    path = _file(store)
-    with path.open("wb") as stream:
-        np.savez(stream, allow_pickle=True, trials=np.array([ToyTask()], dtype=object))
-    assert store.load(BLOCK) is None
-
-
 def test_a_file_holds_the_arrays_alone_and_no_objects(tmp_path: Path) -> None:
     store = toy_store(tmp_path)
     store.save(BLOCK, _counts())
-    with np.load(_file(store)) as archive:
+    path = _file(store)
+    with np.load(path) as archive:
         # NumPy 1.26 takes what it does not know for an array.
         assert set(archive.files) == {*to_arrays(_counts()), "sha256"}
-
-    def with_object(counts: ToyCounts) -> dict[str, np.ndarray]:
-        return {"trials": np.array([counts], dtype=object)}
-
-    other = BlockStore(tmp_path / "other", "{}", with_object, from_arrays)
-    with pytest.raises(InputError, match="'trials' must be an array without Python objects"):
+    objects = {"trials": np.array([ToyTask()], dtype=object)}
+    other = BlockStore(tmp_path / "other", "{}", lambda counts: objects, from_arrays)
+    with pytest.raises(InputError, match="'trials' must"):
         other.save(BLOCK, _counts())
     assert not (tmp_path / "other").exists()
+    with path.open("wb") as stream:
+        np.savez(stream, allow_pickle=True, **objects)
+    assert store.load(BLOCK) is None
 
 
 def test_a_lock_is_held_by_one_and_leaves_nothing(tmp_path: Path) -> None:
@@ -200,20 +188,17 @@ def test_keys_lie_apart_and_are_cleared_apart(tmp_path: Path) -> None:
     other.clear()
 
 
-def test_what_cannot_be_kept_is_told(tmp_path: Path) -> None:
-    (tmp_path / "blocks").write_text("a file")
-    with pytest.raises(InputError, match="be writable"):
-        toy_store(tmp_path / "blocks").save(BLOCK, _counts())
-
-
 def test_a_failing_disk_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(path: Path) -> bytes:
         raise OSError(5, "Input/output error", str(path))
 
-    store = toy_store(tmp_path)
+    store = toy_store(tmp_path / "blocks")
     store.save(BLOCK, _counts())
     with monkeypatch.context() as patched:
         patched.setattr(Path, "read_bytes", failing)
-        with pytest.raises(ArtifactError, match="cannot be read: Input/output error"):
+        with pytest.raises(ArtifactError, match="Input/output error"):
             store.load(BLOCK)
     assert store.load(BLOCK) is not None
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(InputError, match="be writable"):
+        toy_store(tmp_path / "file").save(BLOCK, _counts())

@@ -16,15 +16,6 @@ from twophase.sim.theory.information import bicm_mutual_information, capacity, c
 ORDERS = (4, 16, 64, 256)
 
 
-@pytest.mark.parametrize(
-    ("order", "cm", "bicm"),
-    [(4, 1.994, 1.994), (16, 3.164, 3.164), (64, 3.269, 3.169), (256, 3.284, 3.031)],
-)
-def test_values_at_10_db(order, cm, bicm) -> None:
-    assert float(cm_mutual_information(order, 10.0)) == pytest.approx(cm, abs=5e-4)
-    assert float(bicm_mutual_information(order, 10.0)) == pytest.approx(bicm, abs=5e-4)
-
-
 def test_capacity_of_rayleigh_fading_is_its_closed_form() -> None:
     # Lee, IEEE Trans. Vehicular Technology 39, 1990: exp(1/r) E1(1/r) / ln 2.
     esn0_db = np.arange(-20.0, 41.0, 5.0)
@@ -32,6 +23,8 @@ def test_capacity_of_rayleigh_fading_is_its_closed_form() -> None:
     expected = np.exp(inverse) * exp1(inverse) / np.log(2)
     np.testing.assert_allclose(capacity(esn0_db, "rayleigh"), expected, rtol=1e-12)
     np.testing.assert_allclose(capacity(esn0_db), np.log2(1 + 1 / inverse), rtol=1e-14)
+    for rate in (capacity, lambda *words: cm_mutual_information(16, *words)):
+        assert rate(np.zeros((2, 3)), "rician").shape == (2, 3)
 
 
 def slow_rates(order: int, esn0_db: float) -> tuple[float, float]:
@@ -51,8 +44,13 @@ def slow_rates(order: int, esn0_db: float) -> tuple[float, float]:
     return float(cm), float(bicm)
 
 
-@pytest.mark.parametrize("order", ORDERS)
-def test_fast_rates_are_the_slow_ones(order) -> None:
+@pytest.mark.parametrize(
+    ("order", "published"),
+    [(4, (1.994, 1.994)), (16, (3.164, 3.164)), (64, (3.269, 3.169)), (256, (3.284, 3.031))],
+)
+def test_fast_rates_are_the_published_and_the_slow_ones(order, published) -> None:
+    found = cm_mutual_information(order, 10.0), bicm_mutual_information(order, 10.0)
+    np.testing.assert_allclose(found, published, rtol=0, atol=5e-4)
     for esn0_db in (-36.3, -15.7, 0.3, 7.7, 12.4, 19.2, 25.8, 35.2):
         cm, bicm = slow_rates(order, esn0_db)
         assert float(cm_mutual_information(order, esn0_db)) == pytest.approx(cm, abs=1e-7)
@@ -103,13 +101,6 @@ def test_limits_of_rician_fading() -> None:
         np.testing.assert_allclose(rate(esn0_db, "rician", -100.0), rate(esn0_db, "rayleigh"), rtol=1e-8)
         np.testing.assert_allclose(rate(esn0_db, "rician", 100.0), rate(esn0_db), rtol=0, atol=1e-7)
         assert np.array_equal(rate(esn0_db, "tdl-c"), rate(esn0_db, "rayleigh"))
-
-
-def test_shapes_follow_the_snr() -> None:
-    grid = np.zeros((2, 3))
-    assert capacity(grid, "rician").shape == (2, 3)
-    assert cm_mutual_information(16, grid, "rayleigh").shape == (2, 3)
-    assert bicm_mutual_information(16, 0.0).shape == ()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_unequal_rayleigh_gains_are_a_mixture_of_exponentials() -> None:
     np.testing.assert_allclose(density, expected, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     st.lists(st.floats(0, 50), min_size=1, max_size=6).filter(lambda weights: max(weights) > 1e-3),
     st.one_of(st.just(0.0), st.floats(-10, 8).map(lambda exponent: 10.0**exponent)),
@@ -63,22 +63,15 @@ def test_moments_are_those_of_the_sum(weights: list[float], factor: float) -> No
     assert found == pytest.approx(variance, rel=1e-6)
 
 
-def test_many_small_gains_beside_a_large_one() -> None:
+def test_many_small_gains_next_to_a_large_one() -> None:
     # The path of integration must not let a thousand factors grow.
     weights = (1.0,) + (0.01,) * 1000
     power, weight = power_gain_nodes(weights)
     transform = float(np.exp(-0.7 * power) @ weight)
     assert transform == pytest.approx(1 / 1.7 / 1.007**1000, rel=1e-10)
-
-
-def test_a_zero_weight_changes_nothing() -> None:
-    with_zero, without = power_gain_nodes((2.0, 0.0, 1.0), 3.0), power_gain_nodes((2.0, 1.0), 3.0)
-    assert all(np.array_equal(*pair) for pair in zip(with_zero, without, strict=True))
-
-
-def test_factor_is_linear() -> None:
-    assert rician_factor(0.0) == 1.0
-    assert rician_factor(20.0) == pytest.approx(100.0)
+    # A zero weight changes nothing, and the factor is given in dB.
+    with_zero = power_gain_nodes((2.0, 0.0, 1.0), rician_factor(20.0))
+    np.testing.assert_array_equal(with_zero, power_gain_nodes((2.0, 1.0), 100.0))
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,13 @@ from twophase.training.config import TrainConfig
 from twophase.training.data import TextTask
 
 
-@pytest.fixture
-def settings(tiny_folder: Path) -> TrainConfig:
+@pytest.fixture(scope="module")
+def settings(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     return TrainConfig(
         task="csv",
         backbone=str(tiny_folder),
+        out=tmp_path_factory.mktemp("run"),
+        tune_layers=1,
         tune_epochs=4,
         tune_learning_rate=1e-2,
         tune_batch_size=16,
@@ -31,30 +33,35 @@ def settings(tiny_folder: Path) -> TrainConfig:
     )
 
 
-def run(task: TextTask, settings: TrainConfig, folder: Path, resume: bool = False) -> Prepared:
-    settings = replace(settings, out=folder, resume=resume)
-    prepared = prepare(open_backbone(settings, task), Terminal(quiet=True))
+def run(task: TextTask, settings: TrainConfig, **values: Any) -> Prepared:
+    prepared = prepare(open_backbone(replace(settings, **values), task), Terminal(quiet=True))
     assert prepared is not None
     return prepared
 
 
+@pytest.fixture(scope="module")
+def first(text_task: TextTask, settings: TrainConfig) -> Prepared:
+    """A run with the top layer tuned."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWOPHASE_CACHE", str(settings.folder / "cache"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        return run(text_task, settings)
+
+
 def by_the_backbone(prepared: Prepared) -> torch.Tensor:
-    ids, mask = (
-        torch.from_numpy(values.astype(np.int64)) for values in (prepared.input_ids, prepared.attention_mask)
-    )
+    inputs = (prepared.input_ids, prepared.attention_mask)
     with torch.inference_mode():
-        return prepared.backbone(ids, mask)
-
-
-def accuracy(prepared: Prepared) -> float:
-    return float((prepared.without_link == prepared.task.test.labels.numpy()).mean())
+        return prepared.backbone(*(torch.from_numpy(values.astype(np.int64)) for values in inputs))
 
 
 @pytest.mark.parametrize("tuned", [0, 2, 3, -1])
 def test_features_are_those_of_the_exported_backbone(
     tuned: int, text_task: TextTask, settings: TrainConfig, tmp_path: Path
 ) -> None:
-    prepared = run(text_task, replace(settings, tune_layers=tuned), tmp_path / "run")
+    torch.set_num_threads(2)
+    prepared = run(text_task, settings, out=tmp_path / "run", tune_layers=tuned)
+    assert torch.get_num_threads() == 2, "it is put back"
+    torch.set_num_threads(1)
     torch.testing.assert_close(by_the_backbone(prepared), prepared.task.test.features, atol=1e-5, rtol=0)
     train = prepared.task.train
     torch.testing.assert_close(train.features.mean(0), torch.zeros(16), atol=1e-4, rtol=0)
@@ -66,64 +73,39 @@ def test_features_are_those_of_the_exported_backbone(
     assert (tmp_path / "cache" / "hidden").is_dir() == (tuned != -1)
 
 
-def test_tuned_layers_change_and_the_others_do_not(
-    text_task: TextTask, settings: TrainConfig, tmp_path: Path
+def test_tuned_layers_change_and_serve_another_run_as_they_are(
+    text_task: TextTask, settings: TrainConfig, first: Prepared, tmp_path: Path
 ) -> None:
-    prepared = run(text_task, replace(settings, tune_layers=1), tmp_path / "run")
-    assert accuracy(prepared) > 0.7
-    before = load_backbone(settings.backbone, 20).model.state_dict()
-    after = load_backbone(str(tmp_path / "run" / "backbone"), 20).model.state_dict()
+    assert (first.without_link == first.task.test.labels.numpy()).mean() > 0.7
+    folder = str(settings.folder / "backbone")
+    before, after = (load_backbone(name, 20).model.state_dict() for name in (settings.backbone, folder))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(".layer.2." in name for name in changed)
-
-
-def test_a_tuned_backbone_serves_another_run_as_it_is(
-    text_task: TextTask, settings: TrainConfig, tmp_path: Path
-) -> None:
-    first = run(text_task, settings, tmp_path / "first")
-    folder = str(tmp_path / "first" / "backbone")
-    second = run(text_task, replace(settings, backbone=folder, tune_layers=0), tmp_path / "second")
+    second = run(text_task, settings, backbone=folder, tune_layers=0, out=tmp_path)
     torch.testing.assert_close(second.task.test.features, first.task.test.features, atol=1e-4, rtol=1e-4)
 
 
 def test_a_resumed_run_computes_nothing_again(
-    text_task: TextTask, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text_task: TextTask, settings: TrainConfig, first: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = run(text_task, settings, tmp_path / "run")
-
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("computed again")
 
     for name in ("compute_hidden", "open_hidden", "Tuner", "tuned_features"):
         monkeypatch.setattr(f"twophase.training.backbone.features.{name}", never)
-    again = run(text_task, settings, tmp_path / "run", resume=True)
-    for ours, theirs in zip(
-        (first.task.train, first.task.validation, first.task.test),
-        (again.task.train, again.task.validation, again.task.test),
-        strict=True,
-    ):
-        assert torch.equal(ours.features, theirs.features)
+    again = run(text_task, settings, resume=True)
+    for name in ("train", "validation", "test"):
+        assert torch.equal(getattr(first.task, name).features, getattr(again.task, name).features)
     assert np.array_equal(first.without_link, again.without_link)
     assert torch.equal(by_the_backbone(first), by_the_backbone(again))
     assert first.record == again.record
 
 
+@pytest.mark.usefixtures("first")
 def test_features_of_other_settings_or_sentences_are_refused(
-    text_task: TextTask, settings: TrainConfig, tmp_path: Path
+    text_task: TextTask, settings: TrainConfig
 ) -> None:
-    settings = replace(settings, tune_epochs=1)
-    run(text_task, settings, tmp_path)
-    with pytest.raises(ArtifactError, match="train again without --resume"):
-        run(text_task, replace(settings, seed=1), tmp_path, resume=True)
-    with pytest.raises(ArtifactError, match="train again without --resume"):
-        run(replace(text_task, train=text_task.validation), settings, tmp_path, resume=True)
-
-
-def test_the_number_of_threads_is_put_back(
-    text_task: TextTask, settings: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    run(text_task, replace(settings, tune_layers=0), tmp_path)
-    assert torch.get_num_threads() == 1
+    for task, seed in ((text_task, 1), (replace(text_task, train=text_task.validation), 0)):
+        with pytest.raises(ArtifactError, match="train again without --resume"):
+            run(task, settings, seed=seed, resume=True)

@@ -15,11 +15,9 @@ from twophase.link.command import Terminal
 from twophase.link.errors import ArtifactError, InputError
 from twophase.training.backbone.hidden import HiddenStates, compute_hidden, entry_folder, open_hidden
 from twophase.training.backbone.layers import SplitBackbone, mean_pool, split_backbone
-from twophase.training.backbone.load import load_backbone
+from twophase.training.backbone.load import LoadedBackbone, load_backbone
 from twophase.training.backbone.tokens import Tokens, tokenize
 from twophase.training.data import TextTask
-
-CPU = torch.device("cpu")
 
 
 class Made(NamedTuple):
@@ -29,13 +27,18 @@ class Made(NamedTuple):
     states: HiddenStates
 
 
-def make(tiny_folder: Path, task: TextTask, cache: Path, tuned: int) -> Made:
-    loaded = load_backbone(str(tiny_folder), 20)
+@pytest.fixture
+def loaded(tiny_folder: Path) -> LoadedBackbone:
+    return load_backbone(str(tiny_folder), 20)
+
+
+def make(loaded: LoadedBackbone, task: TextTask, cache: Path, tuned: int = 1) -> Made:
     parts, tokens = split_backbone(loaded.model, tuned), tokenize(task, loaded.tokenizer_json, 20)
     assert parts.lower is not None
     folder = entry_folder(cache, loaded.fingerprint, parts.lower_layers, tuned == 0, tokens)
     assert open_hidden(folder) is None
-    compute_hidden(folder, parts.lower, tokens, 16, tuned == 0, CPU, Terminal(quiet=True))
+    device = torch.device("cpu")
+    compute_hidden(folder, parts.lower, tokens, 16, tuned == 0, device, Terminal(quiet=True))
     states = open_hidden(folder)
     assert states is not None
     return Made(folder, parts, tokens, states)
@@ -43,9 +46,9 @@ def make(tiny_folder: Path, task: TextTask, cache: Path, tuned: int) -> Made:
 
 @pytest.mark.parametrize("tuned", [1, 3])
 def test_what_is_kept_is_what_the_layers_give(
-    tuned: int, tiny_folder: Path, text_task: TextTask, tmp_path: Path
+    tuned: int, loaded: LoadedBackbone, text_task: TextTask, tmp_path: Path
 ) -> None:
-    _, parts, tokens, states = make(tiny_folder, text_task, tmp_path, tuned)
+    _, parts, tokens, states = make(loaded, text_task, tmp_path, tuned)
     members = np.array([7, 3, 99, 0, 175])
     kept, kept_mask = states.batch(members)
     ids, mask = tokens.batch(members)
@@ -59,9 +62,9 @@ def test_what_is_kept_is_what_the_layers_give(
 
 
 def test_of_a_frozen_backbone_the_means_are_kept(
-    tiny_folder: Path, text_task: TextTask, tmp_path: Path
+    loaded: LoadedBackbone, text_task: TextTask, tmp_path: Path
 ) -> None:
-    _, parts, tokens, states = make(tiny_folder, text_task, tmp_path, 0)
+    _, parts, tokens, states = make(loaded, text_task, tmp_path, 0)
     members = np.array([5, 1, 170])
     ids, mask = tokens.batch(members)
     assert parts.lower is not None
@@ -72,41 +75,37 @@ def test_of_a_frozen_backbone_the_means_are_kept(
     torch.testing.assert_close(rows, means, atol=1e-5, rtol=0)
 
 
-def truncate(folder: Path) -> None:
-    whole = (folder / "states.npy").read_bytes()
-    (folder / "states.npy").write_bytes(whole[:-64])
-
-
 def alter(folder: Path) -> None:
     states = np.load(folder / "states.npy")
     states[3, 2] += 1
     np.save(folder / "states.npy", states)
 
 
-DAMAGES: dict[str, Any] = {
-    "truncated": truncate,
-    "altered": alter,
-    "no meta": lambda folder: (folder / "meta.json").unlink(),
-    "other meta": lambda folder: (folder / "meta.json").write_text("[]"),
-    "no starts": lambda folder: (folder / "starts.npy").unlink(),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_noticed_and_the_folder_named(
-    damage: str, tiny_folder: Path, text_task: TextTask, tmp_path: Path
+    loaded: LoadedBackbone, text_task: TextTask, tmp_path: Path
 ) -> None:
-    made = make(tiny_folder, text_task, tmp_path, 1)
-    DAMAGES[damage](made.folder)
-    with pytest.raises(ArtifactError, match=f"'{made.folder}' are truncated or altered: delete that folder"):
-        open_hidden(made.folder)
+    made = make(loaded, text_task, tmp_path / "cache")
+    damages: dict[str, Any] = {
+        "truncated": lambda f: (f / "states.npy").write_bytes((f / "states.npy").read_bytes()[:-64]),
+        "altered": alter,
+        "no meta": lambda f: (f / "meta.json").unlink(),
+        "other meta": lambda f: (f / "meta.json").write_text("[]"),
+        "no starts": lambda f: (f / "starts.npy").unlink(),
+    }
+    for name, damage in damages.items():
+        folder = Path(shutil.copytree(made.folder, tmp_path / name))
+        damage(folder)
+        with pytest.raises(ArtifactError, match=f"'{folder}' are truncated or altered: delete that folder"):
+            open_hidden(folder)
 
 
 def test_the_name_holds_all_that_the_states_depend_on(
-    tiny_folder: Path, text_task: TextTask, tmp_path: Path
+    loaded: LoadedBackbone, text_task: TextTask, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tokenizer = load_backbone(str(tiny_folder), 20).tokenizer_json
-    tokens, shorter = (tokenize(text_task, tokenizer, length) for length in (20, 6))
+    tokens, shorter = (tokenize(text_task, loaded.tokenizer_json, length) for length in (20, 6))
+    assert shorter.cut == sum(length > 6 for length in tokens.lengths)
+    assert shorter.lengths.max() == 6
+    assert not caplog.records, "texts that are cut are counted without a warning"
     changed = tokens.ids.copy()
     changed[3, 1] += 1
     names = {
@@ -120,40 +119,24 @@ def test_the_name_holds_all_that_the_states_depend_on(
     assert len(names) == 6
 
 
-def test_too_little_room_is_said_before_anything_is_computed(
-    tiny_folder: Path, text_task: TextTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_too_little_room_or_an_interruption_leaves_nothing(
+    loaded: LoadedBackbone, text_task: TextTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1_000_000))
-    with pytest.raises(InputError, match=r"'TWOPHASE_CACHE' must lie on a disk with room for .* MB"):
-        make(tiny_folder, text_task, tmp_path / "cache", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1_000_000))
+        with pytest.raises(InputError, match=r"'TWOPHASE_CACHE' must lie on a disk with room for .* MB"):
+            make(loaded, text_task, tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_an_interruption_leaves_nothing(
-    tiny_folder: Path, text_task: TextTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch = Tokens.batch
-    calls: list[int] = []
+    batch, calls = Tokens.batch, iter(range(9))
 
     def interrupted(self: Tokens, members: Any) -> Any:
-        calls.append(len(members))
-        if len(calls) == 2:
+        if next(calls) == 1:
             raise KeyboardInterrupt
         return batch(self, members)
 
     monkeypatch.setattr("twophase.training.backbone.hidden.BATCH_TOKENS", 200)
     monkeypatch.setattr(Tokens, "batch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        make(tiny_folder, text_task, tmp_path, 1)
+        make(loaded, text_task, tmp_path)
     assert not list((tmp_path / "hidden").iterdir())
-
-
-def test_texts_that_are_cut_are_counted_without_a_warning(
-    tiny_folder: Path, text_task: TextTask, caplog: pytest.LogCaptureFixture
-) -> None:
-    tokenizer = load_backbone(str(tiny_folder), 20).tokenizer_json
-    tokens = tokenize(text_task, tokenizer, 6)
-    assert tokens.cut == sum(length > 6 for length in tokenize(text_task, tokenizer, 20).lengths)
-    assert tokens.lengths.max() == 6
-    assert not caplog.records

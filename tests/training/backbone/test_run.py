@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,12 +62,8 @@ def without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twophase.training.run.plot_training", lambda *_: None)
 
 
-def quiet() -> Terminal:
-    return Terminal(quiet=True)
-
-
 def test_a_run_holds_the_front_end_and_the_head(config: TrainConfig, text_task: TextTask) -> None:
-    training = train(config, quiet())
+    training = train(config, Terminal(quiet=True))
     assert training is not None
     assert training["backbone"]["tune_layers"] == 2
     assert training["backbone"]["backbone"] == Path(config.backbone).name
@@ -103,23 +100,31 @@ def test_the_teacher_counts_and_hidden_states_are_shared(
 ) -> None:
     cited = replace(text_task, citation="Somebody (2001)")
     monkeypatch.setattr("twophase.training.run.load_task", lambda *_: cited)
-    output = io.StringIO(), io.StringIO()
-    taught = train(config, Terminal(output[0]))
-    untaught = replace(config, distillation=0.0, out=config.folder.with_name("labels"))
-    told = train(untaught, Terminal(output[1]))
+    found = []
+    for name, share, hidden in (
+        ("run", config.distillation, "computed in "),
+        ("labels", 0.0, "there already"),
+    ):
+        output = io.StringIO()
+        given = replace(config, distillation=share, out=config.folder.with_name(name))
+        found.append(train(given, Terminal(output)))
+        lines = output.getvalue().replace("\n  ", " ")  # folded ones
+        assert lines.count("cite: Somebody (2001)\n") == 1
+        assert f"hidden states: {hidden}" in lines
+    taught, untaught = found
     assert taught is not None
-    assert told is not None
-    first, second = (stream.getvalue().replace("\n  ", " ") for stream in output)  # folded lines
-    assert first.count("cite: Somebody (2001)\n") == second.count("cite: Somebody (2001)\n") == 1
-    assert "hidden states: computed in " in first
-    assert "hidden states: there already, in '" in second
-    assert taught["backbone"]["validation_accuracy"] == told["backbone"]["validation_accuracy"]
-    assert taught["deployed"]["losses"]["task"] != told["deployed"]["losses"]["task"]
+    assert untaught is not None
+    assert taught["backbone"]["validation_accuracy"] == untaught["backbone"]["validation_accuracy"]
+    assert taught["deployed"]["losses"]["task"] != untaught["deployed"]["losses"]["task"]
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
+def test_what_cannot_be_trained_leaves_the_earlier_run_alone(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    config.folder.mkdir()
+    (config.folder / "config.json").write_text("an earlier run")
+    changes: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"backbone": "no/such/model"}, LinkError, "no/such/model"),
         ({"tune_layers": 9}, InputError, "'tune_layers'"),
         ({"max_length": 5000}, InputError, "'max_length'"),
@@ -127,27 +132,17 @@ def test_the_teacher_counts_and_hidden_states_are_shared(
         ({"tune_batch_size": 97}, InputError, r"'tune_batch_size' must lie in 1..96"),
         ({"batch_size": 97}, InputError, "'batch_size' must be at most 96"),
         ({"data": Path("absent.csv")}, ArtifactError, "absent.csv"),
-    ],
-)
-def test_what_cannot_be_trained_leaves_the_earlier_run_alone(
-    config: TrainConfig,
-    change: dict[str, object],
-    error: type[Exception],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    config.folder.mkdir()
-    (config.folder / "config.json").write_text("an earlier run")
-    with pytest.raises(error, match=message):
-        train(replace(config, **change), quiet())  # type: ignore[arg-type]
-    assert [path.name for path in config.folder.iterdir()] == ["config.json"]
-    assert not list(config.folder.parent.glob(".run*"))
+    ]
+    for change, error, message in changes:
+        with pytest.raises(error, match=message):
+            train(replace(config, **change), Terminal(quiet=True))
+        assert [path.name for path in config.folder.iterdir()] == ["config.json"]
+        assert not list(config.folder.parent.glob(".run*"))
 
 
 def test_a_second_process_of_a_launch_has_nothing_to_do_without_a_backbone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
-    assert train(TrainConfig(task="digits", out=tmp_path / "run"), quiet()) is None
+    assert train(TrainConfig(task="digits", out=tmp_path / "run"), Terminal(quiet=True)) is None
     assert not (tmp_path / "run").exists()

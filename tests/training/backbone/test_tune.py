@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from twophase.link.command import Terminal
 from twophase.link.errors import InputError
-from twophase.training.backbone.layers import bucketed, longest_first, split_backbone
+from twophase.training.backbone.layers import split_backbone
 from twophase.training.backbone.load import load_backbone
 from twophase.training.backbone.tokens import tokenize
 from twophase.training.backbone.tune import (
@@ -50,10 +49,6 @@ def make(tiny_folder: Path, text_task: TextTask, tmp_path: Path) -> Make:
     return tuner
 
 
-def quiet_console() -> Terminal:
-    return Terminal(quiet=True)
-
-
 def weights_of(tuner: Tuner) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in tuner.model.state_dict().items()}
 
@@ -62,7 +57,7 @@ def test_a_resumed_tuning_is_the_uninterrupted_one_bit_for_bit(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = make("whole")
-    whole.train(quiet_console())
+    whole.train(Terminal(quiet=True))
 
     broken = make("broken")
     epoch = broken.epoch
@@ -75,14 +70,14 @@ def test_a_resumed_tuning_is_the_uninterrupted_one_bit_for_bit(
 
     monkeypatch.setattr(broken, "epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        broken.train(quiet_console())
+        broken.train(Terminal(quiet=True))
     assert load_tuning(tmp_path / "broken" / "checkpoints", LAST, "one").state["epoch"] == 1
 
     torch.manual_seed(99)
     resumed = make("broken")
     resumed.restore()
     assert resumed.state.epoch == 1
-    resumed.train(quiet_console())
+    resumed.train(Terminal(quiet=True))
     assert resumed.state.accuracies == whole.state.accuracies
     assert resumed.state.best_epoch == whole.state.best_epoch
     for name, value in weights_of(whole).items():
@@ -126,7 +121,7 @@ def test_a_seed_decides_everything(make: Make) -> None:
 
 def test_a_loss_that_is_not_finite_names_the_learning_rate(make: Make) -> None:
     with pytest.raises(InputError, match=r"'tune_learning_rate' must keep the loss finite .* not 1e\+30"):
-        make("run", replace(CONFIG, tune_learning_rate=1e30)).train(quiet_console())
+        make("run", replace(CONFIG, tune_learning_rate=1e30)).train(Terminal(quiet=True))
 
 
 def test_half_precision_needs_a_gpu_and_the_launcher_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,28 +132,11 @@ def test_half_precision_needs_a_gpu_and_the_launcher_must_agree(monkeypatch: pyt
         make_accelerator(CONFIG)
 
 
-def test_the_main_process_is_known_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_process_and_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     assert is_main_process()
     monkeypatch.setenv("RANK", "1")
     assert not is_main_process()
-
-
-def test_batches_hold_every_text_once_and_alike_lengths() -> None:
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(1, 60, 500)
-    members = generator.permutation(500)[:403].astype(np.int64)
-    batches = bucketed(lengths, members, 8, np.random.default_rng(1))
-    assert [len(batch) for batch in batches] == [8] * 50
-    assert len(set(np.concatenate(batches).tolist())) == 400
-    padded = sum(8 * lengths[batch].max() for batch in batches)
-    assert padded < 1.3 * lengths[np.concatenate(batches)].sum()
-    sorted_batches = list(longest_first(lengths, members, 100))
-    assert sorted(np.concatenate(sorted_batches)) == sorted(members)
-    assert all(len(batch) * lengths[batch].max() <= 100 for batch in sorted_batches)
-
-
-def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert backbone_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "many")

@@ -6,13 +6,13 @@ import platform
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tools import small_link
 from twophase.link.demap import LLR_CLIP
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.routing import HeaderStep, Routing, SnrTable
@@ -64,17 +64,11 @@ def split(size: int, seed: int) -> Split:
 
 
 def make_model(config: TrainConfig, routing: Routing, seed: int) -> LinkModel:
-    torch.manual_seed(seed)
     content = routing.router == "content"
-    model = LinkModel(config.link, (FEATURES,), 3, config.hidden, "product", content_router=content)
-    assert model.router is not None
-    with torch.no_grad():
-        for parameter in model.router.parameters():
-            parameter *= 6
-    for book in model.codebooks:
-        assert isinstance(book, Codebook)
-        book.set_labels(torch.randperm(book.size))
-        book.usage.copy_(torch.rand(book.size) + 0.1)
+    model = small_link.make_model(config.link, FEATURES, 3, config.hidden, seed, content=content)
+    small_link.give_opinions(model, split(200, 9).features, -4, 12, 6)
+    for mode in model.one_mode_per_codebook():
+        model.codebook(mode).usage.copy_(torch.rand(mode.codebook_size) + 0.1)
     return model.eval()
 
 
@@ -101,37 +95,32 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return save(tmp_path_factory.mktemp("programs"), request.param)
 
 
-def test_transmitters_are_the_modules_of_their_own_model_and_temperature(saved: Saved) -> None:
+def test_programs_are_the_modules_of_their_own_model_and_temperature(saved: Saved) -> None:
     """For the router's choice and for every request; one example of a batch of two made them."""
     deployed, learned, routing = saved.deployed, saved.learned, saved.routing
-    for name, module in (
-        ("tx", HardTransmitter(deployed, routing)),
-        ("soft", SoftTransmitter(deployed, routing, 0.7)),
-        ("soft_learning", SoftTransmitter(learned, routing, 0.9)),
-    ):
+    modes = deployed.modes
+    transmitters = {
+        "tx": HardTransmitter(deployed, routing),
+        "soft": SoftTransmitter(deployed, routing, 0.7),
+        "soft_learning": SoftTransmitter(learned, routing, 0.9),
+    }
+    requests = [torch.tensor([number]) for number in range(-1, len(modes))]
+    chosen = set()
+    for name, module in (transmitters | {"rx": Receiver(deployed), "rx_learning": Receiver(learned)}).items():
         program = saved.load(name)
-        chosen = set()
-        for size, request in product(BATCHES, range(-1, len(deployed.modes))):
-            inputs = (saved.task.test.features[-size:], torch.linspace(-4, 12, size), torch.tensor([request]))
-            with torch.no_grad():
-                found, expected = program(*inputs), module(*inputs)
-            for one, other in zip(found, expected, strict=True):
-                assert one.dtype == other.dtype
-                torch.testing.assert_close(one, other)
-            chosen.add(tuple(expected[0].tolist()))
-        assert len(chosen) > 2 * len(deployed.modes), "the router mixes modes"
-
-
-def test_receivers_are_those_of_their_own_model(saved: Saved) -> None:
-    for name, model in (("rx", saved.deployed), ("rx_learning", saved.learned)):
-        program, module = saved.load(name), Receiver(model)
         for size in BATCHES:
-            generator = torch.Generator().manual_seed(5)
-            llr = 3 * torch.randn(size, model.modes.max_bits, generator=generator)
-            mode = torch.arange(size) % len(model.modes)
-            with torch.no_grad():
-                for one, other in zip(program(llr, mode), module(llr, mode), strict=True):
+            llr = 3 * small_link.normal(size, modes.max_bits)
+            sent = (saved.task.test.features[-size:], torch.linspace(-4, 12, size))
+            received = [(llr, torch.arange(size) % len(modes))]
+            for inputs in [(*sent, each) for each in requests] if name in transmitters else received:
+                with torch.no_grad():
+                    found, expected = program(*inputs), module(*inputs)
+                for one, other in zip(found, expected, strict=True):
+                    assert one.dtype == other.dtype
                     torch.testing.assert_close(one, other)
+                if name == "tx":
+                    chosen.add(tuple(expected[0].tolist()))
+    assert len(chosen) > 2 * len(modes), "the router mixes modes"
 
 
 def test_the_program_decides_at_the_very_threshold_of_a_table(saved: Saved) -> None:

@@ -1,8 +1,10 @@
-"""Expected accuracy: against drawn noise through the same graphs, and exact against stratified."""
+"""Expected accuracy: against noise drawn through the same graphs, exact against stratified; its report."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.samples import Samples, load_samples
 from twophase.sim.analytic.expected import Limits, check_semi_analytic, expected_accuracy
 from twophase.sim.analytic.laws import codeword_success, word_law
+from twophase.sim.analytic.report import run_semi_analytic
 from twophase.sim.frames import payload_stream, transmit
 from twophase.sim.settings import Settings
 from twophase.sim.system import System, load_system
@@ -104,21 +107,11 @@ def test_meets_monte_carlo(system, samples, settings, esn0_db, limits) -> None:
         for value in np.unique(values):
             rows = values == value
             if 0 < value < 1 and rows.sum() * trials * value * (1 - value) > 25:
-                z2 = (shares[rows].sum() - rows.sum() * value) ** 2 / (
-                    rows.sum() * value * (1 - value) / trials
-                )
-                statistic, freedom = statistic + z2, freedom + 1
+                variance = rows.sum() * value * (1 - value) / trials
+                statistic += (shares[rows].sum() - rows.sum() * value) ** 2 / variance
+                freedom += 1
         assert freedom >= 1
         assert statistic < chi2.isf(1e-6, freedom)
-
-
-def test_an_error_of_a_fifth_of_a_db_is_seen(system, samples) -> None:
-    """The stated energy matters: another Es/N0 gives another accuracy, by more than Monte Carlo's error."""
-    near = expected_accuracy(system, samples, [3.0, 3.2], Settings(mode="4x16qam"))
-    assert near[1].accuracy - near[0].accuracy > 0.005
-    assert abs(near[0].energy - 1) > 0.01
-    sent = transmit(system.transmitter, samples.features, 3.0, MODES, 1)
-    assert near[0].energy == pytest.approx(payload_stream(sent, MODES).energy, rel=1e-12)
 
 
 def test_stratified_intervals_hold_the_exact_value(system, samples) -> None:
@@ -127,14 +120,14 @@ def test_stratified_intervals_hold_the_exact_value(system, samples) -> None:
     Seeds are fixed, so the test is deterministic.
     """
     for esn0_db in (-2.0, 4.0):
-        exact = expected_accuracy(system, samples, [esn0_db], Settings(mode="4x4qam"))[0]
-        assert exact.half_width == 0
-        runs = [
-            expected_accuracy(system, samples, [esn0_db], Settings(mode="4x4qam", seed=seed), Limits(0, 100))[
+
+        def point(seed: int, limits: Limits | None = None, esn0_db: float = esn0_db):
+            return expected_accuracy(system, samples, [esn0_db], Settings(mode="4x4qam", seed=seed), limits)[
                 0
             ]
-            for seed in range(30)
-        ]
+
+        exact, runs = point(0), [point(seed, Limits(0, 100)) for seed in range(30)]
+        assert exact.half_width == 0
         assert len({run.accuracy for run in runs}) > 5
         assert max(run.half_width for run in runs) < 0.1
         assert sum(run.interval[0] <= exact.accuracy <= run.interval[1] for run in runs) >= 25
@@ -179,12 +172,6 @@ def test_the_same_seed_gives_the_same_in_any_grid(system, samples) -> None:
     assert grid.evaluations < alone.evaluations
 
 
-def test_each_mode_of_the_table_is_used(system, samples) -> None:
-    points = expected_accuracy(system, samples, MODE_SNR, Settings())
-    assert [list(point.shares) for point in points] == [[name] for name in MODES.names]
-    assert [point.symbols_per_sample for point in points] == [mode.symbols for mode in MODES]
-
-
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
@@ -198,6 +185,9 @@ def test_each_mode_of_the_table_is_used(system, samples) -> None:
 def test_what_has_no_law_is_refused(system, settings, name) -> None:
     with pytest.raises(InputError, match=name):
         check_semi_analytic(system, settings)
+    for name, limit in (("table_bits", 25), ("evaluations", 10)):
+        with pytest.raises(InputError, match=name):
+            Limits(**{name: limit})
 
 
 def test_ends_that_differ_are_refused_unless_both_err_alike(system, samples) -> None:
@@ -210,23 +200,22 @@ def test_ends_that_differ_are_refused_unless_both_err_alike(system, samples) -> 
     assert not np.isclose(point.accuracy, expected_accuracy(system, samples, [4.0], Settings())[0].accuracy)
 
 
-def test_codeword_errors_are_those_of_the_words_sent(system, samples) -> None:
-    point = expected_accuracy(system, samples, [3.0], Settings(mode="4x16qam"))[0]
+def test_the_energy_and_codeword_errors_are_those_of_the_words_sent(system, samples) -> None:
+    # Another Es/N0 gives another accuracy, by more than Monte Carlo's error: the stated energy matters.
+    point, near = expected_accuracy(system, samples, [3.0, 3.2], Settings(mode="4x16qam"))
+    assert near.accuracy - point.accuracy > 0.005
+    assert abs(point.energy - 1) > 0.01
     sent = transmit(system.transmitter, samples.features, 3.0, MODES, 1)
+    assert point.energy == pytest.approx(payload_stream(sent, MODES).energy, rel=1e-12)
     mode = MODES[1]
     law = word_law(mode, float(esn0_db_to_noise_var(3.0)) * point.energy)
     right = codeword_success(law, mode, sent.symbols[:, : mode.symbols])
     assert point.codeword_error_rate == pytest.approx(1 - right.mean(), rel=1e-12)
-    assert expected_accuracy(system, samples, [3.0], Settings(mode="4x16qam"), SAMPLED)[
-        0
-    ].codeword_error_rate == pytest.approx(point.codeword_error_rate, rel=1e-12)
-
-
-def test_limits_are_checked() -> None:
-    with pytest.raises(InputError, match="table_bits"):
-        Limits(table_bits=25)
-    with pytest.raises(InputError, match="evaluations"):
-        Limits(evaluations=10)
+    sampled = expected_accuracy(system, samples, [3.0], Settings(mode="4x16qam"), SAMPLED)[0]
+    assert sampled.codeword_error_rate == pytest.approx(point.codeword_error_rate, rel=1e-12)
+    points = expected_accuracy(system, samples, MODE_SNR, Settings())
+    assert [list(point.shares) for point in points] == [[name] for name in MODES.names]
+    assert [point.symbols_per_sample for point in points] == [mode.symbols for mode in MODES]
 
 
 def test_a_wrong_receiver_shows(tmp_path: Path, samples) -> None:
@@ -235,3 +224,33 @@ def test_a_wrong_receiver_shows(tmp_path: Path, samples) -> None:
     swapped = (samples.labels == 0) | (samples.labels == 1)
     assert point.expectation[swapped].mean() < 0.05
     assert point.expectation[~swapped].mean() > 0.9
+
+
+@pytest.mark.parametrize("limits", [None, Limits(table_bits=6, evaluations=200)])
+def test_files_and_table_hold_the_same(system, samples, tmp_path: Path, limits) -> None:
+    out, grid, settings = tmp_path / "new" / "sim", [0.0, 4.0, 8.0], Settings(seed=2)
+    table = run_semi_analytic(system, "tiny", samples, grid, settings, out, limits)
+    points = expected_accuracy(system, samples, grid, settings, limits)
+
+    assert sorted(path.name for path in out.iterdir()) == [
+        "semianalytic.csv", "semianalytic.json", "semianalytic.png"
+    ]  # fmt: skip
+    content = json.loads((out / "semianalytic.json").read_text())
+    assert content["task"] == "tiny"
+    assert content["settings"]["channel"] == "awgn"
+    assert [entry["accuracy"] for entry in content["points"]] == [point.accuracy for point in points]
+    assert content["points"][1]["expectation"] == points[1].expectation.tolist()
+    with (out / "semianalytic.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["accuracy"]) for row in rows] == [point.accuracy for point in points]
+    assert [float(row["interval_high"]) for row in rows] == [point.interval[1] for point in points]
+    assert (out / "semianalytic.png").read_bytes().startswith(b"\x89PNG")
+
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= 110
+    for point, line in zip(points, lines[2:], strict=False):
+        assert f"{100 * point.accuracy:.3f}" in line.split()
+        assert next(iter(point.methods.values())) in line.split()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="path"):
+        run_semi_analytic(system, "tiny", samples, grid, settings, tmp_path / "file" / "sim", limits)
