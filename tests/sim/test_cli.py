@@ -1,10 +1,11 @@
-"""tp-sim from the outside: exit status, one clear line, files, quick help."""
+"""tp-sim as a whole: exit status, one clear line, files, workers, resumption, what each option does."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import select
 import shlex
 import subprocess
 import sys
@@ -14,62 +15,95 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tools.commands import run_command
 from tools.tiny_bundle import write_tiny_bundle
+from twophase.link.errors import ArtifactError
 from twophase.link.files import sha256_of
 from twophase.sim.cli import _next_to, main
+from twophase.sim.settings import Settings
 
 QUICK = ("--snr", "12:4:20", "--trials", "2")
 
 
-def _run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    script = "import sys; from twophase.sim.cli import main; sys.exit(main())"
-    return subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:twophase", "-c", script, *words],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "40"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _report(out: Path) -> dict:
+    return json.loads((out / "report.json").read_text())
 
 
-def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Path) -> None:
+def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Path, monkeypatch) -> None:
     old = write_tiny_bundle(tmp_path / "runs" / "zebra" / "bundle", wrong_receiver=True)
     new = write_tiny_bundle(tmp_path / "runs" / "apple" / "bundle")
     os.utime(old / "link.json", (1_000_000_000, 1_000_000_000))
-    result = _run(*QUICK, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    result = run_command("tp-sim", *QUICK, cwd=tmp_path, env={"COLUMNS": "40"})
     # A pipe gets no progress bar and no wrapped table.
-    assert result.stderr == ""
-    lines = result.stdout.splitlines()
-    assert lines[-2] == (
-        "verdict: PASS (deployed - soft >= -2 points at all 3 points, one-sided 95 %; "
-        "against: learning, aligned)"
-    )
-    assert lines[-1] == "report: runs/apple/sim/report.html"
-    assert [line.split()[0] for line in lines[2:5]] == ["12", "16", "20"]
-    assert lines[5] == ""
-    assert lines[6].startswith("gap: ")
+    assert (result.returncode, result.stderr) == (0, "")
     assert "\x1b" not in result.stdout
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["12", "16", "20"]
+    assert lines[-2].startswith("verdict: PASS (")
+    assert lines[-1] == "report: runs/apple/sim/report.html"
     folder = tmp_path / "runs" / "apple" / "sim"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "accuracy.png",
-        "report.csv",
-        "report.html",
-        "report.json",
-        "usage.png",
-    ]
-    report = json.loads((folder / "report.json").read_text())
+    assert {path.name for path in folder.iterdir()} == {
+        *("accuracy.png", "usage.png", "report.csv", "report.html", "report.json"),
+    }
+    report = _report(folder)
     assert (report["verdict"], report["remarks"]) == ("PASS", [])
     assert report["bundle_sha256"] == sha256_of(new / "link.json")
     assert report["versions"]["scikit-commpy"] == version("scikit-commpy")
-    assert [entry["name"] for entry in report["references"]] == ["learning", "aligned"]
     # The command in the report repeats it to the last digit.
     before = (folder / "report.json").read_bytes()
-    words = shlex.split(report["command"])
-    assert words[0] == "tp-sim"
-    assert _run(*words[1:], cwd=tmp_path).returncode == 0
+    command, *words = shlex.split(report["command"])
+    monkeypatch.chdir(tmp_path)
+    assert (command, main(words)) == ("tp-sim", 0)
     assert (folder / "report.json").read_bytes() == before
+
+
+def test_help_is_quick_and_the_simulator_runs_without_torch(bundle: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from twophase.sim.cli import main\n"
+        "def loaded(*names): print(sorted(set(names) & set(sys.modules)), file=sys.stderr)\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "loaded('commpy', 'matplotlib', 'onnxruntime', 'scipy', 'numpy', 'jinja2', 'torch', 'onnx')\n"
+        f"main(['--bundle', {str(bundle)!r}, '--out', 'sim', '--snr', '9', '--trials', '1'])\n"
+        "loaded('torch', 'sklearn', 'onnxscript')\n"
+    )
+    command = [sys.executable, "-W", "error::DeprecationWarning:twophase", "-c", script]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stderr == "[]\n[]\n"
+    assert "tp-sim --snr -5:2.5:20 --channel rayleigh" in result.stdout
+    options = "snr channel coherence demapper header mode modes-report router-snr-error router-snr-error-at "
+    options += "trials seed bundle data out tolerance"
+    for option in options.split():
+        assert f"--{option}" in result.stdout
+    assert "verdict: PASS" in result.stdout
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(bundle: Path, tmp_path: Path, caplog) -> None:
+    common = ["--bundle", str(bundle), "--snr", "12", "--out", str(tmp_path / "sim"), "--trials"]
+    script = "import sys; from twophase.sim.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, *common, "100000"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    blocks = tmp_path / "sim" / ".blocks"
+    while running.poll() is None and len(list(blocks.rglob("*.npz"))) < 3:
+        select.select([], [], [], 0.05)
+    running.kill()
+    running.communicate()
+    finished = list(blocks.rglob("*.npz"))
+    assert len(finished) >= 3
+    assert not (tmp_path / "sim" / "report.json").exists()
+    # Fewer trials take up what there is of them: the key knows no number of trials.
+    assert main([*common, "10"]) == 0
+    assert f"taking up an interrupted run: {len(finished)} finished blocks" in caplog.text
+    assert not blocks.exists()
+    assert main([*common[:-2], str(tmp_path / "other"), "--trials", "10"]) == 0
+    first, second = (
+        (tmp_path / name / "report.json").read_text().replace(str(tmp_path / name), "OUT")
+        for name in ("sim", "other")
+    )
+    assert first == second
 
 
 def test_a_bundle_in_int8_has_a_report_of_its_own() -> None:
@@ -83,135 +117,109 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_a_progress_bar_on_stderr_only(
-    bundle: Path, tmp_path: Path, capsys, monkeypatch
-) -> None:
+def test_a_terminal_gets_a_progress_bar_on_stderr_only(bundle: Path, tmp_path, capsys, monkeypatch) -> None:
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     assert main(["--bundle", str(bundle), "--out", str(tmp_path), *QUICK]) == 0
     assert "20 dB" in terminal.getvalue()
-    assert "6/6 trials" in terminal.getvalue()
+    assert "6/6" in terminal.getvalue()
     assert "\x1b" not in capsys.readouterr().out
 
 
 def test_a_bundle_that_does_not_work_as_trained_fails(tmp_path: Path, capsys) -> None:
     folder = write_tiny_bundle(tmp_path / "bundle", wrong_receiver=True)
-    status = main(["--bundle", str(folder), "--snr", "15", "--trials", "1", "--out", str(tmp_path / "here")])
-    assert status == 1
+    words = ["--bundle", str(folder), "--snr", "15", "--trials", "1", "--out", str(tmp_path / "here")]
+    assert main(words) == 1
     assert "verdict: FAIL" in capsys.readouterr().out
-    assert json.loads((tmp_path / "here" / "report.json").read_text())["verdict"] == "FAIL"
+    assert _report(tmp_path / "here")["verdict"] == "FAIL"
 
 
 def test_other_data_channel_and_demapper(bundle: Path, tmp_path: Path, capsys) -> None:
     with np.load(bundle / "eval.npz") as archive:
         np.savez(tmp_path / "few.npz", input=archive["input"][:30], label=archive["label"][:30])
-    out = tmp_path / "sim"
-    words = ["--bundle", str(bundle), "--data", str(tmp_path / "few.npz"), "--out", str(out)]
-    words += [
-        "--channel",
-        "rayleigh",
-        "--demapper",
-        "commpy",
-        "--snr",
-        "-2.5:5:3",
-        "--trials",
-        "1",
-        "--seed",
-        "9",
-    ]
-    assert main(words) == 1  # thirty samples cannot show two points
-    printed = capsys.readouterr().out
-    assert "commpy could not give" in printed
-    report = json.loads((out / "report.json").read_text())
+    given = f"--bundle {bundle} --data {tmp_path / 'few.npz'} --out {tmp_path / 'sim'} --channel rayleigh"
+    given += " --demapper commpy --snr=-2.5:5:3 --trials 1 --seed 9"
+    assert main(given.split()) == 1  # thirty samples cannot show two points
+    assert "commpy could not give" in capsys.readouterr().out
+    report = _report(tmp_path / "sim")
     assert (report["channel"], report["demapper"], report["seed"]) == ("rayleigh", "commpy", 9)
     assert report["samples"] == 30
     assert [point["esn0_db"] for point in report["points"]] == [-2.5, 2.5]
-    assert "--snr=-2.5:5:3" in report["command"] or "--snr -2.5:5:3" in report["command"]
     assert str(tmp_path / "few.npz") in report["command"]
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "rule"),
     [
         # One of each kind: no option, number or choice; a rule of Settings or of the radio; what would change
         # nothing; files and folders.  Every rule is tested where it lives.
-        (["--frequency", "5"], "frequency"),
-        (["--trials", "many"], "many"),
-        (["--code", "turbo"], "turbo"),
-        (["--snr", "20:"], "'snr' must be"),
-        (["--trials", "0"], "'trials' must be at least 1, not 0"),
-        (["--code", "conv", "conv"], "'codes' must name each only once"),
-        (["--code", "none", "conv"], "'code' must be 'none' or names, not both"),
-        (["--csi", "pilot", "--channel", "rayleigh"], "'coherence' must be a number of symbols"),
-        (["--rician-k-db", "3"], "'rician_k_db' must be left out unless --channel rician"),
-        (["--delay-spread-ns", "100"], "'delay_spread_ns' must be left out unless --channel is tdl"),
-        (["--estimator", "ls", "--csi", "none"], "'estimator' must be left out unless --csi pilot"),
-        (["--max-trials", "50"], "'max_trials' must be left out unless --precision is given, not 50"),
-        (["--semi-analytic", "--code", "conv"], "'code' must be left out with --semi-analytic, not 'conv'"),
-        (["--semi-analytic", "--workers", "2"], "'workers' must be left out with --semi-analytic, not 2"),
-        (["--semi-analytic", "--trials", "5"], "'trials' must be left out with --semi-analytic, not 5"),
-        (["--semi-analytic", "--modes-report"], "'semi_analytic' must stand without --modes-report"),
-        (["--workers", "2", "--scheduler", "tcp://x:1"], "'workers' must be left out with --scheduler"),
-        (["--mode", "4x4qam", "--modes-report"], "'mode' must be left to the router with --modes-report"),
-        (["--mode", "8x8qam"], "'mode' must be one of 4x4qam"),
-        (["--router-snr-error"], "'router_snr_error' must be BIAS or BIAS JITTER"),
-        (["--router-snr-error", "nan"], "'router_snr_error' must have a bias"),
-        (["--mode", "0", "--router-snr-error", "3"], "'router_snr_error' must be left out with --mode"),
-        (["--compare", "{tmp}/absent"], "no bundle is there"),
-        (["--data", "{tmp}/nan.npz"], "'input' must be finite"),
-        (["--data", "{tmp}/text.npz"], "is no readable .npz archive"),
-        (["--out", "{tmp}/text.npz/sim"], "'out' must be a folder that can be written"),
+        ("--frequency 5", "frequency"),
+        ("--trials many", "many"),
+        ("--code turbo", "turbo"),
+        ("--snr 20:", "'snr' must be"),
+        ("--trials 0", "'trials' must be at least 1"),
+        ("--code none conv", "'code' must be 'none' or names"),
+        ("--csi pilot --channel rayleigh", "'coherence' must be a number of symbols"),
+        ("--rician-k-db 3", "'rician_k_db' must be left out unless"),
+        ("--delay-spread-ns 100", "'delay_spread_ns' must be left out unless"),
+        ("--estimator ls --csi none", "'estimator' must be left out unless"),
+        ("--max-trials 50", "'max_trials' must be left out unless"),
+        ("--semi-analytic --code conv", "'code' must be left out with --semi-analytic"),
+        ("--semi-analytic --modes-report", "'semi_analytic' must stand without"),
+        ("--workers 2 --scheduler tcp://x:1", "'workers' must be left out with --scheduler"),
+        ("--replay {tmp}/report.json --trials 3", "'trials' must be left out with --replay"),
+        ("--mode 4x4qam --modes-report", "'mode' must be left to the router"),
+        ("--mode 8x8qam", "'mode' must be one of 4x4qam"),
+        ("--mode 0 --router-snr-error 3", "'router_snr_error' must be left out with --mode"),
+        ("--router-snr-error", "'router_snr_error' must be BIAS"),
+        ("--router-snr-error nan", "'router_snr_error' must have a bias"),
+        ("--compare {tmp}/absent", "no bundle is there"),
+        ("--data {tmp}/text.npz", "is no readable .npz archive"),
+        ("--bundle {tmp}/altered", "rx.onnx' is altered"),
+        ("--out {tmp}/text.npz/sim", "'out' must be a folder that can be written"),
+        (None, "no finished bundle is under 'runs'"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(words, message, bundle: Path, tmp_path: Path, capsys) -> None:
-    label = np.zeros(4, dtype=np.int64)
-    np.savez(tmp_path / "nan.npz", input=np.full((4, 5), np.nan), label=label)
+def test_bad_input_is_one_line_and_status_2(words, rule, bundle, tmp_path, capsys, monkeypatch) -> None:
     (tmp_path / "text.npz").write_text("no archive")
-    held = {path.name for path in tmp_path.iterdir()}
-    given = [word.replace("{tmp}", str(tmp_path)) for word in words]
-    defaults = {"--bundle": str(bundle), "--out": str(tmp_path / "sim")}
-    for option, value in defaults.items():
-        if option not in given:
-            given += [option, value]
+    if words is not None and "altered" in words:
+        content = (write_tiny_bundle(tmp_path / "altered") / "rx.onnx").read_bytes()
+        (tmp_path / "altered" / "rx.onnx").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    monkeypatch.chdir(tmp_path)
+    held = set(tmp_path.rglob("*"))
+    given = [] if words is None else words.format(tmp=tmp_path).split()
+    if words is not None and "--replay" not in given:
+        for option, value in (("--bundle", bundle), ("--out", tmp_path / "sim")):
+            given += [] if option in given else [option, str(value)]
     assert main(given) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("tp-sim: error: ")
     assert captured.err.count("\n") == 1
-    assert message in captured.err
-    assert {path.name for path in tmp_path.iterdir()} == held
-
-
-def _report(out: Path) -> dict:
-    return json.loads((out / "report.json").read_text())
+    assert rule in captured.err
+    assert set(tmp_path.rglob("*")) == held
 
 
 def test_every_option_of_the_signalling_is_in_the_report_and_its_command(
     content_bundle: Path, tmp_path: Path, capsys
 ) -> None:
-    words = ["--bundle", str(content_bundle), "--snr", "4:2:6", "--trials", "1", "--modes-report"]
-    words += ["--channel", "rayleigh", "--coherence", "sample", "--router-snr-error", "-1.5", "0.5"]
-    words += ["--router-snr-error-at", "both", "--out", str(tmp_path)]
-    assert main(words) in (0, 1)
+    given = f"--bundle {content_bundle} --snr 4:2:6 --trials 1 --modes-report --channel rayleigh"
+    given += f" --coherence sample --router-snr-error -1.5 0.5 --router-snr-error-at both --out {tmp_path}"
+    assert main(given.split()) in (0, 1)
     printed = capsys.readouterr().out
-    assert "Rayleigh block fading" in printed
     assert "best fixed: " in printed
     report = _report(tmp_path)
     assert (report["router"], report["header"], report["mode"]) == ("content", "coded", None)
     assert report["router_snr_error"] == {"bias_db": -1.5, "jitter_db": 0.5, "at": "both"}
     assert (report["coherence"], report["known_snr"]) == ("sample", "block")
-    assert report["signalling"] in printed
-    assert report["estimates"] == (
-        "error of the estimated Es/N0 of each block: -1.5 dB at both ends; "
-        "0.5 dB standard deviation, shared by both ends"
-    )
+    for said in ("signalling", "estimates", "channel_text"):
+        assert report[said] in printed
+    assert "-1.5 dB at both ends; 0.5 dB standard deviation" in report["estimates"]
     assert [entry["mode"] for entry in report["modes"]] == ["4x4qam", "4x16qam", "16x4qam", "16x16qam"]
     assert all(0 < point["header_error_rate"] < 1 for point in report["points"])
     assert {path.name for path in tmp_path.iterdir()} >= {"usage.png", "modes.png"}
     before = (tmp_path / "report.json").read_bytes()
-    again = shlex.split(report["command"])
-    assert again[0] == "tp-sim"
-    main(again[1:])
+    main(shlex.split(report["command"])[1:])
     assert (tmp_path / "report.json").read_bytes() == before
 
 
@@ -225,57 +233,98 @@ def test_an_ideal_header_is_said_plainly(content_bundle: Path, tmp_path: Path, c
     assert "free of charge" not in capsys.readouterr().out
 
 
-def test_an_altered_bundle_is_refused_from_the_outside(tmp_path: Path) -> None:
-    name = "rx.onnx"
-    folder = write_tiny_bundle(tmp_path / "runs" / "tiny" / "bundle")
-    content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    result = _run(cwd=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
-    assert f"{name}' is altered" in result.stderr
-    assert not (folder.parent / "sim").exists()
+def test_the_report_does_not_depend_on_the_workers_and_is_replayed(
+    bundle: Path, tmp_path: Path, capsys
+) -> None:
+    def report(*words: str) -> str:
+        out = tmp_path / "-".join(("out", *words))
+        given = f"--bundle {bundle} --snr 0:6:12 --trials 7 --channel rayleigh --code conv --out {out}"
+        assert main([*given.split(), *words]) in (0, 1)
+        assert not (out / ".blocks").exists()
+        return (out / "report.json").read_text().replace(str(out), "OUT")
+
+    alone = report()
+    assert alone == report("--workers", "2")
+    path = tmp_path / "report.json"
+    path.write_text(alone)
+    capsys.readouterr()
+    assert main(["--replay", str(path), "--workers", "2"]) == 0
+    assert capsys.readouterr().out.endswith("all equal\n")
+    altered = json.loads(alone)
+    altered["points"][1]["counts"]["bit_errors"] += 1
+    path.write_text(json.dumps(altered))
+    assert main(["--replay", str(path)]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("points[1].counts.bit_errors: ")
+    assert printed.endswith("1 differ\n")
 
 
-def test_no_bundle_at_all(tmp_path: Path) -> None:
-    result = _run(cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "no finished bundle is under 'runs'" in result.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_bundles_and_other_designs_stand_next_to_the_link(bundle: Path, tmp_path: Path, capsys) -> None:
+    other = write_tiny_bundle(tmp_path / "second" / "bundle", router="table", hysteresis_db=1.0)
+    words = ["--compare", str(bundle), str(other), "--out", str(tmp_path / "sim"), *QUICK]
+    assert main([*words, "--code", "conv", "ldpc", "--baseline", "classify-and-send"]) == 0
+    report = _report(tmp_path / "sim")
+    assert report["bundle"] == str(bundle)
+    assert [(entry["name"], len(entry["points"])) for entry in report["compare"]] == [("second", 3)]
+    names = ["conv", "ldpc", "classify-and-send"]
+    assert [entry["name"] for entry in report["companions"]] == names
+    for point in report["points"]:
+        assert list(point["companions"]) == names
+        equal = point["companions"]["classify-and-send"]["symbols_per_sample"]
+        assert equal == point["symbols_per_sample"]
+        assert all(0.2 < entry["accuracy"] <= 1 for entry in point["companions"].values())
+    assert set(names) <= set(capsys.readouterr().out.split())
 
 
-def test_help_is_quick_because_it_imports_nothing_heavy(tmp_path: Path) -> None:
-    script = (
-        "import sys\n"
-        "from twophase.sim.cli import main\n"
-        "try:\n"
-        "    main(['--help'])\n"
-        "finally:\n"
-        "    heavy = {'commpy', 'matplotlib', 'onnxruntime', 'scipy', 'numpy', 'jinja2', 'torch', 'onnx'}\n"
-        "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0
-    assert result.stderr == "[]\n"
-    assert "tp-sim --snr -5:2.5:20 --channel rayleigh" in result.stdout
-    options = "snr channel coherence demapper header mode modes-report router-snr-error router-snr-error-at "
-    options += "trials seed bundle data out tolerance"
-    for option in options.split():
-        assert f"--{option}" in result.stdout
+def test_a_precision_gives_each_point_the_trials_that_it_needs(bundle: Path, tmp_path: Path) -> None:
+    words = ["--bundle", str(bundle), "--out", str(tmp_path), "--snr", "-5:25:20", "--trials", "2"]
+    assert main([*words, "--precision", "0.02", "--max-trials", "16"]) in (0, 1)
+    noisy, clean = _report(tmp_path)["points"]
+    assert clean["trials"] < noisy["trials"] <= 16
+    assert clean["stop_reason"].startswith("precision reached: ")
+    widths = [clean[name][1] - clean[name][0] for name in ("gap_ci", "accuracy_hard_ci")]
+    assert min(widths) / 2 <= 0.02
 
 
-def test_the_simulator_runs_without_torch(bundle: Path, tmp_path: Path) -> None:
-    script = (
-        "import sys\n"
-        "from twophase.sim.cli import main\n"
-        f"status = main(['--bundle', {str(bundle)!r}, '--out', 'sim', '--snr', '9', '--trials', '1'])\n"
-        "print(sorted({'torch', 'sklearn', 'onnxscript'} & set(sys.modules)))\n"
-        "sys.exit(status)\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == "[]"
+@pytest.mark.parametrize(
+    ("words", "said", "pilots"),
+    [
+        ("--channel rician --coherence 6 --csi pilot", "from 2 pilot symbols in each block", 1.0),
+        ("--channel tdl-c --csi pilot --estimator ls", "by least squares", 2.0),
+        ("--csi none --noise-mismatch-db -3 --mode 16x4qam", "taken 3 dB too low", 0.0),
+    ],
+)
+def test_what_the_receiver_knows_is_said_and_counted(words, said, pilots, bundle, tmp_path) -> None:
+    common = ("--bundle", str(bundle), "--out", str(tmp_path), "--snr", "10", "--trials", "2")
+    assert main([*common, *words.split()]) in (0, 1)
+    report = _report(tmp_path)
+    (point,) = report["points"]
+    assert said in report["csi_text"]
+    assert ("mode 16x4qam" in report["signalling"]) is (report["mode"] == "16x4qam") is ("--mode" in words)
+    assert point["pilot_symbols_per_sample"] >= pilots
+    total = sum(point[f"{part}_symbols_per_sample"] for part in ("payload", "header", "pilot"))
+    assert point["symbols_per_sample"] == pytest.approx(total)
+    assert point["measured_esn0_db"] == pytest.approx(10, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("", "block"),
+        ("--csi none", "mean"),
+        ("--csi pilot", "mean"),
+        ("--semi-analytic", "mean"),
+        ("--known-snr mean", "mean"),
+        ("--csi pilot --known-snr block", "block"),
+    ],
+)
+def test_the_snr_of_a_block_is_known_to_who_knows_its_gain(words, known, monkeypatch) -> None:
+    seen: list[str] = []
+
+    def caught(settings: Settings) -> None:
+        seen.append(settings.known_snr)
+        raise ArtifactError("far enough")
+
+    monkeypatch.setattr("twophase.sim.channel.radio.check_radio", caught)
+    assert main(["--channel", "rayleigh", "--coherence", "sample", *words.split()]) == 2
+    assert seen == [known]

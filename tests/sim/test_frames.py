@@ -7,21 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.tiny_bundle import CLASSES, HEADER, LINK
+from tools.tiny_bundle import HEADER, LINK
 from twophase.link.constellation import qam
 from twophase.link.header import Header, header_code
 from twophase.link.manifest import load_manifest
 from twophase.link.modem import after
-from twophase.link.samples import Samples, load_samples
 from twophase.link.transmitter import Transmitter
 from twophase.sim.frames import framed, payload_stream, transmit
 
 MODES = LINK.modes
-
-
-@pytest.fixture(scope="module")
-def samples(content_bundle: Path) -> Samples:
-    return load_samples(content_bundle / "eval.npz", (CLASSES + 1,), CLASSES)
 
 
 @pytest.fixture(scope="module")

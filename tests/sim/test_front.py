@@ -1,18 +1,19 @@
-"""Before a sweep: what the whole graph of a text link gives is what is simulated."""
+"""Before a sweep: what the whole graph of a text link gives is what is simulated, of tables as well."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from twophase.link.errors import ArtifactError
-from twophase.link.manifest import Manifest
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.samples import Samples, load_samples
 from twophase.sim import front
-from twophase.sim.front import check_front
+from twophase.sim.front import check_front, csv_samples
 from twophase.sim.results.figures import BackboneCheck
 from twophase.sim.system import System, load_system
 
@@ -76,3 +77,30 @@ def test_features_alone_are_not_checked(opened) -> None:
     alone = replace(samples, sentences=None)
     assert check_front(bundle, manifest, system.transmitter, alone, 0) is None
     assert check_front(bundle, replace(manifest, front=None), system.transmitter, samples, 0) is None
+
+
+def _table(path: Path, *rows: str) -> Path:
+    path.write_text("\n".join(["text,label", *rows]))
+    return path
+
+
+def test_sentences_of_a_table_go_through_the_whole_graph(opened, tmp_path: Path, caplog) -> None:
+    bundle, _, manifest, samples = opened
+    assert samples.sentences is not None
+    rows = [f'"{samples.sentences.texts[n]}",{"abcd"[samples.labels[n]]}' for n in range(5)]
+    path = _table(tmp_path / "mine.csv", *rows, f"{'film ' * 10_000},a")
+    content = csv_samples(bundle, manifest, path)
+    with np.load(io.BytesIO(content)) as archive:
+        assert sorted(archive.files) == ["input", "label"]
+    read = load_samples(path, manifest.input_shape, 4, content)
+    assert np.array_equal(read.features[:5], samples.features[:5])
+    assert np.array_equal(read.labels[:5], samples.labels[:5])
+    assert np.isfinite(read.features).all()
+    assert read.sentences is None
+    assert "1 of 1 texts cut to 16 tokens" in caplog.text
+
+
+def test_a_link_of_features_takes_no_table(bundle: Path, tmp_path: Path) -> None:
+    path = _table(tmp_path / "mine.csv", "fine,a")
+    with pytest.raises(InputError, match=r"'data' must be an \.npz of features"):
+        csv_samples(bundle, load_manifest(bundle, "bundle"), path)

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tools.tiny_bundle import CLASSES
-from twophase.link.samples import Samples, load_samples
+from twophase.link.samples import Samples
 from twophase.sim.channel.radio import Radio
 from twophase.sim.counts import GAIN_BINS_DB
 from twophase.sim.point import noise_generator, simulate_point
 from twophase.sim.results.points import point_results
 from twophase.sim.settings import Settings
-from twophase.sim.system import System, load_system
+from twophase.sim.system import System
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
 BLOCK = {"channel": "rayleigh", "coherence": "sample", "known_snr": "block"}
 TRIALS = 40
-
-
-@pytest.fixture(scope="module")
-def by_snr(bundle: Path) -> tuple[System, Samples]:
-    system, manifest = load_system(bundle)
-    return system, load_samples(bundle / "eval.npz", manifest.input_shape, CLASSES)
 
 
 def _gains_db(system: System, samples: Samples, esn0_db: float, trial: int) -> np.ndarray:

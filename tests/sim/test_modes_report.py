@@ -11,7 +11,6 @@ import pytest
 
 from tools.fake_report import fake_report
 from tools.tiny_bundle import CLASSES, LINK, TABLE
-from twophase.link.samples import Samples, load_samples
 from twophase.sim.counts import SystemCounts, Tally
 from twophase.sim.point import simulate_point
 from twophase.sim.results.figures import BestFixed
@@ -20,7 +19,6 @@ from twophase.sim.results.points import point_results
 from twophase.sim.settings import Settings, Workers
 from twophase.sim.sweep.job import make_job
 from twophase.sim.sweep.measure import measure
-from twophase.sim.system import System, load_system
 from twophase.sim.theory.statistics import paired_gap
 
 MODES = LINK.modes
@@ -29,21 +27,15 @@ SETTINGS = Settings(trials=3, seed=4)
 
 
 @pytest.fixture(scope="module")
-def opened(bundle: Path) -> tuple[System, Samples]:
-    system, manifest = load_system(bundle)
-    return system, load_samples(bundle / "eval.npz", manifest.input_shape, CLASSES)
-
-
-@pytest.fixture(scope="module")
-def fixed(bundle: Path, opened) -> list[list[Tally]]:
+def fixed(bundle: Path, by_snr) -> list[list[Tally]]:
     measured = measure(
-        make_job(bundle, None, SETTINGS), (opened[0], None, opened[1]), GRID, Workers(), modes_report=True
+        make_job(bundle, None, SETTINGS), (by_snr[0], None, by_snr[1]), GRID, Workers(), modes_report=True
     )
     assert all(tally.references == {} for points in measured.modes for tally in points)
     return measured.modes
 
 
-def test_every_mode_is_what_a_run_of_that_mode_gives(opened, fixed) -> None:
+def test_every_mode_is_what_a_run_of_that_mode_gives(by_snr, fixed) -> None:
     entries = mode_figures(fixed, MODES, CLASSES, SETTINGS)
     assert [entry.mode for entry in entries] == list(MODES.names)
     assert [(entry.symbols, entry.bits) for entry in entries] == [
@@ -51,7 +43,7 @@ def test_every_mode_is_what_a_run_of_that_mode_gives(opened, fixed) -> None:
     ]
     for number, entry in enumerate(entries):
         alone = Settings(trials=3, seed=4, mode=MODES.names[number])
-        tallies = [simulate_point(*opened, esn0_db, alone) for esn0_db in GRID]
+        tallies = [simulate_point(*by_snr, esn0_db, alone) for esn0_db in GRID]
         points = point_results(tallies, MODES, CLASSES, alone)
         for shown, point in zip(entry.points, points, strict=True):
             assert (shown.esn0_db, shown.accuracy, shown.accuracy_ci) == (
@@ -61,8 +53,8 @@ def test_every_mode_is_what_a_run_of_that_mode_gives(opened, fixed) -> None:
             assert point.mode_usage == {entry.mode: 1.0}
 
 
-def test_where_the_router_takes_one_mode_it_is_that_mode(opened, fixed) -> None:
-    adaptive = [simulate_point(*opened, esn0_db, SETTINGS) for esn0_db in GRID]
+def test_where_the_router_takes_one_mode_it_is_that_mode(by_snr, fixed) -> None:
+    adaptive = [simulate_point(*by_snr, esn0_db, SETTINGS) for esn0_db in GRID]
     points = point_results(adaptive, MODES, CLASSES, SETTINGS)
     points = with_best_fixed(points, adaptive, fixed, MODES, SETTINGS)
     for place, esn0_db in enumerate(GRID):

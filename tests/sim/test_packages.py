@@ -13,7 +13,7 @@ import pytest
 
 from twophase.link.errors import PackageError
 from twophase.sim import packages
-from twophase.sim.packages import code_sha256, require_scikit_commpy, versions
+from twophase.sim.packages import code_sha256, require_scikit_commpy, usable_kernel, versions
 
 
 def test_the_right_package_passes() -> None:
@@ -106,3 +106,22 @@ def test_a_foreign_package_alone_is_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(PackageError, match="must be the one of scikit-commpy"):
         require_scikit_commpy()
+
+
+def test_numba_that_is_broken_is_said_and_done_without_unless_it_was_asked_for(monkeypatch, caplog) -> None:
+    def broken(name: str) -> None:
+        raise ImportError("Numba needs NumPy 2.2 or less\nand more lines")
+
+    monkeypatch.setattr(packages, "available_kernels", lambda: ("numpy", "numba"))
+    monkeypatch.setattr(packages, "import_module", broken)
+    assert usable_kernel("numpy") == "numpy"
+    assert caplog.text == ""
+    assert usable_kernel("auto") == "numpy"
+    reason = "ImportError: Numba needs NumPy 2.2 or less"
+    assert f"its import fails ({reason}): NumPy computes instead" in caplog.text
+    with pytest.raises(PackageError, match=f"'numba' must work for the kernel numba.*{reason}$"):
+        usable_kernel("numba")
+    monkeypatch.setattr(packages, "available_kernels", lambda: ("numpy",))
+    assert usable_kernel("auto") == "numpy"
+    with pytest.raises(PackageError, match="'numba' must be installed"):
+        usable_kernel("numba")

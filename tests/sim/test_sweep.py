@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.tiny_bundle import CLASSES, LINK, MODE_SNR, write_tiny_bundle
+from tools.tiny_bundle import CLASSES, LINK, write_tiny_bundle
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_bruteforce, llr_exact
 from twophase.link.errors import ArtifactError
@@ -27,17 +27,6 @@ from twophase.sim.system import SoftReference, System, load_system
 from twophase.sim.theory.ber import ber_for_usage
 
 MODES = LINK.modes
-
-
-@pytest.fixture(scope="module")
-def system(content_bundle: Path) -> System:
-    """All modes in one batch, told in a header."""
-    return load_system(content_bundle)[0]
-
-
-@pytest.fixture(scope="module")
-def samples(content_bundle: Path) -> Samples:
-    return load_samples(content_bundle / "eval.npz", (CLASSES + 1,), CLASSES)
 
 
 def test_the_stream_has_unit_energy_and_the_receiver_knows_the_gain(system, samples) -> None:
@@ -85,28 +74,6 @@ def test_mixed_modes_equal_sample_by_sample(system, samples, channel) -> None:
         reception = system.receiver.receive(padded, sent.mode[row])
         assert reception.classes[0] == classes[row]
         assert np.array_equal(reception.indices[0], indices[row])
-
-
-@pytest.mark.parametrize("batch", [1, 3, 64])
-def test_results_do_not_depend_on_order_or_batch(system, samples, batch) -> None:
-    sent = transmit(system.transmitter, samples.features, 2.0, MODES)
-    stream = payload_stream(sent, MODES)
-    radio = Radio(Settings(channel="rayleigh"), 2.0, np.random.default_rng(1))
-    radio.draw(*stream.points.shape)
-    received = radio.send(stream.points).received
-
-    def decided(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        mode = sent.mode[rows]
-        llr = payload_llr(
-            received[rows], 0.6, radio.true_gains[rows], group_by_mode(mode, MODES), MODES.max_bits, 100.0
-        )
-        return (llr, *decide(system.receiver, llr, mode, group_by_mode(mode, MODES)))
-
-    everything = decided(np.arange(len(sent.mode)))
-    order = np.random.default_rng(2).permutation(len(sent.mode))
-    pieces = [decided(order[start : start + batch]) for start in range(0, len(order), batch)]
-    for whole, parts in zip(everything, zip(*pieces, strict=True), strict=True):
-        assert np.array_equal(whole[order], np.concatenate(parts))
 
 
 def test_a_point_is_the_same_in_any_grid(system, samples) -> None:
@@ -308,13 +275,6 @@ def test_bits_are_decided_at_the_true_scale(system, samples) -> None:
     assert simulate_point(weak, samples, 30.0, Settings(trials=2)).bit_errors == 0
 
 
-def test_soft_is_scaled_by_its_own_energy(system, samples) -> None:
-    deployed = payload_stream(transmit(system.transmitter, samples.features, 1.0, MODES), MODES)
-    weaker = soft_stream(_HardPointsAsSoft(system, 0.5), samples.features, 1.0, MODES)
-    assert weaker.energy == pytest.approx(0.25 * deployed.energy)
-    np.testing.assert_allclose(weaker.points, deployed.points, atol=1e-12)
-
-
 @pytest.mark.parametrize("demapper", ["maxlog", "commpy"])
 def test_other_demappers_read_the_same(system, samples, demapper) -> None:
     few = Samples(samples.features[:40], samples.labels[:40])
@@ -397,13 +357,3 @@ class _Soft:
 def test_a_soft_transmitter_without_a_signal_is_refused(samples, value, message) -> None:
     with pytest.raises(ArtifactError, match=message):
         soft_stream(_Soft(value), samples.features, 3.0, MODES)
-
-
-def test_one_mode_of_several_is_enough(tmp_path: Path) -> None:
-    folder = write_tiny_bundle(tmp_path / "bundle", samples=60)
-    system, manifest = load_system(folder)
-    samples = load_samples(folder / "eval.npz", manifest.input_shape, CLASSES)
-    for number, esn0_db in enumerate(MODE_SNR):
-        tally = simulate_point(system, samples, esn0_db, Settings(trials=2))
-        assert set(tally.histograms) == {number}
-        assert tally.bits_sent == 2 * 60 * MODES[number].channel_bits

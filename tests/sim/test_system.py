@@ -1,4 +1,4 @@
-"""Opening a bundle and reading samples: what is wrong is named in one line."""
+"""Opening a bundle: what is wrong is named in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from onnx import helper
 
 from tools.tiny_bundle import CLASSES, MODE_SNR, write_tiny_bundle
-from twophase.link.errors import ArtifactError, InputError, LinkError
+from twophase.link.errors import ArtifactError
 from twophase.link.files import sha256_of
 from twophase.link.manifest import load_manifest
 from twophase.link.receiver import Receiver
@@ -22,7 +22,6 @@ from twophase.link.transmitter import SoftTransmitter, Transmitter
 from twophase.sim.system import load_system
 
 SHAPE = (CLASSES + 1,)
-GOOD = {"input": np.zeros((3, 5), np.float32), "label": np.array([0, 1, 3])}
 
 
 def test_a_bundle_opens_with_its_references(bundle: Path) -> None:
@@ -116,15 +115,6 @@ def test_an_unreadable_bundle_is_named(bundle: Path, monkeypatch) -> None:
         load_system(bundle)
 
 
-def test_unreadable_samples_are_named(bundle: Path, monkeypatch) -> None:
-    def refused(path: Path, mode: str) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "open", refused)
-    with pytest.raises(ArtifactError, match=r"eval\.npz' cannot be read: Permission denied"):
-        load_samples(bundle / "eval.npz", SHAPE, CLASSES)
-
-
 def test_the_mode_follows_from_the_snr_alone(bundle: Path) -> None:
     features = np.random.default_rng(0).standard_normal((50, *SHAPE))
     for number, esn0_db in enumerate(MODE_SNR):
@@ -160,62 +150,3 @@ def test_a_damaged_bundle_is_refused(name: str, harm: str, tmp_path: Path) -> No
         path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
         load_system(folder)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"label": GOOD["label"]}, "'data' must hold the arrays 'input' and 'label', not 'label"),
-        ({"input": GOOD["input"]}, "'data' must hold the arrays 'input' and 'label', not 'input"),
-        (GOOD | {"input": np.zeros((3, 4))}, r"'input' must have shape \(samples, 5\), not \(3, 4\)"),
-        (GOOD | {"input": np.float32(1)}, "'input' must have shape"),
-        (
-            GOOD | {"input": np.zeros((0, 5)), "label": np.zeros(0, int)},
-            "'input' must hold at least one sample",
-        ),
-        (GOOD | {"input": np.full((3, 5), np.nan)}, "'input' must be finite, not .*sample 0"),
-        (GOOD | {"input": np.full((3, 5), 1e300)}, "'input' must be finite"),
-        (GOOD | {"input": np.zeros((3, 5), complex)}, "'input' must be numbers, not 'complex128'"),
-        (GOOD | {"label": np.array([0.0, 1.0, 2.0])}, "'label' must be integers, not 'float64'"),
-        (GOOD | {"label": np.array([0, 1])}, r"'label' must have shape \(3,\)"),
-        (GOOD | {"label": np.array([0, 1, 4])}, r"'label' must lie in 0\.\.3, not 4"),
-        (GOOD | {"label": np.array([0, -1, 2])}, r"'label' must lie in 0\.\.3, not -1"),
-    ],
-)
-def test_bad_samples_are_named(arrays, message, tmp_path: Path) -> None:
-    path = tmp_path / "data.npz"
-    np.savez(path, **arrays)
-    with pytest.raises(InputError, match=message):
-        load_samples(path, SHAPE, CLASSES)
-
-
-@pytest.mark.parametrize("kind", ["missing", "folder", "text", "array", "pickle", "truncated", "empty"])
-def test_what_is_no_archive_is_named(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "data.npz"
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "text":
-        path.write_text("one,two\n")
-    elif kind == "array":
-        with path.open("wb") as stream:
-            np.save(stream, GOOD["input"])
-    elif kind == "pickle":
-        np.savez(path, input=np.array([{}], dtype=object), label=GOOD["label"])
-    elif kind == "truncated":
-        np.savez(path, **GOOD)
-        path.write_bytes(path.read_bytes()[:-60])
-    elif kind == "empty":
-        path.touch()
-    with pytest.raises(LinkError, match=r"data\.npz") as caught:
-        load_samples(path, SHAPE, CLASSES)
-    assert "\n" not in str(caught.value)
-
-
-def test_an_archive_with_a_damaged_member_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "data.npz"
-    np.savez_compressed(path, input=np.random.default_rng(0).random((300, 5)), label=np.zeros(300, int))
-    content = bytearray(path.read_bytes())
-    content[200:260] = bytes(60)
-    path.write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"is no readable \.npz archive"):
-        load_samples(path, SHAPE, CLASSES)

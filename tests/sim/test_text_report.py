@@ -1,13 +1,11 @@
-"""A text link from the command line: what stands beside it, and that it is measured again alike."""
+"""A text link from the command line: its baselines, and that it is measured again alike."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import pickle
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +28,7 @@ GRID = ("--snr", "4:6:10", "--trials", "2")
 def folder(text_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report."""
     out = tmp_path_factory.mktemp("report")
-    with redirect_stdout(io.StringIO()) as printed:
-        assert main(["--bundle", str(text_bundle), "--out", str(out), *GRID, "--modes-report"]) in (0, 1)
-    assert "text: the sentences themselves would take " in printed.getvalue()
+    assert main(["--bundle", str(text_bundle), "--out", str(out), *GRID, "--modes-report"]) in (0, 1)
     return out
 
 
@@ -41,7 +37,7 @@ def report(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text())
 
 
-def test_everything_stands_beside_it_without_being_asked_for(folder: Path, report: dict) -> None:
+def test_everything_is_held_against_it_without_being_asked_for(folder: Path, report: dict) -> None:
     assert (folder / "symbols.png").read_bytes().startswith(b"\x89PNG")
     assert report["settings"]["baselines"] == list(SENTENCE_BASELINES)
     assert [entry["name"] for entry in report["companions"]] == ["tfidf", "text"]
@@ -70,16 +66,16 @@ def test_the_figures_of_the_sentences_fit_one_another(report: dict) -> None:
     assert report["text"]["ratio"] == [min(ratios), max(ratios)]
 
 
-def test_page_and_table_tell_of_the_sentences(folder: Path, report: dict) -> None:
+def test_page_and_table_show_the_sentences(folder: Path, report: dict) -> None:
     page = (folder / "report.html").read_text()
     assert "240 sentences through the whole tx.onnx give the simulated features" in page
     assert 'id="sentences"' in page
-    assert "no channel" in page
     with (folder / "report.csv").open() as stream:
         (first, *_) = csv.DictReader(stream)
+    point = report["points"][0]
     assert float(first["accuracy_no_channel"]) == report["ceiling"]["accuracy"]
-    assert float(first["text_ratio"]) == report["points"][0]["text"]["ratio"]
-    assert float(first["companions_tfidf_accuracy"]) == report["points"][0]["companions"]["tfidf"]["accuracy"]
+    assert float(first["text_ratio"]) == point["text"]["ratio"]
+    assert float(first["companions_tfidf_accuracy"]) == point["companions"]["tfidf"]["accuracy"]
 
 
 def test_a_replay_with_two_processes_finds_all_equal(folder: Path, capsys) -> None:
@@ -96,13 +92,11 @@ def test_each_line_can_be_had_by_itself(text_bundle: Path, wanted: tuple[Baselin
     assert (found.text is not None) == ("text" in wanted)
     assert set(found.points[0].baselines) == {"tfidf", "text"} & set(wanted)
     assert found.front is not None
-    if len(wanted) == 1:  # the picture does without the ceiling
+    if wanted == ("text",):  # the picture does without the ceiling
         assert "symbols.png" in render(found)
 
 
-def test_a_table_of_sentences_is_measured_with_nothing_beside_it(
-    text_bundle: Path, tmp_path: Path, capsys
-) -> None:
+def test_a_table_of_sentences_is_measured_by_itself(text_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("text,label\n" + "the superb film,d\nan awful plot,0\n" * 20)
     words = ["--bundle", str(text_bundle), "--data", str(path), "--out", str(tmp_path / "sim"), *GRID]
@@ -111,16 +105,9 @@ def test_a_table_of_sentences_is_measured_with_nothing_beside_it(
     assert (found["samples"], found["companions"]) == (40, [])
     assert not {"front", "ceiling", "text"} & found.keys()
     assert main([*words, "--baseline", "tfidf"]) == 2
-    capsys.readouterr()
-
-
-def test_the_key_of_the_blocks_holds_the_features_of_a_table(text_bundle: Path, tmp_path: Path) -> None:
-    path = tmp_path / "mine.csv"
-    path.write_text("text,label\nthe superb film,d\n")
+    # A worker measures the features that were made here, without a tokenizer of its own; the key holds them.
     job = make_job(text_bundle, path, Settings())
-    assert job.features is not None
     assert "features" in json.loads(job.key())
-    # A worker measures what was made here, without a tokenizer of its own.
     there = pickle.loads(pickle.dumps(job))
     assert np.array_equal(there.open()[2].features, job.open()[2].features)
     assert "features" not in json.loads(make_job(text_bundle, None, Settings()).key())
@@ -138,26 +125,23 @@ def test_blocks_are_kept_and_merged_with_their_sentences(text_bundle: Path) -> N
     job = make_job(text_bundle, None, Settings(baselines=SENTENCE_BASELINES))
     first, later = job(Block("", 6.0, 0, 1)), job(Block("", 6.0, 1, 1))
     assert isinstance(first.text, TextCounts)
-    again = tally_from_arrays(tally_arrays(first))
-    assert tally_digest(again) == tally_digest(first)
+    assert tally_digest(tally_from_arrays(tally_arrays(first))) == tally_digest(first)
     intact = first.text.intact
     first.merge(later)
     assert (first.text.trials, first.text.intact) == (1, intact)
     alone = job(Block("4x4qam", 6.0, 0, 1))
     assert alone.text is None
-    assert "text/correct" not in tally_arrays(alone)
     assert tally_from_arrays(tally_arrays(alone)).text is None
 
 
-def test_fading_headers_and_forced_modes_go_with_sentences(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"channel": "rayleigh", "coherence": "sample"}, {"mode": "4x16qam"}], ids=str
+)
+def test_fading_headers_and_forced_modes_go_with_sentences(settings, tmp_path: Path) -> None:
     folder = write_tiny_bundle(tmp_path / "bundle", router="content", text=True, samples=60)
-    for settings in (
-        Settings(trials=1, baselines=SENTENCE_BASELINES, channel="rayleigh", coherence="sample"),
-        Settings(trials=1, baselines=SENTENCE_BASELINES, mode="4x16qam"),
-    ):
-        job = make_job(folder, None, settings)
-        measured = measure(job, job.open(), [9.0], Workers())
-        (tally,) = measured.link
-        assert tally.text is not None
-        assert tally.text.trials == 1
-        assert set(measured.baselines) == {"tfidf", "text"}
+    job = make_job(folder, None, Settings(trials=1, baselines=SENTENCE_BASELINES, **settings))
+    measured = measure(job, job.open(), [9.0], Workers())
+    (tally,) = measured.link
+    assert tally.text is not None
+    assert tally.text.trials == 1
+    assert set(measured.baselines) == {"tfidf", "text"}

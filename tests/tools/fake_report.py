@@ -15,8 +15,10 @@ from scipy.special import erfc, expit
 
 from twophase.link.manifest import Reference
 from twophase.sim.results.figures import (
+    BackboneCheck,
     BaselineFigures,
     BestFixed,
+    Ceiling,
     Compared,
     ComparedPoint,
     Described,
@@ -29,6 +31,8 @@ from twophase.sim.results.figures import (
     Scatter,
     ScatterGroup,
     SnrError,
+    TextFigures,
+    TextPoint,
 )
 from twophase.sim.results.report_json import channel_text
 from twophase.sim.settings import ChannelName, Settings
@@ -66,30 +70,11 @@ def fake_report(
     modes_report: bool = False,
     seed: int = 0,
 ) -> Report:
-    """A whole report.
+    """A whole report with points at the Es/N0 of ``grid`` in dB.
 
-    Parameters
-    -----
-    grid
-        Es/N0 of the points in dB.
-    channel
-        Its name; only the report's words depend on it.
-    classes
-        Names of the classes.
-    baselines
-        Names of the other designs.
-    compare
-        Number of other bundles.
-    scatter
-        Whether there are received samples.
-    header
-        Whether the mode is told in a header.
-    failing
-        Whether the deployed link falls behind at low SNR.
-    modes_report
-        Whether each mode was swept by itself, too.
-    seed
-        Of the counts.
+    Of the ``channel`` only the words depend.  ``baselines`` are names of other designs, ``compare`` is the
+    number of other bundles; ``scatter``: with received samples; ``header``: the mode is sent in a header;
+    ``failing``: the deployed link is worse at low SNR; ``modes_report``: each mode was swept by itself, too.
     """
     rng = np.random.default_rng(seed)
     points = [_point(snr, classes, baselines, header, failing, rng) for snr in grid]
@@ -98,7 +83,9 @@ def fake_report(
     modes = None
     if modes_report:
         modes = _fixed_modes(points)
-        points = [replace(point, best_fixed=_best_fixed(point, modes)) for point in points]
+        points = [
+            replace(point, best_fixed=_best_fixed(place, point, modes)) for place, point in enumerate(points)
+        ]
     csi = "the receiver estimates each block's gain from 2 pilots (MMSE) and knows N0"
     return Report(
         verdict=verdict,
@@ -158,29 +145,49 @@ def fake_report(
     )
 
 
+def with_sentences(report: Report, table: str = "awgn") -> Report:
+    """The same of a text link, with the sentences themselves as a baseline.
+
+    By the ``table`` of Rayleigh fading each block's gain chooses the scheme.
+    """
+    points = []
+    for point in report.points:
+        own, bound = point.symbols_per_sample, 400 / math.log2(1 + 10 ** (point.esn0_db / 10))
+        scheme = "LDPC 1/2 over QPSK" if table == "awgn" else None
+        text = TextPoint(scheme, 0.995, 2, 1.6 * bound, 1.6 * bound / own, bound, bound / own)
+        figures = _baseline("text", point.accuracy_hard, point.esn0_db, 1.6 * bound)
+        points.append(replace(point, text=text, baselines=point.baselines | {"text": figures}))
+    return replace(
+        report,
+        points=points,
+        baselines=[*report.baselines, Described("text", "the sentences themselves, compressed and coded")],
+        front=BackboneCheck(SAMPLES, 0, 7 * SAMPLES, 0, {mode[0]: 0 for mode in _MODES}),
+        ceiling=Ceiling("no channel", "the backbone's own classifier", 0.991, _interval(0.991)),
+        text=TextFigures(
+            400.0, 90, 801, 9, {"deflate": 40, "huffman": 500}, table, 10, "0", (30.0, 90.0), (19.0, 56.0)
+        ),
+    )
+
+
 def _fixed_modes(points: list[Point]) -> tuple[ModeFigures, ...]:
     """Each mode at each point."""
     entries = []
     for name, size, tokens, order, symbols in _MODES:
         needed = 8 * math.log10(order) - math.log2(tokens)
-        figures = []
-        for point in points:
-            accuracy = 0.99 - 0.5 * float(expit((needed - 2 - point.esn0_db) / 2.2))
-            ends = _interval(accuracy)
-            figures.append(ModePoint(point.esn0_db, accuracy, ends, 0.988, 0.99, 0.01, 0.02, 1.0))
-        entries.append(ModeFigures(name, symbols, tokens * (size.bit_length() - 1), tuple(figures)))
+        reached = [0.99 - 0.5 * float(expit((needed - 2 - point.esn0_db) / 2.2)) for point in points]
+        figures = tuple(
+            ModePoint(point.esn0_db, accuracy, _interval(accuracy), 0.988, 0.99, 0.01, 0.02, 1.0)
+            for point, accuracy in zip(points, reached, strict=True)
+        )
+        entries.append(ModeFigures(name, symbols, tokens * (size.bit_length() - 1), figures))
     return tuple(entries)
 
 
-def _best_fixed(point: Point, modes: tuple[ModeFigures, ...]) -> BestFixed:
-    reached = {
-        entry: figures.accuracy for entry in modes for figures in entry.points
-        if figures.esn0_db == point.esn0_db
-    }  # fmt: skip
-    best = max(reached, key=lambda entry: reached[entry])
-    difference = point.accuracy_hard - reached[best]
-    ends = difference - 0.006, difference + 0.006
-    return BestFixed(best.mode, best.symbols, reached[best], difference, ends)
+def _best_fixed(place: int, point: Point, modes: tuple[ModeFigures, ...]) -> BestFixed:
+    best = max(modes, key=lambda entry: entry.points[place].accuracy)
+    accuracy = best.points[place].accuracy
+    difference = point.accuracy_hard - accuracy
+    return BestFixed(best.mode, best.symbols, accuracy, difference, (difference - 0.006, difference + 0.006))
 
 
 def _point(

@@ -92,31 +92,28 @@ def test_curves_that_coincide_are_told_apart(report, drawn) -> None:
     )
 
 
-def test_differences_and_rates_are_as_in_the_report(report, drawn) -> None:
+def _drawn(figures: list[Figure], figure_of: Any, report: Report, panel: int = 0) -> dict[str, list[float]]:
+    """Heights of each curve by its label."""
+    figure_of(report)
+    return {name: list(line.get_ydata()) for name, line in _lines(figures[-1].axes[panel]).items()}
+
+
+def test_curves_are_as_in_the_report(report, drawn) -> None:
     points = report.points
-    plots.gap_svg(report)
-    plots.baselines_svg(report)
+    gap = _drawn(drawn, plots.gap_svg, report)
+    assert gap["deployed - soft: aligned"] == [100 * point.references["aligned"].gap for point in points]
+    symbols = _drawn(drawn, plots.baselines_svg, report, panel=1)
+    assert symbols["ldpc"] == [point.baselines["ldpc"].symbols_per_sample for point in points]
+    differences = [100 * point.baselines["ldpc"].difference for point in points]
+    np.testing.assert_allclose(drawn[-1].axes[0].lines[2].get_ydata(), differences)
     plots.compare_svg(report)
-    plots.rates_svg(report)
-    gap, baselines, others, rates = (figure.axes for figure in drawn)
-    aligned = _lines(gap[0])["deployed - soft: aligned"]
-    expected = [100 * point.references["aligned"].gap for point in points]
-    np.testing.assert_allclose(aligned.get_ydata(), expected)
-    ldpc = baselines[0].lines[2]
-    np.testing.assert_allclose(
-        ldpc.get_ydata(), [100 * point.baselines["ldpc"].difference for point in points]
-    )
-    symbols = _lines(baselines[1])["ldpc"]
-    np.testing.assert_allclose(
-        symbols.get_ydata(), [point.baselines["ldpc"].symbols_per_sample for point in points]
-    )
-    np.testing.assert_allclose(
-        others[0].lines[0].get_ydata(), [100 * point.accuracy for point in report.compare[0].points]
-    )
-    sent = _lines(rates[0])["information bits sent"]
-    np.testing.assert_allclose(
-        sent.get_ydata(), [point.bits_per_sample / point.symbols_per_sample for point in points]
-    )
+    others = [100 * point.accuracy for point in report.compare[0].points]
+    np.testing.assert_allclose(drawn[-1].axes[0].lines[0].get_ydata(), others)
+    sent = _drawn(drawn, plots.rates_svg, report)["information bits sent"]
+    assert sent == [point.bits_per_sample / point.symbols_per_sample for point in points]
+    errors = _drawn(drawn, plots.ber_svg, report)
+    assert errors["theory, uniform use"] == [point.ber_theory for point in points]
+    assert errors["theory, points as sent"] == [point.ber_theory_usage for point in points]
 
 
 def test_bundles_on_other_grids_are_drawn_where_they_belong(report, drawn) -> None:
@@ -127,18 +124,6 @@ def test_bundles_on_other_grids_are_drawn_where_they_belong(report, drawn) -> No
     lines = _lines(drawn[0].axes[1])
     assert list(lines["other-1"].get_xdata()) == [2.5, 7.5]
     assert list(lines["third"].get_xdata()) == list(GRID)
-
-
-def test_bit_errors_are_drawn_against_both_closed_forms(report, drawn) -> None:
-    plots.ber_svg(report)
-    lines = _lines(drawn[0].axes[0])
-    for label, name in (
-        ("theory, uniform use", "ber_theory"),
-        ("theory, points as sent", "ber_theory_usage"),
-    ):
-        np.testing.assert_allclose(
-            lines[label].get_ydata(), [getattr(point, name) for point in report.points]
-        )
 
 
 def test_no_bit_errors_can_be_drawn(report, drawn) -> None:
@@ -209,7 +194,6 @@ def test_names_in_a_panel_cover_neither_points_nor_one_another() -> None:
 
 
 def test_a_baseline_that_fails_does_not_flatten_the_others(report, drawn) -> None:
-    plots.accuracy_svg(report)
     points = []
     for point in report.points:
         fallen = {
@@ -217,15 +201,9 @@ def test_a_baseline_that_fails_does_not_flatten_the_others(report, drawn) -> Non
             for name, entry in point.baselines.items()
         }
         points.append(replace(point, baselines=fallen))
+    plots.accuracy_svg(report)
     plots.accuracy_svg(replace(report, points=points))
-    lowest = min(
-        value
-        for point in points
-        for value in (
-            point.accuracy_hard,
-            *(entry.accuracy for entry in point.references.values()),
-        )
-    )
+    shown = [(p.accuracy_hard, *(entry.accuracy for entry in p.references.values())) for p in points]
     usual, limited = (figure.axes[0].get_ylim()[0] for figure in drawn)
-    assert 60 < limited < 100 * lowest
-    assert usual < 100 * lowest
+    assert 60 < limited < 100 * min(map(min, shown))
+    assert usual < 100 * min(map(min, shown))
