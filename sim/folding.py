@@ -12,7 +12,6 @@ Only this module imports ``onnx`` (the ``[sim]`` extra), and late; without it th
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,9 +60,11 @@ class FoldedReceiver:
         self._path, self._threads, self._modes = bundle / file, threads, manifest.modes
         self._model: onnx.ModelProto | None = None
         self._folded: dict[int, onnxruntime.InferenceSession | None] = {}
-        if len(manifest.modes) > 1 and find_spec("onnx") is not None:
-            import onnx
-
+        if len(manifest.modes) > 1:
+            try:
+                import onnx
+            except ModuleNotFoundError:
+                return
             self._model = onnx.load(str(self._path))
 
     def receive(self, llr: ArrayLike, mode: ArrayLike) -> Reception:
