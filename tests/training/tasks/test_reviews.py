@@ -163,6 +163,14 @@ def test_without_pip_or_beyond_its_time_the_way_on_is_said(
         (packed(SOURCE.archive, packed(SOURCE.member, LINES)[:40]), "lacks 'hutto"),
         (packed(SOURCE.archive, packed(SOURCE.member, b"1")), "is not the file expected"),
     ],
+    ids=[
+        "no archive",
+        "another archive",
+        "no archive inside",
+        "another file inside",
+        "cut short",
+        "another text",
+    ],
 )
 def test_another_archive_or_one_without_the_file_is_refused(
     index: Index, cache: Path, sdist: bytes, said: str
