@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from tools.mutate import constant, insert_before, insert_behind, node, producer, scalar, store
+from tools.mutate import after, ahead, changed, first, operand, producer, scalar
 from twophase.export.artefacts.conformance import read_set
 from twophase.export.artefacts.ort import ORT_FOLDER, write_ort
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime
@@ -109,14 +110,16 @@ def mutant(
     return add
 
 
-def decisions(model: ModelProto) -> list[NodeProto]:
-    """The ArgMax nodes over codewords, codebook by codebook."""
-    return [entry for entry in model.graph.node if entry.op_type == "ArgMax"]
+def column_negated(value: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Whole numbers still: only what is sent tells."""
+    return value * np.where(np.arange(value.shape[1]) == 0, -1, 1).astype(np.float32)
 
 
-def readers(model: ModelProto, name: str) -> list[NodeProto]:
-    """Nodes that read a tensor."""
-    return [entry for entry in model.graph.node if name in entry.input]
+def at(value: NDArray[np.float32], *place: int) -> NDArray[np.float32]:
+    """One at a place, zero elsewhere."""
+    one = np.zeros_like(value)
+    one[place] = 1
+    return one
 
 
 # --- what is sent
@@ -125,19 +128,16 @@ def readers(model: ModelProto, name: str) -> list[NodeProto]:
 @mutant("cut", "take values from 'input' past", whole=True)
 def symbols_past_the_indices(model: ModelProto) -> None:
     """A symbol is switched by a feature, which no codeword tells."""
-    zero = scalar(model, "still", 0.0, np.float32)
-    axis, none = store(model, "column_axis", np.array([1])), scalar(model, "nothing", 0, np.int64)
-    leak = [node("Gather", ["input", scalar(model, "row_0", 0, np.int64)], "row", axis=1)]
-    leak += [node("Gather", ["row", scalar(model, "row_1", 0, np.int64)], "pixel", axis=1)]
-    leak += [node("Greater", ["pixel", zero], "bright"), node("Unsqueeze", ["bright", axis], "shown")]
-    insert_behind(model, "symbols", [*leak, node("Where", ["shown", none, "symbols_before"], "symbols")])
+    text = (
+        "row = Gather<axis=1>(input, one); pixel = Gather<axis=1>(row, one); bright = Greater(pixel, still);"
+    )
+    text += "shown = Unsqueeze(bright, column); symbols = Where(shown, nothing, it)"
+    after("symbols", text, one=1, still=np.float32(0), column=[1], nothing=0)(model)
 
 
 @mutant("labels one to one", "8 codewords have 7 patterns of bits", whole=True)
 def shared_label(model: ModelProto) -> None:
-    table = constant(model, "table_0")
-    table[3] = table[5]
-    store(model, "table_0", table)
+    changed("table_0", lambda value: value[[0, 1, 2, 5, 4, 5, 6, 7]])(model)
 
 
 # --- the choice of codewords
@@ -145,67 +145,40 @@ def shared_label(model: ModelProto) -> None:
 
 @mutant("random operators", "'tx.onnx': RandomUniformLike ('node_uniform') draws random numbers", whole=True)
 def gumbel_noise(model: ModelProto) -> None:
-    choice = decisions(model)[0]
-    scores = choice.input[0]
-    noise = [node("RandomUniformLike", [scores], "uniform", low=1e-6, high=1.0)]
-    noise += [node("Log", ["uniform"], "log"), node("Neg", ["log"], "exponential")]
-    noise += [node("Log", ["exponential"], "gumbel"), node("Sub", [scores, "gumbel"], "noisy")]
-    insert_before(model, choice, 0, noise)
-
-
-def searched_name(model: ModelProto) -> str:
-    """The stored matrix that the first search multiplies with."""
-    add = producer(model, decisions(model)[0].input[0])
-    return str(producer(model, add.input[0]).input[1])
+    text = "uniform = RandomUniformLike<low=0.000001, high=1.0>(it); log = Log(uniform);"
+    text += "exponential = Neg(log); gumbel = Log(exponential); noisy = Sub(it, gumbel)"
+    ahead(operand("ArgMax"), text)(model)
 
 
 @mutant("codebook hash", "'tx.onnx': the codebook search is not proved", whole=True)
 def altered_searched_codeword(model: ModelProto) -> None:
-    name = searched_name(model)
-    value = constant(model, name)
-    value[2, 5] += 2.0
-    store(model, name, value)
+    changed(first(model, "MatMul").input[1], lambda value: value + 2 * at(value, 2, 5))(model)
 
 
 @mutant("vectors: ONNX Runtime", "(tx.onnx): 'indices' differs in", resigned=False)
 def altered_encoder_weight(model: ModelProto) -> None:
-    """Whole numbers still: only what is sent tells."""
-    weights = constant(model, "w1")
-    weights[:, 0] = -weights[:, 0]
-    store(model, "w1", weights)
+    changed("w1", column_negated)(model)
 
 
 @mutant("exactness", "exact are those below 16,777,216 only", whole=True)
 def overflowing_sum(model: ModelProto) -> None:
     """The same decisions, but of sums that float32 cannot hold: 2^7 times larger, and odd."""
-    weights, bias = constant(model, "w2"), constant(model, "b2")
-    store(model, "w2", weights * np.float32(2**7) + 1)
-    store(model, "b2", bias * np.float32(2**7))
-    multiply = next(reader for reader in readers(model, producer_of(model, "w2")))
-    factor = next(name for name in multiply.input if name != producer_of(model, "w2"))
-    store(model, "smaller_unit", constant(model, factor) * np.float32(2.0**-7))
-    multiply.input[list(multiply.input).index(factor)] = "smaller_unit"
-
-
-def producer_of(model: ModelProto, stored: str) -> str:
-    """What the one node that reads a stored tensor makes."""
-    (reader,) = readers(model, stored)
-    return str(reader.output[0])
+    changed("w2", lambda value: value * np.float32(2**7) + 1)(model)
+    changed("b2", lambda value: value * np.float32(2**7))(model)
+    scaling = [entry for entry in model.graph.node if entry.op_type == "Mul"][2]
+    scaling.input[1] = scalar(model, "smaller_unit", 2.0**-14, np.float32)
 
 
 @mutant("search in NumPy", "are no whole numbers", whole=True)
 def latents_not_rounded(model: ModelProto) -> None:
-    last = [entry for entry in model.graph.node if entry.op_type == "Round"][-1]
-    last.op_type = "Identity"
+    [entry for entry in model.graph.node if entry.op_type == "Round"][-1].op_type = "Identity"
 
 
 @mutant("batch 1 = batch n", "batch 1 and batch 40 differ in 'indices'", whole=True)
 def sees_its_batch(model: ModelProto) -> None:
     """Inputs are measured from the largest of the batch: exact, and another thing for a sample alone."""
-    gemm = next(entry for entry in model.graph.node if entry.op_type == "Gemm")
-    source, axis = gemm.input[0], store(model, "batch_axis", np.array([0]))
-    shift = [node("ReduceMax", [source, axis], "largest"), node("Sub", [source, "largest"], "from_top")]
-    insert_before(model, gemm, 0, shift)
+    text = "largest = ReduceMax(it, batch_axis); from_top = Sub(it, largest)"
+    ahead(operand("Gemm"), text, batch_axis=[0])(model)
 
 
 # --- the choice of the mode
@@ -214,15 +187,10 @@ def sees_its_batch(model: ModelProto) -> None:
 @mutant("mode", "'mode' is computed from 'input', which the receiver does not know", whole=True)
 def mode_from_the_features(model: ModelProto) -> None:
     """The routed mode is one higher for bright inputs: a bit that crosses the channel free of charge."""
-    where = producer(model, "mode")
-    axes = store(model, "all_axes", np.array([1, 2]))
-    limit, one = scalar(model, "limit", 2.0, np.float32), scalar(model, "mode_1", 1, np.int64)
-    leak = [
-        node("ReduceMax", ["input", axes], "peak", keepdims=0),
-        node("Greater", ["peak", limit], "bright"),
-    ]
-    leak += [node("Where", ["bright", one, where.input[2]], "leaked")]
-    insert_before(model, where, 2, leak)
+    text = "peak = ReduceMax<keepdims=0>(input, all_axes); bright = Greater(peak, limit);"
+    text += "leaked = Where(bright, mode_1, it)"
+    place = producer(model, "mode"), 2
+    ahead(lambda model: place, text, all_axes=[1, 2], limit=np.float32(2), mode_1=1)(model)
 
 
 # --- the graph
@@ -231,27 +199,22 @@ def mode_from_the_features(model: ModelProto) -> None:
 @mutant("opset, IR, domains", "'tx.onnx' needs operators of 'com.microsoft', not of ONNX alone")
 def own_operator(model: ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    model.graph.node.append(node("Gelu", ["input"], "stray", domain="com.microsoft"))
+    model.graph.node.append(helper.make_node("Gelu", ["input"], ["stray"], domain="com.microsoft"))
 
 
 @mutant(
     "dynamic quantisation",
-    "'rx.onnx': DynamicQuantizeLinear ('dynamic') makes a sample depend on the others in its batch",
+    "'rx.onnx': DynamicQuantizeLinear ('node_zero') makes a sample depend on the others in its batch",
     "rx.onnx",
 )
 def quantised_by_batch(model: ModelProto) -> None:
-    gemm = next(entry for entry in model.graph.node if entry.op_type == "Gemm")
-    source = gemm.input[0]
-    dynamic = helper.make_node("DynamicQuantizeLinear", [source], ["byte", "scale", "zero"], name="dynamic")
-    insert_before(model, gemm, 0, [dynamic, node("DequantizeLinear", ["byte", "scale", "zero"], "real")])
+    text = "byte, scale, zero = DynamicQuantizeLinear(it); real = DequantizeLinear(byte, scale, zero)"
+    ahead(operand("Gemm"), text)(model)
 
 
 @mutant("inputs and outputs", "'rx.onnx': the outputs must be ['logits', 'posterior', 'indices']", "rx.onnx")
 def renamed_output(model: ModelProto) -> None:
-    for entry in model.graph.node:
-        for position, name in enumerate(entry.output):
-            if name == "logits":
-                entry.output[position] = "scores_of_classes"
+    producer(model, "logits").output[0] = "scores_of_classes"
     next(value for value in model.graph.output if value.name == "logits").name = "scores_of_classes"
 
 
@@ -268,40 +231,29 @@ def contradicting_types(model: ModelProto) -> None:
     whole=True,
 )
 def altered_received_codeword(model: ModelProto) -> None:
-    value = constant(model, "codebook_0")
-    value[6, 1] += 0.03125
-    store(model, "codebook_0", value)
+    changed("codebook_0", lambda value: value + 0.03125 * at(value, 6, 1))(model)
 
 
 @mutant("accuracy", "decisions are right", "rx.onnx", resigned=False)
 def swapped_classes(model: ModelProto) -> None:
     """A receiver that calls one class another: it works, but not as it was trained."""
     for name in ("head.weight", "head.bias"):
-        value = constant(model, name)
-        value[[0, 1]] = value[[1, 0]]
-        store(model, name, value)
+        changed(name, lambda value: value[[1, 0, *range(2, len(value))]])(model)
 
 
 @mutant("labels of the receiver", "mode 0 (8x4qam): the labels of the codewords", "rx.onnx", whole=True)
 def permuted_received_labels(model: ModelProto) -> None:
     """A receiver that takes the bits of a label in another order."""
-    name = next(
-        name
-        for entry in model.graph.node
-        if entry.op_type in ("Gemm", "MatMul")
-        for name in entry.input
-        if any(item.name == name and sorted(item.dims) == [3, 8] for item in model.graph.initializer)
-    )
-    value = constant(model, name)
-    store(model, name, np.ascontiguousarray(value[::-1] if len(value) == 3 else value[:, ::-1]))
+    (tensor,) = [item for item in model.graph.initializer if sorted(item.dims) == [3, 8]]
+    axis = list(tensor.dims).index(3)
+    changed(tensor.name, lambda value: np.ascontiguousarray(np.flip(value, axis)))(model)
 
 
 @mutant("labels of the receiver", "from that of the manifest's labels and", "rx.onnx")
 def with_a_prior(model: ModelProto) -> None:
     """A receiver that prefers the first codeword, at LLRs that leave it open."""
-    first = next(entry for entry in model.graph.node if entry.op_type == "Softmax")
-    prior = store(model, "prior", np.array([0.5, *[0.0] * 7], dtype=np.float32))
-    insert_before(model, first, 0, [node("Add", [first.input[0], prior], "with_prior")])
+    prior = np.array([0.5, *[0.0] * 7], dtype=np.float32)
+    ahead(operand("Softmax"), "with_prior = Add(it, prior)", prior=prior)(model)
 
 
 # --- the rest of the bundle
@@ -320,8 +272,7 @@ def declared_int8(folder: Path, manifest: Manifest) -> Manifest:
 @mutant("ort/ files", "(tx.onnx): 'indices' differs in", None)
 def foreign_ort(folder: Path, manifest: Manifest) -> Manifest:
     """Converted graphs of another model."""
-    other = folder.parent / "other"
-    shutil.copytree(folder, other)
+    other = Path(shutil.copytree(folder, folder.parent / "other"))
     in_graph(altered_encoder_weight)(other, manifest)
     names = [f"{ORT_FOLDER}/{name}" for name in write_ort(other, folder / ORT_FOLDER)]
     return replace(manifest, files=manifest.files | {name: {} for name in names})
@@ -373,12 +324,16 @@ def unlisted_vectors(folder: Path, manifest: Manifest) -> Manifest:
 
 @mutant("vectors: ONNX Runtime", "no conformance vectors are there for 'tx.onnx'", None)
 def no_sets(folder: Path, manifest: Manifest) -> Manifest:
-    assert manifest.conformance is not None
-    return replace(manifest, conformance=replace(manifest.conformance, sets=()))
+    return sets_of(manifest)
 
 
 @mutant("vectors: ONNX Runtime", "no conformance vectors are there for 'rx.onnx'", None)
 def vectors_of_one_side(folder: Path, manifest: Manifest) -> Manifest:
+    return sets_of(manifest, "tx.onnx")
+
+
+def sets_of(manifest: Manifest, *graphs: str) -> Manifest:
+    """With the vectors of these graphs alone."""
     assert manifest.conformance is not None
-    kept = tuple(entry for entry in manifest.conformance.sets if entry.graph == "tx.onnx")
+    kept = tuple(entry for entry in manifest.conformance.sets if entry.graph in graphs)
     return replace(manifest, conformance=replace(manifest.conformance, sets=kept))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,11 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 def producer(model: ModelProto, name: str) -> NodeProto:
     """The node that makes a tensor."""
     return next(node for node in model.graph.node if name in node.output)
+
+
+def first(model: ModelProto, operator: str) -> NodeProto:
+    """The first node of an operator."""
+    return next(node for node in model.graph.node if node.op_type == operator)
 
 
 def only(model: ModelProto, operator: str) -> NodeProto:
@@ -86,12 +91,49 @@ def nodes(text: str) -> list[NodeProto]:
     return made
 
 
+def model_of(
+    inputs: str, text: str, outputs: str, stored: Mapping[str, Any], opset: int = 18, ir_version: int = 8
+) -> ModelProto:
+    """A graph in the notation of ``onnx.parser``; of ``stored`` it holds what it reads."""
+    graph = onnx.parser.parse_graph(f"small ({inputs}) => ({outputs}) {{ }}")
+    graph.node.extend(nodes(text))
+    read = {name for entry in graph.node for name in entry.input}
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items() if name in read
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+
+
 # --- alterations as values
 
 
 Alteration = Callable[[ModelProto], object]
 Place = Callable[[ModelProto], tuple[NodeProto, int]]
 """A node and which of its inputs is meant."""
+
+
+def altered(model: ModelProto, *alterations: Alteration) -> ModelProto:
+    """A copy, with alterations made one after the other."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for alter in alterations:
+        alter(copy)
+    return copy
+
+
+def operand(operator: str, position: int = 0) -> Place:
+    """An input of the first node of an operator."""
+    return lambda model: (first(model, operator), position)
+
+
+def reader_of(name: str) -> Place:
+    """Where a tensor is read first."""
+
+    def find(model: ModelProto) -> tuple[NodeProto, int]:
+        reader = next(entry for entry in model.graph.node if name in entry.input)
+        return reader, list(reader.input).index(name)
+
+    return find
 
 
 def ahead(place: Place, text: str, **stored: Any) -> Alteration:

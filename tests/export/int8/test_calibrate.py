@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto
 
-from tools.mutate import node, store
-from tools.tiny_run import FOUR_MODES, INPUT_SHAPE, eval_split, run_manifest
+from tools.mutate import model_of
+from tools.tiny_run import FOUR_MODES, eval_split, run_manifest
 from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.export.int8.calibrate import (
     CALIBRATION_FILE,
@@ -27,73 +27,50 @@ from twophase.link.graphs import MODE_REQUEST
 MANIFEST = run_manifest(FOUR_MODES, ("aligned",))
 
 
-def samples(count: int, snr_db: float | None = None) -> Values:
-    levels = SNRS_DB if snr_db is None else (snr_db,)
+def samples(count: int, snr_db: float = 5.0) -> Values:
     features = eval_split(FOUR_MODES, count)["input"]
-    return {"input": features, "snr_db": np.resize(np.array(levels, dtype=np.float32), count)}
-
-
-def adder(operator: str = "Add") -> ModelProto:
-    """``inner``: the input and 2, by ``operator``; ``turned``: its negative."""
-    graph = helper.make_graph(
-        [node(operator, ["input", "two"], "inner"), node("Neg", ["inner"], "turned")],
-        "small",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 2])],
-        [helper.make_tensor_value_info("turned", TensorProto.FLOAT, ["batch", 2])],
-        [numpy_helper.from_array(np.float32(2.0), "two")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-
-
-# --- the samples that a run keeps
+    return {"input": features, "snr_db": np.full(count, snr_db, dtype=np.float32)}
 
 
 def test_the_samples_are_those_of_the_file_and_take_all_snrs_in_turn(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"calibration.npz' is missing: INT8 is calibrated on training"):
+        load_calibration(tmp_path, MANIFEST)
     split = eval_split(FOUR_MODES, 20)
     np.savez(tmp_path / CALIBRATION_FILE, **split)
     loaded = load_calibration(tmp_path, MANIFEST)
     np.testing.assert_array_equal(loaded["input"], split["input"])
     assert loaded["snr_db"].dtype == np.float32
-    assert loaded["snr_db"][:7].tolist() == [*SNRS_DB, SNRS_DB[0]]
-    assert len(loaded["snr_db"]) == 20
-
-
-def test_a_run_without_samples_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"calibration.npz' is missing: INT8 is calibrated on training"):
-        load_calibration(tmp_path, MANIFEST)
+    assert loaded["snr_db"].tolist() == [*SNRS_DB, *SNRS_DB, *SNRS_DB, *SNRS_DB[:2]]
 
 
 # --- what a receiver gets of them
 
 
 def test_every_sample_is_received_in_every_mode(four_tx) -> None:
-    received = receptions(four_tx.model, MANIFEST, samples(30), 0)
-    assert received["llr"].shape == (4 * 30, MANIFEST.modes.max_bits)
-    assert received["llr"].dtype == np.float32
-    assert received["mode"].tolist() == np.repeat(range(4), 30).tolist()
-    assert np.abs(received["llr"]).max() <= MANIFEST.llr_clip
-    for number, mode in enumerate(MANIFEST.modes):
-        rows = received["llr"][received["mode"] == number]
-        assert (rows[:, mode.channel_bits :] == 0).all()
-        assert (rows[:, : mode.channel_bits] != 0).all()
-
-
-def test_without_noise_worth_mentioning_the_signs_are_the_bits_that_were_sent(four_tx) -> None:
+    """With hardly any noise the signs are the bits that were sent."""
     feed = samples(50, snr_db=40.0)
     received = receptions(four_tx.model, MANIFEST, feed, 0)
+    assert received["llr"].shape == (4 * 50, MANIFEST.modes.max_bits)
+    assert received["llr"].dtype == np.float32
+    assert np.abs(received["llr"]).max() <= MANIFEST.llr_clip
+    assert received["mode"].tolist() == np.repeat(range(4), 50).tolist()
     for number, mode in enumerate(MANIFEST.modes):
-        request = {MODE_REQUEST: np.array([number])}
-        (bits,) = OnnxRuntime(four_tx.model).run(["bits"], {**feed, **request})
-        llr = received["llr"][received["mode"] == number, : mode.channel_bits]
-        np.testing.assert_array_equal(llr > 0, bits[:, : mode.channel_bits] == 1)
+        (bits,) = OnnxRuntime(four_tx.model).run(["bits"], {**feed, MODE_REQUEST: np.array([number])})
+        llr = received["llr"][received["mode"] == number]
+        np.testing.assert_array_equal(
+            np.sign(llr[:, : mode.channel_bits]), 2.0 * bits[:, : mode.channel_bits] - 1
+        )
+        assert (llr[:, mode.channel_bits :] == 0).all()
 
 
-def test_the_seed_decides_the_noise(four_tx) -> None:
+def test_the_seed_decides_the_noise_and_the_snr_how_much_there_is(four_tx) -> None:
     first, again, other = (
         receptions(four_tx.model, MANIFEST, samples(10), seed)["llr"] for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+    louder = receptions(four_tx.model, MANIFEST, samples(10, snr_db=-5.0), 1)["llr"]
+    assert np.abs(louder).mean() < 0.5 * np.abs(first).mean()
 
 
 def test_a_transmitter_that_fails_is_reported(four_tx) -> None:
@@ -106,61 +83,42 @@ def test_a_transmitter_that_fails_is_reported(four_tx) -> None:
 # --- ranges
 
 
+def divided_by(divisor: float) -> ModelProto:
+    """``inner``: the input over a number; ``turned``: its negative."""
+    text = "inner = Div(input, divisor); turned = Neg(inner)"
+    stored = {"divisor": np.float32(divisor)}
+    return model_of("float[batch,2] input", text, "float[batch,2] turned", stored)
+
+
 def test_ranges_are_the_extremes_over_all_samples_with_zero() -> None:
     values = np.random.default_rng(0).uniform(-1, 5, (5000, 2)).astype(np.float32)
-    seen = observe(adder(), ("input", "inner", "turned"), {"input": values})
+    seen = observe(divided_by(-0.5), ("input", "inner", "turned"), {"input": values})
     assert seen["input"] == (float(values.min()), float(values.max()))
-    assert seen["inner"] == (0.0, float((values + np.float32(2)).max()))
-    assert seen["turned"] == (-seen["inner"][1], 0.0)
+    assert seen["inner"] == (float(-2 * values.max()), float(-2 * values.min()))
+    assert seen["turned"] == (-seen["inner"][1], -seen["inner"][0])
+    positive = {"input": np.abs(values) + np.float32(1)}
+    assert observe(divided_by(1), ("inner",), positive)["inner"][0] == 0.0
+    assert observe(divided_by(-1), ("inner",), positive)["inner"][1] == 0.0
 
 
-def test_what_is_not_finite_is_no_range() -> None:
-    model = adder("Div")
-    store(model, "two", np.float32(0.0))
-    with pytest.raises(ArtifactError, match="'inner' is not finite on the calibration data"):
-        observe(model, ("inner",), {"input": np.ones((3, 2), dtype=np.float32)})
-
-
-@pytest.mark.parametrize("feed", [{}, {"input": np.zeros((0, 2), dtype=np.float32)}])
-def test_no_sample_is_no_calibration(feed: Values) -> None:
-    with pytest.raises(ArtifactError, match="hold no sample"):
-        observe(adder(), ("inner",), feed)
-
-
-def test_inputs_of_another_shape_are_reported() -> None:
-    feed = {"input": np.zeros((3, *INPUT_SHAPE), dtype=np.float32)}
-    with pytest.raises(ArtifactError, match="the graph does not run on the calibration data"):
-        observe(adder(), ("inner",), feed)
+@pytest.mark.parametrize(
+    ("feed", "reason"),
+    [
+        ({}, "hold no sample"),
+        ({"input": np.zeros((0, 2), dtype=np.float32)}, "hold no sample"),
+        ({"input": np.ones((3, 2), dtype=np.float32)}, "'inner' is not finite on the calibration data"),
+        ({"input": np.ones((3, 3), dtype=np.float32)}, "the graph does not run on the calibration data"),
+    ],
+)
+def test_what_gives_no_range_is_refused(feed: Values, reason: str) -> None:
+    with pytest.raises(ArtifactError, match=reason):
+        observe(divided_by(0), ("inner",), feed)
 
 
 # --- samples that are rounded alike everywhere
 
 
 STEP = 0.25
-
-
-def rounding(*before: str, source: str = "input") -> ModelProto:
-    """``input`` (batch, 2) through unary operators or a product with 1, then rounded to steps of 0.25."""
-    nodes = []
-    for number, operator in enumerate(before):
-        inputs = [source, "one"] if operator == "Mul" else [source]
-        nodes.append(node(operator, inputs, f"inner_{number}"))
-        source = f"inner_{number}"
-    nodes += [
-        node("QuantizeLinear", [source, "step", "zero"], "whole"),
-        node("DequantizeLinear", ["whole", "step", "zero"], "output"),
-    ]
-    stored = {"one": np.float32(1), "step": np.float32(STEP), "zero": np.uint8(128)}
-    graph = helper.make_graph(
-        nodes,
-        "rounding",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 2])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 2])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-
-
 MIDDLE = STEP * 1.5
 FEED = {
     "input": np.array(
@@ -176,20 +134,25 @@ FEED = {
 }
 
 
-def test_what_was_computed_must_keep_clear_of_the_middle_between_two_steps() -> None:
-    wanted = [True, False, False, False, True]
-    assert steady_rows(rounding("Mul"), FEED).tolist() == wanted
-    assert steady_rows(rounding("Mul", "Clip"), FEED).tolist() == wanted
-
-
-def test_what_was_given_is_rounded_alike_everywhere() -> None:
-    assert steady_rows(rounding(), FEED).all()
-    assert steady_rows(rounding("Clip", "Identity"), FEED).all()
-    assert steady_rows(rounding("Max", "Min"), FEED).all()
+@pytest.mark.parametrize(
+    ("before", "wanted"),
+    [
+        ("real = Mul(input, one)", [True, False, False, False, True]),
+        ("same = Mul(input, one); real = Clip(same)", [True, False, False, False, True]),
+        # what was given is rounded alike everywhere
+        ("real = Identity(input)", [True] * 5),
+        ("low = Clip(input); real = Identity(low)", [True] * 5),
+        ("low = Max(input); real = Min(low)", [True] * 5),
+    ],
+)
+def test_what_was_computed_must_keep_clear_of_the_middle_between_two_steps(
+    before: str, wanted: list[bool]
+) -> None:
+    text = f"{before}; whole = QuantizeLinear(real, step, zero); output = DequantizeLinear(whole, step, zero)"
+    stored = {"one": np.float32(1), "step": np.float32(STEP), "zero": np.uint8(128)}
+    model = model_of("float[batch,2] input", text, "float[batch,2] output", stored, 21, 10)
+    assert steady_rows(model, FEED).tolist() == wanted
 
 
 def test_a_graph_without_roundings_is_steady() -> None:
-    model = rounding("Mul")
-    del model.graph.node[1:]
-    model.graph.node[0].output[0] = "output"
-    assert steady_rows(model, FEED).all()
+    assert steady_rows(divided_by(3), FEED).all()

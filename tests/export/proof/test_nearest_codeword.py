@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
-from tools.mutate import node
+from tools.mutate import model_of
 from tools.tiny_run import FOUR_GRID, FOUR_MODES, ONE_MODE, grid_manifest, run_manifest
 from twophase.export.graphs.view import GraphView
 from twophase.export.proof import nearest_codeword
 from twophase.export.proof.nearest_codeword import ModeSearch, grid_misfit, misfit
 from twophase.export.proof.search import prove_search
+from twophase.link.manifest import Manifest
 
 
 def rule_of(
@@ -46,15 +46,15 @@ def test_a_shifted_and_scaled_codebook_gives_its_nearest_codewords(
     np.testing.assert_array_equal(found, distance.argmin(axis=-1))
 
 
-@pytest.mark.parametrize("word", range(8))
-def test_any_altered_codeword_or_offset_is_found(word: int) -> None:
+def test_any_altered_codeword_or_offset_is_found() -> None:
     codebook = np.random.default_rng(1).standard_normal((8, 4))
-    weights, offsets = rule_of(codebook, 2.0, 1.0, np.zeros(4))
-    weights[word % 4, word] += 1e-3
-    assert f"codeword {word} is not the manifest's" in str(misfit(weights, offsets, codebook))
-    weights, offsets = rule_of(codebook, 2.0, 1.0, np.zeros(4))
-    offsets[word] += 1e-2
-    assert "its offsets are not those of a nearest-codeword" in str(misfit(weights, offsets, codebook))
+    for word in range(8):
+        weights, offsets = rule_of(codebook, 2.0, 1.0, np.zeros(4))
+        weights[word % 4, word] += 1e-3
+        assert f"codeword {word} is not the manifest's" in str(misfit(weights, offsets, codebook))
+        weights, offsets = rule_of(codebook, 2.0, 1.0, np.zeros(4))
+        offsets[word] += 1e-2
+        assert "its offsets are not those of a nearest-codeword" in str(misfit(weights, offsets, codebook))
 
 
 def test_another_number_of_codewords_and_a_barred_one_are_told() -> None:
@@ -88,79 +88,7 @@ def test_a_large_batch_is_searched_in_blocks(monkeypatch: pytest.MonkeyPatch) ->
     assert best.shape == margin.shape == (11, 2)
 
 
-# --- reading the rule from graphs of other shapes than the exporter's usual one
-
-
-def search_graph(
-    nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], features: int, tokens: int
-) -> ModelProto:
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "search",
-        [
-            value("input", TensorProto.FLOAT, ["batch", features]),
-            value("snr_db", TensorProto.FLOAT, ["batch"]),
-        ],
-        [value("mode", TensorProto.INT64, ["batch"]), value("indices", TensorProto.INT64, ["batch", tokens])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-
-
-MODE = [
-    node("GreaterOrEqual", ["snr_db", "limit"], "loud"),
-    node("Cast", ["loud"], "mode", to=TensorProto.INT64),
-]
-LIMIT = {"limit": np.array(10.0, dtype=np.float32)}
-
-
-def selected_graph(stack: np.ndarray, offsets: np.ndarray) -> ModelProto:
-    """One search over the codebook that the mode selects; a mode of ``FOUR_MODES`` is 2 * loud + 1."""
-    nodes = [
-        node("GreaterOrEqual", ["snr_db", "limit"], "loud"),
-        node("Cast", ["loud"], "half", to=TensorProto.INT64),
-        node("Add", ["half", "half"], "twice"),
-        node("Add", ["twice", "one"], "mode"),
-        node("Reshape", ["input", "shape"], "latents"),
-        node("Gather", ["stack", "mode"], "chosen"),
-        node("Gather", ["offsets", "mode"], "heights"),
-        node("MatMul", ["latents", "chosen"], "products"),
-        node("Add", ["products", "heights"], "scores"),
-        node("ArgMax", ["scores"], "indices", axis=-1, keepdims=0),
-    ]
-    shape = {"shape": np.array([-1, 3, 4]), "one": np.array(1)}
-    return search_graph(nodes, {**LIMIT, **shape, "stack": stack, "offsets": offsets}, 12, 3)
-
-
-def stacked_grid() -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers: W = 2 c and b = -|c|^2, in units."""
-    manifest = grid_manifest(FOUR_GRID)
-    stack, offsets = np.zeros((4, 4, 16), np.float32), np.full((4, 1, 16), -np.inf, np.float32)
-    for number, mode in enumerate(FOUR_GRID.modes):
-        units = manifest.grid_codebook(mode.codebook)
-        stack[number, :, : len(units)] = 2 * units.T
-        offsets[number, 0, : len(units)] = -np.square(units).sum(axis=1)
-    return stack, offsets
-
-
-def test_on_a_grid_the_selected_codebooks_are_read_exactly() -> None:
-    manifest = grid_manifest(FOUR_GRID)
-    stack, offsets = stacked_grid()
-    searches, problems = prove_search(GraphView(selected_graph(stack, offsets)), manifest)
-    assert problems == []
-    np.testing.assert_array_equal(searches[3].weights, 2 * manifest.grid_codebook(1).T)
-    stack[3, 1, 9] += 1
-    offsets[1, 0, 5] += 1
-    offsets[2, 0, :] += 3
-    _, problems = prove_search(GraphView(selected_graph(stack, offsets)), manifest)
-    assert problems == [
-        "the search 'node_indices' in mode 1: its offsets are not exactly those of a nearest-codeword "
-        "search: off by 0.5 units at 5",
-        "the search 'node_indices' in mode 3: codeword 9 is not exactly the manifest's, times a power "
-        "of two: it differs by 0.5 units",
-    ]
-
+# --- on a grid
 
 UNITS = np.random.default_rng(5).integers(-127, 128, (16, 8))
 
@@ -174,87 +102,108 @@ def test_a_grid_allows_a_power_of_two_and_a_constant(gain: float) -> None:
     assert "among 16 codewords, not 15" in str(grid_misfit(weights, offsets, UNITS[:15]))
 
 
-@pytest.mark.parametrize("word", range(16))
-def test_a_grid_allows_nothing_else(word: int) -> None:
-    for wrong in (1, -1):
-        weights, offsets = rule_of(UNITS.astype(float), 2.0, 1.0, np.zeros(8))
-        offsets[word] += wrong
-        assert misfit(weights, offsets, UNITS.astype(float)) is None, (
-            "far below the tolerance of a float link"
-        )
-        assert f"off by 0.5 units at {word}" in str(grid_misfit(weights, offsets, UNITS))
-        weights, offsets = rule_of(UNITS.astype(float), 2.0, 1.0, np.zeros(8))
-        weights[word % 8, word] += wrong
-        assert f"codeword {word} is not exactly" in str(grid_misfit(weights, offsets, UNITS))
-    assert "codeword" in str(grid_misfit(*rule_of(UNITS.astype(float), 3.0, 1.0, np.zeros(8)), UNITS))
-    assert "codeword" in str(grid_misfit(*rule_of(UNITS.astype(float), 2.0, 1.0, np.ones(8)), UNITS))
-    assert "offsets" in str(grid_misfit(*rule_of(UNITS.astype(float), 2.0, 2.0, np.zeros(8)), UNITS))
+def test_a_grid_allows_nothing_else() -> None:
+    units = UNITS.astype(float)
+    for word in range(16):
+        for wrong in (1, -1):
+            weights, offsets = rule_of(units, 2.0, 1.0, np.zeros(8))
+            offsets[word] += wrong
+            assert misfit(weights, offsets, units) is None  # far below the tolerance of a float link
+            assert f"off by 0.5 units at {word}" in str(grid_misfit(weights, offsets, UNITS))
+            weights, offsets = rule_of(units, 2.0, 1.0, np.zeros(8))
+            weights[word % 8, word] += wrong
+            assert f"codeword {word} is not exactly" in str(grid_misfit(weights, offsets, UNITS))
+    assert "codeword" in str(grid_misfit(*rule_of(units, 3.0, 1.0, np.zeros(8)), UNITS))
+    assert "codeword" in str(grid_misfit(*rule_of(units, 2.0, 1.0, np.ones(8)), UNITS))
+    assert "offsets" in str(grid_misfit(*rule_of(units, 2.0, 2.0, np.zeros(8)), UNITS))
 
 
-def stacked() -> tuple[np.ndarray, np.ndarray]:
-    stack, offsets = np.zeros((4, 4, 16), np.float32), np.full((4, 1, 16), -np.inf, np.float32)
-    for number, mode in enumerate(FOUR_MODES.modes):
-        codebook = FOUR_MODES.codebook(mode.codebook)
-        stack[number, :, : len(codebook)] = codebook.T
-        offsets[number, 0, : len(codebook)] = -0.5 * np.square(codebook).sum(axis=1)
-    return stack, offsets
+# --- reading the rule from graphs of other shapes than the exporter's usual one
+
+PRODUCT = "products = MatMul(latents, codebook); scores = Add(products, offsets)"
+DECISION = "indices = ArgMax<axis=-1, keepdims=0>(scores)"
+BY_TOKEN = f"latents = Reshape(input, shape); {PRODUCT}; {DECISION}"
+BY_MODE = (
+    "twice = Add(half, half); mode = Add(twice, one); codebook = Gather(stack, mode);"
+    f"offsets = Gather(heights, mode); {BY_TOKEN}"
+)
+"""One search over the codebook that the mode selects; a mode of ``FOUR_MODES`` is 2 * loud + 1."""
+FLAT = f"latents = Reshape(input, rows); {PRODUCT}; by_token = Reshape(scores, regroup); {DECISION}".replace(
+    "(scores)", "(by_token)"
+)
+"""Latents as (batch * tokens, C), as ``nn.Linear`` on a flattened tensor gives them."""
+
+
+def searched(text: str, manifest: Manifest, **stored: np.ndarray) -> tuple[tuple[ModeSearch, ...], list[str]]:
+    """The proof of a search in three tokens of four numbers."""
+    mode = "half" if "half" in text else "mode"
+    model = model_of(
+        "float[batch,12] input, float[batch] snr_db",
+        f"loud = GreaterOrEqual(snr_db, limit); {mode} = Cast<to={TensorProto.INT64}>(loud); {text}",
+        "int64[batch] mode, int64[batch,tokens] indices",
+        {"limit": np.float32(10), "shape": np.array([-1, 3, 4]), "one": np.array(1), **stored},
+    )
+    return prove_search(GraphView(model), manifest)
+
+
+def stacked(manifest: Manifest) -> dict[str, np.ndarray]:
+    """W = c and b = -|c|^2 / 2 of each mode; twice that in whole units on a grid."""
+    stack, heights = np.zeros((4, 4, 16), np.float32), np.full((4, 1, 16), -np.inf, np.float32)
+    for number, mode in enumerate(manifest.modes):
+        units = manifest.grid is not None
+        words = manifest.grid_codebook(mode.codebook) if units else manifest.codebook(mode.codebook)
+        stack[number, :, : len(words)] = (1 + units) * words.T
+        heights[number, 0, : len(words)] = -0.5 * (1 + units) * np.square(words).sum(axis=1)
+    return {"stack": stack, "heights": heights}
 
 
 def test_a_codebook_that_the_mode_selects_is_read_mode_by_mode() -> None:
     manifest = run_manifest(FOUR_MODES, ())
-    stack, offsets = stacked()
-    searches, problems = prove_search(GraphView(selected_graph(stack, offsets)), manifest)
+    stored = stacked(manifest)
+    searches, problems = searched(BY_MODE, manifest, **stored)
     assert problems == []
     assert [search.weights.shape[1] for search in searches] == [8, 8, 16, 16]
     np.testing.assert_allclose(searches[2].weights, FOUR_MODES.codebook(1).T, atol=1e-6)
-    stack[3, 1, 9] += 0.01
-    offsets[1, 0, 8:] = 0.0
-    _, problems = prove_search(GraphView(selected_graph(stack, offsets)), manifest)
-    assert problems[0] == "the search 'node_indices' in mode 1: it chooses among 16 codewords, not 8"
-    assert problems[1].startswith("the search 'node_indices' in mode 3: codeword 9 is not the manifest's")
-    assert len(problems) == 2
+    stored["stack"][3, 1, 9] += 0.01
+    stored["heights"][1, 0, 8:] = 0.0
+    first, second = searched(BY_MODE, manifest, **stored)[1]
+    assert first == "the search 'node_indices' in mode 1: it chooses among 16 codewords, not 8"
+    assert second.startswith("the search 'node_indices' in mode 3: codeword 9 is not the manifest's")
 
 
-def flat_graph(offsets: np.ndarray, columns: int = 8) -> ModelProto:
-    """Latents as (batch * tokens, C), as ``nn.Linear`` on a flattened tensor gives them."""
-    nodes = [
-        *MODE,
-        node("Reshape", ["input", "rows"], "latents"),
-        node("Gemm", ["latents", "codebook", "offsets"], "scores", transB=1),
-        node("Reshape", ["scores", "regroup"], "by_token"),
-        node("ArgMax", ["by_token"], "indices", axis=2, keepdims=0),
+def test_on_a_grid_the_selected_codebooks_are_read_exactly() -> None:
+    manifest = grid_manifest(FOUR_GRID)
+    stored = stacked(manifest)
+    searches, problems = searched(BY_MODE, manifest, **stored)
+    assert problems == []
+    np.testing.assert_array_equal(searches[3].weights, 2 * manifest.grid_codebook(1).T)
+    stored["stack"][3, 1, 9] += 1
+    stored["heights"][1, 0, 5] += 1
+    stored["heights"][2, 0, :] += 3
+    assert searched(BY_MODE, manifest, **stored)[1] == [
+        "the search 'node_indices' in mode 1: its offsets are not exactly those of a nearest-codeword "
+        "search: off by 0.5 units at 5",
+        "the search 'node_indices' in mode 3: codeword 9 is not exactly the manifest's, times a power "
+        "of two: it differs by 0.5 units",
     ]
-    shapes = {"rows": np.array([-1, 4]), "regroup": np.array([-1, 3 * 8 // columns, columns])}
-    codebook = {"codebook": ONE_MODE.codebook(0), "offsets": offsets}
-    return search_graph(nodes, {**LIMIT, **shapes, **codebook}, 12, 3 * 8 // columns)
 
 
 def test_flattened_latents_are_read_too() -> None:
-    manifest = run_manifest(ONE_MODE, ())
-    offsets = -0.5 * np.square(ONE_MODE.codebook(0)).sum(axis=1)
-    searches, problems = prove_search(GraphView(flat_graph(offsets)), manifest)
+    manifest, codebook = run_manifest(ONE_MODE, ()), ONE_MODE.codebook(0)
+    stored = {"codebook": codebook.T.copy(), "offsets": -0.5 * np.square(codebook).sum(axis=1)}
+    stored |= {"rows": np.array([-1, 4]), "regroup": np.array([-1, 3, 8])}
+    searches, problems = searched(FLAT, manifest, **stored)
     assert problems == []
     assert searches[0].latents == "latents"
-    _, problems = prove_search(GraphView(flat_graph(offsets, columns=4)), manifest)
-    assert len(problems) == 1
-    assert "must have one row for each token, not shape (5, 6, 4)" in problems[0]
+    (problem,) = searched(FLAT, manifest, **stored | {"regroup": np.array([-1, 6, 4])})[1]
+    assert "must have one row for each token, not shape (5, 6, 4)" in problem
 
 
 def test_a_rule_that_differs_from_token_to_token_is_rejected() -> None:
-    nodes = [
-        *MODE,
-        node("Reshape", ["input", "shape"], "latents"),
-        node("MatMul", ["latents", "codebook"], "products"),
-        node("Add", ["products", "offsets"], "scores"),
-        node("ArgMax", ["scores"], "indices", axis=-1, keepdims=0),
-    ]
-    codebook = ONE_MODE.codebook(0)
+    manifest, codebook = run_manifest(ONE_MODE, ()), ONE_MODE.codebook(0)
     offsets = np.tile(-0.5 * np.square(codebook).sum(axis=1), (3, 1))
-    constants = {**LIMIT, "shape": np.array([-1, 3, 4]), "codebook": codebook.T.copy(), "offsets": offsets}
-    manifest = run_manifest(ONE_MODE, ())
-    assert prove_search(GraphView(search_graph(nodes, constants, 12, 3)), manifest)[1] == []
+    assert searched(BY_TOKEN, manifest, codebook=codebook.T.copy(), offsets=offsets)[1] == []
     offsets[2, 4] += 0.5
-    _, problems = prove_search(GraphView(search_graph(nodes, constants, 12, 3)), manifest)
-    assert problems == [
+    assert searched(BY_TOKEN, manifest, codebook=codebook.T.copy(), offsets=offsets)[1] == [
         "the search 'node_indices': the tokens of a sample are not all searched by the same finite rule"
     ]

@@ -1,4 +1,4 @@
-"""An INT8 bundle of the small link on a grid."""
+"""Bundles of the small link on a grid, in float32 and in INT8."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -16,19 +17,22 @@ from twophase.link.manifest import load_manifest
 
 
 @pytest.fixture(scope="module")
-def int8_bundle(make_shared: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+def bundle(make_shared: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """Complete.  Read only."""
+    return make_shared("grid-bundle", write_grid_bundle)
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(bundle: Path, make_shared: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """Read only."""
-    source = make_shared("grid-bundle", write_grid_bundle)
 
     def make(folder: Path) -> None:
-        manifest = load_manifest(source, "bundle")
-        tx, rx = (onnx.load(source / file) for file in ("tx.onnx", "rx.onnx"))
-        features = eval_split(FOUR_GRID, 40)["input"]
-        snr_db = features.reshape(40, -1)[:, 0] * 0 + 5
-        received = receptions(tx, manifest, {"input": features, "snr_db": snr_db}, 0)
+        manifest = load_manifest(bundle, "bundle")
+        tx, rx = (onnx.load(bundle / file) for file in ("tx.onnx", "rx.onnx"))
+        feed = {"input": eval_split(FOUR_GRID, 40)["input"], "snr_db": np.full(40, 5, np.float32)}
         models = {
             "tx.onnx": quantize_transmitter(tx, manifest, {}),
-            "rx.onnx": quantize_receiver(rx, manifest, received),
+            "rx.onnx": quantize_receiver(rx, manifest, receptions(tx, manifest, feed, 0)),
         }
         write_complete_bundle(folder, FOUR_GRID, replace(manifest, precision="int8"), models)
 

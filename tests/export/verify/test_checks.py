@@ -12,13 +12,9 @@ import onnx
 import pytest
 
 from tools.mutants import MUTANTS, Mutant, contradicting_types, in_graph, make_mutant
+from tools.mutate import first
 from tools.tiny_bundle import write_tiny_bundle
-from tools.tiny_run import (
-    FOUR_MODES,
-    run_manifest,
-    write_complete_bundle,
-    write_grid_bundle,
-)
+from tools.tiny_run import FOUR_MODES, run_manifest, write_complete_bundle
 from twophase.export.artefacts.card import CARD_FILE, link_card
 from twophase.export.artefacts.ort import write_ort
 from twophase.export.graphs.run import GraphRunError, OnnxReference, OnnxRuntime
@@ -34,12 +30,6 @@ FIRST = NAMES[0]
 ALWAYS = [name for name in NAMES if name not in OPTIONAL]
 
 
-@pytest.fixture(scope="module")
-def bundle(make_shared: Callable[[str, Callable[[Path], object]], Path]) -> Path:
-    """A complete bundle on an integer grid.  Read only."""
-    return make_shared("grid-bundle", write_grid_bundle)
-
-
 @pytest.fixture
 def spoilt(bundle: Path, tmp_path: Path) -> Path:
     """A copy to be spoilt."""
@@ -49,9 +39,14 @@ def spoilt(bundle: Path, tmp_path: Path) -> Path:
 def made(folder: Path, *names: str) -> dict[str, Check]:
     """Some checks, or all."""
     leave_out = set(NAMES) - set(names) if names else set()
-    return {
-        check.name: check for check in check_bundle(Bundle(folder), leave_out) if check.state != "left out"
-    }
+    checks = check_bundle(Bundle(folder), leave_out)
+    return {check.name: check for check in checks if check.state != "left out"}
+
+
+def resign(folder: Path, *more: str, **changes: object) -> None:
+    """Sign a folder again, with more files and other entries in the manifest."""
+    manifest = load_manifest(folder, "bundle")
+    write_manifest(folder, replace(manifest, **changes), (*manifest.files, *more))
 
 
 def test_a_bundle_as_it_was_exported_passes_every_check(bundle: Path) -> None:
@@ -78,8 +73,7 @@ def test_a_mutant_is_rejected_for_its_reason(bundle: Path, tmp_path: Path, mutan
 
 
 def test_every_check_is_made_and_listed_whatever_the_others_find(spoilt: Path) -> None:
-    manifest = in_graph(contradicting_types)(spoilt, load_manifest(spoilt, "bundle"))
-    write_manifest(spoilt, manifest, tuple(manifest.files))
+    in_graph(contradicting_types)(spoilt, load_manifest(spoilt, "bundle"))
     (spoilt / "rx.onnx").write_bytes(b"no graph")
     found = made(spoilt)
     assert list(found) == ALWAYS
@@ -89,25 +83,20 @@ def test_every_check_is_made_and_listed_whatever_the_others_find(spoilt: Path) -
     assert any("'rx.onnx' is no ONNX graph" in problem for problem in found["ONNX checker"].problems)
 
 
-def test_altered_and_missing_files_are_all_told(spoilt: Path) -> None:
-    (spoilt / "test_data_set_0" / "input_0.pb").unlink()
-    with (spoilt / "eval.npz").open("ab") as stream:
-        stream.write(b"more")
-    found = made(spoilt, FIRST, "codebook search")
-    assert found[FIRST].state == "fail"
-    told = " ".join(found[FIRST].problems)
-    assert "eval.npz" in told
-    assert "input_0.pb" in told
-    # what the damage leaves alone is checked all the same
-    assert found["codebook search"].state == "pass"
-
-
-def test_an_altered_manifest_is_told(spoilt: Path) -> None:
+def test_altered_and_missing_files_are_all_told_and_the_rest_is_checked(spoilt: Path) -> None:
     path = spoilt / "link.json"
     path.write_text(path.read_text().replace('"made_by": "tests"', '"made_by": "others"'))
     found = made(spoilt, FIRST, "cut")
     assert "its digest is not that of its content" in found[FIRST].detail
     assert found["cut"].state == "pass"
+    (spoilt / "test_data_set_0" / "input_0.pb").unlink()
+    with (spoilt / "eval.npz").open("ab") as stream:
+        stream.write(b"more")
+    found = made(spoilt, FIRST, "codebook search")
+    assert found[FIRST].state == "fail"
+    for name in ("eval.npz", "input_0.pb"):
+        assert any(name in problem for problem in found[FIRST].problems)
+    assert found["codebook search"].state == "pass"
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"format": "twophase-link", "kind": "run"}'])
@@ -141,19 +130,13 @@ def test_an_int8_bundle_passes_and_its_weights_may_not_be_float(int8_bundle: Pat
     problems = made(folder, "precision")["precision"].problems
     assert any("is 0.3, not a power of two" in problem for problem in problems)
     assert "'tx.onnx' is no int8 graph: no product multiplies uint8 with stored uint8" in problems
-    # sold as float32
-    write_manifest(
-        folder,
-        replace(load_manifest(int8_bundle, "bundle"), precision="float32"),
-        ("eval.npz", "tx.onnx", "rx.onnx"),
-    )
+    manifest = replace(load_manifest(int8_bundle, "bundle"), precision="float32")
+    write_manifest(folder, manifest, tuple(manifest.files))
     assert "is no float32 graph: QuantizeLinear" in made(folder, "precision")["precision"].detail
 
 
 def test_converted_graphs_are_replayed(spoilt: Path) -> None:
-    manifest = load_manifest(spoilt, "bundle")
-    names = [f"ort/{name}" for name in write_ort(spoilt, spoilt / "ort")]
-    write_manifest(spoilt, manifest, (*manifest.files, *names))
+    resign(spoilt, *(f"ort/{name}" for name in write_ort(spoilt, spoilt / "ort")))
     check = made(spoilt, "ort/ files")["ort/ files"]
     assert check.state == "pass"
     assert "converted by an unknown version" in check.detail
@@ -205,57 +188,53 @@ def test_a_runtime_that_depends_on_its_threads_is_told(bundle: Path, monkeypatch
 
 def test_a_constellation_of_another_energy_is_told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph_checks, "qam", lambda order: replace(qam(order), points=2 * qam(order).points))
-    assert made(bundle, "constellation")["constellation"].problems == (
-        f"4-QAM has an average energy of {np.mean(np.abs(2 * qam(4).points) ** 2)}, not 1",
-        f"16-QAM has an average energy of {np.mean(np.abs(2 * qam(16).points) ** 2)}, not 1",
-    )
+    first, second = made(bundle, "constellation")["constellation"].problems
+    assert first.startswith("4-QAM has an average energy of 4.0")
+    assert second.startswith("16-QAM has an average energy of 4.0")
 
 
 @pytest.mark.parametrize(("extra", "passes"), [(1, True), (2, False), (-2, False)])
 def test_accuracy_may_differ_by_a_tie_and_no_more(spoilt: Path, extra: int, passes: bool) -> None:
     # 160 decisions: one of them may differ
-    manifest = load_manifest(spoilt, "bundle")
-    assert manifest.accuracy is not None
-    first, *rest = manifest.accuracy.correct
-    stated = replace(manifest.accuracy, correct=(first + extra, *rest))
-    write_manifest(spoilt, replace(manifest, accuracy=stated), tuple(manifest.files))
+    accuracy = load_manifest(spoilt, "bundle").accuracy
+    assert accuracy is not None
+    first, *rest = accuracy.correct
+    resign(spoilt, accuracy=replace(accuracy, correct=(first + extra, *rest)))
     assert made(spoilt, "accuracy")["accuracy"].passed is passes
 
 
 def test_external_tensors_and_another_format_are_refused(spoilt: Path) -> None:
-    model = onnx.load(spoilt / "tx.onnx")
-    model.opset_import[0].version, model.ir_version = 19, 10
-    (spoilt / "tx.onnx").write_bytes(model.SerializeToString())
-    model = onnx.load(spoilt / "rx.onnx")
-    (tensor,) = [entry for entry in model.graph.initializer if entry.name == "head.weight"]
+    tx, rx = (onnx.load(spoilt / file) for file in ("tx.onnx", "rx.onnx"))
+    tx.opset_import[0].version, tx.ir_version = 19, 10
+    (tensor,) = [entry for entry in rx.graph.initializer if entry.name == "head.weight"]
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    (spoilt / "rx.onnx").write_bytes(model.SerializeToString())
-    problems = made(spoilt, "opset, IR, domains")["opset, IR, domains"].problems
-    assert "'rx.onnx' keeps tensors in other files" in problems
-    assert "'tx.onnx' must use opset 18 of ONNX, not [('', 19)]" in problems
-    assert "'tx.onnx' must be of IR version 8, not 10" in problems
+    (spoilt / "tx.onnx").write_bytes(tx.SerializeToString())
+    (spoilt / "rx.onnx").write_bytes(rx.SerializeToString())
+    assert set(made(spoilt, "opset, IR, domains")["opset, IR, domains"].problems) == {
+        "'rx.onnx' keeps tensors in other files",
+        "'tx.onnx' must use opset 18 of ONNX, not [('', 19)]",
+        "'tx.onnx' must be of IR version 8, not 10",
+    }
 
 
 @pytest.mark.parametrize("make", [OnnxRuntime, OnnxReference])
 def test_a_graph_that_does_not_run_is_told(bundle: Path, make: Callable[..., OnnxRuntime]) -> None:
     model = onnx.load(bundle / "tx.onnx")
-    runner = make(model)
+    feed = {"input": np.zeros((1, 5, 5), np.float32), "snr_db": np.zeros(1, np.float32)}
     with pytest.raises(GraphRunError):
-        runner.run(["indices"], {"input": np.zeros((1, 5, 5), np.float32), "snr_db": np.zeros(1, np.float32)})
-    next(entry for entry in model.graph.node if entry.op_type == "Round").op_type = "Square"
+        make(model).run(["indices"], feed)
+    first(model, "Round").op_type = "Square"
     with pytest.raises(GraphRunError):
         make(model).run(["indices"], {})
 
 
 def test_a_card_must_say_what_the_manifest_says(spoilt: Path) -> None:
-    assert "link card" not in made(spoilt)  # a bundle made by hand has none
-    manifest = load_manifest(spoilt, "bundle")
-    (spoilt / CARD_FILE).write_text(link_card(manifest), encoding="utf-8")
-    write_manifest(spoilt, manifest, (*manifest.files, CARD_FILE))
+    assert "link card" not in made(spoilt, FIRST, "link card")  # a bundle made by hand has none
+    card = link_card(load_manifest(spoilt, "bundle"))
+    (spoilt / CARD_FILE).write_text(card, encoding="utf-8")
+    resign(spoilt, CARD_FILE)
     assert made(spoilt, "link card")["link card"].passed
-    better = (spoilt / CARD_FILE).read_text(encoding="utf-8").replace("%", "% at least")
-    (spoilt / CARD_FILE).write_text(better, encoding="utf-8")
-    write_manifest(spoilt, manifest, (*manifest.files, CARD_FILE))
+    (spoilt / CARD_FILE).write_text(card.replace("%", "% at least"), encoding="utf-8")
     check = made(spoilt, "link card")["link card"]
     assert check.problems == (f"'{CARD_FILE}' is not made from the manifest",)
 
