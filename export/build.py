@@ -21,8 +21,7 @@ from twophase.export.int8.calibrate import load_calibration
 from twophase.export.int8.stage import quantise
 from twophase.export.options import AUTO, RouterChoice, check_target, exported_routing
 from twophase.export.proof.hard import HardProof, prove_hard
-from twophase.export.proof.mode import check_mode
-from twophase.export.proof.table_router import install_table
+from twophase.export.proof.mode import check_mode, install_table
 from twophase.export.provenance import export_record
 from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.files import atomic_folder

@@ -24,7 +24,6 @@ from twophase.link.errors import ArtifactError
 from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
 from twophase.link.modem import modulate, payload_llr
-from twophase.link.modes import Mode
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.samples import load_split
 
@@ -51,14 +50,7 @@ def steady_rows(model: ModelProto, feed: Values) -> NDArray[np.bool_]:
     """Which samples keep clear of the middle between two steps, wherever the graph rounds; (batch,).
 
     What a graph rounds of its inputs themselves does not count, for that is exact.  Nor is this needed for a
-    transmitter on an integer grid, where all is.
-
-    Parameters
-    ----------
-    model
-        A graph with QuantizeLinear in stored steps; without any, every sample is steady.
-    feed
-        Inputs by name; the first has the batch axis first.
+    transmitter on an integer grid, where all is.  Steps must be stored; without any, every sample is steady.
 
     Raises
     ------
@@ -102,12 +94,7 @@ _CHUNK = 2048
 
 
 def load_calibration(run: Path, manifest: Manifest) -> Values:
-    """Inputs of the transmitter: the training samples that a run keeps, and an Es/N0 for each.
-
-    Returns
-    -------
-    Values
-        ``input``, (samples, *input_shape), and ``snr_db``, (samples,).
+    """Inputs of the transmitter: training samples that a run keeps, (samples, *input_shape), and Es/N0.
 
     Raises
     ------
@@ -123,18 +110,7 @@ def load_calibration(run: Path, manifest: Manifest) -> Values:
 
 
 def receptions(transmitter: ModelProto, manifest: Manifest, calibration: Values, seed: int) -> Values:
-    """Inputs of the receiver: LLRs of every sample in every mode.
-
-    Parameters
-    ----------
-    transmitter
-        The transmitter of the bundle.
-    manifest
-        The link.
-    calibration
-        Inputs of the transmitter; each sample is received at its own ``snr_db``.
-    seed
-        Of the noise.
+    """Inputs of the receiver: every sample in every mode, received at its own ``snr_db``.
 
     Returns
     -------
@@ -155,24 +131,19 @@ def receptions(transmitter: ModelProto, manifest: Manifest, calibration: Values,
             (symbols,) = graph.run(["symbols"], {**calibration, **request})
         except GraphRunError as error:
             raise ArtifactError(f"the transmitter does not run on the calibration data: {error}") from error
-        rng = np.random.default_rng([seed, number])
-        llr = _received(symbols[:, : mode.symbols], mode, noise_var, manifest.llr_clip, rng)
+        groups = [(mode, np.arange(len(symbols)))]
+        points = modulate(symbols[:, : mode.symbols], groups)
+        noise = np.random.default_rng([seed, number]).standard_normal((2, *points.shape))
+        total = float(np.mean(np.abs(points) ** 2)) * noise_var[:, np.newaxis]
+        received = points + np.sqrt(total / 2) * (noise[0] + 1j * noise[1])
+        llr = payload_llr(received, total, 1.0, groups, mode.channel_bits, manifest.llr_clip)
         llrs.append(np.pad(llr, ((0, 0), (0, manifest.modes.max_bits - mode.channel_bits))))
         modes.append(np.full(len(llr), number, dtype=np.int64))
     return {"llr": np.concatenate(llrs).astype(np.float32), "mode": np.concatenate(modes)}
 
 
 def observe(model: ModelProto, names: tuple[str, ...], feed: Values) -> dict[str, tuple[float, float]]:
-    """Least and largest value of tensors of a graph, zero included, by name.
-
-    Parameters
-    ----------
-    model
-        The graph.
-    names
-        Tensors of float32: inputs of the graph or inner ones.
-    feed
-        Inputs by name, each with the batch axis first.
+    """Least and largest value of tensors of float32, inputs or inner ones, zero included, by name.
 
     Raises
     ------
@@ -195,20 +166,3 @@ def observe(model: ModelProto, names: tuple[str, ...], feed: Values) -> dict[str
             low, high = ranges[name]
             ranges[name] = (min(low, float(seen.min())), max(high, float(seen.max())))
     return ranges
-
-
-def _received(
-    symbols: NDArray[np.int64],
-    mode: Mode,
-    noise_var: NDArray[np.float64],
-    clip: float,
-    rng: np.random.Generator,
-) -> NDArray[np.float64]:
-    """LLRs of a mode's symbols, (samples, symbols) -> (samples, channel_bits)."""
-    groups = [(mode, np.arange(len(symbols)))]
-    points = modulate(symbols, groups)
-    energy = float(np.mean(np.abs(points) ** 2))
-    noise = rng.standard_normal((2, *points.shape))
-    total = energy * noise_var[:, np.newaxis]
-    received = points + np.sqrt(total / 2) * (noise[0] + 1j * noise[1])
-    return payload_llr(received, total, 1.0, groups, mode.channel_bits, clip)

@@ -1,7 +1,7 @@
 """The account of an INT8 graph: every node is one of the original, or belongs to a product in QDQ form.
 
 Nothing is taken from names of nodes or from how the graph was made.  The products that have to be INT8 are
-those that ``int8_parts`` finds in the original; each is looked up by the tensor that it makes, and what
+those that ``nodes`` finds in the original; each is looked up by the tensor that it makes, and what
 stands around it is compared in numbers with the original.  What remains must be the original's, node for node
 and constant for constant; what is left over on either side is a problem.
 """
@@ -29,20 +29,10 @@ __all__ = ["check_quantized"]
 
 
 def check_quantized(model: ModelProto, original: ModelProto) -> list[str]:
-    """Problems of a graph that is to be the INT8 form of another.
+    """Problems of a graph that is to be the INT8 form of ``original``, a transmitter or receiver in float32.
 
-    Parameters
-    ----------
-    model
-        The INT8 graph.
-    original
-        The transmitter or receiver that it was made from, all float32.
-
-    Returns
-    -------
-    list of str
-        One sentence for each problem; empty if every product of the encoder or the classifier multiplies
-        uint8 with uint8 in static steps, and all else is untouched.
+    There are none if every product of the encoder or the classifier multiplies uint8 with uint8 in static
+    steps, and all else is untouched.
     """
     problems = _check_format(model)
     try:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -40,6 +39,7 @@ __all__ = [
     "check_opset",
     "classifier_products",
     "encoder_products",
+    "maker_before_reshaping",
     "power_of_two_scale",
     "rounding_before",
 ]
@@ -76,13 +76,7 @@ def power_of_two_scale(largest: float, steps: int) -> float:
 
 
 class NodeWriter:
-    """Nodes and stored tensors that are added to a graph, under names that it does not use yet.
-
-    Parameters
-    ----------
-    model
-        The graph; it is not changed.
-    """
+    """Nodes and stored tensors that are added to a graph, under names that it does not use yet."""
 
     def __init__(self, model: ModelProto) -> None:
         self._model = model
@@ -130,7 +124,7 @@ class NodeWriter:
         # one bias may be added to products of several scales
         own = f"{name}_{_spelled(scale)}"
         stored = self.store(f"{own}_int32", steps.astype(np.int32))
-        inputs = [stored, self.store(f"scale_{_spelled(scale)}", np.array(scale, dtype=np.float32))]
+        inputs = [stored, self.number(f"scale_{_spelled(scale)}", scale)]
         return self.node("DequantizeLinear", inputs, self._free(f"{own}_dequantized"))
 
     def number(self, name: str, value: float) -> str:
@@ -140,12 +134,8 @@ class NodeWriter:
     def model(self, replaced: dict[str, NodeProto], dropped: set[str]) -> ModelProto:
         """The graph with the nodes added, at opset 21, checked.
 
-        Parameters
-        ----------
-        replaced
-            Nodes that take the place of others, by the first output of those.
-        dropped
-            First outputs of nodes that go.
+        ``replaced`` are nodes that take the place of others, by the first output of those; ``dropped`` the
+        first outputs of nodes that go.
 
         Raises
         ------
@@ -175,7 +165,7 @@ class NodeWriter:
 
     def _step(self, scale: float, zero_point: int) -> list[str]:
         return [
-            self.store(f"scale_{_spelled(scale)}", np.array(scale, dtype=np.float32)),
+            self.number(f"scale_{_spelled(scale)}", scale),
             self.store(f"zero_point_{zero_point}", np.array(zero_point, dtype=np.uint8)),
         ]
 
@@ -195,19 +185,16 @@ def _sorted(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
     """Nodes in an order in which each finds its inputs; otherwise as they stand."""
     ordered: list[NodeProto] = []
     makers = {name: node for node in nodes for name in node.output}
-    done = set(known) | {""}
+    done = known | {""}
 
     def place(node: NodeProto) -> None:
-        stack = [node]
-        while stack:
-            missing = [name for name in sorted(node_inputs(stack[-1])) if name not in done]
-            if missing:
-                stack.append(makers[missing[0]])
-                continue
-            ready = stack.pop()
-            if not set(ready.output) <= done:
-                ordered.append(ready)
-                done.update(ready.output)
+        if set(node.output) <= done:
+            return
+        for name in sorted(node_inputs(node)):
+            if name not in done:
+                place(makers[name])
+        ordered.append(node)
+        done.update(node.output)
 
     for node in nodes:
         place(node)
@@ -320,11 +307,17 @@ def classifier_products(view: GraphView) -> tuple[Product, ...]:
     return _products(view, [node for node in walked if not decodes(node)], "the classifier")
 
 
-def rounding_before(view: GraphView, name: str) -> Rounding | None:
-    """The rounding to whole numbers that a tensor comes from, reshaped or not; None if it comes from none."""
+def maker_before_reshaping(view: GraphView, name: str) -> NodeProto | None:
+    """The node whose values a tensor holds, reshaped or not; None if they are given or stored."""
     node = view.producer(name)
     while node is not None and node.op_type in RESHAPING:
         node = view.producer(node.input[0])
+    return node
+
+
+def rounding_before(view: GraphView, name: str) -> Rounding | None:
+    """The rounding to whole numbers that a tensor comes from, reshaped or not; None if it comes from none."""
+    node = maker_before_reshaping(view, name)
     if node is None or node.op_type != "Clip" or len(node.input) != 3:
         return None
     low, high = _scalar(view, node.input[1]), _scalar(view, node.input[2])
@@ -379,10 +372,8 @@ def _product(view: GraphView, node: NodeProto, where: str) -> Product:
     weights = _matrix(view, node.input[1], 2)
     if weights is None:
         raise ArtifactError(f"{label} must multiply with a stored float32 matrix, not '{node.input[1]}'")
-    factors: dict[str, Any] = {
-        item.name: item.f for item in node.attribute if item.type == AttributeProto.FLOAT
-    }
-    if attribute(node, "transA", 0) or any(factor != 1.0 for factor in factors.values()):
+    factors = [item.f for item in node.attribute if item.type == AttributeProto.FLOAT]
+    if attribute(node, "transA", 0) or any(factor != 1.0 for factor in factors):
         raise ArtifactError(f"{label} must neither transpose nor scale what it multiplies")
     bias = None
     transposed = bool(attribute(node, "transB", 0))

@@ -42,16 +42,10 @@ __all__ = ["check_quantized", "quantize_receiver", "quantize_transmitter"]
 
 
 def quantize_transmitter(model: ModelProto, manifest: Manifest, calibration: Values) -> ModelProto:
-    """The INT8 form of a transmitter; a copy.
+    """The INT8 form of a transmitter, all float32; a copy.
 
-    Parameters
-    ----------
-    model
-        The transmitter, all float32.
-    manifest
-        The link.  If it has a grid, the INT8 form gives the same indices.
-    calibration
-        Inputs of the transmitter by name, for a link without a grid; see ``calibrate.load_calibration``.
+    On a grid it gives the same indices, and ``calibration`` is not read; else these are inputs of the
+    transmitter by name, see ``calibrate.load_calibration``.
 
     Raises
     ------
@@ -66,16 +60,7 @@ def quantize_transmitter(model: ModelProto, manifest: Manifest, calibration: Val
 
 
 def quantize_receiver(model: ModelProto, manifest: Manifest, calibration: Values) -> ModelProto:
-    """The INT8 form of a receiver; a copy.
-
-    Parameters
-    ----------
-    model
-        The receiver, all float32.
-    manifest
-        The link.
-    calibration
-        Inputs of the receiver by name; see ``calibrate.receptions``.
+    """The INT8 form of a receiver, all float32; a copy.  ``calibration``: see ``calibrate.receptions``.
 
     Raises
     ------
@@ -176,8 +161,9 @@ def _clipped(writer: NodeWriter, source: str, scale: float, zero_point: int) -> 
     """As Max and Min: of a Clip on an input, ONNX Runtime 1.19 to 1.23 make a graph that they cannot load."""
     low = writer.number(f"{source}_low", -zero_point * scale)
     high = writer.number(f"{source}_high", (255 - zero_point) * scale)
-    raised = writer.node("Max", [source, low], f"{source}_raised")
-    return writer.node("Min", [raised, high], f"{source}_clipped")
+    return writer.node(
+        "Min", [writer.node("Max", [source, low], f"{source}_raised"), high], f"{source}_clipped"
+    )
 
 
 def _product_node(

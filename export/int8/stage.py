@@ -107,10 +107,8 @@ def quantise(
         Inputs of the transmitter, as ``calibrate.load_calibration`` gives them.
     folder
         May hold files for a while.
-    models
-        The graphs in float32, proved and verified.
-    manifest
-        The link, with the routing of the bundle.
+    models, manifest
+        The graphs in float32, proved and verified, and the link with the routing of the bundle.
     samples
         The test split.
     random_inputs, seed
@@ -166,7 +164,10 @@ def quantise(
         splits["int8"] = replace(samples, features=whole.features)
         sizes[WHOLE_FILE] = {"float32": before.model.ByteSize(), "int8": whole.model.ByteSize()}
     progress("measuring the accuracy of INT8 and float32")
-    graphs = {name: _graphs(pair, link) for name, pair in (("float32", models), ("int8", quantised))}
+    graphs = {
+        precision: {name: serialize(pair[name]) for name in deployed(link)}
+        for precision, pair in (("float32", models), ("int8", quantised))
+    }
     accuracy = {name: accuracy_of(folder, pair, link, splits[name]) for name, pair in graphs.items()}
     record = _record(graphs, agreement, accuracy)
     record["bytes"] |= sizes
@@ -258,10 +259,6 @@ def _one_by_one(graph: OnnxRuntime, feed: Values, rows: NDArray[np.int64]) -> Va
 def _count(count: Count, differs: NDArray[np.bool_]) -> None:
     count.compared += differs.size
     count.different += int(differs.sum())
-
-
-def _graphs(models: Mapping[str, ModelProto], manifest: Manifest) -> dict[str, bytes]:
-    return {name: serialize(models[name]) for name in deployed(manifest)}
 
 
 def _record(

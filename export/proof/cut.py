@@ -53,7 +53,6 @@ _MOVES = frozenset(
 )
 """They move entries and leave them as they are."""
 
-
 _SHAPES = frozenset({"Shape", "Size"})
 
 
@@ -64,23 +63,14 @@ class _UnknownError(Exception):
 def problems_of_combining(
     view: GraphView, given: Mapping[str, Kind], outputs: Collection[str], most: Kind
 ) -> list[str]:
-    """Why ``outputs`` may depend on combinations of indices.
+    """Why ``outputs`` may depend on combinations of indices: one sentence for each node at fault.
 
     Parameters
     ----------
-    view
-        The graph.
     given
         Tensors with the batch as axis 0 that the walk from ``outputs`` ends at; nothing else may vary.
-    outputs
-        Tensors to prove.
     most
-        The last kind that they may be of.
-
-    Returns
-    -------
-    list
-        One sentence for each node at fault; empty if all is proved.
+        The last kind that ``outputs`` may be of.
     """
     leaks = view.sources(outputs, given, shapes="none")
     if leaks:
@@ -116,7 +106,7 @@ def _kind_of(view: GraphView, node: NodeProto, kinds: Mapping[str, Kind]) -> Kin
     ):
         raise _UnknownError("is no operator of ONNX")
     if highest is Kind.SIZE:
-        is_block = inputs == [Kind.FIXED, Kind.SIZE] and math.prod(_fixed_shape(view, node.input[0])) == 1
+        is_block = inputs == [Kind.FIXED, Kind.SIZE] and _entries(view, node.input[0], 0) == 1
         _check(
             inputs == [Kind.SIZE] if operator == "ConstantOfShape" else operator == "Expand" and is_block,
             "computes with the size of the batch",
@@ -183,11 +173,6 @@ def _check_rows(view: GraphView, node: NodeProto, kinds: Mapping[str, Kind]) -> 
             _check(len(shape) == rank, "mixes samples of the batch")
 
 
-def _fixed_shape(view: GraphView, name: str) -> list[int]:
-    """Free axes as 0."""
-    return [axis or 0 for axis in _shape(view, name)]
-
-
 def _check_move(view: GraphView, node: NodeProto, inputs: Sequence[Kind]) -> None:
     """Axis 0 must stay the batch, and where entries go may not depend on anything."""
     operator, source = node.op_type, node.input[0]
@@ -217,7 +202,7 @@ def _check_move(view: GraphView, node: NodeProto, inputs: Sequence[Kind]) -> Non
         target = _stored(view, node, 1)
         keeps = len(target) < rank or (len(target) == rank and target[0] == 1)
     elif operator == "Reshape":
-        target, size = _stored(view, node, 1), math.prod(_fixed_shape(view, source)[1:])
+        target, size = _stored(view, node, 1), _entries(view, source, 1)
         keeps = target[:1] in ([-1], [0]) and min(target[1:], default=1) > 0 < size == math.prod(target[1:])
     _check(keeps, "mixes samples of the batch, or may")
 
@@ -228,13 +213,16 @@ def _check(is_known: bool, otherwise: str) -> None:
 
 
 def _shape(view: GraphView, name: str) -> tuple[int | None, ...]:
-    shape = view.shape(name)
     stored = view.stored(name)
-    if stored is not None:
-        return stored.shape
+    shape = view.shape(name) if stored is None else stored.shape
     if shape is None:
         raise _UnknownError(f"has '{name}', of which the number of axes is not known")
     return shape
+
+
+def _entries(view: GraphView, name: str, first: int) -> int:
+    """Entries along the axes from ``first`` on; 0 if one is free."""
+    return math.prod(axis or 0 for axis in _shape(view, name)[first:])
 
 
 def _counted(view: GraphView, name: str, axis: int) -> int:

@@ -68,16 +68,8 @@ def prove_exact(
     """Prove that outputs of a graph are the same on every runtime, for any finite input.
 
     What a caller must keep to: ``mode_request`` is -1 or the number of one of the link's modes.  Any other is
-    an index out of range, and each runtime has its own way with those.
-
-    Parameters
-    ----------
-    view
-        The graph of a transmitter.
-    manifest
-        The link: a mode that is chosen by content, by real scores, is taken as given, one of the link's.
-    outputs
-        What to prove it of.
+    an index out of range, and each runtime has its own way with those.  A mode that is chosen by content, by
+    real scores, is taken as given, one of the link's.
 
     Returns
     -------

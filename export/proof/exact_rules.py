@@ -13,31 +13,18 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from twophase.export.graphs.signature import RANDOM_OPERATORS
 from twophase.export.graphs.view import INTEGER_TYPES, attribute
 from twophase.export.proof.exact_sums import (
-    PRODUCTS,
+    INTEGER_ARITHMETIC,
+    REAL_ARITHMETIC,
     Operation,
     Powers,
-    absolute_integers,
-    add,
-    add_integers,
-    cast_integers,
-    divide,
-    divide_integers,
     inverse,
-    multiply,
-    multiply_integers,
-    negate_integers,
     powers_of_two,
-    product,
-    reduce_sum,
     reduced_sizes,
-    remainder,
-    subtract_integers,
-    sum_integers,
     truth,
 )
 from twophase.export.proof.exact_values import (
@@ -51,17 +38,11 @@ from twophase.export.proof.exact_values import (
     type_range,
 )
 
-__all__ = ["apply_rule", "decide", "gather", "reduce_extreme", "shape_of"]
+__all__ = ["apply_rule"]
 
 
-def gather(op: Operation) -> Exact:
-    """Rule of Gather, GatherElements and GatherND: runtimes differ in what an index out of range does.
-
-    Raises
-    ------
-    NotExactError
-        If an index is not proved to lie within -size..size-1 of the axis it picks from.
-    """
+def _gather(op: Operation) -> Exact:
+    """Of Gather, GatherElements and GatherND: runtimes differ in what an index out of range does."""
     index = op.given(1)
     size = min(_sizes_picked_from(op))
     if not -size <= index.low <= index.high <= size - 1:
@@ -87,8 +68,8 @@ def _sizes_picked_from(op: Operation) -> list[int]:
     return known
 
 
-def decide(op: Operation) -> Exact:
-    """Rule of ArgMax and ArgMin: the first of ties, a place on an axis."""
+def _decide(op: Operation) -> Exact:
+    """Of ArgMax and ArgMin: the first of ties, a place on an axis."""
     if attribute(op.node, "select_last_index", 0):
         raise NotExactError("of equal entries it takes the last one; ties must go to the lowest index")
     shape, axis = op.shapes[0], attribute(op.node, "axis", 0)
@@ -98,25 +79,20 @@ def decide(op: Operation) -> Exact:
     return Exact(0, 0.0, of_type(op.kind).high if size is None else size - 1.0)
 
 
-def reduce_extreme(op: Operation) -> Exact:
-    """Rule of ReduceMax and ReduceMin."""
+def _reduce_extreme(op: Operation) -> Exact:
     if 0 in reduced_sizes(op):
         raise NotExactError("it reduces no entries")
     return op.given(0).moved()
 
 
-def shape_of(op: Operation) -> Exact:
-    """Rule of Shape and Size: never negative, and the sizes themselves where all are known."""
+def _shape_of(op: Operation) -> Exact:
+    """Of Shape and Size: never negative, and the sizes themselves where all are known."""
     shape = op.shapes[0]
-    whole = Exact(0, 0.0, of_type(TensorProto.INT64).high)
-    if shape is None or None in shape or op.node.op_type == "Size" or _is_part(op.node):
-        return whole
+    is_part = attribute(op.node, "start", 0) or any(item.name == "end" for item in op.node.attribute)
+    if shape is None or None in shape or op.node.op_type == "Size" or is_part:
+        return Exact(0, 0.0, of_type(TensorProto.INT64).high)
     sizes = [float(size) for size in shape if size is not None]
     return Exact(0, min(sizes, default=0.0), max(sizes, default=0.0))
-
-
-def _is_part(node: NodeProto) -> bool:
-    return bool(attribute(node, "start", 0)) or any(item.name == "end" for item in node.attribute)
 
 
 _EIGHT_BITS = (TensorProto.INT8, TensorProto.UINT8)
@@ -327,10 +303,10 @@ _MOVING: dict[str, Callable[[Operation], Exact]] = {
         ),
         _move,
     ),
-    **dict.fromkeys(("ArgMax", "ArgMin"), decide),
-    **dict.fromkeys(("Gather", "GatherElements", "GatherND"), gather),
-    **dict.fromkeys(("ReduceMax", "ReduceMin"), reduce_extreme),
-    **dict.fromkeys(("Shape", "Size"), shape_of),
+    **dict.fromkeys(("ArgMax", "ArgMin"), _decide),
+    **dict.fromkeys(("Gather", "GatherElements", "GatherND"), _gather),
+    **dict.fromkeys(("ReduceMax", "ReduceMin"), _reduce_extreme),
+    **dict.fromkeys(("Shape", "Size"), _shape_of),
     **dict.fromkeys(_COMPARISONS, truth),
     "Clip": _clip,
     "Concat": _join,
@@ -346,31 +322,19 @@ _INTEGER_RULES: dict[str, Callable[[Operation], Exact]] = {
     **_MOVING,
     **dict.fromkeys(("And", "Not", "Or", "Xor"), truth),
     **dict.fromkeys(("ConvInteger", "MatMulInteger"), _refuse_kernels),
-    "Abs": absolute_integers,
-    "Add": add_integers,
-    "Cast": cast_integers,
-    "Div": divide_integers,
-    "Mod": remainder,
-    "Mul": multiply_integers,
-    "Neg": negate_integers,
-    "ReduceSum": sum_integers,
-    "Sub": subtract_integers,
+    **INTEGER_ARITHMETIC,
 }
 """For operators whose inputs and outputs are all integers; there is no rule for what is not listed."""
 
 _RULES: dict[str, Callable[[Operation], Exact]] = {
     **_MOVING,
     **dict.fromkeys(("Ceil", "Floor", "Round"), _round),
-    **dict.fromkeys(("Add", "Sub", "Sum"), add),
-    **dict.fromkeys(PRODUCTS, product),
+    **REAL_ARITHMETIC,
     "Abs": _absolute,
     "Cast": _cast,
     "DequantizeLinear": _dequantize,
-    "Div": divide,
-    "Mul": multiply,
     "Neg": _negate,
     "QuantizeLinear": _quantize,
-    "ReduceSum": reduce_sum,
     "Relu": _rectify,
 }
 """For those that have a floating-point number among them."""

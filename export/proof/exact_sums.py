@@ -8,6 +8,7 @@ gives is left open by the ONNX standard, and by C++ for signed types.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product as pairs
 
@@ -19,29 +20,15 @@ from twophase.export.graphs.view import INTEGER_TYPES, attribute
 from twophase.export.proof.exact_values import Exact, NotExactError, common_unit, of_type, summed, type_range
 
 __all__ = [
+    "INTEGER_ARITHMETIC",
     "PRODUCTS",
+    "REAL_ARITHMETIC",
     "Operation",
-    "Powers",
-    "absolute_integers",
-    "add",
-    "add_integers",
-    "cast_integers",
-    "divide",
-    "divide_integers",
     "inverse",
-    "multiply",
-    "multiply_integers",
-    "negate_integers",
     "powers_of_two",
-    "product",
-    "reduce_sum",
     "reduced_sizes",
-    "remainder",
-    "subtract_integers",
-    "sum_integers",
     "truth",
 ]
-
 
 Powers = tuple[int, int, tuple[bool, bool]]
 """Least and largest exponent of powers of two, and whether positive and negative ones occur."""
@@ -94,8 +81,8 @@ class Operation:
         return array.astype(np.float64)
 
 
-def multiply(op: Operation) -> Exact:
-    """Rule of Mul: a power of two only moves the unit."""
+def _multiply(op: Operation) -> Exact:
+    """A power of two only moves the unit."""
     sides = [op.given(0), op.given(1)]
     for one, other in (sides, sides[::-1]):
         if other.array is not None and (powers := powers_of_two(other.array)) is not None:
@@ -104,8 +91,7 @@ def multiply(op: Operation) -> Exact:
     return summed(op.kind, unit, sides[0].peak * sides[1].peak)
 
 
-def divide(op: Operation) -> Exact:
-    """Rule of Div."""
+def _divide(op: Operation) -> Exact:
     powers = powers_of_two(op.stored(1))
     if powers is None:
         raise NotExactError("it divides by something else than powers of two")
@@ -127,8 +113,8 @@ def inverse(powers: Powers) -> Powers:
     return -highest, -lowest, signs
 
 
-def add(op: Operation) -> Exact:
-    """Rule of Add, Sub and Sum; a runtime may merge one with the product before it."""
+def _add(op: Operation) -> Exact:
+    """Of Add, Sub and Sum; a runtime may merge one with the product before it."""
     terms = [value for value in op.inputs if value is not None]
     own = [term.unit for term in terms]
     unit = common_unit(terms)
@@ -139,13 +125,17 @@ def add(op: Operation) -> Exact:
     )
 
 
-def reduce_sum(op: Operation) -> Exact:
-    """Rule of ReduceSum."""
-    value, sizes = op.given(0), reduced_sizes(op)
+def _reduce_sum(op: Operation) -> Exact:
+    value = op.given(0)
+    return summed(op.kind, value.unit, _summands(op) * value.peak)
+
+
+def _summands(op: Operation) -> int:
+    """Entries that each sum of a ReduceSum adds up."""
+    sizes = reduced_sizes(op)
     if None in sizes:
         raise NotExactError("it sums a number of entries that is not known")
-    count = math.prod(size for size in sizes if size is not None)
-    return summed(op.kind, value.unit, count * value.peak)
+    return math.prod(size for size in sizes if size is not None)
 
 
 def reduced_sizes(op: Operation) -> list[int | None]:
@@ -173,7 +163,7 @@ def reduced_sizes(op: Operation) -> list[int | None]:
     return [shape[axis] for axis in chosen]
 
 
-def product(op: Operation) -> Exact:
+def _product(op: Operation) -> Exact:
     """Matrix product with an offset: the sum of all magnitudes bounds every partial sum in any order."""
     node = op.node
     left, right = op.given(0), op.given(1)
@@ -252,65 +242,57 @@ def truth(op: Operation) -> Exact:
     return of_type(op.kind)
 
 
-def add_integers(op: Operation) -> Exact:
-    """Rule of Add."""
+def _add_integers(op: Operation) -> Exact:
     left, right = op.given(0), op.given(1)
     return _fitting(op, left.low + right.low, left.high + right.high)
 
 
-def subtract_integers(op: Operation) -> Exact:
-    """Rule of Sub."""
+def _subtract_integers(op: Operation) -> Exact:
     left, right = op.given(0), op.given(1)
     return _fitting(op, left.low - right.high, left.high - right.low)
 
 
-def multiply_integers(op: Operation) -> Exact:
-    """Rule of Mul."""
+def _multiply_integers(op: Operation) -> Exact:
     left, right = op.given(0), op.given(1)
     ends = [one * other for one, other in pairs((left.low, left.high), (right.low, right.high))]
     return _fitting(op, min(ends), max(ends))
 
 
-def negate_integers(op: Operation) -> Exact:
-    """Rule of Neg; the least number of a signed type has no negative."""
+def _negate_integers(op: Operation) -> Exact:
+    """The least number of a signed type has no negative."""
     value = op.given(0)
     return _fitting(op, -value.high, -value.low)
 
 
-def absolute_integers(op: Operation) -> Exact:
-    """Rule of Abs."""
+def _absolute_integers(op: Operation) -> Exact:
     value = op.given(0)
     inside = value.low <= 0.0 <= value.high
     return _fitting(op, 0.0 if inside else min(abs(value.low), abs(value.high)), value.peak)
 
 
-def divide_integers(op: Operation) -> Exact:
-    """Rule of Div; some runtimes round a negative quotient down, others towards zero."""
+def _divide_integers(op: Operation) -> Exact:
+    """Some runtimes round a negative quotient down, others towards zero."""
     value, divisor = op.given(0), _divisor(op)
     if value.low < 0.0:
         raise NotExactError("it divides numbers that may be negative; runtimes round them in different ways")
     return _fitting(op, value.low // divisor.high, value.high // divisor.low)
 
 
-def remainder(op: Operation) -> Exact:
-    """Rule of Mod: with the sign of the divisor, or with ``fmod`` that of the dividend."""
+def _remainder(op: Operation) -> Exact:
+    """With the sign of the divisor, or with ``fmod`` that of the dividend."""
     value, divisor = op.given(0), _divisor(op)
     largest = divisor.high - 1.0
     signed = attribute(op.node, "fmod", 0) and value.low < 0.0
     return _fitting(op, -largest if signed else 0.0, largest)
 
 
-def sum_integers(op: Operation) -> Exact:
-    """Rule of ReduceSum."""
-    value, sizes = op.given(0), reduced_sizes(op)
-    if None in sizes:
-        raise NotExactError("it sums a number of entries that is not known")
-    count = float(math.prod(size for size in sizes if size is not None))
+def _sum_integers(op: Operation) -> Exact:
+    value, count = op.given(0), _summands(op)
     return _fitting(op, count * value.low, count * value.high)
 
 
-def cast_integers(op: Operation) -> Exact:
-    """Rule of Cast from integers to integers that hold them."""
+def _cast_integers(op: Operation) -> Exact:
+    """From integers to integers that hold them."""
     if op.kind == TensorProto.BOOL:
         return of_type(op.kind)
     if op.kind == op.kinds[0]:
@@ -339,3 +321,26 @@ def _fitting(op: Operation, low: float, high: float) -> Exact:
             f"{TensorProto.DataType.Name(op.kind).lower()} or the proof's bounds"
         )
     return Exact(0, low, high)
+
+
+REAL_ARITHMETIC: dict[str, Callable[[Operation], Exact]] = {
+    **dict.fromkeys(("Add", "Sub", "Sum"), _add),
+    **dict.fromkeys(PRODUCTS, _product),
+    "Div": _divide,
+    "Mul": _multiply,
+    "ReduceSum": _reduce_sum,
+}
+"""Rules for operators that have a floating-point number among their inputs and outputs."""
+
+INTEGER_ARITHMETIC: dict[str, Callable[[Operation], Exact]] = {
+    "Abs": _absolute_integers,
+    "Add": _add_integers,
+    "Cast": _cast_integers,
+    "Div": _divide_integers,
+    "Mod": _remainder,
+    "Mul": _multiply_integers,
+    "Neg": _negate_integers,
+    "ReduceSum": _sum_integers,
+    "Sub": _subtract_integers,
+}
+"""Rules for operators all of whose inputs and outputs are integers."""

@@ -9,7 +9,7 @@ cut         bits, symbols and counts follow from ``indices`` and ``mode`` alone,
             nothing there depends on how the indices of several tokens combine (see ``cut``)
 table       that part, run on every codeword of every mode at every token, gives the manifest's labels as
             bits, and symbols that are those bits, packed
-exact       on an integer grid: every sum between input and indices is exact in any order (see ``exactness``)
+exact       on an integer grid: every sum between input and indices is exact in any order (see ``exact``)
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from onnx import ModelProto, TensorProto
 
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime
 from twophase.export.graphs.signature import check_operators
-from twophase.export.graphs.view import INTEGER_TYPES, GraphError, GraphView, all_nodes, problem_of_cut
+from twophase.export.graphs.view import INTEGER_TYPES, GraphView, all_nodes, problem_of_cut
 from twophase.export.proof.cut import Kind, problems_of_combining
 from twophase.export.proof.exact import ExactProof, prove_exact
-from twophase.export.proof.mode import ModeProof, prove_mode
+from twophase.export.proof.mode import ModeProof, prove_mode, view_with
 from twophase.export.proof.nearest_codeword import ModeSearch
 from twophase.export.proof.search import prove_search
 from twophase.link.bits import bits_to_symbols, label_bits, pad_bits
@@ -79,13 +79,9 @@ def prove_hard(model: ModelProto, manifest: Manifest) -> tuple[HardProof | None,
     tuple
         The proof, None if it failed, and one sentence for each problem found.
     """
-    try:
-        view = GraphView(model)
-    except GraphError as error:
-        return None, [f"the graph does not type-check: {error}"]
-    missing = [name for name in ("mode", "indices", *SENT) if name not in view.outputs]
-    if missing:
-        return None, [f"output '{name}' is missing" for name in missing]
+    view, problems = view_with(model, ("mode", "indices", *SENT))
+    if view is None:
+        return None, problems
     mode, problems = prove_mode(view, manifest)
     problems = check_operators(model) + problems
     searches, found = prove_search(view, manifest)
@@ -110,21 +106,9 @@ def prove_hard(model: ModelProto, manifest: Manifest) -> tuple[HardProof | None,
 def expected_bits(
     indices: NDArray[np.int64], mode: Mode, labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Bits and symbols that the manifest asks for.
+    """Bits and symbols that the manifest asks for, (batch, channel_bits) and (batch, symbols).
 
-    Parameters
-    ----------
-    indices
-        Codewords, shape (batch, mode.tokens).
-    mode
-        The mode.
-    labels
-        Label of each codeword of its codebook.
-
-    Returns
-    -------
-    tuple
-        Bits, shape (batch, mode.channel_bits), and symbols, shape (batch, mode.symbols).
+    ``indices`` has the shape (batch, tokens); ``labels`` are those of the codewords of the mode's codebook.
     """
     bits = pad_bits(label_bits(labels)[indices].reshape(len(indices), -1), mode.bits_per_symbol)
     return bits, bits_to_symbols(bits, mode.bits_per_symbol)

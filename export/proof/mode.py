@@ -1,4 +1,6 @@
-"""Proof that the mode is the one the manifest's routing says, and that the receiver can know it.
+"""The choice of the mode: proof that it is the manifest's, and a table in the place of a trained router.
+
+Proof that the mode is the one the manifest's routing says, and that the receiver can know it:
 
 request   ``mode`` is ``mode_request`` where that is not negative and the router's choice elsewhere: the part
           of the graph between these two and ``mode`` is run on every pair.  A link of one mode has none.
@@ -7,24 +9,29 @@ router    A mode that both ends derive from the SNR must follow from ``snr_db`` 
           about by comparing ``snr_db`` with stored numbers: between two of them nothing can change, so that a
           run at each of them, next to it and between them compares it with the manifest's table at every SNR
           there is.  A mode that the content decides must be an ArgMax over scores, and signalled by a header.
+
+Surgery (``install_table``): a look-up of the SNR, ``mode = modes[number of thresholds <= snr_db]``, takes the
+place of the router.  It can be audited at a glance; the router and all that it alone needed are gone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
 from twophase.export.graphs.signature import UNFORCED
-from twophase.export.graphs.view import INTEGER_TYPES, GraphError, GraphView, attribute
+from twophase.export.graphs.view import INTEGER_TYPES, GraphError, GraphView, attribute, node_inputs
 from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
 from twophase.link.routing import SnrTable
 
-__all__ = ["ModeProof", "Switch", "check_mode", "find_switch", "prove_mode"]
+__all__ = ["ModeProof", "check_mode", "find_switch", "install_table", "prove_mode", "view_with"]
 
 _SHAPING = frozenset({"Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that move values and change none."""
@@ -44,30 +51,20 @@ class ModeProof:
     """Pairs of a requested and a routed mode that were run; 0 for a link of one mode."""
 
 
-@dataclass(frozen=True, eq=False)
-class Switch:
-    """Where a request replaces the router's choice."""
-
-    where: NodeProto
-    position: int
-    """Input of the Where that holds the routed mode."""
-
-
-def check_mode(model: ModelProto, manifest: Manifest) -> tuple[ModeProof | None, list[str]]:
-    """Prove how a transmitter chooses the mode.
-
-    Returns
-    -------
-    tuple
-        The proof, None if it failed, and one sentence for each problem found.
-    """
+def view_with(model: ModelProto, outputs: Collection[str]) -> tuple[GraphView | None, list[str]]:
+    """A graph that has ``outputs``; None, and the problems, if it breaks the standard or has not."""
     try:
         view = GraphView(model)
     except GraphError as error:
         return None, [f"the graph does not type-check: {error}"]
-    if "mode" not in view.outputs:
-        return None, ["output 'mode' is missing"]
-    return prove_mode(view, manifest)
+    missing = [f"output '{name}' is missing" for name in outputs if name not in view.outputs]
+    return (None if missing else view), missing
+
+
+def check_mode(model: ModelProto, manifest: Manifest) -> tuple[ModeProof | None, list[str]]:
+    """The proof of how a transmitter chooses the mode, None if it fails, and a sentence for each problem."""
+    view, problems = view_with(model, ["mode"])
+    return (None, problems) if view is None else prove_mode(view, manifest)
 
 
 def prove_mode(view: GraphView, manifest: Manifest) -> tuple[ModeProof | None, list[str]]:
@@ -79,7 +76,7 @@ def prove_mode(view: GraphView, manifest: Manifest) -> tuple[ModeProof | None, l
             f"'mode' must be made by a Where that takes '{MODE_REQUEST}' where that is not negative, and "
             "elsewhere a mode that does not depend on it"
         ]
-    routed = "mode" if switch is None else switch.where.input[switch.position]
+    routed = "mode" if switch is None else switch[0].input[switch[1]]
     pairs, problems = _prove_request(view, routed, len(manifest.modes)) if several else (0, [])
     scores: tuple[str, ...] = ()
     points = 0
@@ -91,15 +88,15 @@ def prove_mode(view: GraphView, manifest: Manifest) -> tuple[ModeProof | None, l
     return (None if problems else ModeProof(scores, points, pairs)), problems
 
 
-def find_switch(view: GraphView) -> Switch | None:
-    """The Where that lets a request replace the router's choice; None if there is none."""
+def find_switch(view: GraphView) -> tuple[NodeProto, int] | None:
+    """The Where that lets a request replace the router's choice, and which input holds that choice."""
     node = view.producer("mode")
     while node is not None and node.op_type in _SHAPING:
         node = view.producer(node.input[0])
     if node is None or node.op_type != "Where":
         return None
     asked = [MODE_REQUEST in view.sources([name], shapes="computed") for name in node.input]
-    return Switch(node, asked.index(False)) if asked[0] and asked.count(False) == 1 else None
+    return (node, asked.index(False)) if asked[0] and asked.count(False) == 1 else None
 
 
 def _prove_request(view: GraphView, routed: str, count: int) -> tuple[int, list[str]]:
@@ -281,3 +278,85 @@ class _Part:
 
 def _named(node: NodeProto | None, name: str) -> str:
     return f"'{name}'" if node is None else f"{node.op_type} ('{node.name}')"
+
+
+def install_table(model: ModelProto, table: SnrTable) -> ModelProto:
+    """A copy of a transmitter that chooses its mode by ``table``.
+
+    The look-up enters at the Where that lets ``mode_request`` overrule the router.  A graph without such a
+    place, or one that breaks the ONNX standard, comes back as it is: the proof of its mode says why.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    view, _ = view_with(model, ["mode"])
+    switch = None if view is None else find_switch(view)
+    if switch is None:
+        return result
+    where, position = switch
+    graph = result.graph
+    prefix = _free_prefix(result)
+
+    def node(operator: str, inputs: list[str], output: str, **options: Any) -> NodeProto:
+        output = f"{prefix}_{output}"
+        return helper.make_node(operator, inputs, [output], name=f"node_{output}", **options)
+
+    constants = {"modes": np.array(table.modes)}
+    if table.thresholds_db:
+        constants |= {"axis": np.array([1]), "thresholds_db": np.array(table.thresholds_db, dtype=np.float32)}
+        look_up = [
+            node("Unsqueeze", ["snr_db", f"{prefix}_axis"], "column"),
+            node("GreaterOrEqual", [f"{prefix}_column", f"{prefix}_thresholds_db"], "reached"),
+            node("Cast", [f"{prefix}_reached"], "counted", to=TensorProto.INT64),
+            node("ReduceSum", [f"{prefix}_counted", f"{prefix}_axis"], "step", keepdims=0),
+            node("Gather", [f"{prefix}_modes", f"{prefix}_step"], "mode", axis=0),
+        ]
+    else:
+        # ONNX Runtime mixes up buffers around a tensor of no thresholds
+        look_up = [
+            node("Shape", ["snr_db"], "shape"),
+            node("Expand", [f"{prefix}_modes", f"{prefix}_shape"], "mode"),
+        ]
+    next(node for node in graph.node if where.output[0] in node.output).input[position] = look_up[-1].output[
+        0
+    ]
+    # copies, because clearing the graph's list invalidates the nodes that came out of it
+    kept = [NodeProto.FromString(node.SerializeToString()) for node in graph.node]
+    del graph.node[:]
+    graph.node.extend([*look_up, *kept])
+    graph.initializer.extend(
+        numpy_helper.from_array(value, f"{prefix}_{name}") for name, value in constants.items()
+    )
+    _prune(result)
+    return result
+
+
+def _free_prefix(model: ModelProto) -> str:
+    """A prefix that no name in the graph begins with."""
+    names = {name for node in model.graph.node for name in (*node.input, *node.output, node.name)}
+    names |= {tensor.name for tensor in model.graph.initializer} | {value.name for value in model.graph.input}
+    prefix = "routing"
+    while any(name.removeprefix("node_").startswith(prefix) for name in names):
+        prefix += "_table"
+    return prefix
+
+
+def _prune(model: ModelProto) -> None:
+    """Drop nodes and stored tensors that no output needs."""
+    graph = model.graph
+    needed = {value.name for value in graph.output}
+    live: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            live.append(node)
+            needed |= node_inputs(node)
+    live.reverse()
+    nodes = [NodeProto.FromString(node.SerializeToString()) for node in live]
+    inputs = {value.name for value in graph.input}
+    tensors = [
+        TensorProto.FromString(tensor.SerializeToString())
+        for tensor in graph.initializer
+        if tensor.name in needed | inputs
+    ]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(tensors)

@@ -105,23 +105,9 @@ class Search:
 
 
 def read_rule(view: GraphView, search: Search, manifest: Manifest, mode: int | None) -> Rule | str:
-    """Read W and b of a search by running its affine part on zero and on the unit vectors.
+    """W and b of a search, read by running its affine part on zero and the unit vectors, or why it has none.
 
-    Parameters
-    ----------
-    view
-        The graph.
-    search
-        The search.
-    manifest
-        The link.
-    mode
-        For a search over a codebook that the mode selects: which mode.
-
-    Returns
-    -------
-    Rule or str
-        The rule, or why there is none.
+    ``mode`` is that of a search over a codebook that the mode selects.
     """
     inputs = [search.latents] + (["mode"] if search.by_mode else [])
     problem = problem_of_cut(view, inputs, [search.scores])
@@ -168,15 +154,7 @@ def read_rule(view: GraphView, search: Search, manifest: Manifest, mode: int | N
 def misfit(
     weights: NDArray[np.float64], offsets: NDArray[np.float64], codebook: NDArray[np.float64]
 ) -> str | None:
-    """Why a rule is no nearest-codeword search over ``codebook``; None if it is one.
-
-    Parameters
-    ----------
-    weights, offsets
-        The rule.
-    codebook
-        Codewords, shape (K, C).
-    """
+    """Why a rule is no nearest-codeword search over ``codebook``, shape (K, C); None if it is one."""
     size = len(codebook)
     problem = _problem_of_choice(offsets, size)
     if problem is not None:
@@ -205,15 +183,7 @@ def misfit(
 def grid_misfit(
     weights: NDArray[np.float64], offsets: NDArray[np.float64], units: NDArray[np.int64]
 ) -> str | None:
-    """Why a rule is not exactly the nearest-codeword search of an integer grid; None if it is.
-
-    Parameters
-    ----------
-    weights, offsets
-        The rule.
-    units
-        Codewords in whole numbers of units, shape (K, C).
-    """
+    """Why a rule is not exactly the search over codewords in whole units, shape (K, C); None if it is."""
     size = len(units)
     problem = _problem_of_choice(offsets, size)
     if problem is not None:

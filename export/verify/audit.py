@@ -241,18 +241,12 @@ def audit_margins(
     seed: int = 0,
     int8: ModelProto | None = None,
 ) -> Audit:
-    """Measure margins and variants on the test split.
+    """Measure margins and variants on the test split, (n, *input_shape), at SNRs from -5 to 20 dB over it.
 
     Parameters
     ----------
-    model
-        The transmitter.
     searches
-        The codebook search of each mode, as ``prove.HardProof`` has them.
-    manifest
-        The link.
-    features
-        The test split, shape (n, *input_shape); SNRs go from -5 to 20 dB over it.
+        The codebook search of each mode, as ``hard.HardProof`` has them.
     seed
         Of the signs of the noise.
     int8

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from twophase.export.graphs.run import GraphRunError
-from twophase.export.verify import backbone_checks, graph_checks, precision, receiver, run_checks
+from twophase.export.verify import codewords, graph_checks, precision, run_checks
 from twophase.export.verify.bundle import Bundle, CheckError, Finding
 from twophase.link.errors import LinkError, first_line
 
@@ -38,12 +38,12 @@ _CHECKS: tuple[tuple[str, Callable[[Bundle], Finding]], ...] = (
     ("labels one to one", graph_checks.bijection),
     ("precision", precision.stored_precision),
     ("constellation", graph_checks.constellation),
-    ("codebook hash", graph_checks.codebooks),
+    ("codebook hash", codewords.codebooks),
     ("exactness", graph_checks.exactness),
-    ("labels of the receiver", receiver.labels),
-    ("head in tx.onnx", backbone_checks.contained),
-    ("tokenizer", backbone_checks.tokenizer),
-    ("text to symbols", backbone_checks.text_to_symbols),
+    ("labels of the receiver", codewords.received_labels),
+    ("head in tx.onnx", graph_checks.contained),
+    ("tokenizer", graph_checks.tokenizer),
+    ("text to symbols", run_checks.text_to_symbols),
     ("vectors: ONNX Runtime", run_checks.replayed_optimised),
     ("vectors: unoptimised", run_checks.replayed_unoptimised),
     ("vectors: onnx.reference", run_checks.replayed_by_reference),
@@ -57,9 +57,9 @@ _CHECKS: tuple[tuple[str, Callable[[Bundle], Finding]], ...] = (
 
 _APPLIES: dict[str, Callable[[Bundle], bool]] = {
     "link card": graph_checks.has_card,
-    "head in tx.onnx": backbone_checks.takes_text,
-    "tokenizer": backbone_checks.takes_text,
-    "text to symbols": backbone_checks.takes_text,
+    "head in tx.onnx": graph_checks.takes_text,
+    "tokenizer": graph_checks.takes_text,
+    "text to symbols": graph_checks.takes_text,
     "ort/ files": run_checks.has_ort_files,
 }
 """Checks of what not every bundle holds; they are not listed where it does not."""
@@ -97,16 +97,9 @@ def check_bundle(
     leave_out: Collection[str] = (),
     progress: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Check]:
-    """Make all checks of a bundle.
+    """Make all checks of a bundle, those in ``leave_out`` excepted, which are listed all the same.
 
-    Parameters
-    ----------
-    bundle
-        The bundle, opened.
-    leave_out
-        Names of checks that are listed, and not made.
-    progress
-        Is given the name of each check before it begins.
+    ``progress`` is given the name of each check before it begins.
     """
     for name, find in _CHECKS:
         if name in _APPLIES and not _APPLIES[name](bundle):

@@ -6,23 +6,31 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from twophase.export.artefacts.card import CARD_FILE, link_card
+from twophase.export.backbone.compare import problems_of_tokenizer
+from twophase.export.backbone.merge import unlike_proved
 from twophase.export.graphs.run import OnnxRuntime
-from twophase.export.graphs.signature import check_interface, check_operators, run_by_devices, signature_of
+from twophase.export.graphs.signature import (
+    WHOLE_FILE,
+    check_interface,
+    check_operators,
+    run_by_devices,
+    signature_of,
+)
 from twophase.export.graphs.view import all_nodes
 from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
 from twophase.export.proof.exact import prove_exact
 from twophase.export.proof.hard import SENT, prove_cut, prove_integers, prove_table
 from twophase.export.verify.bundle import Bundle, CheckError, Finding
-from twophase.export.verify.codebooks import codebook_hash, compare_receiver, compare_transmitter
 from twophase.link.bits import bits_to_symbols, symbols_to_bits
 from twophase.link.constellation import qam
+from twophase.link.manifest import TOKENIZER_FILE
 
 __all__ = [
     "FLOAT_FORMAT",
     "bijection",
     "card",
-    "codebooks",
     "constellation",
+    "contained",
     "cut",
     "exactness",
     "files",
@@ -35,6 +43,8 @@ __all__ = [
     "search",
     "static_quantisation",
     "table",
+    "takes_text",
+    "tokenizer",
     "types",
 ]
 
@@ -215,19 +225,6 @@ def constellation(bundle: Bundle) -> Finding:
     return Finding(problems, f"{', '.join(map(str, orders))} points: unit average energy, bits one to one")
 
 
-def codebooks(bundle: Bundle) -> Finding:
-    """Transmitter and receiver hold the manifest's codebooks."""
-    manifest = bundle.manifest
-    problems: list[str] = []
-    try:
-        problems += compare_transmitter(bundle.tx, bundle.searches, manifest)
-    except CheckError as error:
-        problems.append(f"'{manifest.head_file}': {error}")
-    problems += compare_receiver(bundle.view("rx.onnx"), manifest)
-    digest = codebook_hash(manifest.codebook(index) for index in range(len(manifest.codebooks)))
-    return Finding(problems, f"tx, rx and manifest hold the same {len(manifest.codebooks)}: SHA-256 {digest}")
-
-
 def exactness(bundle: Bundle) -> Finding:
     """The indices are the same on every runtime."""
     manifest = bundle.manifest
@@ -244,6 +241,34 @@ def exactness(bundle: Bundle) -> Finding:
     )
     given = "" if proof.mode is None else "; given the mode, which real scores decide"
     return Finding([], f"indices the same on every runtime, {proof.nodes} nodes{sums}{given}")
+
+
+def takes_text(bundle: Bundle) -> bool:
+    """Whether the transmitter takes text."""
+    return bundle.manifest.front is not None
+
+
+def contained(bundle: Bundle) -> Finding:
+    """``tx.onnx`` is the head, which the other checks prove, after what makes features of tokens alone."""
+    view, head = bundle.view(WHOLE_FILE), bundle.model(bundle.manifest.head_file)
+    problems = [f"'{WHOLE_FILE}': {problem}" for problem in unlike_proved(view, head, bundle.manifest)]
+    nodes = len(head.graph.node)
+    ahead = len(view.model.graph.node) - nodes
+    return Finding(
+        problems, f"all {nodes} nodes of {bundle.manifest.head_file}; {ahead} ahead see tokens alone"
+    )
+
+
+def tokenizer(bundle: Bundle) -> Finding:
+    """The tokenizer gives the token ids of the test split for its texts."""
+    sentences = bundle.sentences
+    problems = [
+        f"'{TOKENIZER_FILE}': {problem}"
+        for problem in problems_of_tokenizer(bundle.folder / TOKENIZER_FILE, sentences, bundle.manifest)
+    ]
+    return Finding(
+        problems, f"{len(sentences):,} sentences, {int(sentences.lengths.sum()):,} tokens as recorded"
+    )
 
 
 def _models(bundle: Bundle, problems: list[str]) -> list[tuple[str, ModelProto]]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from twophase.export.graphs.signature import deployed, run_by_devices
 from twophase.export.graphs.view import REAL_TYPES, GraphView, all_nodes, subgraphs
-from twophase.export.int8.nodes import PRODUCTS, RESHAPING
+from twophase.export.int8.nodes import PRODUCTS, maker_before_reshaping
 from twophase.export.int8.weights import check_weights
 from twophase.export.verify.bundle import Bundle, CheckError, Finding
+from twophase.export.verify.codewords import is_multiple
 from twophase.link.bits import label_bits
 from twophase.link.manifest import Manifest
 
@@ -91,9 +91,7 @@ def _products(view: GraphView) -> tuple[int, list[str]]:
 
 def _dequantiser(view: GraphView, name: str) -> NodeProto | None:
     """The DequantizeLinear that an operand comes from, reshaped or not."""
-    node = view.producer(name)
-    while node is not None and node.op_type in RESHAPING:
-        node = view.producer(node.input[0])
+    node = maker_before_reshaping(view, name)
     return node if node is not None and node.op_type == "DequantizeLinear" else None
 
 
@@ -129,7 +127,7 @@ def _large_tensors(view: GraphView, manifest: Manifest) -> list[str]:
         if tensor.data_type in REAL_TYPES
         and int(np.prod(tensor.dims)) > _LARGEST
         and not _is_offset(tensor, manifest)
-        and not any(_is_multiple(onnx.numpy_helper.to_array(tensor), table) for table in tables)
+        and not any(is_multiple(np.squeeze(numpy_helper.to_array(tensor)), table) for table in tables)
     ]
 
 
@@ -155,16 +153,3 @@ def _tables(manifest: Manifest, index: int) -> Iterator[NDArray[np.float64]]:
     """A codebook, and its labels as signs."""
     yield manifest.codebook(index)
     yield label_bits(manifest.label_array(index)).astype(np.float64) - 0.5
-
-
-def _is_multiple(values: NDArray[np.generic], table: NDArray[np.float64]) -> bool:
-    """Whether a tensor is a table times a power of two, transposed or not."""
-    matrix = np.squeeze(np.asarray(values, dtype=np.float64))
-    largest = float(np.abs(table).max())
-    for side in (matrix, matrix.T):
-        if side.shape == table.shape and largest:
-            ratio = float(np.abs(side).max()) / largest
-            rounded = table.astype(np.float32).astype(np.float64)
-            if np.frexp(ratio)[0] == 0.5 and np.array_equal(side / ratio, rounded):
-                return True
-    return False

@@ -15,6 +15,7 @@ from onnx import ModelProto
 
 from twophase.export.artefacts.accuracy import measure_accuracy
 from twophase.export.artefacts.conformance import Run, replay
+from twophase.export.backbone.compare import WholeRunner, allowed, decided, rows_apart, unlike_head
 from twophase.export.compare.inputs import SPLIT_SNRS_DB, llr_batches
 from twophase.export.compare.margins import DecidingGraph, Margins
 from twophase.export.compare.tally import (
@@ -24,12 +25,20 @@ from twophase.export.compare.tally import (
     compare_receptions,
     compare_transmissions,
 )
-from twophase.export.graphs.run import OnnxReference, OnnxRuntime, Runner, Values, joined, rows_of
-from twophase.export.graphs.signature import UNFORCED, WHOLE_FILE, run_by_devices, signature_of
+from twophase.export.graphs.run import (
+    GraphRunError,
+    OnnxReference,
+    OnnxRuntime,
+    Runner,
+    Values,
+    joined,
+    rows_of,
+)
+from twophase.export.graphs.signature import FEATURES, UNFORCED, WHOLE_FILE, run_by_devices, signature_of
 from twophase.export.verify.bundle import Bundle, CheckError, Finding
-from twophase.link.errors import InputError
 from twophase.link.graphs import MODE_REQUEST
 from twophase.link.grid import grid_search
+from twophase.link.manifest import EVAL_FILE
 from twophase.link.receiver import Receiver
 from twophase.link.transmitter import FeatureTransmitter
 
@@ -46,6 +55,7 @@ __all__ = [
     "replayed_converted",
     "replayed_optimised",
     "replayed_unoptimised",
+    "text_to_symbols",
     "threads",
 ]
 
@@ -61,26 +71,7 @@ class Latency:
 
 
 def measure_latency(call: Callable[[], object], calls: int = 1000, warm_up: int = 100) -> Latency:
-    """Time ``call`` by itself, again and again.
-
-    Parameters
-    ----------
-    call
-        What to time.
-    calls
-        How often, at least once.
-    warm_up
-        Calls before that are not counted.
-
-    Raises
-    ------
-    InputError
-        If ``calls`` is below 1 or ``warm_up`` is negative.
-    """
-    if calls < 1:
-        raise InputError("calls", "be at least 1", calls)
-    if warm_up < 0:
-        raise InputError("warm_up", "be at least 0", warm_up)
+    """Time ``call`` by itself, ``calls`` times after ``warm_up`` that are not counted."""
     for _ in range(warm_up):
         call()
     times = np.empty(calls)
@@ -104,6 +95,9 @@ _SENTENCE_CALLS = {"calls": 100, "warm_up": 10}
 
 _ALONE = 48
 """Samples that are run alone, and in a batch."""
+
+_PADDED = 64
+"""Sentences that are run in padded batches too."""
 
 
 def replayed_optimised(bundle: Bundle) -> Finding:
@@ -186,6 +180,44 @@ def threads(bundle: Bundle) -> Finding:
     what = "1 and 2 threads of the receiver"
     compare_receptions(what, again, first, received["mode"], bundle.manifest, tally)
     return _tallied(tally, f"1 and 2, {samples:,} samples, and the receiver")
+
+
+def text_to_symbols(bundle: Bundle) -> Finding:
+    """Each sentence by itself gives the features of the test split, and sends what the head sends for them.
+
+    Features are those of the machine that exported, up to rounding errors that change few indices.
+    """
+    manifest, sentences = bundle.manifest, bundle.sentences
+    whole, head = (bundle.graph_bytes(file) for file in (WHOLE_FILE, manifest.head_file))
+    runner = WholeRunner(whole, head, manifest)
+    sent, features = runner.alone(sentences)
+    if not np.isfinite(features).all():
+        raise GraphRunError(f"'{WHOLE_FILE}' gives NaN or infinity in '{FEATURES}'")
+    compared, problems = unlike_head(runner, sentences, sent, features)
+    recorded = bundle.samples.features
+    error = np.abs(features - recorded)
+    if (error > TOLERANCE * (1.0 + np.abs(recorded))).any():
+        problems.append(
+            f"'{FEATURES}' differ by up to {error.max():.1e} from 'input' of '{EVAL_FILE}', "
+            f"tolerance {TOLERANCE:g}"
+        )
+    some = sentences.first(_PADDED)
+    padded = np.concatenate([values for _, values in runner.padded(some)])
+    counted = []
+    for what, ones, others in (
+        ("recorded", features, recorded),
+        ("in a padded batch", features[: len(some)], padded),
+    ):
+        apart, _ = rows_apart(*(decided(runner.head, values, manifest) for values in (ones, others)))
+        different, count = int(apart.sum()), len(apart)
+        counted.append(f"{different} of {count:,} with other indices than {what}")
+        if different > allowed(count):
+            problems.append(f"{counted[-1]}; {allowed(count)} may")
+    how = "bit for bit as recorded" if not error.any() else f"within {error.max():.1e} of those recorded"
+    return Finding(
+        [f"'{WHOLE_FILE}': {problem}" for problem in problems],
+        f"features {how}; {compared:,} transmissions as the head's; {'; '.join(counted)}",
+    )
 
 
 def accuracy(bundle: Bundle) -> Finding:

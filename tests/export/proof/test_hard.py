@@ -16,18 +16,15 @@ from tools.mutate import (
     altered,
     cases,
     changed,
-    constant,
     only,
     operand,
     producer,
     reader_of,
-    store,
 )
 from tools.tiny_run import ONE_MODE, TinyTransmitter, export_program, feature_inputs, run_manifest
 from twophase.export.graphs.signature import signature_of
 from twophase.export.graphs.torch_program import freeze
-from twophase.export.proof.hard import HardProof, expected_bits, prove_hard
-from twophase.link.modes import Mode
+from twophase.export.proof.hard import HardProof, prove_hard
 
 FLOAT, UINT8, INT32, INT64 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64
 
@@ -57,14 +54,6 @@ def test_the_right_transmitter_is_hard(one_tx, four_tx) -> None:
     assert proof.combinations == 2 * (8 * 4 + 1024) + 2 * (16 * 3 + 1024)
     assert [search.weights.shape for search in proof.searches] == [(4, 8), (4, 8), (4, 16), (4, 16)]
     assert [search.tokens for search in proof.searches] == [3, 3, 2, 2]
-
-
-def test_expected_bits_of_a_worked_example() -> None:
-    # labels 2, 0, 3, 1 -> bits 10, 00, 11, 01; five information bits would pad, here 2 tokens fill one symbol
-    mode = Mode(codebook=0, codebook_size=4, tokens=2, order=16)
-    bits, symbols = expected_bits(np.array([[0, 2], [3, 1]]), mode, np.array([2, 0, 3, 1]))
-    assert bits.tolist() == [[1, 0, 1, 1], [0, 1, 0, 0]]
-    assert symbols.tolist() == [[11], [4]]
 
 
 # --- the codebook search
@@ -163,22 +152,12 @@ def least_distance(model: ModelProto) -> None:
     reversed_decision(model)
 
 
-def shifted_codebook(model: ModelProto) -> None:
-    """Latents and codewords moved by the same vector: the same decisions."""
-    name = only(model, "MatMul").input[1]
-    shift = np.array([[0.5], [-1.0], [2.0], [0.25]], dtype=np.float32)
-    changed(name, lambda value: value + shift)(model)
-    store(model, "offset_0", -0.5 * np.square(constant(model, name)).sum(axis=0))
-    ahead(latents, "moved = Add(it, shift)", shift=shift[:, 0])(model)
-
-
 @pytest.mark.parametrize(
     "alter",
     [
         pytest.param(ahead(scores, "cooled = Div(it, cold)", cold=np.float32(0.7)), id="temperature"),
         pytest.param(ahead(latents, "attended = Softmax<axis=-1>(it)"), id="softmax upstream"),
         least_distance,
-        shifted_codebook,
     ],
 )
 def test_a_plain_decision_in_another_form_is_accepted(one_tx, alter: Alteration) -> None:

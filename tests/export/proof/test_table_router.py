@@ -15,8 +15,7 @@ from twophase.export.graphs.torch_program import IR_VERSION, OPSET
 from twophase.export.graphs.view import GraphView, serialize
 from twophase.export.options import exported_routing
 from twophase.export.proof.hard import HardProof, prove_hard
-from twophase.export.proof.mode import check_mode, find_switch
-from twophase.export.proof.table_router import install_table
+from twophase.export.proof.mode import check_mode, find_switch, install_table
 from twophase.link.routing import SnrTable
 
 FEATURES = eval_split(CONTENT, 40)["input"]
@@ -88,7 +87,7 @@ def test_a_router_that_decides_more_than_the_mode_is_told(content_tx) -> None:
     """Indices that are selected by the routed mode, and not by the mode that is sent, do not come along."""
     switch = find_switch(GraphView(content_tx.model))
     assert switch is not None
-    routed = switch.where.input[switch.position]
+    routed = switch[0].input[switch[1]]
     model = altered(content_tx.model, ahead(reader_of("mode"), f"same_mode = Identity({routed})"))
     _, problems = prove_hard(install_table(model, TABLE), routed_by_table(content_tx))
     assert any("'indices'" in problem for problem in problems), problems

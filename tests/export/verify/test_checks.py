@@ -12,7 +12,6 @@ import onnx
 import pytest
 
 from tools.mutants import MUTANTS, Mutant, contradicting_types, in_graph, make_mutant
-from tools.mutate import first
 from tools.tiny_bundle import write_tiny_bundle
 from tools.tiny_run import FOUR_MODES, run_manifest, write_complete_bundle
 from twophase.export.artefacts.card import CARD_FILE, link_card
@@ -23,7 +22,7 @@ from twophase.export.verify.bundle import Bundle
 from twophase.export.verify.checks import NAMES, OPTIONAL, SLOW, Check, check_bundle
 from twophase.export.verify.run_checks import Latency, measure_latency
 from twophase.link.constellation import qam
-from twophase.link.errors import ArtifactError, InputError
+from twophase.link.errors import ArtifactError
 from twophase.link.manifest import load_manifest, write_manifest
 
 FIRST = NAMES[0]
@@ -219,13 +218,8 @@ def test_external_tensors_and_another_format_are_refused(spoilt: Path) -> None:
 
 @pytest.mark.parametrize("make", [OnnxRuntime, OnnxReference])
 def test_a_graph_that_does_not_run_is_told(bundle: Path, make: Callable[..., OnnxRuntime]) -> None:
-    model = onnx.load(bundle / "tx.onnx")
-    feed = {"input": np.zeros((1, 5, 5), np.float32), "snr_db": np.zeros(1, np.float32)}
     with pytest.raises(GraphRunError):
-        make(model).run(["indices"], feed)
-    first(model, "Round").op_type = "Square"
-    with pytest.raises(GraphRunError):
-        make(model).run(["indices"], {})
+        make(onnx.load(bundle / "tx.onnx")).run(["indices"], {"input": np.zeros((1, 5, 5), np.float32)})
 
 
 def test_a_card_must_say_what_the_manifest_says(spoilt: Path) -> None:
@@ -252,12 +246,3 @@ def test_quantiles_of_known_times(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(run_checks, "perf_counter_ns", lambda: clock[0])
     assert measure_latency(call, calls=101, warm_up=3) == Latency(50.0, 99.0, 101)
-
-
-@pytest.mark.parametrize(
-    ("options", "rule"),
-    [({"calls": 0}, "'calls' must be at least 1"), ({"warm_up": -1}, "'warm_up' must be at least 0")],
-)
-def test_wrong_counts_are_refused(options: dict[str, int], rule: str) -> None:
-    with pytest.raises(InputError, match=rule):
-        measure_latency(lambda: None, **options)
