@@ -290,13 +290,7 @@ def encoder_products(view: GraphView) -> tuple[Product, ...]:
 
 
 def classifier_products(view: GraphView) -> tuple[Product, ...]:
-    """Products of a receiver's classifier, in the order of the graph.
-
-    Raises
-    ------
-    ArtifactError
-        As for ``encoder_products``.
-    """
+    """Products of a receiver's classifier, in the order of the graph; errors as of ``encoder_products``."""
     kept = {name for node in view.makers(["posterior", "indices"], {"mode"}) for name in node.output if name}
 
     def decodes(node: NodeProto) -> bool:

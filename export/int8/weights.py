@@ -75,7 +75,7 @@ def quantise_weights(backbone: ModelProto) -> ModelProto:
             copy = _copied(node)
             copy.input[1] = f"{name}_restored"
             nodes.append(copy)
-        elif _looks_up(node) and node.input[0] in matrices:
+        elif node.op_type == "Gather" and attribute(node, "axis", 0) == 0 and node.input[0] in matrices:
             nodes += _look_up(node, numpy_helper.to_array(matrices[node.input[0]]), stored)
         else:
             nodes.append(_copied(node))
@@ -137,11 +137,6 @@ def _look_up(node: NodeProto, values: NDArray[np.float32], stored: dict[str, Ten
         _node("Cast", [f"{output}_int8"], f"{output}_steps", to=TensorProto.FLOAT),
         _node("Mul", [f"{output}_steps", f"{name}_scale"], output),
     ]
-
-
-def _looks_up(node: NodeProto) -> bool:
-    """Whether a node looks rows of a table up."""
-    return bool(node.op_type == "Gather" and attribute(node, "axis", 0) == 0)
 
 
 def _rounded(values: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

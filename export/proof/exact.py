@@ -65,16 +65,11 @@ class ExactProof:
 def prove_exact(
     view: GraphView, manifest: Manifest, outputs: Sequence[str] = ("indices",)
 ) -> tuple[ExactProof | None, list[str]]:
-    """Prove that outputs of a graph are the same on every runtime, for any finite input.
+    """The proof that outputs are the same on every runtime, for any finite input, or the problems found.
 
     What a caller must keep to: ``mode_request`` is -1 or the number of one of the link's modes.  Any other is
     an index out of range, and each runtime has its own way with those.  A mode that is chosen by content, by
     real scores, is taken as given, one of the link's.
-
-    Returns
-    -------
-    tuple
-        The proof, None if it failed, and one sentence for each problem found.
     """
     missing = [name for name in outputs if name not in view.outputs]
     if missing:

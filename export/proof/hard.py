@@ -72,13 +72,7 @@ class HardProof:
 
 
 def prove_hard(model: ModelProto, manifest: Manifest) -> tuple[HardProof | None, list[str]]:
-    """Prove that the transmitter ``model`` is hard.
-
-    Returns
-    -------
-    tuple
-        The proof, None if it failed, and one sentence for each problem found.
-    """
+    """The proof that a transmitter is hard, None if it fails, and one sentence for each problem found."""
     view, problems = view_with(model, ("mode", "indices", *SENT))
     if view is None:
         return None, problems
@@ -123,11 +117,8 @@ def prove_cut(view: GraphView) -> list[str]:
 def prove_integers(view: GraphView) -> tuple[int, list[str]]:
     """Prove that a cut that ``prove_cut`` has proved computes with integers, and keeps tokens apart.
 
-    Returns
-    -------
-    tuple
-        Nodes of the cut, and one sentence for each problem: a tensor that is no integer; if there is none, a
-        node after which what is sent may depend on how the indices of several tokens combine.
+    Returns the number of its nodes, and one sentence for each problem: a tensor that is no integer; if there
+    is none, a node after which what is sent may depend on how the indices of several tokens combine.
     """
     nodes = view.cut(["indices", "mode"], SENT).graph.node
     problems = []
@@ -152,10 +143,7 @@ def prove_table(view: GraphView, manifest: Manifest) -> tuple[int, list[str]]:
     all tokens but one are at 0 agree everywhere, and so the run is exhaustive: for indices that are codewords
     of the mode at its tokens and -1 after them, as ``indices`` are defined.
 
-    Returns
-    -------
-    tuple
-        Rows of indices that were run, and one sentence for each problem.
+    Returns the number of rows of indices that were run, and one sentence for each problem.
     """
     part = OnnxRuntime(view.cut(["indices", "mode"], SENT))
     rows = 0

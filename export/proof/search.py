@@ -12,8 +12,6 @@ In numbers: that affine part must be the nearest-codeword rule over the manifest
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from onnx import NodeProto, TensorProto
 
 from twophase.export.graphs.view import INTEGER_TYPES, GraphView, attribute
@@ -29,13 +27,7 @@ _ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Where"})
 
 
 def prove_search(view: GraphView, manifest: Manifest) -> tuple[tuple[ModeSearch, ...], list[str]]:
-    """Prove that ``indices`` are nearest-codeword decisions in every mode.
-
-    Returns
-    -------
-    tuple
-        The search of each mode (empty if a proof failed) and one sentence for each problem.
-    """
+    """The search of each mode, proved to be for the nearest codeword; none, and why, if a proof fails."""
     searches, problems = _find_searches(view)
     if problems:
         return (), problems
@@ -169,10 +161,11 @@ def _search_at(view: GraphView, node: NodeProto) -> Search | str:
             return f"{node.op_type} ('{node.name}') decides over '{name}' without a product with a codebook"
         operands = [source for source in maker.input if source and not view.is_constant(source, given)]
         if maker.op_type in ("MatMul", "Gemm"):
-            problem = _problem_of_product(maker, operands)
-            if problem is not None:
-                return problem
-            latents = maker.input[0]
+            label, latents = f"{maker.op_type} ('{maker.name}') before the decision", maker.input[0]
+            if operands != [latents]:
+                return f"{label} must multiply latents (first) with a stored codebook: {operands}"
+            if attribute(maker, "transA", 0):
+                return f"{label} must not transpose the latents"
             by_mode = bool(view.sources([scores], [latents], shapes="none"))
             return Search(
                 node.name or node.output[0], latents, scores, 1 if node.op_type == "ArgMax" else -1, by_mode
@@ -181,15 +174,6 @@ def _search_at(view: GraphView, node: NodeProto) -> Search | str:
         if problem is not None:
             return problem
         name = operands[0]
-
-
-def _problem_of_product(node: NodeProto, operands: Collection[str]) -> str | None:
-    label = f"{node.op_type} ('{node.name}')"
-    if list(operands) != [node.input[0]]:
-        return f"{label} before the decision must multiply latents (first) with a stored codebook: {operands}"
-    if attribute(node, "transA", 0):
-        return f"{label} before the decision must not transpose the latents"
-    return None
 
 
 def _problem_of_node(view: GraphView, node: NodeProto, operands: list[str]) -> str | None:

@@ -80,7 +80,7 @@ def rounding_of(view: GraphView, latents: str) -> str:
 
 def fed_at(view: GraphView, name: str) -> tuple[ModelProto, str]:
     """The model with a tensor as one more input, in the place of what makes it; and that input's name."""
-    model = _copy(view)
+    model = ModelProto.FromString(view.model.SerializeToString())
     given = f"{name}_given"
     for node in model.graph.node:
         for position, source in enumerate(node.input):
@@ -125,12 +125,8 @@ def with_int8(view: GraphView, ranges: Mapping[str, tuple[float, float]]) -> Mod
         made = node.output[0]
         low, high = ranges[made]
         step = max(high - low, _TINY) / _STEPS
-        names = {
-            "step": step,
-            "least": np.rint(low / step),
-            "most": np.rint(low / step) + _STEPS,
-        }
-        for key, value in names.items():
+        least = np.rint(low / step)
+        for key, value in (("step", step), ("least", least), ("most", least + _STEPS)):
             stored[f"{made}_{key}"] = np.array(value, dtype=np.float32)
         source, target = node.input[0], f"{made}_rounded"
         node.input[0] = target
@@ -159,20 +155,14 @@ def _rewritten(
     stored: Mapping[str, NDArray[np.float32]],
 ) -> ModelProto:
     """A copy with some nodes, named by what they make, replaced; ``stored`` may be filled meanwhile."""
-    model = _copy(view)
     nodes: list[NodeProto] = []
-    for node in model.graph.node:
+    model = ModelProto.FromString(view.model.SerializeToString())
+    for node in view.model.graph.node:
         copy = NodeProto.FromString(node.SerializeToString())
         nodes += rewrite(copy) if node.output[0] in products else [copy]
     del model.graph.node[:], model.graph.value_info[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in stored.items())
-    return model
-
-
-def _copy(view: GraphView) -> ModelProto:
-    model = ModelProto()
-    model.CopyFrom(view.model)
     return model
 
 

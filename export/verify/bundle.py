@@ -49,11 +49,6 @@ class Finding:
 class Bundle:
     """A bundle.
 
-    Parameters
-    ----------
-    folder
-        The bundle.
-
     Raises
     ------
     ArtifactError
@@ -76,13 +71,7 @@ class Bundle:
         self.view = cache(self._view)
 
     def graph_bytes(self, file: str) -> bytes:
-        """The bytes of a graph.
-
-        Raises
-        ------
-        CheckError
-            If it cannot be read.
-        """
+        """The bytes of a graph; a ``CheckError`` if it cannot be read."""
         try:
             with reading(self.folder / file):
                 return (self.folder / file).read_bytes()
@@ -135,13 +124,7 @@ class Bundle:
 
     @property
     def searches(self) -> tuple[ModeSearch, ...]:
-        """The codebook search of each mode.
-
-        Raises
-        ------
-        CheckError
-            If the proof of the search fails.
-        """
+        """The codebook search of each mode; a ``CheckError`` if the proof of the search fails."""
         searches, problems = self.search_proof
         if problems:
             raise CheckError("the codebook search is not proved, see above")
@@ -149,13 +132,7 @@ class Bundle:
 
     @property
     def cut(self) -> GraphView:
-        """The transmitter, once it is proved that what is sent can be cut off.
-
-        Raises
-        ------
-        CheckError
-            If it cannot.
-        """
+        """The transmitter, once it is proved that what is sent can be cut off; else a ``CheckError``."""
         if prove_cut(self.tx):
             raise CheckError("what is sent cannot be cut off after 'indices', see above")
         return self.tx

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from onnx import ModelProto, TensorProto
 
@@ -119,33 +121,31 @@ def formats(bundle: Bundle) -> Finding:
 
 def interfaces(bundle: Bundle) -> Finding:
     """Names, types and shapes of inputs and outputs."""
-    problems: list[str] = []
-    for file, model in _models(bundle, problems):
-        found = check_interface(model, signature_of(file, bundle.manifest))
-        problems += [f"'{file}': {problem}" for problem in found]
+    problems = _in_graphs(
+        bundle, lambda file, model: check_interface(model, signature_of(file, bundle.manifest))
+    )
     return Finding(problems, "names, types and shapes are the manifest's")
 
 
 def operators(bundle: Bundle) -> Finding:
     """No random operators and none outside the standard, branches and functions included."""
-    problems: list[str] = []
-    inner = 0
-    for file, model in _models(bundle, problems):
-        problems += [f"'{file}': {problem}" for problem in check_operators(model)]
-        inner += sum(1 for _ in all_nodes(model)) - len(model.graph.node)
+    problems = _in_graphs(bundle, lambda file, model: check_operators(model))
+    models = [model for _, model in _models(bundle, [])]
+    inner = sum(sum(1 for _ in all_nodes(model)) - len(model.graph.node) for model in models)
     return Finding(problems, f"none; {inner} nodes in branches, loops and functions looked at")
 
 
 def static_quantisation(bundle: Bundle) -> Finding:
     """No quantisation by what happens to be in a batch."""
-    problems: list[str] = []
-    for file, model in _models(bundle, problems):
-        problems += [
-            f"'{file}': {node.op_type} ('{node.name}') makes a sample depend on the others in its batch"
+
+    def dynamic(file: str, model: ModelProto) -> list[str]:
+        return [
+            f"{node.op_type} ('{node.name}') makes a sample depend on the others in its batch"
             for node in all_nodes(model)
             if node.op_type.startswith("Dynamic")
         ]
-    return Finding(problems, "none: a sample does not depend on its batch")
+
+    return Finding(_in_graphs(bundle, dynamic), "none: a sample does not depend on its batch")
 
 
 def mode(bundle: Bundle) -> Finding:
@@ -233,12 +233,9 @@ def exactness(bundle: Bundle) -> Finding:
         return Finding([], f"not exact by construction: float search ({problems[0]})", note=True)
     if proof is None:
         return Finding(problems, "")
-    tightest = proof.tightest
-    sums = (
-        f"; largest sum {tightest.largest:,.0f} of {tightest.limit:,} units in {tightest.node}"
-        if tightest is not None
-        else ""
-    )
+    sums = ""
+    if (tightest := proof.tightest) is not None:
+        sums = f"; largest sum {tightest.largest:,.0f} of {tightest.limit:,} units in {tightest.node}"
     given = "" if proof.mode is None else "; given the mode, which real scores decide"
     return Finding([], f"indices the same on every runtime, {proof.nodes} nodes{sums}{given}")
 
@@ -269,6 +266,14 @@ def tokenizer(bundle: Bundle) -> Finding:
     return Finding(
         problems, f"{len(sentences):,} sentences, {int(sentences.lengths.sum()):,} tokens as recorded"
     )
+
+
+def _in_graphs(bundle: Bundle, find: Callable[[str, ModelProto], list[str]]) -> list[str]:
+    """What ``find`` says of each graph, after its name; and why graphs cannot be read."""
+    problems: list[str] = []
+    for file, model in _models(bundle, problems):
+        problems += [f"'{file}': {problem}" for problem in find(file, model)]
+    return problems
 
 
 def _models(bundle: Bundle, problems: list[str]) -> list[tuple[str, ModelProto]]:

@@ -35,7 +35,7 @@ def stored_precision(bundle: Bundle) -> Finding:
             problems.append(str(error))
             continue
         if bundle.manifest.precision == "float32":
-            found = _quantisers(view) + _in_integers(view)
+            found = _quantised(view)
         elif file not in deployed(bundle.manifest):
             found = check_weights(view.model, head)
         else:
@@ -49,21 +49,15 @@ def stored_precision(bundle: Bundle) -> Finding:
     return Finding(problems, f"int8: {products} products of uint8 with stored uint8, in powers of two{more}")
 
 
-def _quantisers(view: GraphView) -> list[str]:
-    return [
+def _quantised(view: GraphView) -> list[str]:
+    """Nodes that quantise, and weights stored in 8 bits of which real numbers are made."""
+    problems = [
         f"{node.op_type} ('{node.name}') quantises"
         for node in all_nodes(view.model)
         if "Quantize" in node.op_type or "QLinear" in node.op_type or node.op_type.endswith("Integer")
     ]
-
-
-def _in_integers(view: GraphView) -> list[str]:
-    """Stored weights in 8 bits of which real numbers are made."""
-    return [
-        f"'{tensor.name}' is stored in int8"
-        for tensor in _stored(view)
-        if tensor.data_type == TensorProto.INT8
-    ]
+    in_bytes = (tensor.name for tensor in _stored(view) if tensor.data_type == TensorProto.INT8)
+    return problems + [f"'{name}' is stored in int8" for name in in_bytes]
 
 
 def _products(view: GraphView) -> tuple[int, list[str]]:
