@@ -316,17 +316,12 @@ def install_table(model: ModelProto, table: SnrTable) -> ModelProto:
             node("Shape", ["snr_db"], "shape"),
             node("Expand", [f"{prefix}_modes", f"{prefix}_shape"], "mode"),
         ]
-    next(node for node in graph.node if where.output[0] in node.output).input[position] = look_up[-1].output[
-        0
-    ]
-    # copies, because clearing the graph's list invalidates the nodes that came out of it
-    kept = [NodeProto.FromString(node.SerializeToString()) for node in graph.node]
-    del graph.node[:]
-    graph.node.extend([*look_up, *kept])
+    (place,) = [entry for entry in graph.node if where.output[0] in entry.output]
+    place.input[position] = look_up[-1].output[0]
     graph.initializer.extend(
         numpy_helper.from_array(value, f"{prefix}_{name}") for name, value in constants.items()
     )
-    _prune(result)
+    _keep_needed(result, [*look_up, *graph.node])
     return result
 
 
@@ -340,17 +335,17 @@ def _free_prefix(model: ModelProto) -> str:
     return prefix
 
 
-def _prune(model: ModelProto) -> None:
-    """Drop nodes and stored tensors that no output needs."""
+def _keep_needed(model: ModelProto, nodes: list[NodeProto]) -> None:
+    """Leave those of ``nodes`` and of the stored tensors that an output needs."""
     graph = model.graph
     needed = {value.name for value in graph.output}
     live: list[NodeProto] = []
-    for node in reversed(graph.node):
+    for node in reversed(nodes):
         if needed & set(node.output):
             live.append(node)
             needed |= node_inputs(node)
-    live.reverse()
-    nodes = [NodeProto.FromString(node.SerializeToString()) for node in live]
+    # copies, because clearing the graph's lists invalidates what came out of them
+    kept = [NodeProto.FromString(node.SerializeToString()) for node in reversed(live)]
     inputs = {value.name for value in graph.input}
     tensors = [
         TensorProto.FromString(tensor.SerializeToString())
@@ -358,5 +353,5 @@ def _prune(model: ModelProto) -> None:
         if tensor.name in needed | inputs
     ]
     del graph.node[:], graph.initializer[:], graph.value_info[:]
-    graph.node.extend(nodes)
+    graph.node.extend(kept)
     graph.initializer.extend(tensors)

@@ -130,10 +130,6 @@ SEARCH = cases(
         ahead(operand("MatMul", 1), "moved = Add(it, by)", by=np.float32(1e-3) * (PLACES == 2 * 8 + 5)),
         "codeword 5 is not the manifest's: it differs by 0.000",
     ),
-    altered_offset=(
-        changed("offset_0", lambda value: value + np.float32(1e-2) * (np.arange(8) == 6)),
-        "its offsets are not those of a nearest-codeword search: off by 0.0",
-    ),
     indices_from_the_input=(
         ahead(
             chosen,
