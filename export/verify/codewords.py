@@ -123,8 +123,8 @@ def _equal(matrices: list[NDArray[np.float32]], codebook: NDArray[np.float64]) -
 
 def is_multiple(matrix: NDArray[np.generic], table: NDArray[np.float64]) -> bool:
     """Whether a matrix is a table, rounded to float32, times a power of two, transposed or not."""
-    matrix, largest = matrix.astype(np.float64), float(np.abs(table).max())
-    for side in (matrix, matrix.T):
+    values, largest = matrix.astype(np.float64), float(np.abs(table).max())
+    for side in (values, values.T):
         if side.shape == table.shape and largest:
             ratio = float(np.abs(side).max()) / largest
             if np.frexp(ratio)[0] == 0.5 and np.array_equal(side / ratio, table.astype(np.float32)):
