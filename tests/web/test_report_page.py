@@ -19,18 +19,14 @@ FOUR_TO_ONE = 4.5
 
 REPORTS: dict[str, Callable[[], Report]] = {
     "whole": lambda: fake_report(modes_report=True, compare=2),
-    "failing": lambda: fake_report(
-        (-4.5, 0.0, 12.5),
-        channel="tdl-a",
-        header=False,
-        failing=True,
-        baselines=("ldpc",),
-    ),
     "one-point": lambda: fake_report(
         (5.0,), classes=("the first category", "b", "c"), baselines=(), compare=0, scatter=False
     ),
-    "many": lambda: fake_report(
+    "many and failing": lambda: fake_report(
         tuple(n / 2 for n in range(-10, 51)),
+        channel="tdl-a",
+        header=False,
+        failing=True,
         classes=tuple(f"class {n}" for n in range(40)),
         baselines=("conv",),
         compare=0,
