@@ -314,10 +314,7 @@ def program_file(graph_file: str) -> str:
 
 
 def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> None:
-    """Hash ``files`` of ``folder`` and write its ``link.json``, last of all and atomically.
-
-    The manifest ends with a digest of its own content.
-    """
+    """Hash ``files`` of ``folder``, then write ``link.json``, atomically; it ends with a digest of itself."""
     hashes = {
         name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
         for name in sorted(files)
