@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import integrate
-from scipy.stats import norm, rice
+from scipy.stats import norm
 
 from twophase.link.bits import bits_to_indices, bits_to_symbols, indices_to_bits, pad_bits, symbols_to_bits
 from twophase.link.constellation import qam
@@ -25,7 +24,6 @@ from twophase.sim.analytic.laws import (
     symbol_transitions,
     word_law,
 )
-from twophase.sim.theory.ber import qam_ber
 
 ORDERS = (4, 16, 64, 256)
 # Labels of 2 and 3 bits in symbols of 2, 4 and 6: whole symbols, parts of symbols, padding.
@@ -35,6 +33,8 @@ MODES = (
     Mode(codebook=0, codebook_size=8, tokens=2, order=16),
     Mode(codebook=0, codebook_size=4, tokens=2, order=64),
 )
+LAW = word_law(MODES[0], 0.3)
+LARGE = Mode(codebook=0, codebook_size=2 * MAX_CODEWORDS, tokens=1, order=4)
 THREE = Mode(codebook=0, codebook_size=4, tokens=3, order=4)
 
 
@@ -45,17 +45,6 @@ def test_rows_are_laws_and_mirror_images(order: int, esn0_db: float) -> None:
     np.testing.assert_allclose(law.sum(axis=1), 1, rtol=0, atol=1e-14)
     # The levels lie symmetrically to zero.
     np.testing.assert_allclose(law, law[::-1, ::-1], rtol=1e-12)
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
-def test_bit_error_rate_is_the_closed_form(order, channel) -> None:
-    bits = indices_to_bits(np.arange(order), order.bit_length() - 1)
-    wrong = (bits[:, np.newaxis] != bits).mean(axis=-1)
-    for esn0_db in (-10.0, 5.0, 15.0, 30.0):
-        law = symbol_transitions(order, 10 ** (-esn0_db / 10), channel)
-        expected = float(qam_ber(order, esn0_db, channel))
-        assert float((law * wrong).sum() / order) == pytest.approx(expected, rel=1e-11)
 
 
 def test_far_tails_keep_their_relative_accuracy() -> None:
@@ -74,34 +63,18 @@ def test_gain_nodes_have_the_moments_of_a_rician_gain(k_db: float) -> None:
     assert weight @ amplitude**4 == pytest.approx(1 + (1 + 2 * k) / (1 + k) ** 2, abs=1e-10)
 
 
-def test_rician_law_is_the_integral_over_the_amplitude() -> None:
-    """Both axes share the gain: the integral of a product, not the product of integrals."""
-    k, noise_var = 10**0.6, 0.3
-    amplitude = rice(np.sqrt(2 * k), scale=np.sqrt(0.5 / (1 + k)))
-    law = symbol_transitions(16, noise_var, "rician", 6.0)
-    for sent, decided in ((0, 0), (0, 15), (7, 2), (15, 14)):
-
-        def integrand(r: float, sent: int = sent, decided: int = decided) -> float:
-            return float(amplitude.pdf(r) * symbol_transitions(16, noise_var / r**2)[sent, decided])
-
-        expected, _ = integrate.quad(integrand, 1e-9, 5.0, epsabs=1e-12, epsrel=1e-10)
-        assert law[sent, decided] == pytest.approx(expected, rel=1e-8)
-
-
 @pytest.mark.parametrize("order", [16, 64])
-@pytest.mark.parametrize("channel", ["awgn", "rayleigh", "rician"])
-def test_law_is_that_of_decisions_on_drawn_noise(order, channel) -> None:
+@pytest.mark.parametrize(("channel", "k"), [("awgn", 1e30), ("rayleigh", 0.0), ("rician", 10**0.6)])
+def test_law_is_that_of_decisions_on_drawn_noise(order, channel, k) -> None:
+    """Both axes share the gain: a mean of products, not a product of means."""
     rng = np.random.default_rng(order)
     draws, noise_var = 40_000, 0.1
     law = symbol_transitions(order, noise_var, channel)
     for sent in (0, order - 1, 7):
-        pair = rng.standard_normal((2, 2, draws))
-        noise = (pair[0, 0] + 1j * pair[0, 1]) * np.sqrt(noise_var / 2)
-        scattered = (pair[1, 0] + 1j * pair[1, 1]) * np.sqrt(0.5)
-        k = {"awgn": np.inf, "rayleigh": 0.0, "rician": 10**0.6}[channel]
-        gain = np.ones(draws) if channel == "awgn" else np.sqrt(k / (1 + k)) + scattered / np.sqrt(1 + k)
-        decided = hard_decisions(gain * qam(order).points[sent] + noise, qam(order), gain)
-        counts = np.bincount(decided, minlength=order)
+        noise, scattered = rng.standard_normal((2, draws, 2)) @ [1, 1j] * np.sqrt(0.5)
+        gain = (np.sqrt(k) + scattered) / np.sqrt(1 + k)
+        received = gain * qam(order).points[sent] + np.sqrt(noise_var) * noise
+        counts = np.bincount(hard_decisions(received, qam(order), gain), minlength=order)
         # At most 720 cells of 20 or more: |z| < 5, false alarm below 720 x 6e-7 = 4e-4 if normal.
         expected = law[sent] * draws
         z = (counts - expected) / np.sqrt(expected * (1 - law[sent]) + 1e-12)
@@ -183,9 +156,6 @@ def test_usage_of_neighbours_matters_only_inside_a_symbol() -> None:
         np.testing.assert_allclose(matrix, np.eye(8), atol=1e-15)
 
 
-LARGE = Mode(codebook=0, codebook_size=2 * MAX_CODEWORDS, tokens=1, order=4)
-
-
 @pytest.mark.parametrize(
     ("call", "name"),
     [
@@ -193,12 +163,9 @@ LARGE = Mode(codebook=0, codebook_size=2 * MAX_CODEWORDS, tokens=1, order=4)
         (lambda: word_law(THREE, 0.4, "rayleigh", 0), "coherence"),
         (lambda: axis_transitions(4, [0.1, 0.0]), "noise_var"),
         (lambda: axis_transitions(8, 0.1), "order"),
-        (lambda: codeword_transitions(word_law(MODES[0], 0.3), MODES[0], np.arange(8)), "labels"),
-        (lambda: codeword_transitions(word_law(MODES[0], 0.3), MODES[0], np.arange(4), [1, 1, 1]), "usage"),
-        (
-            lambda: codeword_transitions(word_law(LARGE, 0.3), LARGE, np.arange(2 * MAX_CODEWORDS)),
-            "codebook_size",
-        ),
+        (lambda: codeword_transitions(LAW, MODES[0], np.arange(8)), "labels"),
+        (lambda: codeword_transitions(LAW, MODES[0], np.arange(4), [1, 1, 1]), "usage"),
+        (lambda: codeword_transitions(LAW, LARGE, np.arange(2 * MAX_CODEWORDS)), "codebook_size"),
     ],
 )
 def test_bad_arguments_are_named(call, name) -> None:

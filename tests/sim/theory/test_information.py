@@ -1,4 +1,4 @@
-"""Information rates against closed forms, published values, direct sums and simulation."""
+"""Information rates against closed forms, published values, and direct sums."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 from scipy.special import exp1
 
 from twophase.link.constellation import qam
-from twophase.link.demap import llr_exact
-from twophase.link.errors import InputError
 from twophase.sim.theory.information import bicm_mutual_information, capacity, cm_mutual_information
 
 ORDERS = (4, 16, 64, 256)
@@ -23,8 +21,6 @@ def test_capacity_of_rayleigh_fading_is_its_closed_form() -> None:
     expected = np.exp(inverse) * exp1(inverse) / np.log(2)
     np.testing.assert_allclose(capacity(esn0_db, "rayleigh"), expected, rtol=1e-12)
     np.testing.assert_allclose(capacity(esn0_db), np.log2(1 + 1 / inverse), rtol=1e-14)
-    for rate in (capacity, lambda *words: cm_mutual_information(16, *words)):
-        assert rate(np.zeros((2, 3)), "rician").shape == (2, 3)
 
 
 def slow_rates(order: int, esn0_db: float) -> tuple[float, float]:
@@ -57,32 +53,12 @@ def test_fast_rates_are_the_published_and_the_slow_ones(order, published) -> Non
         assert float(bicm_mutual_information(order, esn0_db)) == pytest.approx(bicm, abs=1e-7)
 
 
-@pytest.mark.parametrize("channel", ["awgn", "rician"])
-def test_bicm_is_what_simulated_llrs_carry(channel) -> None:
-    # I(B; Y) = 1 - E log2(1 + exp(-LLR)) with the sign of the sent bit.
-    rng = np.random.default_rng(5)
-    order, esn0_db, count = 64, 13.0, 60_000
-    constellation, noise_var = qam(order), 10 ** (-esn0_db / 10)
-    sent = rng.integers(0, order, count)
-    normal = rng.standard_normal((4, count)) / math.sqrt(2)
-    # Rician of K = 3.
-    gain = math.sqrt(0.75) + 0.5 * (normal[0] + 1j * normal[1]) if channel == "rician" else np.ones(count)
-    received = gain * constellation.points[sent] + math.sqrt(noise_var) * (normal[2] + 1j * normal[3])
-    llr = llr_exact(received, constellation, noise_var, gain).reshape(count, 6)
-    bits = (sent[:, None] >> np.arange(5, -1, -1)) & 1
-    carried = 6 - (np.logaddexp(0.0, -llr * (2 * bits - 1)) / math.log(2)).sum(axis=1)
-    expected = float(bicm_mutual_information(order, esn0_db, channel, 10 * math.log10(3)))
-    # False alarm 7e-6 for each of the two.
-    assert abs(carried.mean() - expected) < 4.5 * carried.std() / math.sqrt(count)
-
-
 @pytest.mark.parametrize("channel", ["awgn", "rayleigh", "rician"])
 def test_order_of_the_rates(channel) -> None:
     esn0_db = np.arange(-60.0, 81.0, 2.0)
-    limit = capacity(esn0_db, channel)
-    # A spline of 0.5 dB and a table that ends at -40 dB are exact to 1e-8.
-    slack = 1e-8
-    below = limit
+    slack = 1e-8  # of a spline of 0.5 dB and a table that ends at -40 dB
+    below = capacity(esn0_db, channel)
+    assert (below <= capacity(esn0_db) + slack).all()
     for order in reversed(ORDERS):
         cm = cm_mutual_information(order, esn0_db, channel)
         bicm = bicm_mutual_information(order, esn0_db, channel)
@@ -92,28 +68,11 @@ def test_order_of_the_rates(channel) -> None:
         assert (np.diff(cm) >= -slack).all()
         assert cm[-1] == pytest.approx(math.log2(order), abs=1e-3)
         below = cm
-    assert (limit <= capacity(esn0_db) + slack).all()
 
 
 def test_limits_of_rician_fading() -> None:
-    esn0_db = np.arange(-20.0, 31.0, 10.0)
+    esn0_db = np.arange(-20.0, 31.0, 10.0).reshape(3, 2)
     for rate in (capacity, lambda *words: cm_mutual_information(16, *words)):
         np.testing.assert_allclose(rate(esn0_db, "rician", -100.0), rate(esn0_db, "rayleigh"), rtol=1e-8)
         np.testing.assert_allclose(rate(esn0_db, "rician", 100.0), rate(esn0_db), rtol=0, atol=1e-7)
         assert np.array_equal(rate(esn0_db, "tdl-c"), rate(esn0_db, "rayleigh"))
-
-
-@pytest.mark.parametrize(
-    ("call", "name"),
-    [
-        (lambda: capacity(np.nan), "esn0_db"),
-        (lambda: capacity(0.0, "rice"), "channel"),
-        (lambda: capacity(0.0, "rician", np.inf), "rician_k_db"),
-        (lambda: cm_mutual_information(8, 0.0), "order"),
-        (lambda: bicm_mutual_information(8, 0.0), "order"),
-        (lambda: bicm_mutual_information(16, 0.0, "rice"), "channel"),
-    ],
-)
-def test_bad_arguments_are_named(call, name) -> None:
-    with pytest.raises(InputError, match=f"'{name}' must"):
-        call()
