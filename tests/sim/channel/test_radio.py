@@ -12,9 +12,8 @@ import pytest
 from twophase.link.constellation import qam
 from twophase.link.errors import InputError
 from twophase.sim.channel.commpy import fading, seeded_channel
-from twophase.sim.channel.flat import FlatAir
 from twophase.sim.channel.pilots import Layout, pilot_points
-from twophase.sim.channel.radio import Radio, check_radio, pilot_symbols
+from twophase.sim.channel.radio import FlatAir, Radio, check_radio, pilot_symbols
 from twophase.sim.settings import Settings
 
 ROWS, WIDTH = 50, 20
