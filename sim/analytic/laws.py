@@ -141,8 +141,12 @@ def symbol_transitions(
         If the order does not exist, ``noise_var`` is not positive or the channel has no such law.
     """
     variance = np.asarray(noise_var, dtype=np.float64)
+    first, second = _levels_of(order)
+    sent_i, decided_i = first[:, np.newaxis], first
+    sent_q, decided_q = second[:, np.newaxis], second
     if channel == "awgn":
-        return _product(order, axis_transitions(order, variance))
+        axis = axis_transitions(order, variance)
+        return np.asarray(axis[..., sent_i, decided_i] * axis[..., sent_q, decided_q])
     amplitude, weight = gain_nodes(channel, rician_k_db)
     nodes = axis_transitions(order, variance[..., np.newaxis] / amplitude**2)
     flat = nodes.reshape(*variance.shape, len(weight), -1)
@@ -150,26 +154,15 @@ def symbol_transitions(
     both = np.swapaxes(flat * weight[:, np.newaxis], -1, -2) @ flat
     side = math.isqrt(order)
     both = both.reshape(*variance.shape, side, side, side, side)
-    first, second = _levels_of(order)
-    sent_i, decided_i = first[:, np.newaxis], first
-    sent_q, decided_q = second[:, np.newaxis], second
     return np.asarray(both[..., sent_i, decided_i, sent_q, decided_q])
 
 
+@cache
 def gain_nodes(channel: ChannelName, rician_k_db: float = 6.0) -> tuple[_Float, _Float]:
     """Amplitudes |h| and their probabilities, so that a sum over them is the mean over the gain.
 
-    Parameters
-    ----------
-    channel
-        ``"rayleigh"`` or ``"rician"``, E|h|^2 = 1.
-    rician_k_db
-        Power of the direct path over the scattered one, in dB.
-
-    Returns
-    -------
-    tuple
-        Amplitudes and probabilities, shape (nodes,) each; the probabilities sum to 1.
+    The channel is ``"rayleigh"`` or ``"rician"``, E|h|^2 = 1.  Both arrays have the shape (nodes,) and are
+    read-only; the probabilities sum to 1.
 
     Raises
     ------
@@ -185,12 +178,6 @@ def gain_nodes(channel: ChannelName, rician_k_db: float = 6.0) -> tuple[_Float, 
     if channel not in ("rayleigh", "rician"):
         raise InputError("channel", "be 'awgn', 'rayleigh' or 'rician' for an exact law", channel)
     k = 0.0 if channel == "rayleigh" else 10.0 ** (rician_k_db / 10.0)
-    amplitude, weight = _nodes(k)
-    return amplitude, weight
-
-
-@cache
-def _nodes(k: float) -> tuple[_Float, _Float]:
     # |h| has mean near 1 and, for large K, the standard deviation sqrt(1 / (2 (1 + K))).
     width = math.sqrt(0.5 / (1.0 + k))
     reach = _DEVIATIONS * width
@@ -222,9 +209,7 @@ def word_law(
     ----------
     mode
         How many symbols of which constellation.
-    noise_var
-        N0 for points of unit average energy; points divided by sqrt(E) see N0 E.
-    channel, rician_k_db
+    noise_var, channel, rician_k_db
         As for :func:`symbol_transitions`.
     coherence
         How many symbols in a row share a gain, from the first of the word: ``"symbol"``, a number, or
@@ -259,28 +244,11 @@ def _levels_of(order: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return first, second
 
 
-def _product(order: int, axis: _Float) -> _Float:
-    """Both axes by the same law, independently: (..., L, L) to (..., M, M)."""
-    first, second = _levels_of(order)
-    return np.asarray(
-        axis[..., first[:, np.newaxis], first] * axis[..., second[:, np.newaxis], second], dtype=np.float64
-    )
-
-
 def codeword_success(law: WordLaw, mode: Mode, words: ArrayLike) -> _Float:
     """P(codeword decided right) of every token, given the whole word that is sent.
 
-    Parameters
-    ----------
-    law, mode
-        Law of the mode's words (:func:`word_law`) and the mode.
-    words
-        Point numbers, shape (words, symbols).
-
-    Returns
-    -------
-    NDArray
-        Shape (words, tokens).
+    ``law`` is that of the mode's words, given as point numbers, (words, symbols); the result is of shape
+    (words, tokens).
     """
     sent = np.asarray(words)
     points = np.arange(mode.order)

@@ -14,6 +14,7 @@ from twophase.sim.analytic.words import (
     enumerate_head,
     head_threshold,
     stratified_probabilities,
+    word_codes,
 )
 
 MODE = Mode(codebook=0, codebook_size=4, tokens=3, order=4)
@@ -135,7 +136,7 @@ def test_the_receiver_is_asked_once_for_each_word(symbols) -> None:
     assert spelling.runs == (distinct if symbols == 3 else 2 * distinct)  # 80 bits: too long to remember
     if symbols == 3:
         table = receiver.table()
-        assert np.array_equal(table[receiver.codes(words)], classes)
+        assert np.array_equal(table[word_codes(words, 4)], classes)
         runs = spelling.runs
         assert np.array_equal(receiver.of(words), classes)
         assert spelling.runs == runs

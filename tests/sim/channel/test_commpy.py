@@ -16,7 +16,7 @@ from twophase.link.constellation import Constellation, qam
 from twophase.link.demap import hard_decisions, llr_bruteforce, llr_exact
 from twophase.link.errors import InputError, VerificationError
 from twophase.sim.channel.commpy import CommpyDemapper, SeededFlatChannel, fading, modem, seeded_channel
-from twophase.sim.theory.ber import qam_ber
+from twophase.sim.theory.rates import qam_ber
 
 ORDERS = (4, 16, 64, 256)
 CHANNELS = ("awgn", "rayleigh", "rician")

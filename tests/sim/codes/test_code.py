@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twophase.sim.codes import conv_kernels, ldpc_kernels
+from twophase.sim.codes import kernels
 from twophase.sim.codes.code import LANES, from_lanes, rotating_interleaver, row_column_interleaver, to_lanes
 from twophase.sim.codes.conv import ConvCode
 from twophase.sim.codes.ldpc import LdpcCode
@@ -36,7 +36,7 @@ def test_neighbours_part() -> None:
 
 @pytest.mark.parametrize("frames", [0, 1, LANES - 1, LANES, LANES + 1, 3 * LANES])
 def test_lanes_come_back(frames) -> None:
-    assert conv_kernels.LANES == ldpc_kernels.LANES == LANES
+    assert kernels.LANES == LANES
     values = np.arange(frames * 5, dtype=np.float32).reshape(frames, 5)
     lanes = to_lanes(values)
     assert lanes.shape == (-(-frames // LANES), 5, LANES)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twophase.sim.codes.ldpc import LdpcCode, collect, encode_mother, lifting_size, shifts
+from twophase.sim.codes.code import collect
+from twophase.sim.codes.ldpc import LdpcCode, encode_mother, lifting_size, shifts
 from twophase.sim.codes.message_passing import parity_checks, propagate
 
 

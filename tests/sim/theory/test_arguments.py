@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from twophase.link.errors import InputError
-from twophase.sim.theory.ber import ber_for_usage, qam_ber
-from twophase.sim.theory.information import bicm_mutual_information, capacity, cm_mutual_information
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 from twophase.sim.theory.power_gain import power_gain_nodes, rician_factor
+from twophase.sim.theory.rates import (
+    ber_for_usage,
+    bicm_mutual_information,
+    capacity,
+    cm_mutual_information,
+    qam_ber,
+)
 from twophase.sim.theory.statistics import clopper_pearson, paired_gap, wilson_by_sample
 
 
