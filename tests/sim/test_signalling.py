@@ -14,16 +14,12 @@ from tools.tiny_bundle import CLASSES, LINK, ONE_MODE, TABLE, write_tiny_bundle
 from twophase.link.demap import llr_exact
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.header import header_code
-from twophase.link.modem import Transmission
-from twophase.link.modes import LinkConfig
-from twophase.link.receiver import Reception
-from twophase.link.routing import HeaderStep, Routing, SnrTable
+from twophase.link.routing import HeaderStep
 from twophase.link.samples import Samples, load_samples
 from twophase.sim.channel.radio import Arrival, Radio
-from twophase.sim.counts import SystemCounts
-from twophase.sim.frames import Frames, framed, payload_stream, transmit
+from twophase.sim.frames import framed, payload_stream, transmit
 from twophase.sim.point import simulate_point
-from twophase.sim.receiver import Received, ReceivingEnd, SnrEstimates
+from twophase.sim.receiver import ReceivingEnd, SnrEstimates
 from twophase.sim.results.figures import Point
 from twophase.sim.results.points import point_results
 from twophase.sim.settings import Settings
@@ -40,26 +36,18 @@ def _point(opened: tuple[System, Samples], esn0_db: float, **settings) -> Point:
     return point_results([tally], opened[0].modes, CLASSES, chosen)[0]
 
 
-def _word_error(code: str, esn0_db: float, channel: str, coherence: str) -> float:
+def _word_error(code: str, esn0_db: float, channel: str) -> float:
     """Exact, for the four modes: either code is two index bits by themselves, each in so many code bits.
 
     A bit in n code bits of the same gain g errs with probability Q(sqrt(n g Es/N0)): QPSK gives Es/2 to each
-    of its bits, N0/2 is the noise on its axis.
+    of its bits, N0/2 is the noise on its axis.  Both bits share one gain.
     """
-    ratio = 10 ** (esn0_db / 10)
     n = {"plain": 1, "hamming84": 4}[code]
-    if channel == "awgn":
-        return float(1 - (1 - ndtr(-math.sqrt(n * ratio))) ** 2)
-    if n == 1 or coherence == "sample":
-        # Both bits share one gain.
-        power, weight = power_gain_nodes((1.0,))
-        return float(weight @ (1 - (1 - ndtr(-np.sqrt(n * power * ratio))) ** 2))
-    # Each bit has two symbols of its own, of two code bits each: the sum of two gains.
-    power, weight = power_gain_nodes((1.0, 1.0))
-    return float(1 - (1 - weight @ ndtr(-np.sqrt(2 * power * ratio))) ** 2)
+    power, weight = (np.ones(1), np.ones(1)) if channel == "awgn" else power_gain_nodes((1.0,))
+    return float(weight @ (1 - (1 - ndtr(-np.sqrt(n * power * 10 ** (esn0_db / 10)))) ** 2))
 
 
-# Eight comparisons of at least 100 expected errors at 4.5 sigma: a false alarm in 6e-5 of all seeds.
+# Seven comparisons of at least 100 expected errors at 4.5 sigma: a false alarm in 5e-5 of all seeds.
 @pytest.mark.parametrize(
     ("code", "esn0_db", "channel", "coherence"),
     [
@@ -69,13 +57,12 @@ def _word_error(code: str, esn0_db: float, channel: str, coherence: str) -> floa
         ("hamming84", 0.0, "awgn", "symbol"),
         ("plain", 10.0, "rayleigh", "symbol"),
         ("plain", 10.0, "rayleigh", "sample"),
-        ("hamming84", 3.0, "rayleigh", "symbol"),
         ("hamming84", 3.0, "rayleigh", "sample"),
     ],
 )
 def test_headers_fail_as_often_as_theory_says(content, code, esn0_db, channel, coherence) -> None:
     system, samples = content
-    expected = _word_error(code, esn0_db, channel, coherence)
+    expected = _word_error(code, esn0_db, channel)
     trials = min(50, math.ceil(500 / (expected * len(samples.labels))))
     settings = Settings(trials=trials, channel=channel, coherence=coherence)
     # The tiny transmitter chooses by a feature; the frame's header follows from the routing.
@@ -109,17 +96,6 @@ def test_a_header_costs_what_it_costs(content) -> None:
         assert point.mode_usage == pytest.approx(shares)
         by_mode = sum(point.accuracy_by_mode[name] * share for name, share in shares.items())
         assert by_mode == pytest.approx(point.accuracy_hard)
-
-
-def test_accuracy_by_mode_is_by_the_mode_that_was_sent(content) -> None:
-    settings = Settings(trials=3)
-    tally = simulate_point(*content, -5.0, settings)
-    point = point_results([tally], MODES, CLASSES, settings)[0]
-    assert point.mode_error_rate > 0.1
-    wishes = content[1].features[:, -1].astype(int)
-    for number, name in enumerate(MODES.names):
-        expected = tally.deployed.correct[wishes == number].mean() / 3
-        assert point.accuracy_by_mode[name] == pytest.approx(expected)
 
 
 def test_an_ideal_header_makes_no_error_and_costs_nothing(content, by_snr) -> None:
@@ -169,69 +145,22 @@ def test_jitter_makes_errors_frame_by_frame(by_snr) -> None:
     assert symbols == sum(MODES[int(mode)].symbols for mode in sent.flat)
 
 
-def test_a_payload_after_another_header_is_an_error_whatever_the_mode() -> None:
-    """Both modes begin with a word of zeros, so a receiver may guess the mode in the wrong place."""
-    counts = SystemCounts(np.zeros(3, dtype=np.int64))
-    frames = Frames(np.array([0, 0, 1]), np.array([2, 2, 2]), np.zeros((3, 4), dtype=complex), 1.0)
-    decided = Received(
-        mode=np.array([0, 0, 0]),
-        llr=np.zeros((3, 4)),
-        classes=np.zeros(3, dtype=np.int64),
-        indices=np.zeros((3, 1), dtype=np.int64),
-        header_count=np.array([2, 4, 2]),
-    )
-    counts.count(frames, slice(0, 3), decided, np.zeros(3, dtype=np.int64))
-    assert counts.mode_errors == 2
-
-
-class _Keyed:
-    """Sends the class as one index that only the mode's own key explains, and receives by such keys.
-
-    Both modes have four codewords in one QPSK symbol.  By the other mode's key one class of four comes out
-    right and the other three wrong: chance.
-    """
-
-    link = LinkConfig(codebook_sizes=(4, 4), tokens=(1, 1), qam_orders=(4,), embedding_dim=1)
-    keys = np.array([[0, 1, 2, 3], [0, 2, 3, 1]])
-
-    def send(self, features, snr_db, mode=None) -> Transmission:
-        label = features[:, 0].astype(np.int64)
-        chosen = np.asarray(np.asarray(snr_db) >= 5.0, dtype=np.int64)
-        symbols = self.keys[chosen, label][:, np.newaxis]
-        count = len(label)
-        return Transmission(
-            mode=chosen,
-            indices=symbols,
-            bits=np.concatenate([symbols >> 1, symbols & 1], axis=1).astype(np.uint8),
-            symbols=symbols,
-            bit_count=np.full(count, 2),
-            symbol_count=np.full(count, 1),
-            header=np.zeros((count, 0), dtype=np.int64),
-            header_count=np.zeros(count, dtype=np.int64),
-        )
-
-    def receive(self, llr, mode) -> Reception:
-        index = (np.asarray(llr) > 0) @ [2, 1]
-        label = np.argmax(self.keys[np.asarray(mode)] == index[:, np.newaxis], axis=1)
-        return Reception(np.eye(4, dtype=np.float32)[label], index[:, np.newaxis])
-
-
-def test_a_mistaken_mode_does_not_leak() -> None:
-    keyed = _Keyed()
-    labels = np.arange(400) % 4
-    samples = Samples(labels[:, np.newaxis].astype(np.float32), labels)
-    routing = Routing("snr", SnrTable((5.0,), (0, 1)), 0.0, ())
-    system = System(keyed.link.modes, routing, 4, 100.0, keyed, keyed, ())
-    agreed, biased = (
-        simulate_point(system, samples, 30.0, Settings(trials=2, snr_error_bias_db=bias))
-        for bias in (0.0, -26.0)
-    )
-    assert agreed.deployed.correct.sum() == 800
-    assert (agreed.deployed.mode_errors, agreed.codeword_errors, agreed.transmissions) == (0, 0, 1)
-    # Every bit arrives, and still nobody but the holder of the right key knows more than chance.
-    assert (biased.deployed.mode_errors, biased.bit_errors, biased.transmissions) == (800, 0, 1)
-    assert biased.deployed.correct.sum() == 800 // 4
-    assert biased.codeword_errors == biased.codewords_sent == 800
+def test_a_mistaken_mode_does_not_leak(by_snr) -> None:
+    """Every bit arrives, and still the receiver knows only what the wrong mode makes of the symbols."""
+    system, samples = by_snr
+    tally = simulate_point(system, samples, 60.0, Settings(trials=2, snr_error_bias_db=-57.0))
+    sent = transmit(system.transmitter, samples.features, 3.0, MODES)
+    stream = payload_stream(sent, MODES)
+    one = np.ones_like(stream.points)
+    arrival = Arrival(stream.points, one, np.full(one.shape, 1e-6), one)
+    end = ReceivingEnd(system.routing, MODES, llr_exact, system.llr_clip)
+    decided = end.receive_payload(system.receiver, arrival, stream.energy, np.full(len(one), 3))
+    right = np.count_nonzero(decided.classes == samples.labels)
+    assert set(sent.mode) == {1}
+    assert tally.deployed.mode_errors == 2 * len(one)
+    assert tally.deployed.correct.sum() == 2 * right < len(one)
+    assert tally.codeword_errors == tally.codewords_sent == 2 * sum(MODES[mode].tokens for mode in sent.mode)
+    assert (tally.bit_errors, tally.transmissions) == (0, 1)
 
 
 @pytest.mark.parametrize("batch", [1, 64])
@@ -265,7 +194,7 @@ def test_a_receiver_that_misplaces_the_payload_only_errs(content) -> None:
     # It takes four symbols for the header where one was sent, and reads beyond the frame.
     point = _point(content, 4.0, trials=3, snr_error_bias_db=2.0)
     assert point.header_symbols_per_sample == 1.0
-    assert point.mode_error_rate > 0.5
+    assert point.mode_error_rate == 1.0  # also where it guesses the mode, in the wrong place
     assert point.accuracy_hard < 0.45
     assert point.ber < 0.2  # counted where the payload truly stands
 

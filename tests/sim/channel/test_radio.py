@@ -84,6 +84,10 @@ def test_every_system_goes_through_the_same_air(settings) -> None:
     for name in ("gains", "noise_var", "true_gains"):
         assert np.array_equal(getattr(first, name), getattr(other, name))
         assert getattr(first, name).shape == (ROWS, WIDTH)
+    if settings.get("csi") != "pilot":
+        perfect = "csi" not in settings
+        assert np.array_equal(first.gains, first.true_gains if perfect else np.ones((ROWS, WIDTH)))
+        assert np.array_equal(first.noise_var, np.full((ROWS, WIDTH), N0))
     noise = first.received - first.true_gains * _points()
     np.testing.assert_allclose(other.received, other.true_gains * 0.5j * _points() + noise, atol=1e-12)
     # The seed alone decides, and draws follow one another.
@@ -99,15 +103,6 @@ def test_every_system_goes_through_the_same_air(settings) -> None:
     np.testing.assert_allclose(wrong.noise_var, first.noise_var * 10**0.3, rtol=1e-12)
     assert np.array_equal(wrong.received, first.received)
     assert np.array_equal(wrong.gains, first.gains)
-
-
-@pytest.mark.parametrize("channel", ["awgn", "rayleigh", "rician", "tdl-a"])
-def test_perfect_knowledge_and_none(channel) -> None:
-    perfect, ignorant = (_radio(channel=channel, csi=csi).send(_points()) for csi in ("perfect", "none"))
-    assert np.array_equal(perfect.gains, perfect.true_gains)
-    assert np.array_equal(ignorant.gains, np.ones((ROWS, WIDTH)))
-    for arrival in (perfect, ignorant):
-        assert np.array_equal(arrival.noise_var, np.full((ROWS, WIDTH), N0))
 
 
 @pytest.mark.parametrize(
