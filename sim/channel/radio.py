@@ -27,7 +27,7 @@ as if the pilots were there; neither is of use to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,21 +59,6 @@ class Arrival:
     """The receiver's N0, with the variance of the error of its gains."""
     true_gains: Symbols
     """The gains of the channel."""
-
-
-class Air(Protocol):
-    """What the two kinds of channels have in common."""
-
-    gains: Symbols
-    noise: Symbols
-    pilots: Symbols
-
-    def draw(self, rows: int, width: int) -> None:
-        """Draw gains, noise and what is received of the pilots."""
-
-    def receive(self, points: Symbols) -> Symbols:
-        """Send data symbols through what was drawn."""
-        ...
 
 
 class FlatAir:
@@ -156,7 +141,7 @@ class Radio:
         self._settings = settings
         self._layout = layout_of(settings)
         self._estimator: BlockEstimator | None = None
-        self._air: Air
+        self._air: FlatAir | TdlAir
         self.noise_var = float(esn0_db_to_noise_var(esn0_db))
         """The true N0, total complex variance."""
         if settings.channel in ("tdl-a", "tdl-c"):
