@@ -59,7 +59,7 @@ def test_a_flat_channel_is_estimated_by_the_mean_of_its_pilots(pilots, variance)
             weight = 1.0 if estimator == "ls" else variance / (variance + ratio)
             gain, error_var = device.gains(matched, np.array([noise_var]), estimator)
             np.testing.assert_allclose(gain, MEAN + weight * (mean - MEAN), rtol=1e-12)
-            np.testing.assert_allclose(error_var, [[[ratio * weight]]], rtol=1e-5)
+            np.testing.assert_allclose(error_var, [[[ratio * weight]]], rtol=1e-9, atol=1e-15)
     if pilots > 1:
         np.testing.assert_allclose(device.noise_var(matched[:, 0]), matched[:, 0].var(axis=1, ddof=1))
         assert device.noise_var(np.full((1, pilots), 0.25 + 1j)) == pytest.approx(LEAST_NOISE_VAR)
