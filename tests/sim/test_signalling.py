@@ -127,8 +127,16 @@ def test_a_wrong_snr_is_an_error_exactly_if_the_steps_differ(by_snr, esn0_db, bi
     # The soft references are given the mode, as in training, so the deployed link alone suffers.
     for name, reference in point.references.items():
         assert reference.accuracy == shared.references[name].accuracy
-        assert reference.gap < -0.3 or sent == taken
-    assert point.verdict == "FAIL" or sent == taken
+    assert (shared.accuracy_hard == point.accuracy_hard) == (sent == taken)
+
+
+def test_the_gap_holds_what_mistaken_modes_cost(by_snr) -> None:
+    right, wrong = (
+        _point(by_snr, 7.0, trials=2, snr_error_bias_db=-3.0, snr_error_at=at)
+        for at in ("both", "transmitter")
+    )
+    assert max(reference.gap for reference in wrong.references.values()) < -0.3
+    assert (right.verdict, wrong.verdict) == ("PASS", "FAIL")
 
 
 def test_jitter_makes_errors_frame_by_frame(by_snr) -> None:
@@ -202,8 +210,8 @@ def test_a_receiver_that_misplaces_the_payload_only_errs(content) -> None:
 def test_the_label_bound_counts_header_and_coherence(content) -> None:
     fading = ("rayleigh", "sample")
     point = _point(content, 2.0, trials=1, channel=fading[0], coherence=fading[1])
-    symbols = [MODES[int(wish)].symbols + 4 for wish in content[1].features[:, -1]]
-    delivered = np.mean([float(simplex_success(CLASSES, count, 2.0, *fading)) for count in symbols])
+    reached = [float(simplex_success(CLASSES, mode.symbols + 4, 2.0, *fading)) for mode in MODES]
+    delivered = np.mean([reached[int(wish)] for wish in content[1].features[:, -1]])
     expected = label_accuracy(point.accuracy_noiseless, delivered, CLASSES)
     assert point.label_bound == pytest.approx(expected)
 
@@ -223,11 +231,14 @@ def test_a_forced_mode_that_is_not_there_or_not_kept_to_is_refused(content) -> N
         _point(content, 0.0, trials=1, mode="8x8qam")
 
     class Deaf:
-        def send(self, features, snr_db, mode=None):
-            return system.transmitter.send(features, snr_db)
+        def __init__(self, sender) -> None:
+            self._sender = sender
 
-    deaf = SoftReference("deaf", "", Deaf(), system.receiver)
-    for parts in ({"transmitter": Deaf()}, {"references": (deaf,)}):
+        def send(self, features, snr_db, mode=None):
+            return self._sender.send(features, snr_db)
+
+    deaf = SoftReference("deaf", "", Deaf(system.references[0].transmitter), system.receiver)
+    for parts in ({"transmitter": Deaf(system.transmitter)}, {"references": (deaf,)}):
         altered = dataclasses.replace(system, **parts)
         with pytest.raises(ArtifactError, match="does not keep to the mode 4x16qam"):
             simulate_point(altered, samples, 0.0, Settings(trials=1, mode="1"))

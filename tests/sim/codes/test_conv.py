@@ -29,11 +29,15 @@ def test_trellis_encoder_and_decisions_are_commpys() -> None:
         theirs = conv_encode(np.concatenate([bits, np.zeros(MEMORY, dtype=int)]), trellis, "cont")
         np.testing.assert_array_equal(ConvCode(k, 2 * (k + MEMORY)).encode(bits), theirs)
     code, rng = ConvCode(40, 92), np.random.default_rng(0)
-    llr = 3 * rng.standard_normal((5, 92))
+    bits = rng.integers(0, 2, (3, 40))
+    word = code.encode(bits)
+    llr = 1.4 * (2.0 * word - 1 + 1.2 * rng.standard_normal(word.shape))
     # commpy ends in the best state, not in state zero: a clear tail leads both there.
-    llr[:, -12:] = 40.0 * code.encode(rng.integers(0, 2, (5, 40)))[:, -12:] - 20.0
+    llr[:, -12:] = 40.0 * word[:, -12:] - 20.0
     theirs = [viterbi_decode(row.copy(), trellis, tb_depth=46, decoding_type="soft")[:40] for row in llr]
-    np.testing.assert_array_equal(code.viterbi(llr), theirs)
+    ours = code.viterbi(llr)
+    np.testing.assert_array_equal(ours, theirs)
+    assert (ours != bits).any()  # errors too are the same
 
 
 def test_the_spectrum_is_the_published_one() -> None:

@@ -20,7 +20,7 @@ def density_at_nodes(weights: tuple[float, ...], factor: float) -> tuple[np.ndar
 
 
 @pytest.mark.parametrize("factor", [0.0, 1e-10, 0.1, 4.0, 30.0, 1e3, 1e6])
-@pytest.mark.parametrize("count", [1, 6, 40, 300])
+@pytest.mark.parametrize("count", [1, 6, 40])
 def test_equal_gains_are_a_gamma_or_a_noncentral_chi_squared_law(count, factor) -> None:
     power, density = density_at_nodes((3.0,) * count, factor)
     if factor:
