@@ -134,25 +134,6 @@ def test_an_mmse_receiver_that_overrates_the_noise_trusts_its_pilots_less() -> N
     np.testing.assert_allclose(wrong / fair, (1 + N0 / 2) / (1 + 10 * N0 / 2), rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("settings", "block"),
-    [
-        ({"channel": "rayleigh", "coherence": 6, "pilots": 2}, 4),
-        ({"channel": "rician", "coherence": 3, "pilots": 2}, 1),
-        ({"channel": "tdl-a", "pilots": 4}, 8),
-        ({"channel": "rayleigh", "coherence": "sample"}, WIDTH),
-    ],
-)
-def test_blocks_are_estimated_by_themselves(settings, block) -> None:
-    arrival = _radio(estimator="ls", **PILOT, **settings).send(_points())
-    error = arrival.gains - arrival.true_gains
-    for start in range(0, WIDTH, block):
-        part = arrival.gains[:, start : start + block]
-        assert np.isclose(part, part[:, :1]).all() == (settings["channel"] != "tdl-a" or part.shape[1] == 1)
-        if start:
-            assert not np.isclose(error[:, start], error[:, start - 1]).any()
-
-
 def test_n0_is_estimated_from_the_first_block_alone() -> None:
     radio = _radio(channel="rayleigh", coherence=6, pilots=3, noise_estimate="pilot", estimator="ls", **PILOT)
     expected = np.var(radio._air.pilots[:, 0], axis=1, ddof=1)

@@ -12,46 +12,42 @@ from twophase.sim.codes.label_code import label_code
 from twophase.sim.codes.ldpc import LdpcCode
 from twophase.sim.codes.message_passing import parity_checks, propagate
 
-CHECKS = parity_checks([[0, 1, 2]], 3)
-LLR = np.zeros((1, 3), np.float32)
+CONV, LDPC, LABEL = ConvCode(4, 8), LdpcCode(4, 8), label_code(3, 2)
+CHECKS, LLR = parity_checks([[0, 1, 2]], 3), np.zeros((1, 3), np.float32)
+PAIRS = np.zeros((4, 2))
 
 
 @pytest.mark.parametrize(
-    ("call", "name"),
+    ("function", "name", "calls"),
     [
-        *((lambda code=code: code(0, 4), "k") for code in (ConvCode, LdpcCode)),
-        *((lambda code=code: code(8, 7), "n") for code in (ConvCode, LdpcCode)),
-        *((lambda code=code: code(8, 16, kernel="cuda"), "kernel") for code in (ConvCode, LdpcCode)),
-        *((lambda code=code: code(4, 8).encode([0, 1, 1]), "bits") for code in (ConvCode, LdpcCode)),
-        *((lambda code=code: code(4, 8).decode(np.zeros(7)), "llr") for code in (ConvCode, LdpcCode)),
-        (lambda: ConvCode(4, 8).encode([0, 1, 2, 1]), "bits"),
-        (lambda: ConvCode(4, 8).decode(np.full(8, np.nan)), "llr"),
-        (lambda: ConvCode(4, 8).viterbi(np.zeros(8, dtype=complex)), "llr"),
-        (lambda: LdpcCode(3841, 9000), "k"),
-        (lambda: LdpcCode(8, 16, iterations=0), "iterations"),
-        (lambda: LdpcCode(8, 16, rule="min"), "rule"),
-        (lambda: parity_checks([[0]], 3), "checks"),
-        (lambda: parity_checks([[0, 0, 1]], 3), "checks"),
-        (lambda: parity_checks([[0, 3]], 3), "checks"),
-        (lambda: propagate(CHECKS, LLR[:, :2], 3), "llr"),
-        (lambda: propagate(CHECKS, LLR, 0), "iterations"),
-        (lambda: propagate(CHECKS, LLR, 3, "max"), "rule"),
-        (lambda: row_column_interleaver(0, 4), "n"),
-        (lambda: rotating_interleaver(10, 4), "n"),
-        (lambda: rotating_interleaver(4, 0), "n"),
-        (lambda: label_code(1, 3), "classes"),
-        (lambda: label_code(257, 3), "classes"),
-        (lambda: label_code(3, 0), "symbols"),
-        (lambda: label_code(3, 2).decode(np.zeros((4, 3)), 1.0), "received"),
-        (lambda: label_code(3, 2).decode(np.full((4, 2), np.nan), 1.0), "received"),
-        (lambda: label_code(3, 2).decode(np.zeros((4, 2)), 0.0), "noise_var"),
-        (lambda: label_code(3, 2).decode(np.zeros((4, 2)), np.inf), "noise_var"),
-        (lambda: label_code(3, 2).word_error_bound(np.nan), "esn0_db"),
+        (ConvCode, "k", [(0, 4)]),
+        (ConvCode, "n", [(8, 7)]),
+        (ConvCode, "kernel", [(8, 16, "cuda")]),
+        (LdpcCode, "k", [(0, 4), (3841, 9000)]),
+        (LdpcCode, "n", [(8, 7)]),
+        (LdpcCode, "iterations", [(8, 16, 0)]),
+        (LdpcCode, "rule", [(8, 16, 20, "min")]),
+        (LdpcCode, "kernel", [(8, 16, 20, "min-sum", "cuda")]),
+        *((code.encode, "bits", [([0, 1, 1],), ([0, 1, 2, 1],)]) for code in (CONV, LDPC)),
+        *((decode, "llr", [(np.zeros(7),)]) for decode in (CONV.decode, LDPC.decode)),
+        (CONV.viterbi, "llr", [(np.full(8, np.nan),), (np.zeros(8, dtype=complex),)]),
+        (parity_checks, "checks", [([[0]], 3), ([[0, 0, 1]], 3), ([[0, 3]], 3)]),
+        (propagate, "llr", [(CHECKS, LLR[:, :2], 3)]),
+        (propagate, "iterations", [(CHECKS, LLR, 0)]),
+        (propagate, "rule", [(CHECKS, LLR, 3, "max")]),
+        (row_column_interleaver, "n", [(0, 4)]),
+        (rotating_interleaver, "n", [(10, 4), (4, 0)]),
+        (label_code, "classes", [(1, 3), (257, 3)]),
+        (label_code, "symbols", [(3, 0)]),
+        (LABEL.decode, "received", [(np.zeros((4, 3)), 1.0), (np.nan * PAIRS, 1.0)]),
+        (LABEL.decode, "noise_var", [(PAIRS, 0.0), (PAIRS, np.inf)]),
+        (LABEL.word_error_bound, "esn0_db", [(np.nan,)]),
     ],
 )
-def test_bad_arguments_are_named(call, name) -> None:
-    with pytest.raises(InputError, match=f"'{name}' must"):
-        call()
+def test_bad_arguments_are_named(function, name, calls) -> None:
+    for arguments in calls:
+        with pytest.raises(InputError, match=f"'{name}' must"):
+            function(*arguments)
 
 
 def test_without_numba_there_is_one_kernel(monkeypatch) -> None:

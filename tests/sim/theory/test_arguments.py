@@ -41,41 +41,36 @@ def test_rates_name_bad_arguments(rate, arguments, name) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "name"),
+    ("function", "name", "calls"),
     [
-        (lambda: ber_for_usage(np.ones(4), 16, 0.0), "histogram"),
-        (lambda: ber_for_usage(np.zeros(16), 16, 0.0), "histogram"),
-        (lambda: ber_for_usage(-np.ones(16), 16, 0.0), "histogram"),
-        (lambda: capacity(0.0, "rice"), "channel"),
-        (lambda: simplex_success(1, 6, 0.0), "classes"),
-        (lambda: simplex_success(10, 0, 0.0), "symbols"),
-        (lambda: simplex_success(10, 6, np.nan), "esn0_db"),
-        (lambda: simplex_success(10, 6, 0.0, "rice"), "channel"),
-        (lambda: simplex_success(10, 6, 0.0, "rayleigh", "frame"), "coherence"),
-        (lambda: simplex_success(10, 6, 0.0, "rayleigh", 1), "coherence"),
-        (lambda: label_accuracy(1.1, 0.5, 10), "clean"),
-        (lambda: label_accuracy(0.9, np.nan, 10), "delivered"),
-        (lambda: label_accuracy(0.9, 0.5, 1), "classes"),
-        (lambda: power_gain_nodes(()), "weights"),
-        (lambda: power_gain_nodes((0.0, 0.0)), "weights"),
-        (lambda: power_gain_nodes((1.0, -1.0)), "weights"),
-        (lambda: power_gain_nodes((1.0, math.nan)), "weights"),
-        (lambda: power_gain_nodes((1.0,), -0.1), "factor"),
-        (lambda: power_gain_nodes((1.0,), math.inf), "factor"),
-        (lambda: rician_factor(-101.0), "rician_k_db"),
-        (lambda: paired_gap([]), "differences"),
-        (lambda: paired_gap([1.5]), "differences"),
-        (lambda: paired_gap([np.nan]), "differences"),
-        (lambda: wilson_by_sample([[0.5]]), "fractions"),
-        (lambda: wilson_by_sample([-0.1]), "fractions"),
-        (lambda: wilson_by_sample([0.5], confidence=1.0), "confidence"),
-        (lambda: clopper_pearson(0, 0), "total"),
-        (lambda: clopper_pearson(3, 2), "count"),
+        (
+            ber_for_usage,
+            "histogram",
+            [(np.ones(4), 16, 0.0), (np.zeros(16), 16, 0.0), (-np.ones(16), 16, 0.0)],
+        ),
+        (capacity, "channel", [(0.0, "rice")]),
+        (simplex_success, "classes", [(1, 6, 0.0)]),
+        (simplex_success, "symbols", [(10, 0, 0.0)]),
+        (simplex_success, "esn0_db", [(10, 6, np.nan)]),
+        (simplex_success, "channel", [(10, 6, 0.0, "rice")]),
+        (simplex_success, "coherence", [(10, 6, 0.0, "rayleigh", length) for length in ("frame", 1)]),
+        (label_accuracy, "clean", [(1.1, 0.5, 10)]),
+        (label_accuracy, "delivered", [(0.9, np.nan, 10)]),
+        (label_accuracy, "classes", [(0.9, 0.5, 1)]),
+        (power_gain_nodes, "weights", [((),), ((0.0, 0.0),), ((1.0, -1.0),), ((1.0, math.nan),)]),
+        (power_gain_nodes, "factor", [((1.0,), -0.1), ((1.0,), math.inf)]),
+        (rician_factor, "rician_k_db", [(-101.0,)]),
+        (paired_gap, "differences", [([],), ([1.5],), ([np.nan],)]),
+        (wilson_by_sample, "fractions", [([[0.5]],), ([-0.1],)]),
+        (wilson_by_sample, "confidence", [([0.5], 1.0)]),
+        (clopper_pearson, "total", [(0, 0)]),
+        (clopper_pearson, "count", [(3, 2)]),
     ],
 )
-def test_bad_arguments_are_named(call, name) -> None:
-    with pytest.raises(InputError, match=f"'{name}' must"):
-        call()
+def test_bad_arguments_are_named(function, name, calls) -> None:
+    for arguments in calls:
+        with pytest.raises(InputError, match=f"'{name}' must"):
+            function(*arguments)
 
 
 def test_the_factor_of_rician_fading_is_given_in_db() -> None:
