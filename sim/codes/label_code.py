@@ -273,7 +273,8 @@ _ROOMY = 64
 
 def _searched(classes: int, symbols: int, alphabet: NDArray[np.complex128] | None) -> NDArray[np.complex128]:
     """Search at the Es/N0 of an ideal simplex, then once more at that of what was found."""
-    needed, found = _simplex_db(classes, symbols), []
+    needed = _simplex_db(classes, symbols)
+    found: list[NDArray[np.complex128]] = []
     while len(found) < 2 and math.isfinite(needed):
         ratio = 10 ** (needed / 10)
         if alphabet is None:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
-from twophase.sim.codes.code import Real, checked_kernel, from_lanes, to_lanes
+from twophase.sim.codes.code import checked_kernel, from_lanes, to_lanes
 
 __all__ = ["NORMALISATION", "RULES", "Checks", "parity_checks", "propagate"]
 
@@ -116,10 +116,11 @@ def propagate(
     if rule == "min-sum":
         return _run(rule, checks, llr, iterations, kernel)
     odds = np.exp(np.clip(llr.astype(np.float64), -TOLD_LIMIT, TOLD_LIMIT))
-    return np.log(_run(rule, checks, odds, iterations, kernel)).astype(np.float32)
+    posterior: _Floats = np.log(_run(rule, checks, odds, iterations, kernel)).astype(np.float32)
+    return posterior
 
 
-def _run(rule: str, checks: Checks, values: NDArray[Real], iterations: int, kernel: str) -> NDArray[Real]:
+def _run(rule: str, checks: Checks, values: NDArray[Any], iterations: int, kernel: str) -> NDArray[Any]:
     """LLRs by min-sum, odds by sum-product, of all bits; (frames, width) to the same."""
     if kernel == "numba":
         from twophase.sim.codes.kernels import min_sum_lanes, sum_product_lanes
