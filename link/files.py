@@ -88,7 +88,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     InputError
         If the file cannot be written: no permission, disk full.
     """
-    target = _resolved(path)
+    target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     _make_parent(target, path)
     try:
@@ -119,7 +119,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     import shutil  # with what an edge process, which writes nothing, does not need
     import tempfile
 
-    target = _resolved(path)
+    target = Path(os.path.realpath(path))
     _make_parent(target, path)
     try:
         if target.exists() and not target.is_dir():
@@ -145,10 +145,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 replaced.rename(target)
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _resolved(path: Path) -> Path:
-    return Path(os.path.realpath(path))
 
 
 def _make_parent(target: Path, path: Path) -> None:
