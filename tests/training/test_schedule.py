@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -10,46 +11,39 @@ from twophase.training.config import TrainConfig
 from twophase.training.schedule import learning_rate, plan
 
 
+def planned(name: str, **settings: Any) -> list[Any]:
+    """A quantity in each of the 30 epochs; the alignment starts at the 20th."""
+    return [getattr(plan(TrainConfig(**settings), epoch), name) for epoch in range(1, 31)]
+
+
 def test_two_phase_cools_to_the_floor_and_freezes() -> None:
-    config = TrainConfig()
-    temperatures = [plan(config, epoch).temperature for epoch in range(1, 31)]
-    assert temperatures[0] == 1.0
-    assert temperatures[9] == pytest.approx(0.97**9)
-    assert temperatures[12:] == [0.7] * 18
-    phases = [plan(config, epoch).phase for epoch in range(1, 31)]
-    assert phases == ["learning"] * 19 + ["alignment"] * 11
-    assert [plan(config, epoch).hardness for epoch in (1, 19, 20, 30)] == [0, 0, 1, 1]
+    assert planned("temperature") == pytest.approx([max(0.7, 0.97**step) for step in range(30)])
+    assert planned("phase") == ["learning"] * 19 + ["alignment"] * 11
+    assert planned("hardness") == [0] * 19 + [1] * 11
+    assert planned("hardness", hardening_epochs=3) == [0] * 19 + [0.25, 0.5, 0.75] + [1] * 8
 
 
 def test_single_phase_anneals_to_its_end_and_never_hardens() -> None:
-    config = TrainConfig(method="single-phase")
-    plans = [plan(config, epoch) for epoch in range(1, 31)]
-    assert plans[0].temperature == 1.0
-    assert plans[-1].temperature == pytest.approx(0.1)
-    ratios = [later.temperature / now.temperature for now, later in pairwise(plans)]
-    assert ratios == pytest.approx([ratios[0]] * 29)
-    assert all(entry.phase == "learning" and entry.hardness == 0 for entry in plans)
-    colder = TrainConfig(method="single-phase", anneal_temp_end=0.02)
-    assert plan(colder, 30).temperature == pytest.approx(0.02)
+    for settings, end in (({}, 0.1), ({"anneal_temp_end": 0.02}, 0.02)):
+        found = planned("temperature", method="single-phase", **settings)
+        assert found == pytest.approx([end ** (step / 29) for step in range(30)])
+    assert set(planned("phase", method="single-phase")) == {"learning"}
+    assert set(planned("hardness", method="single-phase")) == {0}
 
 
-def test_hardness_begins_with_hard_only_and_can_rise_gradually() -> None:
+def test_hard_only_is_hard_from_the_start() -> None:
     first = plan(TrainConfig(method="hard-only"), 1)
     assert (first.phase, first.hardness, first.temperature) == ("alignment", 1.0, 0.7)
-    config = TrainConfig(hardening_epochs=3)
-    assert [plan(config, epoch).hardness for epoch in (19, 20, 21, 22, 23, 30)] == [0, 0.25, 0.5, 0.75, 1, 1]
 
 
 def test_entropy_warm_up_falls_from_the_guides_weight() -> None:
-    config = TrainConfig(entropy_warmup_epochs=4)
-    weights = [plan(config, epoch).lambda_entropy for epoch in range(1, 7)]
-    assert weights == pytest.approx([0.05, 0.04, 0.03, 0.02, 0.01, 0.01])
+    weights = planned("lambda_entropy", entropy_warmup_epochs=4)
+    assert weights == pytest.approx([0.05, 0.04, 0.03, 0.02] + [0.01] * 26)
 
 
 def test_only_the_reported_surrogate_has_a_symbol_temperature() -> None:
-    assert plan(TrainConfig(), 10).symbol_temperature == 1.0
-    reported = plan(TrainConfig(surrogate="reported"), 10)
-    assert reported.symbol_temperature == reported.temperature < 1
+    assert planned("symbol_temperature") == [1.0] * 30
+    assert planned("symbol_temperature", surrogate="reported") == planned("temperature")
 
 
 def test_learning_rate_warms_up_and_ends_near_zero_or_stays() -> None:
@@ -63,9 +57,6 @@ def test_learning_rate_warms_up_and_ends_near_zero_or_stays() -> None:
 
 
 def test_the_routers_noise_falls_to_zero_over_the_learning_phase() -> None:
-    noise = [plan(TrainConfig(router_noise=0.5), epoch).router_noise for epoch in range(1, 31)]
-    assert noise[:19] == pytest.approx([0.5 * (1 - step / 19) for step in range(19)])
-    assert noise[19:] == [0.0] * 11
-    soft = TrainConfig(method="single-phase", router_noise=0.5)
-    assert plan(soft, 30).router_noise == pytest.approx(0.5 / 30)
-    assert plan(TrainConfig(router_noise=0.0), 1).router_noise == 0.0
+    expected = [0.5 * max(0, 1 - step / 19) for step in range(30)]
+    assert planned("router_noise", router_noise=0.5) == pytest.approx(expected)
+    assert planned("router_noise", router_noise=0.5, method="single-phase")[-1] == pytest.approx(0.5 / 30)
