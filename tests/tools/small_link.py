@@ -14,8 +14,7 @@ from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
 from twophase.training.model.network import LinkModel
 from twophase.training.model.router import gumbel_noise
-from twophase.training.phases import Batch, StepResult, alignment_step, learning_step, training_snr
-from twophase.training.schedule import plan
+from twophase.training.phases import Batch, StepResult, alignment_step, learning_step, plan_of, training_snr
 
 CLASSES, FEATURES = 3, 8
 """Of the blobs."""
@@ -111,7 +110,7 @@ def take(
     hardness: float | None = None,
 ) -> StepResult:
     """The step of an epoch, in all modes if none are given."""
-    now = plan(config, epoch)
+    now = plan_of(config, epoch)
     if hardness is not None:
         now = replace(now, hardness=hardness)
     step_of = alignment_step if now.phase == "alignment" else learning_step

@@ -1,9 +1,10 @@
-"""A step computes what its formulas say; of several modes each is its own, and the router weighs them."""
+"""An epoch is planned, a step computes what its formulas say, and the router weighs its modes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,8 +17,15 @@ from twophase.link.modes import LinkConfig
 from twophase.training.config import TrainConfig
 from twophase.training.model.network import LinkModel, Received
 from twophase.training.model.soft_symbols import hard_symbols
-from twophase.training.phases import Batch, Pass, StepResult, charged_energy, training_snr
-from twophase.training.schedule import plan
+from twophase.training.phases import (
+    Batch,
+    Pass,
+    StepResult,
+    charged_energy,
+    learning_rate,
+    plan_of,
+    training_snr,
+)
 
 CONFIG = TrainConfig(
     epochs=6,
@@ -30,6 +38,52 @@ CONFIG = TrainConfig(
 )
 SILENT: dict[str, Any] = {f"lambda_{name}": 0.0 for name in ("commitment", "consistency", "entropy")}
 CERTAIN: dict[str, Any] = {"train_snr_low_db": 80.0, "train_snr_high_db": 80.0, **SILENT}
+
+
+# --- the plan of an epoch ---------------------------------------------------------------------------------
+
+
+STEPS = range(30)
+COOLING = [max(0.7, 0.97**step) for step in STEPS]
+SINGLE, HARD = {"method": "single-phase"}, {"method": "hard-only"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "expected"),
+    [
+        ({}, "temperature", COOLING),
+        ({}, "hardness", [0] * 19 + [1] * 11),
+        ({"hardening_epochs": 3}, "hardness", [0] * 19 + [0.25, 0.5, 0.75] + [1] * 8),
+        (SINGLE, "temperature", [0.1 ** (step / 29) for step in STEPS]),
+        (SINGLE | {"anneal_temp_end": 0.02}, "temperature", [0.02 ** (step / 29) for step in STEPS]),
+        (SINGLE, "hardness", [0] * 30),
+        (HARD, "temperature", [0.7] * 30),
+        (HARD, "hardness", [1] * 30),
+        ({}, "symbol_temperature", [1] * 30),
+        ({"surrogate": "reported"}, "symbol_temperature", COOLING),
+        ({"entropy_warmup_epochs": 4}, "lambda_entropy", [0.05, 0.04, 0.03, 0.02] + [0.01] * 26),
+        ({"router_noise": 0.5}, "router_noise", [0.5 * max(0, 1 - step / 19) for step in STEPS]),
+        (SINGLE | {"router_noise": 0.5}, "router_noise", [0.5 * (1 - step / 30) for step in STEPS]),
+    ],
+)
+def test_each_epoch_follows_its_plan(settings: dict[str, Any], name: str, expected: list[float]) -> None:
+    """Of 30 epochs, of which a run of two phases aligns from the 20th on."""
+    plans = [plan_of(TrainConfig(**settings), epoch) for epoch in range(1, 31)]
+    assert [getattr(plan, name) for plan in plans] == pytest.approx(expected)
+    assert all(plan.phase == ("alignment" if plan.hardness else "learning") for plan in plans)
+
+
+def test_learning_rate_warms_up_and_ends_near_zero_or_stays() -> None:
+    config = TrainConfig(learning_rate=1.0)
+    rates = [learning_rate(config, step, 2000) for step in range(2000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(0.994, abs=0.01)
+    assert 0 <= rates[-1] < 1e-5
+    assert all(later <= now for now, later in pairwise(rates[100:]))
+    assert learning_rate(TrainConfig(learning_rate_schedule="constant", learning_rate=0.5), 1999, 2000) == 0.5
+
+
+# --- one mode ---------------------------------------------------------------------------------------------
 
 
 class Expected:
@@ -79,10 +133,7 @@ def step_of(
     model = make_model(config.link)
     batch = make_batch(model, config)
     step = take(model, config, epoch, batch=batch, hardness=hardness)
-    return step, Expected(model, batch, plan(config, epoch).temperature)
-
-
-# --- one mode ---------------------------------------------------------------------------------------------
+    return step, Expected(model, batch, plan_of(config, epoch).temperature)
 
 
 @pytest.mark.parametrize(("epoch", "hardness"), [(1, None), (2, 0.0), (2, 0.25), (2, 1.0)], ids=str)
@@ -177,7 +228,7 @@ def test_the_bridge_carries_the_gradient_past_saturated_llrs(inputs: str) -> Non
     assert not any(gradient.any() for gradient in without)
     step = take(model, config, 2, batch=batch)
     assert (step.passes[0].llr.detach().abs() == 100).all()
-    expected = Expected(model, batch, plan(config, 2).temperature)
+    expected = Expected(model, batch, plan_of(config, 2).temperature)
     seen = expected.seen(expected.hard_symbols)
     received = [seen.embedding.detach().requires_grad_(), seen.soft_bits.detach().requires_grad_()]
     logits = model.classify(model.features(received[0], received[1], mode))

@@ -23,8 +23,7 @@ from twophase.training.data import Task
 from twophase.training.evaluate import evaluate_hard, evaluate_soft, usage_entropies
 from twophase.training.model.codebook import Codebook
 from twophase.training.monitor import EpochRecord, expected_mean_abs_llr
-from twophase.training.phases import Batch, StepResult
-from twophase.training.schedule import learning_rate
+from twophase.training.phases import Batch, StepResult, learning_rate
 from twophase.training.trainer import Trainer
 
 TRAIN, BATCH, MODES = 128, 16, 4

@@ -15,9 +15,8 @@ import torch
 from twophase.link.command import Terminal
 from twophase.link.errors import ArtifactError, InputError
 from twophase.training.backbone.hidden import HiddenStates, compute_hidden, entry_folder, open_hidden
-from twophase.training.backbone.layers import SplitBackbone, mean_pool, split_backbone
+from twophase.training.backbone.layers import SplitBackbone, Tokens, mean_pool, split_backbone, tokenize
 from twophase.training.backbone.load import LoadedBackbone, load_backbone
-from twophase.training.backbone.tokens import Tokens, tokenize
 from twophase.training.data import TextTask
 
 

@@ -13,9 +13,8 @@ import torch
 
 from twophase.link.command import Terminal
 from twophase.link.errors import InputError
-from twophase.training.backbone.layers import split_backbone
+from twophase.training.backbone.layers import split_backbone, tokenize
 from twophase.training.backbone.load import load_backbone
-from twophase.training.backbone.tokens import tokenize
 from twophase.training.backbone.tune import (
     LAST,
     Tuner,

