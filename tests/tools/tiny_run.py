@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from tools.tiny_text import WORDS, sentences, text_arrays, write_tokenizer
 from twophase.export.artefacts.accuracy import measure_accuracy
@@ -256,14 +257,19 @@ class TinyReceiver(nn.Module):
         return self.head(embedding.flatten(1)), posterior, indices
 
 
-def export_program(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+def export_program(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     """The program of a module with a free batch axis; a request, the third input, is one for all samples."""
     batch = torch.export.Dim("batch")
-    shapes = tuple({0: batch} if number < 2 else None for number in range(len(inputs)))
+    return _exported(
+        module, inputs, tuple({0: batch} if number < 2 else None for number in range(len(inputs)))
+    )
+
+
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...], axes: tuple[Any, ...]) -> ExportedProgram:
     with warnings.catch_warnings():
         # torch.export trips over its own deprecations
         warnings.simplefilter("ignore")
-        return torch.export.export(module.eval(), inputs, dynamic_shapes=shapes, strict=False)
+        return torch.export.export(module.eval(), inputs, dynamic_shapes=axes, strict=False)
 
 
 def feature_inputs(spec: TinySpec) -> tuple[Tensor, ...]:
@@ -492,14 +498,11 @@ class TinyBackbone(nn.Module):
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
 
-def export_backbone(backbone: nn.Module) -> torch.export.ExportedProgram:
+def export_backbone(backbone: nn.Module) -> ExportedProgram:
     """The program of a backbone with free axes ``batch`` and ``length``."""
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     inputs = torch.zeros(4, 6, dtype=torch.int64), torch.ones(4, 6, dtype=torch.int64)
-    with warnings.catch_warnings():
-        # torch.export trips over its own deprecations
-        warnings.simplefilter("ignore")
-        return torch.export.export(backbone.eval(), inputs, dynamic_shapes=(axes, axes), strict=False)
+    return _exported(backbone, inputs, (axes, axes))
 
 
 def text_split(

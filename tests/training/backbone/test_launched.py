@@ -86,13 +86,8 @@ def test_two_processes_tune_as_one_does(
 
 def start(rank: int, port: int, arguments: list[str]) -> None:
     """What ``torch.distributed.run`` and ``accelerate launch`` tell each process."""
-    place = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": 2,
-        "MASTER_ADDR": "localhost",
-        "MASTER_PORT": port,
-    }
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    place |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in place.items()}
     main(*arguments)
 

@@ -132,17 +132,6 @@ def test_a_sample_gets_in_a_batch_of_all_modes_what_its_mode_gives_it_alone() ->
         assert not posterior[sample, :, mode.codebook_size :].any()
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_llrs_after_a_modes_bits_reach_nothing(number: int) -> None:
-    receiver, mode = Receiver(make_model()), LINK.modes[number]
-    llr, chosen = normal(6, LINK.modes.max_bits, seed=4), torch.full((6,), number)
-    changed = llr.clone()
-    changed[:, mode.information_bits :] = 50
-    assert not torch.equal(llr, changed) or mode.information_bits == LINK.modes.max_bits
-    for first, second in zip(receiver(llr, chosen), receiver(changed, chosen), strict=True):
-        assert torch.equal(first, second)
-
-
 def test_what_was_sent_in_any_mode_is_decoded_where_llrs_are_certain() -> None:
     model, features = make_model(), normal(64, 6)
     mode, indices, bits, *_ = HardTransmitter(model, by_table())(
