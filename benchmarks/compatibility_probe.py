@@ -51,7 +51,7 @@ def graphs(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
 def runtime(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """The edge runtime on the same sets, one sample at a time."""
     from twophase.link.graphs import GraphOptions
-    from twophase.link.manifest import stream_hash, symbol_stream
+    from twophase.link.modem import stream_hash, symbol_stream
     from twophase.link.receiver import Receiver
     from twophase.link.transmitter import Transmitter
 

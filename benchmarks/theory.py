@@ -35,8 +35,7 @@ from twophase.link.demap import hard_decisions, llr_bruteforce, llr_exact
 from twophase.sim.channel.commpy import CommpyDemapper
 from twophase.sim.channel.radio import Arrival, Radio
 from twophase.sim.settings import ChannelName, Settings
-from twophase.sim.theory.ber import qam_ber
-from twophase.sim.theory.information import bicm_mutual_information
+from twophase.sim.theory.rates import bicm_mutual_information, qam_ber
 
 Z_LIMIT = 4.0
 P_LIMIT = 1e-5

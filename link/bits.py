@@ -18,6 +18,7 @@ __all__ = [
     "label_bits",
     "pad_bits",
     "symbols_to_bits",
+    "whole_numbers",
 ]
 
 MAX_WIDTH = 62
@@ -25,7 +26,7 @@ MAX_WIDTH = 62
 
 
 def indices_to_bits(indices: ArrayLike, width: int) -> NDArray[np.uint8]:
-    """Binary digits of each number, MSB first.
+    """Binary digits of each number, MSB first, shape (..., width).
 
     Parameters
     ----------
@@ -33,11 +34,6 @@ def indices_to_bits(indices: ArrayLike, width: int) -> NDArray[np.uint8]:
         Integers of 0..2**width - 1, shape (...,).
     width
         Bits per number, 1..62.
-
-    Returns
-    -------
-    NDArray
-        Shape (..., width).
 
     Raises
     ------
@@ -50,26 +46,18 @@ def indices_to_bits(indices: ArrayLike, width: int) -> NDArray[np.uint8]:
     [[1, 1, 0], [0, 0, 1]]
     """
     _check_width("width", width)
-    numbers = _integers("indices", indices)
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= 1 << width):
-        outlier = int(numbers.min() if numbers.min() < 0 else numbers.max())
-        raise InputError("indices", f"lie in 0..{(1 << width) - 1}", outlier)
+    numbers = whole_numbers("indices", indices, 1 << width)
     shifts = np.arange(width - 1, -1, -1, dtype=np.int64)
     return ((numbers[..., np.newaxis] >> shifts) & 1).astype(np.uint8)
 
 
 def bits_to_indices(bits: ArrayLike) -> NDArray[np.int64]:
-    """Numbers whose binary digits, MSB first, stand on the last axis; inverse of :func:`indices_to_bits`.
+    """Numbers, (...,), of which the last axis holds the binary digits; inverse of :func:`indices_to_bits`.
 
     Parameters
     ----------
     bits
         Zeros and ones, shape (..., width) with a width of 1..62.
-
-    Returns
-    -------
-    NDArray
-        Shape (...,).
 
     Raises
     ------
@@ -129,24 +117,19 @@ def symbols_to_bits(symbols: ArrayLike, bits_per_symbol: int) -> NDArray[np.uint
 
 
 def label_bits(labels: ArrayLike) -> NDArray[np.uint8]:
-    """Table of the bits of each codeword's label.
+    """Table of the bits of each codeword's label, shape (K, log2 K).
 
     Parameters
     ----------
     labels
         A permutation of 0..K-1, K a power of two from 2; ``labels[k]`` is the label of codeword k.
 
-    Returns
-    -------
-    NDArray
-        Shape (K, log2 K).
-
     Raises
     ------
     InputError
         If ``labels`` is no such permutation.
     """
-    numbers = _integers("labels", labels)
+    numbers = whole_numbers("labels", labels)
     size = numbers.size
     if numbers.ndim != 1 or size < 2 or size & (size - 1):
         raise InputError("labels", "hold a power of two of numbers", f"shape {numbers.shape}")
@@ -160,12 +143,14 @@ def _check_width(name: str, width: int) -> None:
         raise InputError(name, f"be 1..{MAX_WIDTH} bits wide", width)
 
 
-def _integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
+def whole_numbers(name: str, values: ArrayLike, count: int | None = None) -> NDArray[np.int64]:
+    """``values`` as int64, same shape; :class:`InputError` unless they are integers, of 0..``count`` - 1."""
     array = np.asarray(values)
     if array.size and array.dtype.kind not in "iu":
         raise InputError(name, "be integers", f"an array of {array.dtype}")
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise InputError(name, "fit into int64", int(array.max()))
+    if count is not None and array.size and (array.min() < 0 or array.max() >= count):
+        outlier = int(array.min() if array.min() < 0 else array.max())
+        raise InputError(name, f"lie in 0..{count - 1}", outlier)
     return array.astype(np.int64)
 
 

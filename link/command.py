@@ -82,40 +82,32 @@ def run_command(
             default = None if usual is None else arguments_type(**values)
             return body(_parse(program, arguments_type, words, default, positional))
     except LinkError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_status
+        return _failed(f"{program}: error: {error}", error.exit_status)
     except _Terminated:
-        print(f"{program}: terminated; nothing half-written is left", file=sys.stderr)  # noqa: T201
-        return 143
+        return _failed(f"{program}: terminated; nothing half-written is left", 143)
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; nothing half-written is left", file=sys.stderr)  # noqa: T201
-        return 130
+        return _failed(f"{program}: interrupted; nothing half-written is left", 130)
     except BrokenPipeError:
         sys.stderr.close()
         return 1
     except OSError as error:
         # A file that cannot be read, a disk that is full: the machine's fault, not a defect of the program.
         where = f"'{error.filename}': " if error.filename else ""
-        print(f"{program}: error: {where}{error.strerror or error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _failed(f"{program}: error: {where}{error.strerror or error}", 2)
+
+
+def _failed(line: str, status: int) -> int:
+    print(line, file=sys.stderr)  # noqa: T201
+    return status
 
 
 def require(package: str, extra: str, who: str) -> ModuleType:
     """A package that not every installation has.
 
-    Parameters
-    ----------
-    package
-        As ``import`` takes it.
-    extra
-        Of this distribution, that brings it.
-    who
-        Needs it, for the message.
-
     Raises
     ------
     PackageError
-        If it cannot be imported; says how to install it.
+        If it cannot be imported; says ``who`` needs it, and which ``extra`` of this distribution brings it.
     """
     try:
         return importlib.import_module(package)
@@ -204,21 +196,12 @@ class Terminal:
         if self._quiet or not self._stream.isatty():
             yield Progress()
             return
+        from rich import progress as rich
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import (
-            Progress as Bar,
-        )
 
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-        columns += [TextColumn("left"), TimeRemainingColumn()]
-        with Bar(*columns, console=Console(file=self._stream), transient=True) as self._bar:
+        columns = [rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn()]
+        columns += [rich.TimeElapsedColumn(), rich.TextColumn("left"), rich.TimeRemainingColumn()]
+        with rich.Progress(*columns, console=Console(file=self._stream), transient=True) as self._bar:
             yield Progress(self._bar, self._bar.add_task(title, total=total, completed=done))
         self._bar = None
 

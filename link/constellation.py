@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.bits import indices_to_bits
+from twophase.link.bits import indices_to_bits, whole_numbers
 from twophase.link.errors import InputError
 from twophase.link.modes import QAM_ORDERS
 
@@ -44,13 +44,7 @@ class Constellation:
         InputError
             If a number is no integer of 0..M-1.
         """
-        numbers = np.asarray(symbols)
-        if numbers.size and numbers.dtype.kind not in "iu":
-            raise InputError("symbols", "be integers", f"an array of {numbers.dtype}")
-        if numbers.size and (numbers.min() < 0 or numbers.max() >= self.order):
-            outlier = int(numbers.min() if numbers.min() < 0 else numbers.max())
-            raise InputError("symbols", f"lie in 0..{self.order - 1}", outlier)
-        return self.points[numbers.astype(np.int64)]
+        return self.points[whole_numbers("symbols", symbols, self.order)]
 
 
 @cache

@@ -18,7 +18,7 @@ __all__ = ["class_posterior", "codeword_log_posterior", "hard_indices", "mmse_em
 def codeword_log_posterior(
     llr: ArrayLike, label_bits: ArrayLike, log_prior: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """Log posterior of every codeword for every token.
+    """Log posterior of every codeword for every token, shape (..., N, K); normalised.
 
     Parameters
     ----------
@@ -28,11 +28,6 @@ def codeword_log_posterior(
         Bits of each codeword's label, shape (K, b).
     log_prior
         log P(k), shape (K,), up to a constant; minus infinity excludes a codeword.  Uniform if not given.
-
-    Returns
-    -------
-    NDArray
-        Shape (..., N, K); ``exp`` of it sums to 1 over the last axis.
 
     Raises
     ------
@@ -70,7 +65,7 @@ def hard_indices(log_posterior: ArrayLike) -> NDArray[np.int64]:
 
 
 def mmse_embedding(log_posterior: ArrayLike, codebook: ArrayLike) -> NDArray[np.float64]:
-    """Posterior mean of the codeword, the estimate of least mean squared error.
+    """Posterior mean of the codeword, (..., N, C): the estimate of least mean squared error.
 
     Parameters
     ----------
@@ -78,11 +73,6 @@ def mmse_embedding(log_posterior: ArrayLike, codebook: ArrayLike) -> NDArray[np.
         Normalised, shape (..., N, K).
     codebook
         Shape (K, C).
-
-    Returns
-    -------
-    NDArray
-        Shape (..., N, C).
 
     Raises
     ------

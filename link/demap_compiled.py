@@ -53,22 +53,20 @@ def separable(
         known = known if observed.prior is None else observed.prior.ravel()
     y, n0, h = arrays
     llr = np.empty((*y.shape[:-1], y.shape[-1] * width), dtype=precision)
-    received_parts, variances, gains = _parts(y), _writable(n0), _parts(h)
     out, half = llr.reshape(-1), constellation.axis_levels.size // 2
     standard = _is_standard(constellation) and not known.size
     # Exact sums are double in either case: single precision would lose the weaker group of a bit at |LLR| 87.
     # In QPSK a bit has one amplitude for 0 and one for 1, so that max-log is exact.
     fast = standard and not (exact and half > 1)
     levels, is_one = _tables(constellation, precision if fast else _DOUBLE)
-    limits, bound = _LIMITS[levels.dtype], levels.dtype.type(clip)
+    given = _parts(y), _writable(n0), _parts(h), _LIMITS[levels.dtype]
+    bound = levels.dtype.type(clip)
     if fast:
-        wrong = maxlog_axes(received_parts, variances, gains, limits, levels[half:], bound, out)
+        wrong = maxlog_axes(given, levels[half:], bound, out)
     elif standard:
-        wrong = exact_axes(received_parts, variances, gains, limits, levels[half:], is_one[half:], bound, out)
+        wrong = exact_axes(given, levels[half:], is_one[half:], bound, out)
     else:
-        wrong = general_axes(
-            received_parts, variances, gains, limits, known, levels, is_one, exact, bound, out
-        )
+        wrong = general_axes(given, known, levels, is_one, exact, bound, out)
     if wrong:
         observe(received, noise_var, gain, prior, width, precision)  # raises, naming what is wrong
         raise AssertionError("a kernel refused what the checks accept")

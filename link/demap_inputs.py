@@ -65,16 +65,8 @@ def observe(
 ) -> Observation:
     """Check what a demapper is given, broadcast it to ``received`` and hold it within a safe range.
 
-    Parameters
-    ----------
-    received
-        Complex, (..., n).
-    noise_var, gain
-        N0, positive, and the complex gain; broadcast to ``received``.
-    prior
-        A-priori LLRs, real; broadcast to (..., n * bits_per_symbol).
-    dtype
-        float64 or float32: the precision of what is returned.
+    ``received`` is complex, (..., n); N0 and gain broadcast to it, a-priori LLRs to (..., n *
+    bits_per_symbol); ``dtype``, float64 or float32, is the precision of what is returned.
 
     Raises
     ------

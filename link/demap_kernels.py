@@ -34,6 +34,11 @@ _FLOOR = 1e-280  # under the logarithm: seen only where |LLR| is beyond MAX_CLIP
 
 _Floats = NDArray[Any]
 _Labels = NDArray[np.uint8]
+_Given = tuple[_Floats, _Floats, _Floats, tuple[Any, Any, Any, Any]]
+"""Received, (2 * symbols,), N0, (symbols,), gain, (2 * symbols,), of which both may be one symbol's for all;
+bounds of magnitudes, their inverse, of ratios, and what is still finite."""
+_Axis = tuple[_Floats, _Floats, int]
+"""S and G of a block of symbols on one axis, and how many they are; every other row of results is its own."""
 
 _SHIFT = 6755399441055744.0  # 1.5 * 2^52: added to a number, it leaves the nearest integer in the low bits
 _SHIFT_BITS = np.int64(np.float64(_SHIFT).view(np.int64))
@@ -96,13 +101,13 @@ def _unfit(values: _Floats, least: Any, largest: Any) -> bool:
 
 
 @_compiled
-def _faded(n0: _Floats, h: _Floats, limits: tuple[Any, ...], start: int, count: int, faded: _Floats) -> bool:
+def _faded(given: _Given, start: int, count: int, faded: _Floats) -> bool:
     """Write 1 / sqrt N0, h / sqrt N0 (real, imaginary) and |h|^2 / N0 of a block into the rows of ``faded``.
 
-    ``n0`` (symbols,) and ``h`` (2 * symbols,) may also hold one symbol's for all, and are then read at the
-    first block only.  Returns whether one is not finite, or N0 not positive.
+    Where one N0 and gain serve all symbols they are read at the first block only.  Returns whether one is not
+    finite, or N0 not positive.
     """
-    huge, small, ratio, largest = limits
+    _, n0, h, (huge, small, ratio, largest) = given
     zero = huge - huge
     if start > 0 and n0.size == 1 and h.size == 2:
         return False
@@ -140,23 +145,14 @@ def _faded(n0: _Floats, h: _Floats, limits: tuple[Any, ...], start: int, count: 
 
 
 @_compiled
-def _matched(
-    y: _Floats,
-    n0: _Floats,
-    h: _Floats,
-    limits: tuple[Any, ...],
-    start: int,
-    count: int,
-    slopes: _Floats,
-    faded: _Floats,
-) -> bool:
-    """Write S of both axes and, as the last row of ``faded``, G for a block of ``y``, (2 * symbols,).
+def _matched(given: _Given, start: int, count: int, slopes: _Floats, faded: _Floats) -> bool:
+    """Write S of both axes and, as the last row of ``faded``, G for a block of symbols.
 
     Returns whether something given is not finite, or N0 not positive.
     """
-    huge, _, ratio, largest = limits
+    y, _, _, (huge, _, ratio, largest) = given
     block = y[2 * start : 2 * (start + count)]
-    wrong = _faded(n0, h, limits, start, count, faded) or _unfit(block, -largest, largest)
+    wrong = _faded(given, start, count, faded) or _unfit(block, -largest, largest)
     real, imaginary, scale, re, im = slopes[0], slopes[1], faded[0], faded[1], faded[2]
     for i in range(count):  # written so, and alone, the compiler takes numbers apart by shuffles
         for part in range(2):
@@ -200,22 +196,17 @@ def _interleave(rows: _Floats, start: int, count: int, llr: _Floats) -> None:
 
 
 @_compiled
-def _maxlog_1(slope: _Floats, count: int, levels: _Floats, clip: Any, sign: _Floats) -> None:
+def _maxlog_1(axis: _Axis, levels: _Floats, clip: Any, rows: _Floats) -> None:
+    (slope, _, count), sign = axis, rows[0]
     double = levels[0] + levels[0]
     for i in range(count):
         sign[i] = min(max(-double * slope[i], -clip), clip)
 
 
 @_compiled
-def _maxlog_2(
-    slope: _Floats,
-    power: _Floats,
-    count: int,
-    levels: _Floats,
-    clip: Any,
-    sign: _Floats,
-    outer: _Floats,
-) -> None:
+def _maxlog_2(axis: _Axis, levels: _Floats, clip: Any, rows: _Floats) -> None:
+    slope, power, count = axis
+    sign, outer = rows[0], rows[2]
     a, b = levels[0], levels[1]
     for i in range(count):
         s, g = abs(slope[i]), power[i]
@@ -227,16 +218,9 @@ def _maxlog_2(
 
 
 @_compiled
-def _maxlog_4(
-    slope: _Floats,
-    power: _Floats,
-    count: int,
-    levels: _Floats,
-    clip: Any,
-    sign: _Floats,
-    outer: _Floats,
-    edge: _Floats,
-) -> None:
+def _maxlog_4(axis: _Axis, levels: _Floats, clip: Any, rows: _Floats) -> None:
+    slope, power, count = axis
+    sign, outer, edge = rows[0], rows[2], rows[4]
     a, b, c, d = levels[0], levels[1], levels[2], levels[3]
     for i in range(count):
         s, g = abs(slope[i]), power[i]
@@ -249,17 +233,9 @@ def _maxlog_4(
 
 
 @_compiled
-def _maxlog_8(
-    slope: _Floats,
-    power: _Floats,
-    count: int,
-    levels: _Floats,
-    clip: Any,
-    sign: _Floats,
-    outer: _Floats,
-    edge: _Floats,
-    last: _Floats,
-) -> None:
+def _maxlog_8(axis: _Axis, levels: _Floats, clip: Any, rows: _Floats) -> None:
+    slope, power, count = axis
+    sign, outer, edge, last = rows[0], rows[2], rows[4], rows[6]
     a, b, c, d = levels[0], levels[1], levels[2], levels[3]
     e, f, j, k = levels[4], levels[5], levels[6], levels[7]
     for i in range(count):
@@ -276,55 +252,44 @@ def _maxlog_8(
 
 
 @_compiled
-def maxlog_axes(
-    y: _Floats, n0: _Floats, h: _Floats, limits: tuple[Any, ...], levels: _Floats, clip: Any, llr: _Floats
-) -> bool:
+def maxlog_axes(given: _Given, levels: _Floats, clip: Any, llr: _Floats) -> bool:
     """Max-log LLRs of a TS 38.211 QAM into ``llr``, (symbols * bits,); the positive ``levels`` only.
 
     Returns whether an input was not finite, or a noise variance not positive; ``llr`` then means nothing.
     """
-    total, half = y.size // 2, levels.size
+    total, half = given[0].size // 2, levels.size
     width = 2 * (1 + (half > 1) + (half > 2) + (half > 4))
     slopes, faded = np.empty((2, _BLOCK), levels.dtype), np.empty((4, _BLOCK), levels.dtype)
-    power = faded[3]
     rows = np.empty((width, _BLOCK), levels.dtype)
     wrong = False
     for start in range(0, total, _BLOCK):
         n = min(_BLOCK, total - start)
-        wrong |= _matched(y, n0, h, limits, start, n, slopes, faded)
-        for axis in range(2):
-            s, out = slopes[axis], rows[axis:]
+        wrong |= _matched(given, start, n, slopes, faded)
+        for number in range(2):
+            axis, out = (slopes[number], faded[3], n), rows[number:]
             if half == 1:
-                _maxlog_1(s, n, levels, clip, out[0])
+                _maxlog_1(axis, levels, clip, out)
             elif half == 2:
-                _maxlog_2(s, power, n, levels, clip, out[0], out[2])
+                _maxlog_2(axis, levels, clip, out)
             elif half == 4:
-                _maxlog_4(s, power, n, levels, clip, out[0], out[2], out[4])
+                _maxlog_4(axis, levels, clip, out)
             else:
-                _maxlog_8(s, power, n, levels, clip, out[0], out[2], out[4], out[6])
+                _maxlog_8(axis, levels, clip, out)
         _interleave(rows, start, n, llr)
     return wrong
 
 
 @_compiled
 def _exact_axis(
-    slope: _Floats,
-    power: _Floats,
-    count: int,
-    levels: _Floats,
-    is_one: _Labels,
-    clip: Any,
-    metric: _Floats,
-    work: _Floats,
-    sums: _Floats,
-    rows: _Floats,
+    axis: _Axis, levels: _Floats, is_one: _Labels, clip: Any, metric: _Floats, sums: _Floats, rows: _Floats
 ) -> None:
     """One axis in float64: weights relative to the largest, which serve every bit.
 
-    The weaker group of a bit may underflow, but only where |LLR| is beyond MAX_CLIP.  Of ``rows`` every other
-    one belongs to this axis.
+    The weaker group of a bit may underflow, but only where |LLR| is beyond MAX_CLIP.  ``metric`` has a row
+    for each level and three more.
     """
-    best, image, step = work[0], work[1], work[2]
+    slope, power, count = axis
+    best, image, step = metric[levels.size], metric[levels.size + 1], metric[levels.size + 2]
     double = levels[0] + levels[0]
     for i in range(count):
         image[i] = exp_nonpositive(-double * abs(slope[i]))
@@ -359,52 +324,41 @@ def _exact_axis(
 
 
 @_compiled
-def exact_axes(
-    y: _Floats,
-    n0: _Floats,
-    h: _Floats,
-    limits: tuple[Any, ...],
-    levels: _Floats,
-    is_one: _Labels,
-    clip: Any,
-    llr: _Floats,
-) -> bool:
+def exact_axes(given: _Given, levels: _Floats, is_one: _Labels, clip: Any, llr: _Floats) -> bool:
     """Exact LLRs of a TS 38.211 QAM, computed in float64, into ``llr``, (symbols * bits,).
 
     ``levels`` are the positive amplitudes, (half,), and ``is_one`` their bits, (half, bits of an axis).
     Returns what :func:`maxlog_axes` does.
     """
-    total, (half, bits) = y.size // 2, is_one.shape
+    total, (half, bits) = given[0].size // 2, is_one.shape
     slopes, faded = np.empty((2, _BLOCK)), np.empty((4, _BLOCK))
-    power = faded[3]
-    metric, work, sums = np.empty((half, _BLOCK)), np.empty((3, _BLOCK)), np.empty((bits, 2, _BLOCK))
+    metric, sums = np.empty((half + 3, _BLOCK)), np.empty((bits, 2, _BLOCK))
     rows = np.empty((2 * bits, _BLOCK), llr.dtype)
     wrong = False
     for start in range(0, total, _BLOCK):
         n = min(_BLOCK, total - start)
-        wrong |= _matched(y, n0, h, limits, start, n, slopes, faded)
-        for axis in range(2):
-            _exact_axis(slopes[axis], power, n, levels, is_one, clip, metric, work, sums, rows[axis:])
+        wrong |= _matched(given, start, n, slopes, faded)
+        for number in range(2):
+            axis = (slopes[number], faded[3], n)
+            _exact_axis(axis, levels, is_one, clip, metric, sums, rows[number:])
         _interleave(rows, start, n, llr)
     return wrong
 
 
 @_compiled
 def _general_axis(
-    slope: _Floats,
-    power: _Floats,
-    count: int,
+    axis: _Axis,
     levels: _Floats,
     is_one: _Labels,
     exact: bool,
     clip: float,
     known: _Floats,
     metric: _Floats,
-    best: _Floats,
-    sums: _Floats,
     rows: _Floats,
 ) -> None:
-    """One axis without any symmetry; ``known`` are the priors, and of them and ``rows`` every other row."""
+    """One axis without any symmetry, with priors; ``metric`` has a row for each level and three more."""
+    slope, power, count = axis
+    best, zeros, ones = metric[levels.size], metric[levels.size + 1], metric[levels.size + 2]
     best[:] = -np.inf
     for k in range(levels.size):
         a, m = levels[k], metric[k]
@@ -422,11 +376,10 @@ def _general_axis(
             m = metric[k]
             for i in range(count):
                 m[i] = exp_nonpositive(m[i] - best[i])
-    zeros, ones = sums[0], sums[1]
     for bit in range(is_one.shape[1]):
-        sums[:] = 0.0 if exact else -np.inf
+        metric[levels.size + 1 :] = 0.0 if exact else -np.inf
         for k in range(levels.size):
-            m, group = metric[k], sums[is_one[k, bit]]
+            m, group = metric[k], metric[levels.size + 1 + is_one[k, bit]]
             if exact:
                 for i in range(count):
                     group[i] += m[i]
@@ -444,10 +397,7 @@ def _general_axis(
 
 @_compiled
 def general_axes(
-    y: _Floats,
-    n0: _Floats,
-    h: _Floats,
-    limits: tuple[Any, ...],
+    given: _Given,
     prior: _Floats,
     levels: _Floats,
     is_one: _Labels,
@@ -460,23 +410,22 @@ def general_axes(
     ``levels`` are ALL amplitudes of an axis, (L,), ``is_one`` their bits, (L, bits of an axis), and ``prior``
     a-priori LLRs in the shape of ``llr``, or empty.  Returns what :func:`maxlog_axes` does.
     """
-    total, (size, bits) = y.size // 2, is_one.shape
+    total, (size, bits) = given[0].size // 2, is_one.shape
     width = 2 * bits
     slopes, faded = np.empty((2, _BLOCK)), np.empty((4, _BLOCK))
-    metric, best, sums = np.empty((size, _BLOCK)), np.empty(_BLOCK), np.empty((2, _BLOCK))
+    metric = np.empty((size + 3, _BLOCK))
     rows = np.empty((width, _BLOCK), llr.dtype)
     known = np.empty((width if prior.size else 0, _BLOCK))
-    power = faded[3]
     wrong = False
     for start in range(0, total, _BLOCK):
         n = min(_BLOCK, total - start)
-        wrong |= _matched(y, n0, h, limits, start, n, slopes, faded)
+        wrong |= _matched(given, start, n, slopes, faded)
         for bit in range(known.shape[0]):
             for i in range(n):
                 known[bit, i] = prior[(start + i) * width + bit]
-        for axis in range(2):
-            told, out = known[axis:], rows[axis:]
-            _general_axis(slopes[axis], power, n, levels, is_one, exact, clip, told, metric, best, sums, out)
+        for number in range(2):
+            axis, own = (slopes[number], faded[3], n), known[number:]
+            _general_axis(axis, levels, is_one, exact, clip, own, metric, rows[number:])
         _interleave(rows, start, n, llr)
     return wrong
 

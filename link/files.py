@@ -88,7 +88,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     InputError
         If the file cannot be written: no permission, disk full.
     """
-    target = _resolved(path)
+    target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     _make_parent(target, path)
     try:
@@ -119,7 +119,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     import shutil  # with what an edge process, which writes nothing, does not need
     import tempfile
 
-    target = _resolved(path)
+    target = Path(os.path.realpath(path))
     _make_parent(target, path)
     try:
         if target.exists() and not target.is_dir():
@@ -145,10 +145,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 replaced.rename(target)
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _resolved(path: Path) -> Path:
-    return Path(os.path.realpath(path))
 
 
 def _make_parent(target: Path, path: Path) -> None:
@@ -189,6 +185,32 @@ def _locked(folder: Path) -> Iterator[bool]:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Hold the system's lock on the file ``path``, which is made for it and removed with it.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process, or another part of this one, holds it.
+    OSError
+        If the file cannot be made, or its file system has no locks.
+    """
+    from filelock import FileLock, Timeout  # an edge process locks nothing
+
+    lock = FileLock(path, is_singleton=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path)) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes it when it is released
+            path.unlink()  # first, so that nobody finds it who could not have it
+        lock.release()
 
 
 def _clear_leftovers(target: Path) -> None:

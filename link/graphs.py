@@ -11,9 +11,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
+from twophase.link.bits import whole_numbers
 from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.link.manifest import Manifest
-from twophase.link.modes import checked_modes
 from twophase.link.noise import esn0_float32
 
 __all__ = [
@@ -69,8 +69,6 @@ class Graph:
 
     Parameters
     ----------
-    path
-        The graph's file.
     threads
         Threads that share the work of one call.  Callers in several threads do not need more: each call runs
         on its caller's.
@@ -80,8 +78,6 @@ class Graph:
         Outputs that it must give; others are not computed.
     optional
         Inputs that have a default ("overridable initializers" of ONNX).
-    options
-        How to hold and run it.
 
     Raises
     ------
@@ -112,9 +108,7 @@ class Graph:
             raise ArtifactError(
                 f"'{path}' is no graph that ONNX Runtime can load: {first_line(error)}"
             ) from error
-        self._path = path
-        self._names = list(outputs)
-        self._outputs = list(outputs.items())
+        self._path, self._outputs = path, outputs
         taken = [entry.name for entry in self._session.get_inputs()]
         given = [entry.name for entry in self._session.get_outputs()]
         if sorted(taken) != sorted(inputs):
@@ -129,12 +123,7 @@ class Graph:
             raise ArtifactError(f"'{path}' must give {', '.join(outputs)}, not {', '.join(given)}")
 
     def run(self, inputs: dict[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-        """Run the graph; the first of ``inputs`` has the batch axis first.
-
-        Returns
-        -------
-        list
-            The needed outputs, in their order.
+        """The needed outputs, in their order; the first of ``inputs`` has the batch axis first.
 
         Raises
         ------
@@ -142,13 +131,13 @@ class Graph:
             If the graph fails or gives arrays of other shapes.
         """
         try:
-            result: list[NDArray[np.generic]] = self._session.run(self._names, inputs)
+            result: list[NDArray[np.generic]] = self._session.run(list(self._outputs), inputs)
         except Exception as error:
             raise ArtifactError(
                 f"'{self._path}' fails on inputs as the manifest has them: {first_line(error)}"
             ) from error
         batch = len(next(iter(inputs.values())))
-        for (name, shape), array in zip(self._outputs, result, strict=True):
+        for (name, shape), array in zip(self._outputs.items(), result, strict=True):
             if np.shape(array) != (batch, *shape):
                 raise ArtifactError(
                     f"'{self._path}' must give '{name}' the shape {(batch, *shape)}, not {np.shape(array)}"
@@ -249,13 +238,7 @@ def graph_file(file: str, options: GraphOptions | None) -> str:
 
 
 def graph_path(folder: Path, file: str, manifest: Manifest, options: GraphOptions | None) -> Path:
-    """The file of a graph in the format that is asked for.
-
-    Raises
-    ------
-    ArtifactError
-        If the manifest does not list it.
-    """
+    """The file of a graph in that format; :class:`ArtifactError` if it is not listed."""
     name = graph_file(file, options)
     if name != file and name not in manifest.files:
         raise ArtifactError(f"'{folder}' has no '{name}': export it with --ort")
@@ -263,13 +246,7 @@ def graph_path(folder: Path, file: str, manifest: Manifest, options: GraphOption
 
 
 def as_float32(name: str, values: ArrayLike) -> NDArray[np.float32]:
-    """Real numbers as float32, same shape.
-
-    Raises
-    ------
-    InputError
-        If they are none, or not finite as float32.
-    """
+    """``values`` as float32, same shape; :class:`InputError` unless real numbers, finite as float32."""
     try:
         array = np.asarray(values)
     except ValueError:
@@ -285,24 +262,12 @@ def as_float32(name: str, values: ArrayLike) -> NDArray[np.float32]:
 
 
 def modes_of(mode: ArrayLike, batch: int, modes_count: int) -> NDArray[np.int64]:
-    """Checked mode numbers, shape (batch,).
-
-    Raises
-    ------
-    InputError
-        If they are of another shape or one does not exist.
-    """
-    return per_sample("mode", checked_modes(mode, modes_count), batch)
+    """Mode numbers, shape (batch,), of one or one per sample; :class:`InputError` if one does not exist."""
+    return per_sample("mode", whole_numbers("mode", mode, modes_count), batch)
 
 
 def per_sample(name: str, values: NDArray[Number], batch: int) -> NDArray[Number]:
-    """One value for all samples, or one for each: shape (batch,).
-
-    Raises
-    ------
-    InputError
-        If they are of another shape.
-    """
+    """One value for all samples, or one for each, as shape (batch,); :class:`InputError` for other shapes."""
     if values.ndim == 0:
         return np.full(batch, values)
     if values.shape != (batch,):

@@ -109,7 +109,7 @@ def grid_codebook(codewords: ArrayLike, exponent: int) -> NDArray[np.int64]:
 
 
 def grid_search(latents: ArrayLike, codebook: ArrayLike) -> NDArray[np.int64]:
-    """Nearest codeword of each latent, ties to the lowest index.
+    """Nearest codeword of each latent, shape (...); ties to the lowest index.
 
     Parameters
     ----------
@@ -117,11 +117,6 @@ def grid_search(latents: ArrayLike, codebook: ArrayLike) -> NDArray[np.int64]:
         Whole numbers of units, shape (..., C).
     codebook
         Whole numbers of the same units, shape (K, C).
-
-    Returns
-    -------
-    NDArray
-        Indices, shape (...).
     """
     z, c = np.asarray(latents, dtype=np.int64), np.asarray(codebook, dtype=np.int64)
     scores = 2 * (z @ c.T) - (c * c).sum(-1)

@@ -41,9 +41,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.bits import bits_to_symbols, indices_to_bits
+from twophase.link.bits import bits_to_symbols, indices_to_bits, whole_numbers
 from twophase.link.errors import InputError
-from twophase.link.modes import checked_modes
 from twophase.link.noise import esn0_db_to_noise_var, esn0_float32, is_float32
 
 __all__ = [
@@ -102,24 +101,16 @@ class HeaderCode:
         InputError
             If a number is no integer of 0..M-1.
         """
-        return self.codewords[checked_modes(mode, self.modes_count)]
+        return self.codewords[whole_numbers("mode", mode, self.modes_count)]
 
     def symbols_of(self, mode: ArrayLike) -> NDArray[np.int64]:
         """QPSK point numbers of mode numbers, (...,) to (..., n / 2); errors of :meth:`encode`."""
         return bits_to_symbols(self.encode(mode), 2)
 
     def decode(self, llr: ArrayLike) -> NDArray[np.int64]:
-        """Most likely mode: the codeword c of the largest sum of (2c - 1) llr; of equals the lowest.
+        """Most likely mode, (...,): the codeword c of the largest sum of (2c - 1) llr; of equals the lowest.
 
-        Parameters
-        ----------
-        llr
-            log P(b=1)/P(b=0) of each code bit, shape (..., n).
-
-        Returns
-        -------
-        NDArray
-            Shape (...,).
+        ``llr`` is log P(b=1)/P(b=0) of each code bit, shape (..., n).
 
         Raises
         ------
@@ -296,26 +287,16 @@ class Header:
         return counts
 
     def encode(self, mode: ArrayLike, snr_db: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Headers that tell the modes.
+        """Headers that tell modes, (...,), at the transmitter's Es/N0, which broadcasts to their shape.
 
-        Parameters
-        ----------
-        mode
-            Mode numbers, shape (...,).
-        snr_db
-            The transmitter's Es/N0; broadcasts to the shape of ``mode``.
-
-        Returns
-        -------
-        tuple
-            QPSK point numbers, (..., max_symbols), -1 after a header's symbols, and their counts, (...,).
+        QPSK point numbers, (..., max_symbols), -1 after a header's symbols, and their counts, (...,).
 
         Raises
         ------
         InputError
             If a mode does not exist, or ``snr_db`` is not finite or of another shape.
         """
-        numbers = checked_modes(mode, self.modes_count)
+        numbers = whole_numbers("mode", mode, self.modes_count)
         snr = _broadcast(snr_db, numbers.shape)
         symbols = np.full((*numbers.shape, self.max_symbols), -1, dtype=np.int64)
         for code, here in self._in_use(snr):
@@ -323,7 +304,7 @@ class Header:
         return symbols, self.symbol_count(snr)
 
     def decode(self, llr: ArrayLike, snr_db: ArrayLike) -> NDArray[np.int64]:
-        """Modes that received headers tell.
+        """Modes that received headers tell, shape (...,).
 
         Parameters
         ----------
@@ -332,11 +313,6 @@ class Header:
             (..., 2 * max_symbols); what lies after the code of ``snr_db`` is not looked at.
         snr_db
             The receiver's Es/N0; broadcasts to (...).
-
-        Returns
-        -------
-        NDArray
-            Shape (...,).
 
         Raises
         ------

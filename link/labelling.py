@@ -46,7 +46,7 @@ def make_labels(
     bit_error_prob: ArrayLike = DEFAULT_BIT_ERROR_PROB,
     seed: int = 0,
 ) -> NDArray[np.int64]:
-    """Labels of a codebook by one of ``LABELLINGS``.
+    """Labels of a codebook by one of ``LABELLINGS``: shape (K,), a permutation of 0..K-1.
 
     Parameters
     ----------
@@ -59,11 +59,6 @@ def make_labels(
         What ``bsa`` optimises for, see :func:`labelling_distortion`; the others look at geometry alone.
     seed
         Of the restarts of ``bsa``.
-
-    Returns
-    -------
-    NDArray
-        Shape (K,), a permutation of 0..K-1.
 
     Raises
     ------
@@ -105,15 +100,7 @@ def identity_labels(size: int) -> NDArray[np.int64]:
 def pca_gray_labels(codebook: ArrayLike) -> NDArray[np.int64]:
     """Reflected Gray code along the first principal axis; blind to all other axes.
 
-    Parameters
-    ----------
-    codebook
-        Shape (K, C), K a power of two from 2.
-
-    Raises
-    ------
-    InputError
-        If the shape or a value breaks its rule.
+    Codebook and errors of :func:`make_labels`.
     """
     codewords = checked_codebook(codebook)
     ascending = np.argsort(codewords @ _oriented(_principal_axis(codewords), None), kind="stable")
@@ -131,15 +118,7 @@ def kdtree_gray_labels(codebook: ArrayLike) -> NDArray[np.int64]:
     folded over onto the lower one, so that codewords on either side of the split differ in that bit alone: on
     a line this is the reflected Gray code, on a grid the product of one for each axis.
 
-    Parameters
-    ----------
-    codebook
-        Shape (K, C), K a power of two from 2.
-
-    Raises
-    ------
-    InputError
-        If the shape or a value breaks its rule.
+    Codebook and errors of :func:`make_labels`.
     """
     return _kdtree_labels(checked_codebook(codebook), fold=True)
 
@@ -149,17 +128,7 @@ def kdtree_natural_labels(codebook: ArrayLike) -> NDArray[np.int64]:
 
     No Gray code, yet its mean squared error under independent bit flips is lower (0.1 to 0.6 dB on Gaussian
     codebooks): a Gray code pays for its single-bit neighbours with longer jumps when a leading bit flips.  It
-    is where binary switching starts.
-
-    Parameters
-    ----------
-    codebook
-        Shape (K, C), K a power of two from 2.
-
-    Raises
-    ------
-    InputError
-        If the shape or a value breaks its rule.
+    is where binary switching starts.  Codebook and errors of :func:`make_labels`.
     """
     return _kdtree_labels(checked_codebook(codebook), fold=False)
 

@@ -91,20 +91,8 @@ def labelling_gain_db(
     labelling makes every wrong codeword equally likely.  Two labellings of one codebook compare by the
     difference of their gains.
 
-    Parameters
-    ----------
-    codebook, labels, usage, bit_error_prob
-        As in :func:`labelling_distortion`.
-
-    Returns
-    -------
-    float
-        Zero if all codewords are equal, as no labelling then matters.
-
-    Raises
-    ------
-    InputError
-        As :func:`labelling_distortion`.
+    Arguments and errors of :func:`labelling_distortion`.  Zero if all codewords are equal, as no labelling
+    then matters.
     """
     distortion = labelling_distortion(codebook, labels, usage, bit_error_prob)
     codewords = checked_codebook(codebook)
@@ -202,27 +190,16 @@ def binary_switching(
     rng: np.random.Generator,
     sweeps: int | None = None,
 ) -> NDArray[np.int64]:
-    """Labels that are at least as good as the given ones under ``labelling_distortion``.
+    """Labels, (K,), that are at least as good as the given ones under ``labelling_distortion``.
 
     Parameters
     ----------
-    codebook
-        Codewords, shape (K, C), K a power of two from 2.
-    labels
-        Where to start: a permutation of 0..K-1, ``labels[k]`` the label of codeword k.
-    usage
-        How often each codeword is sent, shape (K,), up to a factor; uniform if not given.
-    bit_error_prob
-        Probability that a label bit is received wrong, above 0, at most 0.5; one number or one per bit.
+    codebook, labels, usage, bit_error_prob
+        As in :func:`labelling_distortion`; ``labels`` are where to start.
     rng
         Draws the restarts.
     sweeps
         Passes over all codewords, all restarts together, each of O(K^2 C); by default ``default_sweeps(K)``.
-
-    Returns
-    -------
-    NDArray
-        Shape (K,), a permutation of 0..K-1.
 
     Raises
     ------

@@ -3,10 +3,9 @@
 A run folder's manifest lists the exported programs of the trained model, a bundle's manifest lists the
 ONNX graphs.  Both carry the whole definition of the link, so that a reader needs no training code.
 
-Conformance vectors: what a runtime must reproduce to send what was trained.
-
-A bundle holds sets of inputs and outputs of its graphs in ONNX's test layout, ``test_data_set_N/input_M.pb``
-and ``output_M.pb``, and one hash of all symbols that the transmitter's sets send.
+A bundle also holds conformance vectors, what a runtime must reproduce to send what was trained: inputs and
+outputs of its graphs in ONNX's test layout, ``test_data_set_N/input_M.pb`` and ``output_M.pb``, and one hash
+of all symbols that the transmitter's sets send.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_type_hints
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError, InputError
@@ -50,11 +49,8 @@ __all__ = [
     "load_manifest",
     "newest",
     "program_file",
-    "stream_hash",
-    "symbol_stream",
     "write_manifest",
 ]
-
 
 TOKENIZER_FILE = "tokenizer.json"
 """The tokenizer of a text link in the format of the ``tokenizers`` library, in its run and in its bundle."""
@@ -114,33 +110,6 @@ class Conformance:
             raise InputError("sets", "each have a folder of its own", folders)
 
 
-def symbol_stream(mode: ArrayLike, symbols: ArrayLike, symbol_count: ArrayLike) -> bytes:
-    """What a transmitter sends, as bytes: for each sample its mode, then its symbols, one byte each.
-
-    Parameters
-    ----------
-    mode
-        Shape (batch,).
-    symbols
-        Constellation point numbers, shape (batch, max_symbols).
-    symbol_count
-        How many of them are sent, shape (batch,).
-    """
-    modes: NDArray[np.uint8] = np.asarray(mode).astype(np.uint8)
-    points: NDArray[np.uint8] = np.asarray(symbols).astype(np.uint8)
-    counts = np.asarray(symbol_count)
-    rows = zip(modes, points, counts, strict=True)
-    return b"".join(bytes([number]) + row[:count].tobytes() for number, row, count in rows)
-
-
-def stream_hash(streams: Iterable[bytes]) -> str:
-    """SHA-256 of streams one after the other, in hexadecimal digits."""
-    digest = sha256()
-    for stream in streams:
-        digest.update(stream)
-    return digest.hexdigest()
-
-
 FORMAT = "twophase-link"
 VERSION = 5
 MANIFEST_NAME = "link.json"
@@ -197,9 +166,7 @@ class Accuracy:
         if not self.esn0_db:
             raise InputError("esn0_db", "name at least one SNR", self.esn0_db)
         for name in ("correct", "symbols"):
-            if len(getattr(self, name)) != len(self.esn0_db):
-                count = len(self.esn0_db)
-                raise InputError(name, f"hold {count} entries, one per SNR", len(getattr(self, name)))
+            _check_count(name, getattr(self, name), len(self.esn0_db), "SNR")
 
 
 @dataclass(frozen=True)
@@ -255,43 +222,34 @@ class Manifest:
             raise InputError("input_shape", "be one size where a front gives the features", self.input_shape)
         if not 0.0 < self.llr_clip < float("inf"):
             raise InputError("llr_clip", "be above 0 and finite", self.llr_clip)
-        sizes = self.link.codebook_sizes
-        for name in ("codebooks", "labels", "usage"):
-            if len(getattr(self, name)) != len(sizes):
-                raise InputError(
-                    name, f"hold {len(sizes)} entries, one per codebook", len(getattr(self, name))
-                )
-        for index, (size, labels) in enumerate(zip(sizes, self.labels, strict=True)):
-            if sorted(labels) != list(range(size)):
-                raise InputError(f"labels[{index}]", f"be a permutation of 0..{size - 1}", labels)
-            for name, shape in (("codebooks", (size, self.link.embedding_dim)), ("usage", (size,))):
-                if np.shape(getattr(self, name)[index]) != shape:
-                    raise InputError(f"{name}[{index}]", f"have shape {shape}", "another")
-        self.routing.check(self.modes)
-        self._check_energy()
-        if len(self.class_frequency) != len(self.classes):
-            rule = f"hold {len(self.classes)} entries, one per class"
-            raise InputError("class_frequency", rule, len(self.class_frequency))
+        _check_count("class_frequency", self.class_frequency, len(self.classes), "class")
         if min(self.class_frequency) <= 0 or abs(math.fsum(self.class_frequency) - 1) > 1e-9:
             raise InputError("class_frequency", "be above 0 and sum to 1", self.class_frequency)
-        if self.grid is not None:
-            if len(self.grid.exponents) != len(sizes):
-                raise InputError(
-                    "grid", f"hold {len(sizes)} exponents, one per codebook", len(self.grid.exponents)
-                )
-            for index in range(len(sizes)):
-                self.grid_codebook(index)
-
-    def _check_energy(self) -> None:
-        if len(self.symbol_energy) != len(self.modes):
-            rule = f"hold {len(self.modes)} entries, one per mode"
-            raise InputError("symbol_energy", rule, len(self.symbol_energy))
+        self._check_codebooks()
+        self.routing.check(self.modes)
+        _check_count("symbol_energy", self.symbol_energy, len(self.modes), "mode")
         for mode, energy in zip(self.modes, self.symbol_energy, strict=True):
             possible = np.abs(qam(mode.order).points) ** 2
             low, high = float(possible.min()) * (1 - 1e-4), float(possible.max()) * (1 + 1e-4)
             if not low <= energy <= high:
                 rule = f"lie in {low:.4g}..{high:.4g}, as the points of {mode.name} do"
                 raise InputError("symbol_energy", rule, energy)
+
+    def _check_codebooks(self) -> None:
+        sizes, width = self.link.codebook_sizes, self.link.embedding_dim
+        for name in ("codebooks", "labels", "usage"):
+            _check_count(name, getattr(self, name), len(sizes), "codebook")
+        for index, (size, labels) in enumerate(zip(sizes, self.labels, strict=True)):
+            if sorted(labels) != list(range(size)):
+                raise InputError(f"labels[{index}]", f"be a permutation of 0..{size - 1}", labels)
+            if len(self.usage[index]) != size:
+                raise InputError(f"usage[{index}]", f"have shape {(size,)}", "another")
+            if [len(codeword) for codeword in self.codebooks[index]] != [width] * size:
+                raise InputError(f"codebooks[{index}]", f"have shape {(size, width)}", "another")
+        if self.grid is not None:
+            _check_count("grid", self.grid.exponents, len(sizes), "codebook", "exponents")
+            for index in range(len(sizes)):
+                self.grid_codebook(index)
 
     @property
     def amplitudes(self) -> NDArray[np.float64]:
@@ -345,31 +303,29 @@ class Manifest:
         return np.asarray(self.labels[index], dtype=np.int64)
 
 
+def _check_count(name: str, values: Sequence[object], count: int, of: str, what: str = "entries") -> None:
+    if len(values) != count:
+        raise InputError(name, f"hold {count} {what}, one per {of}", len(values))
+
+
 def program_file(graph_file: str) -> str:
     """The program of a run that becomes a graph of a bundle: ``tx.onnx`` comes from ``programs/tx.pt2``."""
     return f"programs/{graph_file.removesuffix('.onnx')}.pt2"
 
 
 def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> None:
-    """Hash ``files`` of ``folder`` and write its ``link.json``, last of all and atomically.
-
-    The manifest ends with a digest of its own content.
-    """
+    """Hash ``files`` of ``folder``, then write ``link.json``, atomically; it ends with a digest of itself."""
     hashes = {
         name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
         for name in sorted(files)
     }
     body = asdict(manifest) | {"files": hashes}
+    figures = ("information_bits", "channel_bits", "symbols")
     head = {
         "format": FORMAT,
         "version": VERSION,
         "modes": [
-            {
-                "name": name,
-                "information_bits": mode.information_bits,
-                "channel_bits": mode.channel_bits,
-                "symbols": mode.symbols,
-            }
+            {"name": name, **{figure: getattr(mode, figure) for figure in figures}}
             for name, mode in zip(manifest.modes.names, manifest.modes, strict=True)
         ],
     }
@@ -400,10 +356,8 @@ def newest(runs: Path, kind: Literal["run", "bundle"]) -> Path:
 
 def kind_of(path: Path) -> object:
     """What a manifest says that it describes; None if it is no manifest."""
-    if not path.is_file():
-        return None
     try:
-        value = read_json(path)
+        value = read_json(path) if path.is_file() else None
     except ArtifactError:
         return None
     return value.get("kind") if isinstance(value, dict) and value.get("format") == FORMAT else None
@@ -421,10 +375,6 @@ def load_manifest(folder: Path, kind: Literal["run", "bundle"], only: Chosen | N
 
     Parameters
     ----------
-    folder
-        The run or bundle.
-    kind
-        Which of the two it must be.
     only
         Files to check, for a device that has no others, or what names them when it is given the manifest; all
         if not given.
@@ -436,29 +386,23 @@ def load_manifest(folder: Path, kind: Literal["run", "bundle"], only: Chosen | N
         unreadable, truncated or altered.
     """
     with reading(folder):
-        return _load(folder, kind, only)
-
-
-def _load(folder: Path, kind: Literal["run", "bundle"], only: Chosen | None) -> Manifest:
-    path = folder / MANIFEST_NAME
-    if not folder.is_dir():
-        raise ArtifactError(f"'{folder}' is not a folder: no {kind} is there")
-    if not path.is_file():
-        raise ArtifactError(f"'{folder}' is no finished {kind}: '{MANIFEST_NAME}' is missing")
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise ArtifactError(f"'{path}' is not a {FORMAT} manifest")
-    if value.get("version") != VERSION:
-        raise ArtifactError(
-            f"'{path}' must be of version {VERSION}, not {value.get('version')!r}: make it again"
-        )
-    if value.get("kind") != kind:
-        raise ArtifactError(f"'{path}' must describe a {kind}, not a {value.get('kind')!r}")
-    manifest = _manifest_from(value, path)
-    _check_files(folder, manifest, only(manifest) if callable(only) else only)
-    if value.get("digest") != _digest(value):
-        raise ArtifactError(f"'{path}' is altered: its digest is not that of its content")
-    return manifest
+        path = folder / MANIFEST_NAME
+        if not folder.is_dir():
+            raise ArtifactError(f"'{folder}' is not a folder: no {kind} is there")
+        if not path.is_file():
+            raise ArtifactError(f"'{folder}' is no finished {kind}: '{MANIFEST_NAME}' is missing")
+        value = read_json(path)
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise ArtifactError(f"'{path}' is not a {FORMAT} manifest")
+        if (version := value.get("version")) != VERSION:
+            raise ArtifactError(f"'{path}' must be of version {VERSION}, not {version!r}: make it again")
+        if value.get("kind") != kind:
+            raise ArtifactError(f"'{path}' must describe a {kind}, not a {value.get('kind')!r}")
+        manifest = _manifest_from(value, path)
+        _check_files(folder, manifest, only(manifest) if callable(only) else only)
+        if value.get("digest") != _digest(value):
+            raise ArtifactError(f"'{path}' is altered: its digest is not that of its content")
+        return manifest
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -468,45 +412,36 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def _manifest_from(value: dict[str, Any], path: Path) -> Manifest:
-    names = {item.name for item in fields(Manifest)}
-    missing = sorted(names - value.keys())
-    if missing:
-        raise ArtifactError(f"'{path}' lacks {', '.join(missing)}: truncated or altered")
     hints = get_type_hints(Manifest)
+    if missing := sorted(hints.keys() - value.keys()):
+        raise ArtifactError(f"'{path}' lacks {', '.join(missing)}: truncated or altered")
     try:
-        return Manifest(**{name: from_json(hints[name], value[name], name) for name in names})
+        return Manifest(**{name: from_json(kind, value[name], name) for name, kind in hints.items()})
     except ValueError as error:
         raise ArtifactError(f"'{path}' is altered: {error}") from error
 
 
-def _needed_files(manifest: Manifest) -> tuple[str, ...]:
-    """What a run or bundle must hold; it may hold more."""
-    if manifest.kind == "bundle":
-        return EVAL_FILE, *manifest.graph_files, *manifest.whole_files
-    front = () if manifest.front is None else (BACKBONE_PROGRAM, TOKENIZER_FILE)
-    return EVAL_FILE, *map(program_file, manifest.graph_files), *front
-
-
 def _check_files(folder: Path, manifest: Manifest, only: Collection[str] | None) -> None:
-    needed = _needed_files(manifest)
-    missing = [name for name in needed if name not in manifest.files]
-    if missing:
-        raise ArtifactError(
-            f"'{folder / MANIFEST_NAME}' must list {', '.join(needed)}; it lacks {', '.join(missing)}"
-        )
+    needed = (EVAL_FILE, *manifest.graph_files, *manifest.whole_files)
+    if manifest.kind == "run":
+        front = () if manifest.front is None else (BACKBONE_PROGRAM, TOKENIZER_FILE)
+        needed = (EVAL_FILE, *map(program_file, manifest.graph_files), *front)
+    listing = folder / MANIFEST_NAME
+    if missing := [name for name in needed if name not in manifest.files]:
+        raise ArtifactError(f"'{listing}' must list {', '.join(needed)}; it lacks {', '.join(missing)}")
     for name, entry in manifest.files.items():
         path = folder / name
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ArtifactError(f"'{folder / MANIFEST_NAME}' is altered: '{name}' is no file of the folder")
+            raise ArtifactError(f"'{listing}' is altered: '{name}' is no file of the folder")
         if not {"bytes", "sha256"} <= entry.keys():
-            raise ArtifactError(f"'{folder / MANIFEST_NAME}' is altered: no hash of '{name}'")
+            raise ArtifactError(f"'{listing}' is altered: no hash of '{name}'")
         if only is not None and name not in only:
             continue
         if not path.is_file():
             raise ArtifactError(f"'{path}' is missing; the manifest lists it")
-        if path.stat().st_size != entry["bytes"]:
+        if (size := path.stat().st_size) != entry["bytes"]:
             raise ArtifactError(
-                f"'{path}' must have {entry['bytes']} bytes, not {path.stat().st_size}: truncated or altered"
+                f"'{path}' must have {entry['bytes']} bytes, not {size}: truncated or altered"
             )
         if sha256_of(path) != entry["sha256"]:
             raise ArtifactError(f"'{path}' is altered: its SHA-256 is not the one in the manifest")

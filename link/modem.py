@@ -14,7 +14,7 @@ samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
 from twophase.link.demap_inputs import as_complex
 from twophase.link.errors import ArtifactError, InputError
+from twophase.link.files import sha256
 from twophase.link.modes import Mode, ModeTable
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "modulate",
     "payload_llr",
     "received_frames",
+    "stream_hash",
+    "symbol_stream",
 ]
 
 HEADER_ORDER = 4
@@ -79,6 +82,26 @@ class Transmission:
     """Channel uses of each sample's header, shape (batch,)."""
 
 
+def symbol_stream(mode: ArrayLike, symbols: ArrayLike, symbol_count: ArrayLike) -> bytes:
+    """What a transmitter sends, as bytes: for each sample its mode, then its symbols, one byte each.
+
+    ``mode`` and ``symbol_count`` are (batch,), ``symbols`` are point numbers, (batch, max_symbols).
+    """
+    modes: NDArray[np.uint8] = np.asarray(mode).astype(np.uint8)
+    points: NDArray[np.uint8] = np.asarray(symbols).astype(np.uint8)
+    counts = np.asarray(symbol_count)
+    rows = zip(modes, points, counts, strict=True)
+    return b"".join(bytes([number]) + row[:count].tobytes() for number, row, count in rows)
+
+
+def stream_hash(streams: Iterable[bytes]) -> str:
+    """SHA-256 of streams one after the other, in hexadecimal digits."""
+    digest = sha256()
+    for stream in streams:
+        digest.update(stream)
+    return digest.hexdigest()
+
+
 def group_by_mode(mode: NDArray[np.int64], modes: ModeTable) -> list[Group]:
     """Each mode in use with the rows that use it, in the order of the modes.
 
@@ -112,7 +135,7 @@ def modulate(symbols: NDArray[np.int64], groups: Sequence[Group]) -> NDArray[np.
 def frames_of(
     header: NDArray[np.int64], header_count: NDArray[np.int64], payload: NDArray[np.complex128]
 ) -> NDArray[np.complex128]:
-    """Frames of I/Q: each payload right after its header.
+    """Frames of I/Q, (batch, max_header_symbols + max_symbols): header, right after it payload, then zeros.
 
     Parameters
     ----------
@@ -122,11 +145,6 @@ def frames_of(
         How many of them are sent, shape (batch,).
     payload
         Points of unit average energy, zero after a sample's, shape (batch, max_symbols).
-
-    Returns
-    -------
-    NDArray
-        Shape (batch, max_header_symbols + max_symbols), zero after a frame's end.
     """
     width = payload.shape[1]
     frames = np.zeros((len(payload), header.shape[1] + width), dtype=np.complex128)
@@ -172,7 +190,9 @@ def payload_llr(
     clip: float,
     demap: Demap = llr_exact,
 ) -> NDArray[np.float64]:
-    """LLRs of payloads cut out at their place, each by the constellation of its mode.
+    """LLRs of payloads cut out at their place, by the constellation of each mode: (batch, max_bits).
+
+    They are zero after a mode's bits.
 
     Parameters
     ----------
@@ -191,11 +211,6 @@ def payload_llr(
         Bound on |LLR|.
     demap
         What computes them.
-
-    Returns
-    -------
-    NDArray
-        Shape (batch, max_bits); zero after a mode's bits.
     """
     symbols = np.asarray(received)
     variance = np.broadcast_to(noise_var, symbols.shape)

@@ -10,12 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from twophase.link.errors import InputError
 
-__all__ = ["QAM_ORDERS", "LinkConfig", "Mode", "ModeTable", "checked_modes"]
+__all__ = ["QAM_ORDERS", "LinkConfig", "Mode", "ModeTable"]
 
 
 @dataclass(frozen=True)
@@ -132,23 +129,6 @@ class ModeTable:
     def max_codebook_size(self) -> int:
         """Width of padded posterior arrays."""
         return max(mode.codebook_size for mode in self.modes)
-
-
-def checked_modes(mode: ArrayLike, modes_count: int) -> NDArray[np.int64]:
-    """Mode numbers as int64, same shape.
-
-    Raises
-    ------
-    InputError
-        If one is no integer of 0..``modes_count`` - 1.
-    """
-    numbers = np.asarray(mode)
-    if numbers.size and numbers.dtype.kind not in "iu":
-        raise InputError("mode", "be integers", f"an array of {numbers.dtype}")
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= modes_count):
-        outlier = int(numbers.min() if numbers.min() < 0 else numbers.max())
-        raise InputError("mode", f"lie in 0..{modes_count - 1}", outlier)
-    return numbers.astype(np.int64)
 
 
 QAM_ORDERS = (4, 16, 64, 256)

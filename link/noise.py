@@ -38,7 +38,7 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def esn0_db_to_noise_var(esn0_db: ArrayLike, symbol_energy: ArrayLike = 1.0) -> NDArray[np.float64]:
-    """N0 that gives the stated Es/N0.
+    """N0 that gives the stated Es/N0: ``symbol_energy * 10**(-esn0_db / 10)``, in the broadcast shape.
 
     Parameters
     ----------
@@ -46,11 +46,6 @@ def esn0_db_to_noise_var(esn0_db: ArrayLike, symbol_energy: ArrayLike = 1.0) -> 
         Es/N0 in dB, any shape.
     symbol_energy
         Es = E|x|^2 of the transmitted stream, linear; broadcasts against ``esn0_db``.
-
-    Returns
-    -------
-    NDArray
-        ``symbol_energy * 10**(-esn0_db / 10)``, the total complex variance; the broadcast shape.
 
     Raises
     ------
@@ -140,15 +135,10 @@ def is_float32(value: float) -> bool:
 
 
 def snr_grid(text: str) -> NDArray[np.float64]:
-    """Es/N0 points in dB of ``START:STOP`` (step 1), ``START:STEP:STOP`` or one number.
+    """Es/N0 points in dB, ascending, of ``START:STOP`` (step 1), ``START:STEP:STOP`` or one number.
 
     STOP is included if it is a whole number of steps from START; otherwise the last point lies below it.  The
     text is read as exact decimals, so ``0:0.1:1`` has 11 points and ends in 1.
-
-    Returns
-    -------
-    NDArray
-        Shape (points,), ascending.
 
     Raises
     ------

@@ -29,13 +29,7 @@ from twophase.link.graphs import (
     per_sample,
 )
 from twophase.link.manifest import Manifest, load_manifest
-from twophase.link.modem import (
-    after,
-    group_by_mode,
-    header_llr,
-    payload_llr,
-    received_frames,
-)
+from twophase.link.modem import after, group_by_mode, header_llr, payload_llr, received_frames
 from twophase.link.noise import esn0_float32
 from twophase.link.routing import Hysteresis
 
@@ -185,7 +179,7 @@ class Receiver:
         return Decision(believed, llr, reception.indices, reception.logits, posterior, classes)
 
     def mode_of(self, snr_db: ArrayLike, header_llr: ArrayLike | None = None) -> NDArray[np.int64]:
-        """What to take the mode for: the header's word, or the routing's table at the receiver's own SNR.
+        """Mode numbers, () or (batch,): the header's word, or the routing's table at the receiver's own SNR.
 
         Parameters
         ----------
@@ -195,11 +189,6 @@ class Receiver:
         header_llr
             LLRs of the first symbols of each frame taken for QPSK, shape (2 * max_header_symbols,) or
             (batch, 2 * max_header_symbols); None where the routing sends no header.
-
-        Returns
-        -------
-        NDArray
-            Mode numbers for :meth:`receive`, shape () or (batch,).
 
         Raises
         ------
@@ -226,14 +215,9 @@ class Receiver:
             If the graph fails or gives arrays of other shapes.
         """
         width = self._width
-        values = as_float32("llr", llr)
-        if values.ndim < 2:
-            values = np.atleast_2d(values)
+        values = np.atleast_2d(as_float32("llr", llr))
         if values.ndim != 2 or values.shape[1] != width:
             raise InputError("llr", f"have shape ({width},) or (batch, {width})", np.shape(llr))
-        inputs: dict[str, NDArray[np.generic]] = {
-            "llr": values,
-            "mode": modes_of(mode, values.shape[0], self._modes_count),
-        }
-        logits, indices = self._graph.run(inputs)
+        numbers = modes_of(mode, values.shape[0], self._modes_count)
+        logits, indices = self._graph.run({"llr": values, "mode": numbers})
         return Reception(np.asarray(logits, dtype=np.float32), np.asarray(indices, dtype=np.int64))

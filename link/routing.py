@@ -161,22 +161,10 @@ class Routing:
     def received_mode(
         self, snr_db: ArrayLike, header_llr: ArrayLike | None, modes_count: int
     ) -> NDArray[np.int64]:
-        """What the receiver takes the mode of each sample for.
+        """What the receiver takes the modes for, in the shape of the headers, else of ``snr_db``.
 
-        Parameters
-        ----------
-        snr_db
-            The receiver's own Es/N0 in dB, one or one per sample.
-        header_llr
-            LLRs of the header's bits, (..., 2 * max_symbols) of :meth:`header_of`; None where the routing
-            sends no header.
-        modes_count
-            Modes of the link.
-
-        Returns
-        -------
-        NDArray
-            Shape (...,): that of the headers, else that of ``snr_db``.
+        ``snr_db`` is the receiver's own Es/N0 in dB, one or one per sample; ``header_llr`` are LLRs of the
+        header's bits, (..., 2 * max_symbols) of :meth:`header_of`, or None where the routing sends none.
 
         Raises
         ------
@@ -209,8 +197,6 @@ class Hysteresis:
 
     Parameters
     ----------
-    table
-        The rule.
     hysteresis_db
         How far an estimate may leave the current step, in dB; 0 changes nothing.
 

@@ -13,6 +13,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from twophase.link.errors import ArtifactError, InputError, first_line
+from twophase.link.files import reading
 from twophase.link.manifest import Manifest
 from twophase.link.sentences import Sentences, sentences_from
 
@@ -39,13 +40,12 @@ def load_split(path: Path, manifest: Manifest) -> Samples:
     ArtifactError
         If the file is damaged, an array is missing, or a type, shape or value does not fit the manifest.
     """
-    with _opened(path, None) as archive:
-        types = {name: archive[name].dtype for name in archive.files}
+    arrays = _read_npz(path)
     for name, wanted in (("input", np.dtype(np.float32)), ("label", np.dtype(np.int64))):
-        if (found := types.get(name, wanted)) != wanted:
-            raise ArtifactError(f"'{name}' of '{path}' must be {wanted}, not {found}")
+        if name in arrays and arrays[name].dtype != wanted:
+            raise ArtifactError(f"'{name}' of '{path}' must be {wanted}, not {arrays[name].dtype}")
     try:
-        samples = load_samples(path, manifest.input_shape, len(manifest.classes))
+        samples = _samples(arrays, path, manifest.input_shape, len(manifest.classes))
         if manifest.front is not None and samples.sentences is not None:
             _check_length(samples.sentences, manifest.front.max_length)
     except InputError as error:
@@ -83,13 +83,17 @@ def load_samples(
     ArtifactError
         If the file is missing or is no readable ``.npz``.
     """
-    arrays = _read_npz(path, content)
+    return _samples(_read_npz(path, content), path, tuple(input_shape), classes)
+
+
+def _samples(
+    arrays: dict[str, NDArray[np.generic]], path: Path, shape: tuple[int, ...], classes: int
+) -> Samples:
     for name in ("input", "label"):
         if name not in arrays:
             held = ", ".join(sorted(arrays)) or "nothing"
             raise InputError("data", "hold the arrays 'input' and 'label'", f"{held} ({path})")
     features, labels = arrays["input"], arrays["label"]
-    shape = tuple(input_shape)
     if features.dtype.kind not in "fiub":
         raise InputError("input", "be numbers", str(features.dtype))
     if features.ndim == 0 or features.shape[1:] != shape:
@@ -120,28 +124,26 @@ def npz_names(path: Path) -> set[str]:
     ArtifactError
         If the file is missing or is no readable ``.npz``.
     """
-    with _opened(path, None) as archive:
+    with _opened(path) as archive:
         return set(archive.files)
 
 
-def _read_npz(path: Path, content: bytes | None) -> dict[str, NDArray[np.generic]]:
+def _read_npz(path: Path, content: bytes | None = None) -> dict[str, NDArray[np.generic]]:
     with _opened(path, content) as archive:
         return {name: archive[name] for name in archive.files}
 
 
 @contextmanager
-def _opened(path: Path, content: bytes | None) -> Iterator[NpzFile]:
+def _opened(path: Path, content: bytes | None = None) -> Iterator[NpzFile]:
     try:
-        with path.open("rb") if content is None else io.BytesIO(content) as stream:
+        with reading(path), path.open("rb") if content is None else io.BytesIO(content) as stream:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, NpzFile):
                 raise ValueError("it holds a single array")
             with archive:
                 yield archive
-    except FileNotFoundError as error:
-        raise ArtifactError(f"'{path}' is missing") from error
-    except OSError as error:
-        raise ArtifactError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    except ArtifactError:
+        raise
     except Exception as error:
         # Damage surfaces as anything from a bad checksum to a syntax error in an array's header.
         raise ArtifactError(f"'{path}' is no readable .npz archive: {first_line(error)}") from error

@@ -12,13 +12,14 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import ArtifactError, InputError
+from twophase.link.files import reading
 from twophase.link.text import unpack_texts
 
 __all__ = ["SENTENCE_ARRAYS", "Sentences", "read_csv", "sentences_from"]
@@ -62,15 +63,8 @@ class Sentences:
 
     def first(self, count: int) -> Sentences:
         """The first so many."""
-        rows = slice(count)
-        return Sentences(
-            self.texts[rows],
-            self.input_ids[rows],
-            self.lengths[rows],
-            self.without_link[rows],
-            self.tfidf[rows],
-            self.huffman_lengths,
-        )
+        per_sample = vars(self).keys() - {"huffman_lengths"}
+        return replace(self, **{name: getattr(self, name)[:count] for name in per_sample})
 
     def alone(self, row: int) -> dict[str, NDArray[np.int64]]:
         """Ids and mask of one sentence by itself, (1, length), as a device has them."""
@@ -85,15 +79,6 @@ class Sentences:
 
 def sentences_from(arrays: _Arrays, samples: int, classes: int) -> Sentences | None:
     """The sentences of an ``.npz``; None if it holds features alone.
-
-    Parameters
-    ----------
-    arrays
-        All arrays of the file.
-    samples
-        How many samples it has.
-    classes
-        How many classes the link has.
 
     Raises
     ------
@@ -159,13 +144,11 @@ def read_csv(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], NDArr
 
 
 def _content(path: Path) -> str:
+    with reading(path):
+        content = path.read_bytes()
     try:
         # A byte order mark, as spreadsheets write it, is no part of the first column's name.
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise ArtifactError(f"'{path}' is missing") from error
-    except OSError as error:
-        raise ArtifactError(f"'{path}' cannot be read: {error.strerror or error}") from error
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ArtifactError(f"'{path}' must be in UTF-8; line {line} is not") from error

@@ -22,21 +22,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.graphs import (
-    FeatureGraph,
-    GraphOptions,
-    Shapes,
-    TokenGraph,
-    graph_file,
-)
+from twophase.link.graphs import FeatureGraph, GraphOptions, Shapes, TokenGraph, graph_file
+from twophase.link.header import Header
 from twophase.link.manifest import TOKENIZER_FILE, Front, Manifest, load_manifest
-from twophase.link.modem import (
-    Transmission,
-    frames_of,
-    group_by_mode,
-    modulate,
-)
-from twophase.link.modes import checked_modes
+from twophase.link.modem import Transmission, frames_of, group_by_mode, modulate
+from twophase.link.modes import ModeTable
 from twophase.link.routing import Hysteresis
 from twophase.link.text import TextEncoder
 
@@ -53,64 +43,44 @@ class Frame(Transmission):
     """Symbols of each frame, header included, shape (batch,): ``iq[row, : count[row]]`` is sent."""
 
 
-class _Outputs:
-    """What a transmitter's graph gives, made a transmission."""
+def _shapes(modes: ModeTable) -> Shapes:
+    """Outputs that a transmitter's graph must give; a transmission begins with these."""
+    return {
+        "mode": (),
+        "indices": (modes.max_tokens,),
+        "bits": (modes.max_bits,),
+        "symbols": (modes.max_symbols,),
+        "bit_count": (),
+        "symbol_count": (),
+    }
 
-    def __init__(self, file: str, manifest: Manifest) -> None:
-        modes = manifest.modes
-        self.shapes: Shapes = {
-            "mode": (),
-            "indices": (modes.max_tokens,),
-            "bits": (modes.max_bits,),
-            "symbols": (modes.max_symbols,),
-            "bit_count": (),
-            "symbol_count": (),
-        }
-        """Outputs that the graph must give; a transmission begins with these."""
-        self._file = file
-        self._header = manifest.header
 
-    def transmission(
-        self, outputs: Sequence[NDArray[np.generic]], snr_db: NDArray[np.generic]
-    ) -> Transmission:
-        """The graph's outputs and the headers at the transmitter's Es/N0 in dB, shape (batch,).
-
-        Raises
-        ------
-        ArtifactError
-            If the graph gave a mode that does not exist.
-        """
-        try:
-            mode = checked_modes(outputs[0], self._header.modes_count)
-            if self._header.steps:
-                header, count = self._header.encode(mode, snr_db)
-            else:  # any SNR will do
-                header, count = np.empty((len(mode), 0), dtype=np.int64), np.zeros(len(mode), dtype=np.int64)
-        except InputError as error:
-            raise ArtifactError(
-                f"'{self._file}' gives a mode that the link does not have: {error}"
-            ) from error
-        return Transmission(*(*outputs, header, count))  # type: ignore[arg-type]
+def _transmission(
+    outputs: Sequence[NDArray[np.generic]], snr_db: NDArray[np.generic], header: Header, file: str
+) -> Transmission:
+    """The outputs of a graph and the headers at the transmitter's Es/N0 in dB, shape (batch,)."""
+    try:
+        headers = header.encode(outputs[0], snr_db)
+    except InputError as error:
+        raise ArtifactError(f"'{file}' gives a mode that the link does not have: {error}") from error
+    return Transmission(*(*outputs, *headers))  # type: ignore[arg-type]
 
 
 class _TextTransmitter:
-    """Each text runs by itself and unpadded, so that it gives the same beside any others.
-
-    :class:`~twophase.link.transmitter.Transmitter` documents what it takes and raises.
-    """
+    """Each text runs by itself and unpadded, so that it gives the same beside any others."""
 
     def __init__(
         self, folder: Path, threads: int, manifest: Manifest, front: Front, options: GraphOptions | None
     ) -> None:
         self._encoder = TextEncoder(folder / TOKENIZER_FILE, front.max_length)
-        self._outputs = _Outputs("tx.onnx", manifest)
-        outputs = self._outputs.shapes | {"features": manifest.input_shape}
+        self._header = manifest.header
+        outputs = _shapes(manifest.modes) | {"features": manifest.input_shape}
         self._graph = TokenGraph(folder, "tx.onnx", manifest, threads, outputs, options)
 
     def send(self, texts: object, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
         """Encode one text or several."""
         *outputs, _, snr = self._run(texts, snr_db, mode)
-        return self._outputs.transmission(outputs, snr)
+        return _transmission(outputs, snr, self._header, "tx.onnx")
 
     def features(self, texts: object) -> NDArray[np.float32]:
         """What the head takes for each text."""
@@ -177,10 +147,9 @@ class FeatureTransmitter:
         self.manifest = manifest or load_manifest(
             folder, "bundle", lambda known: (graph_file(known.head_file, options),)
         )
-        self._outputs = _Outputs(self.manifest.head_file, self.manifest)
-        self._graph = FeatureGraph(
-            folder, self.manifest.head_file, self.manifest, threads, self._outputs.shapes, options
-        )
+        self._header, self._file = self.manifest.header, self.manifest.head_file
+        outputs = _shapes(self.manifest.modes)
+        self._graph = FeatureGraph(folder, self._file, self.manifest, threads, outputs, options)
 
     def send(self, features: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Transmission:
         """Encode one sample or a batch.
@@ -204,7 +173,7 @@ class FeatureTransmitter:
             If the graph fails or gives arrays of other shapes, or a mode that does not exist.
         """
         inputs = self._graph.inputs(features, snr_db, mode)
-        return self._outputs.transmission(self._graph.run(inputs), inputs["snr_db"])
+        return _transmission(self._graph.run(inputs), inputs["snr_db"], self._header, self._file)
 
 
 class Transmitter:
@@ -254,11 +223,6 @@ class Transmitter:
         """Encode one sample or a batch and modulate it: header and payload as I/Q.
 
         Arguments and errors of :meth:`send`.
-
-        Returns
-        -------
-        Frame
-            What is sent, as integers and as complex64 with the amplitudes of the manifest.
         """
         held = snr_db if self._held is None else self._held.hold(snr_db)
         sent = self.send(samples, held, mode)

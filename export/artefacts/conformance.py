@@ -29,7 +29,8 @@ from twophase.export.graphs.signature import WHOLE_FILE, signature_of
 from twophase.export.proof.hard import HardProof
 from twophase.link.errors import ArtifactError
 from twophase.link.files import reading
-from twophase.link.manifest import Conformance, Manifest, VectorSet, stream_hash, symbol_stream
+from twophase.link.manifest import Conformance, Manifest, VectorSet
+from twophase.link.modem import stream_hash, symbol_stream
 from twophase.link.sentences import Sentences
 
 __all__ = ["Run", "read_set", "replay", "set_files", "write_vectors"]

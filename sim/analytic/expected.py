@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,18 +90,18 @@ class ExpectedPoint:
     (:func:`~twophase.sim.theory.statistics.wilson_by_sample`)."""
     expectation: _Float
     """Probability of each sample to be classified correctly, shape (samples,)."""
-    methods: dict[str, str] = field(default_factory=dict)
+    methods: dict[str, str]
     """``"exact"`` or ``"stratified"`` for each mode in use."""
-    shares: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, float]
     """Share of the samples sent in each mode."""
-    symbols_per_sample: float = 0.0
-    energy: float = 1.0
+    symbols_per_sample: float
+    energy: float
     """E, average energy per symbol before scaling."""
-    codeword_error_rate: float = 0.0
+    codeword_error_rate: float
     """Share of the codewords that are decided wrong; exact, for all lengths of words."""
-    unresolved: float = 0.0
+    unresolved: float
     """Probability of what was received and neither looked at nor drawn from, mean over the samples."""
-    evaluations: int = 0
+    evaluations: int
     """Words that the receiving graph was run on for this point and for none before it."""
 
     @property
@@ -117,19 +117,10 @@ def expected_accuracy(
     settings: Settings,
     limits: Limits | None = None,
 ) -> list[ExpectedPoint]:
-    """Expected accuracy of the deployed link at each Es/N0.
+    """Expected accuracy of the deployed link at each Es/N0 in dB of ``grid``.
 
-    Parameters
-    ----------
-    system, samples
-        The link and what is sent.
-    grid
-        Es/N0 in dB.
-    settings
-        Channel, coherence, forced mode, header and seed count; the demapper is ``hard`` whatever is named,
-        and trials are none.
-    limits
-        How much is looked at; the default if not given.
+    Of the settings channel, coherence, forced mode, header and seed count; the demapper is ``hard`` whatever
+    is named, and trials are none.
 
     Raises
     ------
@@ -251,13 +242,7 @@ def _point(
 
 
 def _send(system: System, samples: Samples, esn0_db: float, settings: Settings) -> Transmission:
-    """What the transmitter sends, with the mode that the receiver takes, too.
-
-    Raises
-    ------
-    InputError
-        If the ends take different modes.
-    """
+    """What the transmitter sends; refused if the receiver takes another mode."""
     forced = None if settings.mode is None else system.modes.find(settings.mode)
     if forced is not None:
         settings = replace(settings, known_snr="mean")

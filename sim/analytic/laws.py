@@ -10,39 +10,27 @@ doubly exponentially to the right and like exp(2 t) to the left, and every tail 
 exp(t), so the trapezoidal rule converges geometrically (L. N. Trefethen and J. A. C. Weideman, "The
 exponentially convergent trapezoidal rule", SIAM Review 56, 2014, theorem 5.1; half-width pi/4 of the strip).
 
-From the law of the symbols follows P(decided codeword | sent codeword) of a token.  A codeword is decided by
-its label, bit by bit, which is what the receiver's posterior comes to when every LLR is the clip with the
-sign of the nearest point's bit.  A label may cover symbols only in part; what stands in the rest, other
-tokens or padding, moves the symbol and with it the law, and is averaged over by its usage.
+From the law of the symbols follows how often a codeword is decided right: by its label, bit by bit, which is
+what the receiver's posterior comes to when every LLR is the clip with the sign of the nearest point's bit.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import i0e, ndtr
 
-from twophase.link.bits import bits_to_indices, indices_to_bits, label_bits
+from twophase.link.bits import bits_to_indices, indices_to_bits
 from twophase.link.constellation import qam
 from twophase.link.errors import InputError
 from twophase.link.modes import Mode
 from twophase.sim.settings import ChannelName, CoherenceName
 
-__all__ = [
-    "MAX_CODEWORDS",
-    "WordLaw",
-    "axis_transitions",
-    "codeword_success",
-    "codeword_transitions",
-    "gain_nodes",
-    "symbol_transitions",
-    "word_law",
-]
-
+__all__ = ["WordLaw", "axis_transitions", "codeword_success", "gain_nodes", "symbol_transitions", "word_law"]
 
 _Float = NDArray[np.float64]
 
@@ -153,8 +141,12 @@ def symbol_transitions(
         If the order does not exist, ``noise_var`` is not positive or the channel has no such law.
     """
     variance = np.asarray(noise_var, dtype=np.float64)
+    first, second = _levels_of(order)
+    sent_i, decided_i = first[:, np.newaxis], first
+    sent_q, decided_q = second[:, np.newaxis], second
     if channel == "awgn":
-        return _product(order, axis_transitions(order, variance))
+        axis = axis_transitions(order, variance)
+        return np.asarray(axis[..., sent_i, decided_i] * axis[..., sent_q, decided_q])
     amplitude, weight = gain_nodes(channel, rician_k_db)
     nodes = axis_transitions(order, variance[..., np.newaxis] / amplitude**2)
     flat = nodes.reshape(*variance.shape, len(weight), -1)
@@ -162,26 +154,15 @@ def symbol_transitions(
     both = np.swapaxes(flat * weight[:, np.newaxis], -1, -2) @ flat
     side = math.isqrt(order)
     both = both.reshape(*variance.shape, side, side, side, side)
-    first, second = _levels_of(order)
-    sent_i, decided_i = first[:, np.newaxis], first
-    sent_q, decided_q = second[:, np.newaxis], second
     return np.asarray(both[..., sent_i, decided_i, sent_q, decided_q])
 
 
+@cache
 def gain_nodes(channel: ChannelName, rician_k_db: float = 6.0) -> tuple[_Float, _Float]:
     """Amplitudes |h| and their probabilities, so that a sum over them is the mean over the gain.
 
-    Parameters
-    ----------
-    channel
-        ``"rayleigh"`` or ``"rician"``, E|h|^2 = 1.
-    rician_k_db
-        Power of the direct path over the scattered one, in dB.
-
-    Returns
-    -------
-    tuple
-        Amplitudes and probabilities, shape (nodes,) each; the probabilities sum to 1.
+    The channel is ``"rayleigh"`` or ``"rician"``, E|h|^2 = 1.  Both arrays have the shape (nodes,) and are
+    read-only; the probabilities sum to 1.
 
     Raises
     ------
@@ -197,12 +178,6 @@ def gain_nodes(channel: ChannelName, rician_k_db: float = 6.0) -> tuple[_Float, 
     if channel not in ("rayleigh", "rician"):
         raise InputError("channel", "be 'awgn', 'rayleigh' or 'rician' for an exact law", channel)
     k = 0.0 if channel == "rayleigh" else 10.0 ** (rician_k_db / 10.0)
-    amplitude, weight = _nodes(k)
-    return amplitude, weight
-
-
-@cache
-def _nodes(k: float) -> tuple[_Float, _Float]:
     # |h| has mean near 1 and, for large K, the standard deviation sqrt(1 / (2 (1 + K))).
     width = math.sqrt(0.5 / (1.0 + k))
     reach = _DEVIATIONS * width
@@ -234,9 +209,7 @@ def word_law(
     ----------
     mode
         How many symbols of which constellation.
-    noise_var
-        N0 for points of unit average energy; points divided by sqrt(E) see N0 E.
-    channel, rician_k_db
+    noise_var, channel, rician_k_db
         As for :func:`symbol_transitions`.
     coherence
         How many symbols in a row share a gain, from the first of the word: ``"symbol"``, a number, or
@@ -271,96 +244,11 @@ def _levels_of(order: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return first, second
 
 
-def _product(order: int, axis: _Float) -> _Float:
-    """Both axes by the same law, independently: (..., L, L) to (..., M, M)."""
-    first, second = _levels_of(order)
-    return np.asarray(
-        axis[..., first[:, np.newaxis], first] * axis[..., second[:, np.newaxis], second], dtype=np.float64
-    )
-
-
-MAX_CODEWORDS = 4096
-"""Largest codebook whose transition matrix is given: 128 MiB for each token."""
-
-
-def codeword_transitions(
-    law: WordLaw, mode: Mode, labels: ArrayLike, usage: ArrayLike | None = None
-) -> list[_Float]:
-    """Transition matrix of every token of a mode.
-
-    Parameters
-    ----------
-    law
-        Of the mode's words (:func:`~twophase.sim.analytic.laws.word_law`).
-    mode
-        K codewords, N tokens, the constellation.
-    labels
-        Label of each codeword, a permutation of 0..K-1, shape (K,).
-    usage
-        How often each codeword is sent, shape (K,), any positive scale; tokens are taken for independent.
-        Equally often if not given.  It weighs only what shares a symbol with the token.
-
-    Returns
-    -------
-    list
-        N arrays of shape (K, K), [sent, decided]; rows sum to 1.
-
-    Raises
-    ------
-    InputError
-        If labels or usage do not fit the codebook, or K exceeds :data:`MAX_CODEWORDS`.
-
-    Examples
-    --------
-    >>> from twophase.sim.analytic.laws import word_law
-    >>> mode = Mode(codebook=0, codebook_size=4, tokens=1, order=4)
-    >>> matrix = codeword_transitions(word_law(mode, 0.5), mode, [0, 1, 3, 2])[0]
-    >>> [round(float(value), 4) for value in matrix[0]]  # one bit error: Q(sqrt(2)) = 0.0786
-    [0.8489, 0.0725, 0.0062, 0.0725]
-    """
-    size, width = mode.codebook_size, mode.bits_per_index
-    if size > MAX_CODEWORDS:
-        raise InputError("codebook_size", f"be at most {MAX_CODEWORDS}", size)
-    spelled = label_bits(labels)
-    if len(spelled) != size:
-        raise InputError("labels", f"hold {size} numbers", len(spelled))
-    weight = np.ones(size) if usage is None else np.asarray(usage, dtype=np.float64)
-    if weight.shape != (size,) or not np.isfinite(weight).all() or weight.min() < 0 or weight.sum() <= 0:
-        raise InputError("usage", f"hold {size} numbers, none negative, not all zero", usage)
-    by_label = np.empty(size)
-    by_label[np.asarray(labels)] = weight / weight.sum()
-
-    matrices = []
-    for token in range(mode.tokens):
-        first, last = token * width, (token + 1) * width - 1
-        factors = []
-        for block in law.blocks:
-            touched = range(
-                max(block.start, first // mode.bits_per_symbol),
-                min(block.stop, last // mode.bits_per_symbol + 1),
-            )
-            if touched:
-                parts = (_marginal(law.matrices, mode, token, symbol, by_label) for symbol in touched)
-                factors.append(np.tensordot(law.weights, reduce(_kron, parts), axes=1))
-        by_bits = reduce(_kron, (factor[np.newaxis] for factor in factors))[0]
-        matrices.append(by_bits[np.ix_(np.asarray(labels), np.asarray(labels))])
-    return matrices
-
-
 def codeword_success(law: WordLaw, mode: Mode, words: ArrayLike) -> _Float:
-    """P(codeword decided right) of every token, given the whole word that is sent; no usage is needed.
+    """P(codeword decided right) of every token, given the whole word that is sent.
 
-    Parameters
-    ----------
-    law, mode
-        As for :func:`codeword_transitions`.
-    words
-        Point numbers, shape (words, symbols).
-
-    Returns
-    -------
-    NDArray
-        Shape (words, tokens).
+    ``law`` is that of the mode's words, given as point numbers, (words, symbols); the result is of shape
+    (words, tokens).
     """
     sent = np.asarray(words)
     points = np.arange(mode.order)
@@ -377,35 +265,3 @@ def codeword_success(law: WordLaw, mode: Mode, words: ArrayLike) -> _Float:
                     given = given * right[:, sent[:, symbol]]
             success[:, token] *= law.weights @ given
     return success
-
-
-def _marginal(matrices: _Float, mode: Mode, token: int, symbol: int, by_label: _Float) -> _Float:
-    """Law of the bits that ``token`` has in ``symbol``, (nodes, patterns, patterns), the rest averaged."""
-    width, per_symbol = mode.bits_per_index, mode.bits_per_symbol
-    points = np.arange(mode.order)
-    bits = indices_to_bits(points, per_symbol)
-    label_digits = indices_to_bits(np.arange(len(by_label)), width)
-    place = symbol * per_symbol + np.arange(per_symbol)
-    owner = place // width
-    prior = np.ones(mode.order)
-    own = np.zeros(mode.order, dtype=np.int64)
-    for other in np.unique(owner):
-        columns = np.flatnonzero(owner == other)
-        pattern = bits[:, columns] @ (1 << np.arange(len(columns) - 1, -1, -1))
-        if other == token:
-            own = pattern
-        elif other >= mode.tokens:
-            prior = prior * (pattern == 0)  # padding
-        else:
-            shown = label_digits[:, place[columns] - other * width]
-            codes = shown @ (1 << np.arange(len(columns) - 1, -1, -1))
-            prior = prior * np.bincount(codes, by_label, minlength=1 << len(columns))[pattern]
-    member = (own == np.arange(own.max() + 1)[:, np.newaxis]).astype(np.float64)  # (patterns, M)
-    return np.asarray((member * prior) @ matrices @ member.T)
-
-
-def _kron(first: _Float, second: _Float) -> _Float:
-    """Kronecker product node by node: (nodes, A, A) and (nodes, B, B) to (nodes, AB, AB)."""
-    side = first.shape[-1] * second.shape[-1]
-    product = first[:, :, np.newaxis, :, np.newaxis] * second[:, np.newaxis, :, np.newaxis, :]
-    return product.reshape(-1, side, side)

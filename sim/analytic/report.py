@@ -22,7 +22,7 @@ from twophase.sim.settings import Settings
 from twophase.sim.system import System
 from twophase.sim.theory.statistics import CONFIDENCE
 
-__all__ = ["expected_content", "expected_table", "run_semi_analytic"]
+__all__ = ["run_semi_analytic"]
 
 _SIZE = (7.6, 4.4)
 _RELEVANT = ("channel", "coherence", "rician_k_db", "known_snr", "header", "mode", "seed")
@@ -59,7 +59,7 @@ def run_semi_analytic(
         If the transmitter sends what its mode does not allow.
     """
     points = expected_accuracy(system, samples, grid, settings, limits)
-    content = expected_content(manifest_name, points, settings, limits or Limits()) | dict(origin or {})
+    content = _content(manifest_name, points, settings, limits or Limits()) | dict(origin or {})
     write_json(out / "semianalytic.json", content)
     write_text(out / "semianalytic.csv", _csv(content))
     title = f"{manifest_name}: expected accuracy, hard decisions, {settings.channel}"
@@ -73,10 +73,10 @@ def run_semi_analytic(
         + ("" if settings.coherence != "sample" else f" --known-snr {settings.known_snr}"),
         f"result: {out / 'semianalytic.json'}",
     )
-    return "\n".join([expected_table(points), "", *how])
+    return "\n".join([_table(points), "", *how])
 
 
-def expected_content(
+def _content(
     name: str, points: Sequence[ExpectedPoint], settings: Settings, limits: Limits
 ) -> dict[str, Any]:
     """What ``semianalytic.json`` holds."""
@@ -109,7 +109,7 @@ def expected_content(
     }
 
 
-def expected_table(points: Sequence[ExpectedPoint]) -> str:
+def _table(points: Sequence[ExpectedPoint]) -> str:
     """Aligned columns, accuracies in percent, with a legend."""
     rows = [["Es/N0", "accuracy", "+-", "95 % of samples", "CER", "unresolved", "symbols", "method", "modes"]]
     for point in points:

@@ -40,8 +40,11 @@ __all__ = [
     "enumerate_head",
     "head_threshold",
     "stratified_probabilities",
+    "word_codes",
 ]
 
+_Float = NDArray[np.float64]
+_Words = NDArray[np.int64]
 
 _BATCH = 64
 """Words that the graph is run on at once: few, so that its activations stay in the cache."""
@@ -91,13 +94,12 @@ class WordClasses:
         if self._mode.channel_bits > _LARGEST_CODE:
             distinct, place = np.unique(words, axis=0, return_inverse=True)
             return self._ask_all(distinct)[place.reshape(-1)]
-        codes, place = np.unique(self.codes(words), return_inverse=True)
+        codes, place = np.unique(word_codes(words, self._mode.order), return_inverse=True)
         if self._table is not None:
             return self._table[codes][place]
         classes = np.empty(len(codes), dtype=np.int64)
-        found = np.searchsorted(self._codes, codes).clip(0, max(0, len(self._codes) - 1))
-        known = (self._codes[found] == codes) if len(self._codes) else np.zeros(len(codes), dtype=bool)
-        classes[known] = self._known[found[known]]
+        known = np.isin(codes, self._codes)
+        classes[known] = self._known[np.searchsorted(self._codes, codes[known])]
         classes[~known] = self._ask_all(self._words(codes[~known]))
         room = _LARGEST_MEMORY - len(self._codes)
         new_codes, new_classes = codes[~known][:room], classes[~known][:room]
@@ -105,13 +107,6 @@ class WordClasses:
         order = np.argsort(merged, kind="stable")
         self._codes, self._known = merged[order], np.concatenate([self._known, new_classes])[order]
         return classes[place.reshape(-1)]
-
-    def codes(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number that stands for each word: its bits, MSB first; (words, symbols) to (words,)."""
-        code = np.zeros(len(words), dtype=np.int64)
-        for column in words.T:
-            code = (code << self._mode.bits_per_symbol) | column
-        return code
 
     def _words(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         step = self._mode.bits_per_symbol
@@ -130,36 +125,35 @@ class WordClasses:
         return self._receiver.receive(llr, np.full(len(words), self._number)).classes
 
 
-_Float = NDArray[np.float64]
-
 _ELEMENTS = 1 << 24
 """Numbers of a tensor at most, 128 MiB: classes are taken in groups."""
+
+
+def word_codes(words: NDArray[np.int64], order: int) -> NDArray[np.int64]:
+    """Number of each word, its first symbol most significant; point numbers (words, symbols) to (words,)."""
+    codes = np.zeros(len(words), dtype=np.int64)
+    for column in words.T:
+        codes = codes * order + column
+    return codes
 
 
 def class_probabilities(
     law: WordLaw, table: NDArray[np.int64], words: NDArray[np.int64], classes: int
 ) -> _Float:
-    """P(decided class | sent word).
+    """P(decided class | sent word), (words, classes); rows sum to 1.
 
     Parameters
     ----------
     law
         Of a word's symbols.
     table
-        Class of every received word, shape (M**symbols,), the first symbol most significant.
+        Class of every received word by its :func:`word_codes`, shape (M**symbols,).
     words
         Sent words as point numbers, shape (words, symbols).
     classes
         Number of classes.
-
-    Returns
-    -------
-    NDArray
-        Shape (words, classes); rows sum to 1.
     """
-    codes = np.zeros(len(words), dtype=np.int64)
-    for column in words.T:
-        codes = codes * law.order + column
+    codes = word_codes(words, law.order)
     expected = np.empty((len(words), classes))
     group = max(1, _ELEMENTS // len(table))
     for start in range(0, classes, group):
@@ -183,8 +177,6 @@ def _contract(law: WordLaw, tensor: _Float, symbols: int) -> _Float:
     assert total is not None
     return total
 
-
-_Words = NDArray[np.int64]
 
 _BIN = 0.1
 """Step of the histograms of log-probabilities, in nats."""

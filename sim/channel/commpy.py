@@ -39,8 +39,7 @@ class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
     """commpy's flat channel, drawing from ``rng`` instead of NumPy's global generator.
 
     The order of the draws is commpy's: noise real, noise imaginary, gain real, gain imaginary.  Under the
-    same underlying generator the output is bit-identical with :class:`commpy.channels.SISOFlatChannel`, whose
-    gain holds for one symbol; with ``coherence`` it holds for so many symbols in a row (block fading).
+    same underlying generator the output is bit-identical with :class:`commpy.channels.SISOFlatChannel`.
 
     Parameters
     ----------
@@ -50,20 +49,13 @@ class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
         commpy's: its square is twice the total complex variance N0.
     fading_param
         (mean, variance) of the gain, as of :func:`fading`.
-    coherence
-        Symbols of :meth:`propagate` that share a gain.
     """
 
     def __init__(
-        self,
-        rng: np.random.Generator,
-        noise_std: float | None,
-        fading_param: tuple[complex, float],
-        coherence: int = 1,
+        self, rng: np.random.Generator, noise_std: float | None, fading_param: tuple[complex, float]
     ) -> None:
         super().__init__(noise_std, fading_param)
         self._rng = rng
-        self.coherence = coherence
 
     def generate_noises(self, dims: int | tuple[int, ...]) -> None:
         """Draw the noise of ``dims`` symbols into ``noises``, of total complex variance N0."""
@@ -76,12 +68,9 @@ class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
         self.channel_gains += mean
 
     def propagate(self, msg: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """``gains * msg + noise``, an independent gain for each coherence time; keeps gains and noises."""
-        count = len(msg)
-        self.generate_noises(count)
-        self.generate_gains(-(-count // self.coherence))
-        if self.coherence > 1:
-            self.channel_gains = np.repeat(self.channel_gains, self.coherence)[:count]
+        """``gains * msg + noise``, an independent gain for each symbol; keeps gains and noises."""
+        self.generate_noises(len(msg))
+        self.generate_gains(len(msg))
         self.unnoisy_output = self.channel_gains * msg
         received: NDArray[np.complex128] = self.unnoisy_output + self.noises
         return received

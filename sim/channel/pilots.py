@@ -31,15 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twophase.sim.settings import EstimatorName
 
-__all__ = [
-    "LEAST_NOISE_VAR",
-    "BlockEstimator",
-    "Layout",
-    "Spectrum",
-    "flat_estimator",
-    "pilot_points",
-    "spectrum_of",
-]
+__all__ = ["BlockEstimator", "Layout", "Spectrum", "flat_estimator", "pilot_points", "spectrum_of"]
 
 LEAST_NOISE_VAR = 1e-12
 """Lower bound of an estimated N0, -120 dB; below it there is only rounding."""

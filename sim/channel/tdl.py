@@ -32,24 +32,7 @@ from twophase.sim.channel.pilots import BlockEstimator, Layout, pilot_points, sp
 if TYPE_CHECKING:
     from twophase.sim.channel.commpy import SeededFlatChannel
 
-__all__ = [
-    "BLOCK_CARRIERS",
-    "CARRIERS",
-    "FFT_SIZE",
-    "PREFIX",
-    "PROFILES",
-    "SAMPLE_NS",
-    "SPACING_HZ",
-    "PowerDelayProfile",
-    "TdlAir",
-    "from_time",
-    "power_delay_profile",
-    "simulated_spread_ns",
-    "slots",
-    "tdl_estimator",
-    "to_time",
-]
-
+__all__ = ["PowerDelayProfile", "TdlAir", "power_delay_profile", "simulated_spread_ns", "tdl_estimator"]
 
 SPACING_HZ = 30e3
 """Subcarrier spacing."""

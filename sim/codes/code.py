@@ -24,12 +24,12 @@ __all__ = [
     "checked_bits",
     "checked_kernel",
     "checked_llr",
+    "collect",
     "from_lanes",
     "rotating_interleaver",
     "row_column_interleaver",
     "to_lanes",
 ]
-
 
 LANES = 32
 """Frames that a compiled decoder runs at once.  Loops over 16 lanes would be unrolled before the compiler
@@ -50,6 +50,24 @@ def from_lanes(values: NDArray[Real], frames: int) -> NDArray[Real]:
     """Undo :func:`to_lanes`: (groups, n, LANES) to (frames, n)."""
     groups, n, lanes = values.shape
     return np.ascontiguousarray(values.transpose(0, 2, 1).reshape(groups * lanes, n)[:frames])
+
+
+def collect(llr: NDArray[np.float32], pattern: NDArray[np.int64], width: int) -> NDArray[np.float32]:
+    """LLRs of the sent bits, (frames, n), to those of the mother code's, (frames, width).
+
+    Sent bit i is bit ``pattern[i]`` of the mother code.  One that is sent several times adds up, in the order
+    of sending; one that is not sent has LLR zero.
+    """
+    mother = np.zeros((len(llr), width), dtype=np.float32)
+    seen = np.zeros(width, dtype=np.int64)
+    turn = np.empty(len(pattern), dtype=np.int64)
+    for place, position in enumerate(pattern):
+        turn[place] = seen[position]
+        seen[position] += 1
+    for number in range(int(turn.max(initial=-1)) + 1):
+        sent = turn == number
+        mother[:, pattern[sent]] += llr[:, sent]
+    return mother
 
 
 def row_column_interleaver(n: int, bits_per_symbol: int) -> NDArray[np.int64]:
@@ -99,20 +117,17 @@ def _symbols(n: int, bits_per_symbol: int) -> int:
 
 
 class BlockCode(Protocol):
-    """A binary code of ``k`` information and ``n`` code bits, rate matching included."""
+    """A binary code of ``k`` information and ``n`` code bits, rate matching included.
 
-    @property
-    def k(self) -> int:
-        """Information bits."""
-        ...
+    Methods raise :class:`~twophase.link.errors.InputError` if a shape is wrong, a bit neither 0 nor 1 or an
+    LLR not finite.
+    """
 
-    @property
-    def n(self) -> int:
-        """Code bits that are sent."""
-        ...
+    k: int
+    n: int
 
     def encode(self, bits: ArrayLike) -> NDArray[np.uint8]:
-        """Information bits, (..., k), to code bits, (..., n)."""
+        """Information bits, (..., k), to the code bits that are sent, (..., n)."""
         ...
 
     def decode(self, llr: ArrayLike) -> NDArray[np.float32]:

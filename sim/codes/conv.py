@@ -25,41 +25,37 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import InputError
-from twophase.sim.codes.code import checked_bits, checked_kernel, checked_llr, from_lanes, to_lanes
-from twophase.sim.codes.ldpc import collect
+from twophase.sim.codes.code import (
+    checked_bits,
+    checked_kernel,
+    checked_llr,
+    collect,
+    from_lanes,
+    to_lanes,
+)
 
-__all__ = [
-    "GENERATORS",
-    "MEMORY",
-    "OUTPUTS",
-    "STATES",
-    "ConvCode",
-    "branch_outputs",
-    "puncturing",
-    "weight_spectrum",
-]
-
+__all__ = ["GENERATORS", "MEMORY", "OUTPUTS", "STATES", "ConvCode", "puncturing", "weight_spectrum"]
 
 GENERATORS = (0o133, 0o171)
 MEMORY = 6
 STATES = 1 << MEMORY
 
 
-def branch_outputs() -> NDArray[np.int64]:
-    """Output 2 c0 + c1 of each register value, shape (2 * STATES,).
-
-    State s is reached from the states (2 s + b) mod STATES, b = 0 and 1, with the register 2 s + b.
-    """
+def _branch_outputs() -> NDArray[np.int64]:
     registers = np.arange(2 * STATES)
     outputs = np.zeros(2 * STATES, dtype=np.int64)
     for generator in GENERATORS:
         parity = np.array([int(value).bit_count() & 1 for value in registers & generator])
         outputs = 2 * outputs + parity
+    outputs.setflags(write=False)
     return outputs
 
 
-OUTPUTS = branch_outputs()
-OUTPUTS.setflags(write=False)
+OUTPUTS = _branch_outputs()
+"""Output 2 c0 + c1 of each register value, shape (2 * STATES,).
+
+State s is reached from the states (2 s + b) mod STATES, b = 0 and 1, with the register 2 s + b.
+"""
 
 _LARGEST_WEIGHT = 14
 _OFFSETS = 8
@@ -171,13 +167,7 @@ class ConvCode:
         self.pattern = puncturing(self.steps, n)
 
     def encode(self, bits: ArrayLike) -> NDArray[np.uint8]:
-        """Information bits, (..., k), to the bits sent, (..., n).
-
-        Raises
-        ------
-        InputError
-            If the shape is wrong or something is neither 0 nor 1.
-        """
+        """Information bits, (..., k), to the bits sent, (..., n)."""
         information = checked_bits(bits, self.k)
         padding = [(0, 0)] * (information.ndim - 1) + [(MEMORY, MEMORY)]
         stream = np.pad(information, padding)
@@ -189,27 +179,11 @@ class ConvCode:
         return mother[..., self.pattern]
 
     def decode(self, llr: ArrayLike) -> _Floats:
-        """Exact a-posteriori LLRs of the information bits.
-
-        Parameters
-        ----------
-        llr
-            log P1/P0 of each bit sent, shape (..., n).
-
-        Returns
-        -------
-        NDArray
-            Shape (..., k), float32.
-
-        Raises
-        ------
-        InputError
-            If the shape is wrong or an LLR is not finite.
-        """
+        """Exact a-posteriori LLRs of the information bits, (..., n) to (..., k)."""
         mother, shape = self._mother(llr)
         weights = _weights(mother)
         if self.kernel == "numba":
-            from twophase.sim.codes.conv_kernels import bcjr_lanes
+            from twophase.sim.codes.kernels import bcjr_lanes
 
             lanes = to_lanes(weights)
             sums = np.empty((len(lanes), 2 * self.k, lanes.shape[2]))
@@ -221,13 +195,13 @@ class ConvCode:
         return soft.astype(np.float32).reshape(*shape, self.k)
 
     def viterbi(self, llr: ArrayLike) -> NDArray[np.uint8]:
-        """Information bits of the most likely word, (..., n) to (..., k); arguments of :meth:`decode`.
+        """Information bits of the most likely word, (..., n) to (..., k).
 
         Of two equally good paths into a state the one from the lower state is kept.
         """
         mother, shape = self._mother(llr)
         if self.kernel == "numba":
-            from twophase.sim.codes.conv_kernels import viterbi_lanes
+            from twophase.sim.codes.kernels import viterbi_lanes
 
             bits = np.empty((len(mother), self.k), dtype=np.uint8)
             viterbi_lanes(to_lanes(mother), OUTPUTS, bits)
@@ -247,25 +221,15 @@ class ConvCode:
         return np.array_equal(self.pattern, np.arange(2 * self.steps))
 
 
-def _branches(pair: _Floats) -> _Floats:
-    """Metrics of the outputs 00, 01, 10, 11 of one step; (frames, 2) to (frames, 4)."""
-    first, second = pair[:, 0], pair[:, 1]
-    return np.stack([np.zeros_like(first), second, first, first + second], axis=1)
-
-
-def _start(frames: int) -> _Floats:
-    metric = np.full((frames, STATES), UNREACHED, dtype=np.float32)
-    metric[:, 0] = 0.0
-    return metric
-
-
 def _viterbi(llr: _Floats, k: int) -> NDArray[np.uint8]:
     """The slow twin: all frames side by side, (frames, 2 steps) to (frames, k)."""
     frames, steps = len(llr), llr.shape[1] // 2
-    metric = _start(frames)
+    metric = np.full((frames, STATES), UNREACHED, dtype=np.float32)
+    metric[:, 0] = 0.0
     from_odd = np.empty((steps, frames, STATES), dtype=bool)
     for step in range(steps):
-        branch = _branches(llr[:, 2 * step : 2 * step + 2])
+        first, second = llr[:, 2 * step], llr[:, 2 * step + 1]
+        branch = np.stack([np.zeros_like(first), second, first, first + second], axis=1)
         even = metric[:, _EVEN] + branch[:, OUTPUTS[0::2]]
         odd = metric[:, _EVEN + 1] + branch[:, OUTPUTS[1::2]]
         from_odd[step] = odd > even

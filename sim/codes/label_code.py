@@ -17,6 +17,7 @@ exponential or on the order of a sum.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -27,15 +28,14 @@ from scipy.special import erfc
 from twophase.link.errors import InputError
 from twophase.link.noise import esn0_db_to_noise_var
 
-__all__ = ["DESIGN_BOUND", "LabelCode", "label_code", "search_binary", "search_points"]
-
+__all__ = ["DESIGN_BOUND", "LabelCode", "label_code"]
 
 _UNIT = 2.0**40
 _MOST_ROUNDS = 20
 _SEED = 20_240
 
 
-def search_binary(classes: int, length: int, ratio: float) -> NDArray[np.uint8]:
+def _search_binary(classes: int, length: int, ratio: float) -> NDArray[np.uint8]:
     """Binary words, (classes, length), of a small union bound over QPSK at Es/N0 = ``ratio``.
 
     Two words that differ in d bits are confused with probability Q(sqrt(d Es/N0)).  A column of the code
@@ -45,34 +45,31 @@ def search_binary(classes: int, length: int, ratio: float) -> NDArray[np.uint8]:
     weight = _cost(2 * np.arange(length + 1, dtype=np.float64), ratio)
     rng = np.random.Generator(np.random.PCG64(_SEED))
     starts = int(np.clip(300_000 // (length * classes * classes), 2, 24))
-    best_cost, best = None, None
-    for _ in range(starts):
-        signs = _balanced(rng, classes, length)
-        cost = None
-        for _ in range(_MOST_ROUNDS):
-            distance = (length - signs @ signs.T) // 2
-            for column in range(length):
-                sign = signs[:, column]
-                distance -= sign[:, np.newaxis] != sign
-                saved = weight[distance] - weight[distance + 1]
-                np.fill_diagonal(saved, 0)
-                _enlarge_cut(saved, sign)
-                distance += sign[:, np.newaxis] != sign
-            present = int(weight[distance][np.triu_indices(classes, 1)].sum())
-            if cost is not None and present >= cost:
-                break
-            cost = present
-        assert cost is not None
-        if best_cost is None or cost < best_cost:
-            best_cost, best = cost, signs.copy()
-    assert best is not None
+    # Columns that part the words half and half, in random ways.
+    columns = np.tile(np.where(np.arange(classes) % 2 == 0, 1, -1)[:, np.newaxis], (1, length))
+    found = [_improved(rng.permuted(columns, axis=0), weight) for _ in range(starts)]
+    best = min(found, key=lambda entry: entry[0])[1]
     return ((1 - best) // 2).astype(np.uint8)
 
 
-def _balanced(rng: np.random.Generator, classes: int, length: int) -> NDArray[np.int64]:
-    """Columns that part the words half and half, in random ways; signs, (classes, length)."""
-    column = np.where(np.arange(classes) % 2 == 0, 1, -1)
-    return rng.permuted(np.tile(column[:, np.newaxis], (1, length)), axis=0)
+def _improved(signs: NDArray[np.int64], weight: NDArray[np.int64]) -> tuple[float, NDArray[np.int64]]:
+    """Cost and signs, (classes, length), of the code that single moves lead to."""
+    classes, length = signs.shape
+    cost = math.inf
+    for _ in range(_MOST_ROUNDS):
+        distance = (length - signs @ signs.T) // 2
+        for column in range(length):
+            sign = signs[:, column]
+            distance -= sign[:, np.newaxis] != sign
+            saved = weight[distance] - weight[distance + 1]
+            np.fill_diagonal(saved, 0)
+            _enlarge_cut(saved, sign)
+            distance += sign[:, np.newaxis] != sign
+        present = int(weight[distance][np.triu_indices(classes, 1)].sum())
+        if present >= cost:
+            break
+        cost = present
+    return cost, signs
 
 
 def _enlarge_cut(saved: NDArray[np.int64], sign: NDArray[np.int64]) -> None:
@@ -88,7 +85,7 @@ def _enlarge_cut(saved: NDArray[np.int64], sign: NDArray[np.int64]) -> None:
         gain[word] = -gain[word]
 
 
-def search_points(
+def _search_points(
     classes: int, symbols: int, alphabet: NDArray[np.complex128], ratio: float
 ) -> NDArray[np.complex128]:
     """Words, (classes, symbols), of points of ``alphabet``, scaled to unit average energy.
@@ -100,7 +97,7 @@ def search_points(
     starts = int(np.clip(400_000 // (classes * classes * symbols * alphabet.size), 2, 16))
     power = np.abs(alphabet) ** 2
     apart = np.abs(alphabet[:, np.newaxis] - alphabet) ** 2
-    best_cost, best = None, np.empty((classes, symbols), dtype=np.complex128)
+    best_cost, best = math.inf, np.empty((classes, symbols), dtype=np.complex128)
     pairs = np.triu_indices(classes, 1)
     for _ in range(starts):
         chosen = rng.integers(0, alphabet.size, (classes, symbols))
@@ -124,7 +121,7 @@ def search_points(
                     chosen[word, place] = point
                     distance[word], distance[:, word] = row, row
             total = _total(apart, power, chosen, ratio)
-            if best_cost is None or total < best_cost:
+            if total < best_cost:
                 best_cost = total
                 best = alphabet[chosen] / np.sqrt(power[chosen].mean())
             if np.array_equal(before, chosen):
@@ -276,23 +273,18 @@ _ROOMY = 64
 
 def _searched(classes: int, symbols: int, alphabet: NDArray[np.complex128] | None) -> NDArray[np.complex128]:
     """Search at the Es/N0 of an ideal simplex, then once more at that of what was found."""
-    ratio = 10 ** (_simplex_db(classes, symbols) / 10)
-    best: NDArray[np.complex128] | None = None
-    for _ in range(2):
+    needed = _simplex_db(classes, symbols)
+    found: list[NDArray[np.complex128]] = []
+    while len(found) < 2 and math.isfinite(needed):
+        ratio = 10 ** (needed / 10)
         if alphabet is None:
-            bits = search_binary(classes, 2 * symbols, ratio)
-            levels = (1.0 - 2.0 * bits) / math.sqrt(2)
+            levels = (1.0 - 2.0 * _search_binary(classes, 2 * symbols, ratio)) / math.sqrt(2)
             words = levels[:, 0::2] + 1j * levels[:, 1::2]
         else:
-            words = search_points(classes, symbols, alphabet, ratio)
-        if best is None or _needed_db(words) < _needed_db(best):
-            best = words
+            words = _search_points(classes, symbols, alphabet, ratio)
+        found.append(words)
         needed = _needed_db(words)
-        if math.isinf(needed):
-            break
-        ratio = 10 ** (needed / 10)
-    assert best is not None
-    return best
+    return min(found, key=_needed_db)
 
 
 def _grid(order: int) -> NDArray[np.complex128]:
@@ -334,8 +326,7 @@ def _simplex_db(classes: int, symbols: int) -> float:
     return _bisected(lambda ratio: (classes - 1) * math.erfc(math.sqrt(argument * ratio / 2)) / 2)
 
 
-def _bisected(bound: object) -> float:
-    assert callable(bound)
+def _bisected(bound: Callable[[float], float]) -> float:
     low, high = -60.0, 80.0
     for _ in range(40):
         middle = (low + high) / 2

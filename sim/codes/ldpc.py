@@ -7,10 +7,6 @@ version 0).  No CRC is attached and blocks are not segmented: the block is one s
 The decoder drops what cannot matter: fillers are known, and a check whose own parity bit is not sent says
 nothing about others.
 
-Rate matching (puncturing and repetition) is an array ``pattern`` of shape (n,): sent bit i is bit
-``pattern[i]`` of the mother code.  A bit that is sent several times adds up at the receiver; one that is not
-sent has LLR zero.
-
 The shifts V_ij of base graph 2 (TS 38.212, table 5.3.2-3) stand in ``bg2.csv``, one entry of the 42 x 52
 graph in each line, for the eight sets of lifting sizes.  The file was made from the copy of that table in
 Sionna 2.2.0 (NVIDIA, Apache-2.0).  An entry V means the Z x Z identity with its columns moved right by V mod
@@ -26,44 +22,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import InputError
-from twophase.sim.codes.code import checked_bits, checked_kernel, checked_llr
+from twophase.sim.codes.code import checked_bits, checked_kernel, checked_llr, collect
 from twophase.sim.codes.message_passing import RULES, parity_checks, propagate
 
-__all__ = [
-    "COLUMNS",
-    "CORE",
-    "LARGEST_K",
-    "SYSTEMATIC",
-    "LdpcCode",
-    "collect",
-    "encode_mother",
-    "lifting_size",
-    "shifts",
-]
-
-
-def collect(llr: NDArray[np.float32], pattern: NDArray[np.int64], width: int) -> NDArray[np.float32]:
-    """LLRs of the sent bits, (frames, n), to those of the mother code's, (frames, width).
-
-    Repetitions are added one after the other, in the order of sending.
-    """
-    mother = np.zeros((len(llr), width), dtype=np.float32)
-    turn = _turns(pattern, width)
-    for number in range(int(turn.max(initial=-1)) + 1):
-        sent = turn == number
-        mother[:, pattern[sent]] += llr[:, sent]
-    return mother
-
-
-def _turns(pattern: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """How often each sent bit has been sent before, shape (n,)."""
-    seen = np.zeros(width, dtype=np.int64)
-    turn = np.empty(len(pattern), dtype=np.int64)
-    for place, position in enumerate(pattern):
-        turn[place] = seen[position]
-        seen[position] += 1
-    return turn
-
+__all__ = ["COLUMNS", "LARGEST_K", "SYSTEMATIC", "LdpcCode", "encode_mother", "lifting_size", "shifts"]
 
 SYSTEMATIC = 10
 """Columns of information bits; the first two are never sent."""
@@ -200,13 +162,7 @@ class LdpcCode:
         self.checks = parity_checks([number[check].tolist() for check in checks], len(needed))
 
     def encode(self, bits: ArrayLike) -> NDArray[np.uint8]:
-        """Information bits, (..., k), to the bits sent, (..., n).
-
-        Raises
-        ------
-        InputError
-            If the shape is wrong or something is neither 0 nor 1.
-        """
+        """Information bits, (..., k), to the bits sent, (..., n)."""
         values = checked_bits(bits, self.k)
         information = np.zeros((values.size // self.k, SYSTEMATIC * self.z), dtype=np.uint8)
         information[:, : self.k] = values.reshape(-1, self.k)
@@ -214,23 +170,7 @@ class LdpcCode:
         return word[:, self.pattern].reshape(*values.shape[:-1], self.n)
 
     def decode(self, llr: ArrayLike) -> NDArray[np.float32]:
-        """A-posteriori LLRs of the information bits, as the decoder's rule has them.
-
-        Parameters
-        ----------
-        llr
-            log P1/P0 of each bit sent, shape (..., n).
-
-        Returns
-        -------
-        NDArray
-            Shape (..., k), float32.
-
-        Raises
-        ------
-        InputError
-            If the shape is wrong or an LLR is not finite.
-        """
+        """A-posteriori LLRs of the information bits, as the decoder's rule has them; (..., n) to (..., k)."""
         values = checked_llr(llr, self.n)
         mother = collect(values.reshape(-1, self.n), self._place, self.checks.width)
         posterior = propagate(self.checks, mother, self.iterations, self.rule, self.kernel)

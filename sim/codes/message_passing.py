@@ -16,8 +16,9 @@ equal bits from NumPy and compiled code.  Odds are held within exp(+-60) on an e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,25 +88,18 @@ def parity_checks(checks: Iterable[Sequence[int]], width: int) -> Checks:
 def propagate(
     checks: Checks, llr: _Floats, iterations: int, rule: str = "min-sum", kernel: str = "numpy"
 ) -> _Floats:
-    """A-posteriori LLRs of all bits.
+    """A-posteriori LLRs of all bits, (frames, width) float32, from those of the channel, log P1/P0.
 
     Parameters
     ----------
-    checks
-        The code.
-    llr
-        log P1/P0 from the channel, shape (frames, width), float32.
+    checks, llr
+        The code, and what the channel says, of the same shape as the result.
     iterations
         At most so many passes over all checks, at least 1.
     rule
         ``"min-sum"`` or ``"sum-product"``.
     kernel
         ``"numpy"`` or ``"numba"``; both give the same numbers.
-
-    Returns
-    -------
-    NDArray
-        Shape (frames, width), float32.
 
     Raises
     ------
@@ -118,36 +112,49 @@ def propagate(
         raise InputError("iterations", "be at least 1", iterations)
     if llr.ndim != 2 or llr.shape[1] != checks.width:
         raise InputError("llr", f"have shape (frames, {checks.width})", llr.shape)
-    compiled = checked_kernel(kernel) == "numba"
+    checked_kernel(kernel)
     if rule == "min-sum":
-        return _run_min_sum(checks, llr, iterations, compiled)
+        return _run(rule, checks, llr, iterations, kernel)
     odds = np.exp(np.clip(llr.astype(np.float64), -TOLD_LIMIT, TOLD_LIMIT))
-    return np.log(_run_sum_product(checks, odds, iterations, compiled)).astype(np.float32)
+    posterior: _Floats = np.log(_run(rule, checks, odds, iterations, kernel)).astype(np.float32)
+    return posterior
 
 
-def _run_min_sum(checks: Checks, llr: _Floats, iterations: int, compiled: bool) -> _Floats:
-    if compiled:
-        from twophase.sim.codes.ldpc_kernels import min_sum_lanes
+def _run(rule: str, checks: Checks, values: NDArray[Any], iterations: int, kernel: str) -> NDArray[Any]:
+    """LLRs by min-sum, odds by sum-product, of all bits; (frames, width) to the same."""
+    if kernel == "numba":
+        from twophase.sim.codes.kernels import min_sum_lanes, sum_product_lanes
 
-        lanes = to_lanes(llr)
-        min_sum_lanes(lanes, checks.starts, checks.bits, iterations)
-        return from_lanes(lanes, len(llr))
-    result = llr.copy()
-    unfinished = np.arange(len(llr))
-    posterior = llr.copy()
-    outgoing = [np.zeros((len(llr), *layer.shape), dtype=np.float32) for layer in checks.layers]
+        lanes = to_lanes(values)
+        compiled = min_sum_lanes if rule == "min-sum" else sum_product_lanes
+        compiled(lanes, checks.starts, checks.bits, iterations)
+        return from_lanes(lanes, len(values))
+    neutral, update = _TWINS[rule]
+    result, posterior = values.copy(), values.copy()
+    unfinished = np.arange(len(values))
+    outgoing = [np.full((len(values), *layer.shape), neutral, values.dtype) for layer in checks.layers]
     for _ in range(iterations):
         for number, layer in enumerate(checks.layers):
-            incoming = posterior[:, layer] - outgoing[number]
-            outgoing[number] = _min_sum(incoming)
-            posterior[:, layer] = incoming + outgoing[number]
+            outgoing[number], posterior[:, layer] = update(posterior[:, layer], outgoing[number])
         result[unfinished] = posterior
-        still = ~checks.hold(posterior > 0)
+        still = ~checks.hold(posterior > neutral)
         unfinished, posterior = unfinished[still], posterior[still]
         outgoing = [messages[still] for messages in outgoing]
         if not unfinished.size:
             break
     return result
+
+
+def _update_llr(posterior: _Floats, outgoing: _Floats) -> tuple[_Floats, _Floats]:
+    incoming = posterior - outgoing
+    said = _min_sum(incoming)
+    return said, incoming + said
+
+
+def _update_odds(posterior: _Doubles, outgoing: _Doubles) -> tuple[_Doubles, _Doubles]:
+    incoming = posterior / outgoing
+    said = _sum_product(np.clip(incoming, _OUTGOING_LEAST, _OUTGOING_MOST))
+    return said, np.clip(incoming * said, _HELD_LEAST, _HELD_MOST)
 
 
 def _min_sum(incoming: _Floats) -> _Floats:
@@ -162,31 +169,6 @@ def _min_sum(incoming: _Floats) -> _Floats:
     sign = np.where(incoming > 0, np.float32(-1), np.float32(1))
     others = np.where(magnitude == least, second, least)
     return np.asarray(-NORMALISATION * others * (np.prod(sign, axis=2, keepdims=True) * sign))
-
-
-def _run_sum_product(checks: Checks, odds: _Doubles, iterations: int, compiled: bool) -> _Doubles:
-    if compiled:
-        from twophase.sim.codes.ldpc_kernels import sum_product_lanes
-
-        lanes = to_lanes(odds)
-        sum_product_lanes(lanes, checks.starts, checks.bits, iterations)
-        return from_lanes(lanes, len(odds))
-    result = odds.copy()
-    unfinished = np.arange(len(odds))
-    posterior = odds.copy()
-    outgoing = [np.ones((len(odds), *layer.shape)) for layer in checks.layers]
-    for _ in range(iterations):
-        for number, layer in enumerate(checks.layers):
-            incoming = posterior[:, layer] / outgoing[number]
-            outgoing[number] = _sum_product(np.clip(incoming, _OUTGOING_LEAST, _OUTGOING_MOST))
-            posterior[:, layer] = np.clip(incoming * outgoing[number], _HELD_LEAST, _HELD_MOST)
-        result[unfinished] = posterior
-        still = ~checks.hold(posterior > 1)
-        unfinished, posterior = unfinished[still], posterior[still]
-        outgoing = [messages[still] for messages in outgoing]
-        if not unfinished.size:
-            break
-    return result
 
 
 def _sum_product(incoming: _Doubles) -> _Doubles:
@@ -218,3 +200,8 @@ def _sum_of(a0: _Doubles, a1: _Doubles, b0: _Doubles, b1: _Doubles) -> tuple[_Do
 
 _OUTGOING_LEAST, _OUTGOING_MOST = math.exp(-TOLD_LIMIT), math.exp(TOLD_LIMIT)
 _HELD_LEAST, _HELD_MOST = math.exp(-HELD_LIMIT), math.exp(HELD_LIMIT)
+_TWINS: dict[str, tuple[float, Callable[[NDArray[Any], NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]]] = {
+    "min-sum": (0.0, _update_llr),
+    "sum-product": (1.0, _update_odds),
+}
+"""The value that says nothing, and what a layer of checks makes of its bits' values and its last answers."""

@@ -17,9 +17,14 @@ from twophase.sim.channel.radio import pilot_symbols
 from twophase.sim.counts import GAIN_BINS_DB, SystemCounts, Tally, tally_digest
 from twophase.sim.results.figures import BaselineFigures, LinkFigures, Point, ReferenceFigures
 from twophase.sim.settings import Settings
-from twophase.sim.theory.ber import ber_for_usage, qam_ber
-from twophase.sim.theory.information import bicm_mutual_information, capacity, cm_mutual_information
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
+from twophase.sim.theory.rates import (
+    ber_for_usage,
+    bicm_mutual_information,
+    capacity,
+    cm_mutual_information,
+    qam_ber,
+)
 from twophase.sim.theory.statistics import clopper_pearson, paired_gap, wilson_by_sample
 
 __all__ = ["baseline_figures", "link_figures", "point_results"]

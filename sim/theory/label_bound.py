@@ -39,8 +39,8 @@ def simplex_success(
     other signal set of equal energies does better is the weak simplex conjecture, not a theorem.
 
     On a fading channel E/N0 is averaged over the power that the frame's gains let through, whose law is exact
-    (:func:`twophase.sim.power_gain.power_gain_nodes`), as if fading never bent the simplex: each gain with as
-    many symbols as share it, the last block of a frame being what is left of it; on a tapped delay line the
+    (:mod:`~twophase.sim.theory.power_gain`), as if fading never bent the simplex: each gain with as many
+    symbols as share it, the last block of a frame being what is left of it; on a tapped delay line the
     eigenvalues of the correlation of the frame's subcarriers, which are taken as consecutive from the lowest
     one, and which every further OFDM symbol uses again.  Where all symbols share one gain nothing is bent.
 
@@ -52,20 +52,9 @@ def simplex_success(
         Complex channel uses per sample, header and pilots included, at least 1: the ideal sender spends all
         their energy on the label.
     esn0_db
-        Es/N0 in dB, any shape.
-    channel
-        ``"awgn"``, ``"rayleigh"``, ``"rician"``, ``"tdl-a"`` or ``"tdl-c"``.
-    coherence
-        Whether a gain of a flat channel holds for one ``"symbol"``, for so many symbols or for a whole
-        ``"sample"``; elsewhere it says nothing.
-    rician_k_db
-        Power of the direct path over that of the scattered ones, in dB (Rician channel).
-    delay_spread_ns
-        Root mean square delay spread of a tapped delay line, in ns.
-
-    Returns
-    -------
-    Probability, the shape of ``esn0_db``.
+        Es/N0 in dB, any shape, which is that of the result.
+    channel, coherence, rician_k_db, delay_spread_ns
+        As in :class:`~twophase.sim.settings.Settings`.
 
     Raises
     ------
@@ -140,15 +129,6 @@ def label_accuracy(clean: float, delivered: float, classes: int) -> float:
     This is the send-the-label bound of a report.  It is what one ideal system reaches with this classifier
     and a good yardstick for others, but no proven ceiling: a system may send its samples with unequal
     energies, or let errors of the channel undo errors of the classifier.
-
-    Parameters
-    ----------
-    clean
-        c, accuracy without noise, in [0, 1].
-    delivered
-        P, probability that the label arrives, in [0, 1].
-    classes
-        M, at least 2.
 
     Raises
     ------

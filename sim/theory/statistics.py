@@ -43,12 +43,7 @@ def wilson_by_sample(fractions: ArrayLike, confidence: float = CONFIDENCE) -> In
     The effective count is the number of samples.  A fraction in [0, 1] has at most the variance
     p (1 - p) of a single yes or no, so the interval covers at least as often as for one trial per sample.
 
-    Parameters
-    ----------
-    fractions
-        Share of each sample's trials that succeeded, shape (samples,), in [0, 1].
-    confidence
-        Two-sided level.
+    ``fractions`` are the shares of each sample's trials that succeeded, shape (samples,), in [0, 1].
 
     Raises
     ------

@@ -1,70 +1,46 @@
-"""The edge examples: their modules, and bundles whose payloads have unit energy."""
+"""The edge examples: their modules, and the bundles that they run."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 
 from tools.tiny_bundle import write_tiny_bundle
-from twophase.link import load_manifest, qam
-from twophase.link.manifest import write_manifest
-from twophase.link.transmitter import FeatureTransmitter
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def load_example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """A module of the examples by name."""
+def frames(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(EXAMPLES)
-    return importlib.import_module
+    return importlib.import_module("edge_frames")
 
 
 @pytest.fixture
-def frames(load_example: Callable[[str], ModuleType]) -> ModuleType:
-    return load_example("edge_frames")
-
-
-@pytest.fixture
-def radio(load_example: Callable[[str], ModuleType]) -> ModuleType:
-    return load_example("edge_radio")
-
-
-def with_energy(folder: Path) -> Path:
-    """Write into the manifest the mean energy of what each mode sends, as training does."""
-    link = load_manifest(folder, "bundle")
-    with np.load(folder / "eval.npz") as data:
-        features = data["input"]
-    sender = FeatureTransmitter(folder, manifest=link)
-    energies = []
-    for number, mode in enumerate(link.modes):
-        sent = sender.send(features, 0.0, number).symbols[:, : mode.symbols]
-        energies.append(float(np.mean(np.abs(qam(mode.order).points[sent]) ** 2)))
-    write_manifest(folder, replace(link, symbol_energy=tuple(energies)), tuple(link.files))
-    return folder
+def radio(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module("edge_radio")
 
 
 @pytest.fixture(scope="session")
 def edge_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The bundle of a kind: ``table``, ``content`` or ``text``, made once."""
-    made: dict[str, Path] = {}
 
+    @cache
     def bundle(kind: str) -> Path:
-        if kind not in made:
-            router, hysteresis = ("table", 1.5) if kind == "table" else ("content", 0.0)
-            folder = tmp_path_factory.mktemp("edge") / kind
-            made[kind] = with_energy(
-                write_tiny_bundle(
-                    folder, router=router, hysteresis_db=hysteresis, text=kind == "text", samples=24
-                )
-            )
-        return made[kind]
+        router, hysteresis = ("table", 1.5) if kind == "table" else ("content", 0.0)
+        return write_tiny_bundle(
+            tmp_path_factory.mktemp("edge") / kind,
+            router=router,
+            hysteresis_db=hysteresis,
+            text=kind == "text",
+            samples=24,
+        )
 
     return bundle
 
@@ -72,8 +48,3 @@ def edge_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 @pytest.fixture
 def table_bundle(edge_bundle: Callable[[str], Path]) -> Path:
     return edge_bundle("table")
-
-
-@pytest.fixture
-def text_bundle(edge_bundle: Callable[[str], Path]) -> Path:
-    return edge_bundle("text")

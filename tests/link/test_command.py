@@ -87,7 +87,6 @@ def test_sections_must_begin_with_options() -> None:
 @pytest.mark.parametrize(
     ("argv", "folder", "quick"),
     [
-        (["here"], "here", False),
         (["--quick", "here"], "here", True),
         (["--count", "4", "--no-bridge", "here", "--quick"], "here", True),
         (["--count=4", "here"], "here", False),
@@ -96,28 +95,13 @@ def test_sections_must_begin_with_options() -> None:
 )
 def test_the_positional_option_is_found_among_the_others(argv: list[str], folder: str, quick: bool) -> None:
     given: list[Options] = []
-
-    def body(options: Options) -> int:
-        given.append(options)
-        return 3
-
-    assert run_command("tp-x", Options, body, "", argv, positional="folder") == 3
+    assert (
+        run_command(
+            "tp-x", Options, lambda options: given.append(options) or 3, "", argv, positional="folder"
+        )
+        == 3
+    )
     assert (given[0].folder, given[0].quick) == (Path(folder), quick)
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--count", "many"], "--count"),
-        (["--count", "0"], "'count' must be at least 1, not 0"),
-        (["--absent"], "--absent"),
-    ],
-)
-def test_a_bad_option_is_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command("tp-x", Options, lambda _: 0, "", argv) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("tp-x: error: ")
-    assert message in line
 
 
 def test_the_usual_values_stand_where_nothing_is_given(capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,21 +122,32 @@ def test_the_usual_values_stand_where_nothing_is_given(capsys: pytest.CaptureFix
     assert "(default: 7)" in capsys.readouterr().out
 
 
-def test_errors_and_interruptions_have_their_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
-    def fails(error: BaseException) -> int:
-        def body(_: Options) -> int:
-            raise error
+@pytest.mark.parametrize(
+    ("argv", "error", "status", "message"),
+    [
+        (["--count", "many"], None, 2, "--count"),
+        (["--count", "0"], None, 2, "'count' must be at least 1, not 0"),
+        (["--absent"], None, 2, "--absent"),
+        ([], InputError("x", "be y", 1), 2, "error: 'x' must be y, not 1"),
+        ([], FileNotFoundError(2, "No such file", "there"), 2, "error: 'there': No such file"),
+        ([], KeyboardInterrupt(), 130, "interrupted; nothing half-written is left"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_has_its_exit_status(
+    argv: list[str],
+    error: BaseException | None,
+    status: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def body(_: Options) -> int:
+        assert error is not None
+        raise error
 
-        return run_command("tp-x", Options, body, "", [])
-
-    assert fails(InputError("x", "be y", 1)) == 2
-    assert fails(KeyboardInterrupt()) == 130
-    assert fails(FileNotFoundError(2, "No such file", "there")) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "tp-x: error: 'x' must be y, not 1",
-        "tp-x: interrupted; nothing half-written is left",
-        "tp-x: error: 'there': No such file",
-    ]
+    assert run_command("tp-x", Options, body, "", argv) == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tp-x: " if status == 130 else "tp-x: error: ")
+    assert line.endswith(message) if error else message in line
 
 
 def test_a_missing_package_is_named_with_its_remedy() -> None:

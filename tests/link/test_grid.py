@@ -28,19 +28,15 @@ def nearest(latent, codebook):
 
 
 @SETTINGS
-@given(
-    latents=arrays(np.int64, (5, 3), elements=st.integers(-LATENT_LIMIT, LATENT_LIMIT)),
-    codebook=arrays(np.int64, (8, 3), elements=st.integers(-CODEWORD_LIMIT, CODEWORD_LIMIT)),
-)
-def test_the_search_finds_the_nearest_codeword_and_of_several_the_first(latents, codebook):
-    assert grid_search(latents, codebook).tolist() == [nearest(row, codebook) for row in latents]
-
-
-def test_ties_go_to_the_lowest_index():
-    codebook = [[3, 0], [-3, 0], [3, 0], [0, 3]]
-    latents = [[0, 0], [5, 0], [-1, 0], [2, 2], [-1, 1]]
-    assert grid_search(latents, codebook).tolist() == [0, 0, 1, 0, 1]
-    assert grid_search(np.zeros((2, 3, 5, 2), dtype=np.int64), codebook).shape == (2, 3, 5)
+@given(st.data(), st.sampled_from([(LATENT_LIMIT, CODEWORD_LIMIT), (2, 2)]))
+def test_the_search_finds_the_nearest_codeword_and_of_several_the_first(data, limits):
+    """Small numbers make ties."""
+    latents, codebook = (
+        data.draw(arrays(np.int64, shape, elements=st.integers(-limit, limit)))
+        for shape, limit in zip([(2, 3, 2), (8, 2)], limits, strict=True)
+    )
+    found = grid_search(latents, codebook)
+    assert found.tolist() == [[nearest(row, codebook) for row in rows] for rows in latents]
 
 
 @SETTINGS
@@ -65,7 +61,7 @@ def test_float32_takes_every_sum_of_the_search_exactly_in_any_order(seed, dim, c
     assert float(total) == int(products.sum())
 
 
-@pytest.mark.parametrize("dim", [1, 2, 63, 64, 200, 346])
+@pytest.mark.parametrize("dim", [1, 63, 64, 200, 346])
 def test_the_limit_of_latents_is_the_largest_at_which_the_worst_sum_is_exact(dim):
     first, second = (
         2 * dim * limit * CODEWORD_LIMIT + dim * CODEWORD_LIMIT**2
@@ -73,20 +69,7 @@ def test_the_limit_of_latents_is_the_largest_at_which_the_worst_sum_is_exact(dim
     )
     assert first < EXACT_LIMIT
     assert latent_limit(dim) == LATENT_LIMIT or second >= EXACT_LIMIT
-
-
-def test_more_components_than_leave_room_for_the_latents_are_refused():
-    assert latent_limit(346) >= CODEWORD_LIMIT
-    with pytest.raises(InputError, match=r"'embedding_dim' must be at most 346 on an integer grid.*347"):
-        latent_limit(347)
-
-
-def test_rounding_is_to_even_and_clipped():
-    values = [0.5, 1.5, 2.5, -0.5, -1.5, 0.49, 7.9, 1e30, -1e30]
-    assert to_grid(values, 0, 7).tolist() == [0, 2, 2, 0, -2, 0, 7, 7, -7]
-    assert to_grid([0.375, -0.3125], -2, 127).tolist() == [2, -1]
-    assert to_grid([12.0, 20.0], 3, 127).tolist() == [2, 2]
-    assert to_grid(np.zeros((2, 3)), -4, 1).shape == (2, 3)
+    assert latent_limit(dim) >= CODEWORD_LIMIT
 
 
 @SETTINGS
@@ -100,21 +83,23 @@ def test_a_codebook_on_the_grid_comes_back_in_units(units, exponent):
     np.testing.assert_array_equal(to_grid(codebook, exponent, CODEWORD_LIMIT), units)
 
 
-@pytest.mark.parametrize("component", [0.5, 128.0, -127.25])
-def test_a_codebook_off_the_grid_is_refused(component):
-    with pytest.raises(InputError, match=f"'codebooks' must hold whole numbers.*{component}"):
-        grid_codebook([[1.0, component]], 0)
+def test_rounding_is_to_even_and_clipped():
+    values = [0.5, 1.5, 2.5, -0.5, -1.5, 0.49, 7.9, 1e30, -1e30]
+    assert to_grid(values, 0, 7).tolist() == [0, 2, 2, 0, -2, 0, 7, 7, -7]
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("call", "message"),
     [
-        ("latent_limit", 0),
-        ("latent_limit", LATENT_LIMIT + 1),
-        ("exponents", (0, 128)),
-        ("exponents", (-127,)),
+        (lambda: latent_limit(347), r"'embedding_dim' must be at most 346 on an integer grid.*347"),
+        (lambda: grid_codebook([[1.0, 0.5]], 0), r"'codebooks' must hold whole numbers.*not 0\.5"),
+        (lambda: grid_codebook([[1.0, 128.0]], 0), r"'codebooks' must hold whole numbers.*128"),
+        (lambda: Grid((-6,), 0), "'latent_limit' must"),
+        (lambda: Grid((-6,), LATENT_LIMIT + 1), "'latent_limit' must"),
+        (lambda: Grid((0, 128), 1023), "'exponents' must"),
+        (lambda: Grid((-127,), 1023), "'exponents' must"),
     ],
 )
-def test_a_grid_that_float32_does_not_hold_is_refused(name, value):
-    with pytest.raises(InputError, match=f"'{name}' must"):
-        Grid(**({"exponents": (-6,), "latent_limit": 1023} | {name: value}))
+def test_what_float32_does_not_hold_exactly_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

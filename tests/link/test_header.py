@@ -69,20 +69,25 @@ def biorthogonal_error(words, energy):
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_every_code_with_a_codeword_for_each_mode_takes_part(count):
-    bits = index_bits(count)
     able = [name for name in CODE_NAMES if 2 ** REED_MULLER.get(name, 98) * 2 >= count]
     assert [code.name for code in codes_for(count)] == able
-    for code in codes_for(count):
-        assert code.generator.shape == (code.k, code.n)
-        assert code.codewords.shape == (count, code.n)
-        assert code.n == 2 * code.symbols
-        if code.name in REED_MULLER:
-            assert (code.k, code.n) == (REED_MULLER[code.name] + 1, 2 ** REED_MULLER[code.name])
-        else:
-            repeats = 1 if code.name == "plain" else int(code.name.removeprefix("repeat"))
-            assert (code.k, code.symbols) == (bits, math.ceil(bits * repeats / 2))
-    for mode, word in enumerate(header_code("plain", count).codewords.tolist()):
-        assert "".join(map(str, word)) == f"{mode:0{bits}b}" + "0" * (bits % 2)
+
+
+@SETTINGS
+@given(CODES)
+def test_codewords_are_sums_of_generator_rows_and_their_least_distance_is_known(code):
+    """The message is the mode's number, MSB first, on the first rows."""
+    bits = index_bits(code.modes_count)
+    words = code.codewords.astype(int)
+    assert words.shape == (code.modes_count, code.n) == (code.modes_count, 2 * code.symbols)
+    assert code.generator.shape == (code.k, code.n)
+    for mode, word in enumerate(words):
+        digits = [int(digit) for digit in f"{mode:0{bits}b}"]
+        np.testing.assert_array_equal(word, digits @ code.generator[:bits].astype(int) % 2)
+        if code.name not in REED_MULLER:
+            repeated = digits * int(code.name.removeprefix("repeat").replace("plain", "1"))
+            assert word.tolist() == repeated + [0] * (len(repeated) % 2)
+    assert code.min_distance == min(int((one != other).sum()) for one, other in combinations(words, 2))
 
 
 @pytest.mark.parametrize(("name", "variables"), REED_MULLER.items())
@@ -96,39 +101,11 @@ def test_a_reed_muller_code_is_the_set_of_affine_functions(name, variables):
         for slopes in points
     }
     assert {tuple(word) for word in code.codewords.tolist()} == functions
-    assert Counter(code.codewords.sum(axis=1).tolist()) == {
-        0: 1,
-        code.n // 2: 2 ** (variables + 1) - 2,
-        code.n: 1,
-    }
-    assert code.min_distance == 2 ** (variables - 1)
-    if name == "hamming84":  # the extended Hamming code, which is self-dual: MacWilliams and Sloane, ch. 1
-        assert not ((code.generator.astype(int) @ code.generator.T) % 2).any()
-
-
-@SETTINGS
-@given(CODES)
-def test_min_distance_is_that_of_the_codewords_in_use(code):
-    words = code.codewords.astype(int)
-    distances = [int(np.abs(one - other).sum()) for one, other in combinations(words, 2)]
-    assert code.min_distance == min(distances)
-    assert len({tuple(word) for word in words.tolist()}) == code.modes_count
-
-
-def test_distances_of_the_literature():
-    known = {("plain", 16): 1, ("repeat5", 9): 5, ("hamming84", 3): 4, ("rm14", 16): 8, ("rm15", 64): 16}
-    known |= {("rm16", 128): 32, ("hamming84", 2): 8}  # the first index bit takes the row of ones
-    assert {key: header_code(*key).min_distance for key in known} == known
-
-
-@SETTINGS
-@given(CODES, st.data())
-def test_codes_are_linear(code, data):
-    whole = header_code(code.name, 2 ** index_bits(code.modes_count))
-    modes = st.integers(0, whole.modes_count - 1)
-    one, other = data.draw(modes), data.draw(modes)
-    np.testing.assert_array_equal(whole.encode(one ^ other), whole.encode(one) ^ whole.encode(other))
-    np.testing.assert_array_equal(code.codewords, whole.codewords[: code.modes_count])
+    weights = Counter(code.codewords.sum(axis=1).tolist())
+    assert weights == {0: 1, code.n // 2: 2 ** (variables + 1) - 2, code.n: 1}
+    assert (code.k, code.n) == (variables + 1, 2**variables)
+    # The first index bit takes the row of ones.
+    assert (code.min_distance, header_code(name, 2).min_distance) == (2 ** (variables - 1), code.n)
 
 
 @SETTINGS
@@ -150,66 +127,52 @@ def test_round_trip_with_as_many_flipped_bits_as_the_distance_allows(code, seed)
 
 
 def decode_slowly(code, llr):
-    """One frame, one codeword and one bit at a time, as the definition reads."""
-    best, best_score = None, None
-    for mode in range(code.modes_count):
-        score = 0.0
-        for bit, value in zip(code.encode(mode).tolist(), llr, strict=True):
-            score += value if bit else -value
-        if best_score is None or score > best_score:
-            best, best_score = mode, score
-    return best
+    """One codeword and one bit at a time, as the definition reads."""
+    scores = [
+        sum(value if bit else -value for bit, value in zip(code.encode(mode).tolist(), llr, strict=True))
+        for mode in range(code.modes_count)
+    ]
+    return scores.index(max(scores))
 
 
 @SETTINGS
-@given(CODES, st.integers(0, 2**32), st.sampled_from([0.3, 3.0, None]))
-def test_the_decoder_equals_its_slow_twin(code, seed, spread):
+@given(CODES, st.integers(0, 2**32), st.booleans())
+def test_the_decoder_equals_its_slow_twin_alone_and_in_any_batch(code, seed, ties):
+    """Small whole numbers make ties, which go to the lowest mode; near ones need one order of the sums."""
     rng = np.random.default_rng(seed)
-    # Small whole numbers make ties, which go to the lowest mode.
-    llr = rng.integers(-2, 3, (5, code.n)) if spread is None else rng.normal(0, spread, (5, code.n))
-    assert code.decode(llr).tolist() == [decode_slowly(code, frame) for frame in llr.tolist()]
-
-
-@SETTINGS
-@given(CODES, st.integers(0, 2**32))
-def test_a_header_is_read_the_same_alone_and_in_any_batch(code, seed):
-    rng = np.random.default_rng(seed)
-    llr = rng.normal(0, 1, (40, code.n)) + rng.choice([0.0, 1e-12], (40, 1))
-    order = rng.permutation(40)
+    llr = rng.normal(0, 1, (20, code.n)) + rng.choice([0.0, 1e-12], (20, 1))
+    if ties:
+        llr = rng.integers(-2, 3, (20, code.n)).astype(float)
     together = code.decode(llr)
-    np.testing.assert_array_equal(code.decode(llr[order]), together[order])
+    assert together[:4].tolist() == [decode_slowly(code, frame) for frame in llr[:4].tolist()]
     np.testing.assert_array_equal([code.decode(frame) for frame in llr], together)
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "esn0_db"),
-    [("plain", 16, 7.0), ("repeat3", 2, 0.0), ("repeat4", 16, -2.0)],
-)
-def test_repeated_bits_fail_as_often_as_the_closed_form_says(name, count, esn0_db):
-    """Of two modes the bound is exact."""
-    code = header_code(name, count)
-    bit_error = gaussian_tail(math.sqrt(code.min_distance * 10 ** (esn0_db / 10)))
-    exact = 1 - (1 - bit_error) ** index_bits(count)
-    assert binomtest(word_errors(code, esn0_db, 1), TRIALS, exact).pvalue > FALSE_ALARM
-    assert exact <= float(code.word_error_bound(esn0_db)) * (1 + 1e-12)
-    assert count > 2 or float(code.word_error_bound(esn0_db)) == pytest.approx(exact, rel=1e-12)
+    order = rng.permutation(20)
+    np.testing.assert_array_equal(code.decode(llr[order]), together[order])
 
 
 @pytest.mark.parametrize(
     ("name", "count", "esn0_db"),
     [
+        ("plain", 16, 7.0),
+        ("repeat3", 2, 0.0),
+        ("repeat4", 16, -2.0),
         ("rm12", 8, 4.0),
         ("hamming84", 16, 2.0),
         ("rm14", 32, 0.0),
         ("rm15", 16, -3.0),
     ],
 )
-def test_reed_muller_headers_fail_as_often_as_biorthogonal_signals(name, count, esn0_db):
-    """Codewords of a power of two of modes come in pairs of opposites, all others at half the length."""
-    code = header_code(name, count)
-    exact = biorthogonal_error(count, code.symbols * 10 ** (esn0_db / 10))
-    assert binomtest(word_errors(code, esn0_db, 2), TRIALS, exact).pvalue > FALSE_ALARM
-    assert 0.3 * float(code.word_error_bound(esn0_db)) < exact <= float(code.word_error_bound(esn0_db))
+def test_headers_fail_as_often_as_the_closed_form_says(name, count, esn0_db):
+    """Repeated bits each by themselves; Reed-Muller codewords come in pairs of opposites, others at half."""
+    code, ratio = header_code(name, count), 10 ** (esn0_db / 10)
+    if name in REED_MULLER:
+        exact = biorthogonal_error(count, code.symbols * ratio)
+    else:
+        exact = 1 - (1 - gaussian_tail(math.sqrt(code.min_distance * ratio))) ** index_bits(count)
+    bound = float(code.word_error_bound(esn0_db))
+    assert 0.3 * bound < exact <= bound * (1 + 1e-12)
+    assert count > 2 or bound == pytest.approx(exact, rel=1e-12)
+    assert binomtest(word_errors(code, esn0_db, 1), TRIALS, exact).pvalue > FALSE_ALARM
 
 
 @pytest.mark.parametrize(("name", "count"), [("hamming84", 9), ("rm14", 12), ("repeat4", 5)])
@@ -234,13 +197,9 @@ def test_the_bound_is_the_union_over_all_pairs(code, esn0_db):
         )
         for sent, word in enumerate(code.codewords)
     ]
-    assert float(code.word_error_bound(esn0_db)) == pytest.approx(min(1.0, max(unions)), rel=1e-9, abs=1e-300)
-
-
-def test_bounds_keep_their_shape_and_never_exceed_one():
-    bounds = header_code("rm14", 16).word_error_bound(np.linspace(-40, 30, 71).reshape(71, 1))
-    assert (bounds.shape, bounds.max()) == ((71, 1), 1.0)
-    assert (np.diff(bounds[:, 0]) <= 0).all()
+    bound = code.word_error_bound(np.full((2, 1), esn0_db))
+    assert bound.shape == (2, 1)
+    assert bound.ravel() == pytest.approx(min(1.0, max(unions)), rel=1e-9, abs=1e-300)
 
 
 def test_a_code_is_made_once_and_cannot_be_altered():
@@ -260,22 +219,20 @@ def test_each_step_has_its_code_and_the_first_applies_below_too():
     assert header.code(math.nextafter(2.5, -math.inf)) is header.code(2.5)
     assert header.code(float(np.nextafter(np.float32(2.5), np.float32(0)))) is header.code(0.0)
     assert header.max_symbols == 16
-    counts = header.symbol_count([[-99.0, 2.5, 9.0]])
-    assert (counts.dtype, counts.tolist()) == (np.int64, [[16, 4, 2]])
 
 
 @SETTINGS
-@given(st.integers(0, 2**32), st.sampled_from([(), (7,), (2, 3)]))
+@given(st.integers(0, 2**32), st.sampled_from([(), (7,), (2, 3), (0,)]))
 def test_round_trip_with_a_code_for_each_sample(seed, shape):
     rng = np.random.default_rng(seed)
     header = Header(STEPS, 9)
     mode, snr_db = rng.integers(0, 9, shape), rng.uniform(-10, 20, shape)
     symbols, counts = header.encode(mode, snr_db)
     assert (symbols.dtype, symbols.shape) == (np.int64, (*shape, 16))
+    assert (counts.dtype, counts.shape) == (np.int64, shape)
     np.testing.assert_array_equal(counts, header.symbol_count(snr_db))
     for place in np.ndindex(shape):
         code = header.code(float(snr_db[place]))
-        assert code is not None
         assert counts[place] == code.symbols
         np.testing.assert_array_equal(symbols[place][: code.symbols], code.symbols_of(mode[place]))
         assert (symbols[place][code.symbols :] == -1).all()
@@ -291,77 +248,44 @@ def test_round_trip_with_a_code_for_each_sample(seed, shape):
     np.testing.assert_array_equal(header.decode(llr, 4.0), header.decode(llr, one))
 
 
-def test_without_steps_or_samples_nothing_is_sent():
-    symbols, counts = Header(STEPS, 9).encode(np.zeros(0, dtype=int), 3.0)
-    assert (symbols.shape, counts.shape) == ((0, 16), (0,))
-    assert Header(STEPS, 9).decode(np.zeros((0, 32)), 3.0).shape == (0,)
+def test_without_steps_nothing_is_sent():
     header = Header((), 4)
-    assert header.max_symbols == 0
-    assert header.code(3.0) is None
+    assert (header.max_symbols, header.code(3.0)) == (0, None)
     symbols, counts = header.encode([3, 0], [1.0, 2.0])
     assert (symbols.shape, counts.tolist()) == ((2, 0), [0, 0])
-    assert header.symbol_count([[1.0], [2.0]]).tolist() == [[0], [0]]
     with pytest.raises(InputError, match="'header' must have a code to be decoded"):
         header.decode(np.zeros((2, 0)), 3.0)
 
 
 @pytest.mark.parametrize(
-    ("count", "target"), [(2, 1e-3), (3, 1e-6), (5, 1e-2), (9, 1e-3), (16, 1e-6), (32, 1e-3)]
+    ("count", "symbols", "safe_from_db"),
+    [
+        (2, [32, 16, 8, 4, 2, 1, 1, 1], -8.0),
+        (4, [32, 32, 16, 8, 4, 2, 2, 1], -4.5),
+        (9, [32, 32, 16, 8, 8, 4, 4, 2], -3.5),
+        (16, [32, 32, 16, 16, 8, 4, 4, 2], -3.0),
+    ],
 )
-def test_a_plan_takes_the_shortest_code_that_is_safe(count, target):
-    header = Header(plan_header(count, target), count)
-    odd = {f"repeat{repeats}" for repeats in (3, 5, 6, 7, *range(9, 16))}
-    doubling = [code for code in codes_for(count) if code.name not in odd]
-    bounds = [code.word_error_bound(GRID) for code in doubling]
-    assert (header.steps[0].from_db, len(header.steps) <= 7) == (-10.0, True)
-    assert len({step.code for step in header.steps}) == len(header.steps)
-    for place, esn0_db in enumerate(GRID.tolist()):
-        chosen = header.code(esn0_db)
-        safe = [code for code, bound in zip(doubling, bounds, strict=True) if bound[place] <= target]
-        if safe:
-            assert chosen in safe
-            assert chosen.symbols == min(code.symbols for code in safe)
-            assert chosen.min_distance == max(c.min_distance for c in safe if c.symbols == chosen.symbols)
-        else:
-            assert chosen.min_distance == max(code.min_distance for code in doubling)
-
-
-@pytest.mark.parametrize(
-    ("count", "symbols"),
-    [(2, [32, 16, 8, 4, 2, 1, 1, 1]), (9, [32, 32, 16, 8, 8, 4, 4, 2]), (16, [32, 32, 16, 16, 8, 4, 4, 2])],
-)
-def test_the_costs_that_the_module_documents(count, symbols):
+def test_a_plan_takes_the_shortest_code_that_is_safe_as_the_module_documents(count, symbols, safe_from_db):
     header = Header(plan_header(count), count)
     assert header.symbol_count([-10, -5, 0, 2.5, 5, 7.5, 10, 15]).tolist() == symbols
-
-
-def test_a_plan_keeps_its_target_from_the_snr_on_that_the_module_documents():
-    def bounds(count):
-        header = Header(plan_header(count), count)
-        return np.array([header.code(esn0_db).word_error_bound(esn0_db) for esn0_db in GRID])
-
-    for count, from_db in ((2, -8.0), (4, -4.5), (16, -3.0)):
-        np.testing.assert_array_equal(bounds(count) <= 1e-3, from_db <= GRID)
-    assert bounds(16)[GRID == -5.0] == pytest.approx(0.01, abs=0.001)
-    assert bounds(16)[GRID == -10.0] == pytest.approx(0.52, abs=0.005)
+    bounds = np.array([header.code(esn0_db).word_error_bound(esn0_db) for esn0_db in GRID])
+    np.testing.assert_array_equal(bounds <= 1e-3, safe_from_db <= GRID)
+    if count == 16:
+        assert bounds[np.isin(GRID, (-10.0, -5.0))] == pytest.approx([0.52, 0.01], abs=0.005)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (
-            lambda: header_code("golay", 4),
-            "'header' must be one of plain, repeat2 to repeat16, rm12, hamming84,",
-        ),
-        (lambda: header_code("repeat1", 4), "'header' must be one of .* not 'repeat1'"),
+        (lambda: header_code("repeat1", 4), "'header' must be one of plain, repeat2 to repeat16, rm12,"),
         (lambda: header_code("plain", 1), r"'modes_count' must lie in 2\.\.1024 for a header, not 1"),
         (lambda: header_code("plain", 1025), r"'modes_count' must .* not 1025"),
         (lambda: header_code("hamming84", 17), "'header' must be a code of at least 5 bits for 17 modes"),
-        (lambda: header_code("rm16", 129), "'header' must be a code of at least 8 bits for 129 modes"),
         (lambda: header_code("plain", 4).symbols_of(-1), r"'mode' must lie in 0\.\.3, not -1"),
         (lambda: header_code("plain", 4).decode(np.zeros(3)), r"'llr' must have shape \(\.\.\., 2\)"),
+        (lambda: header_code("plain", 4).decode(0.0), r"'llr' must have shape \(\.\.\., 2\)"),
         (lambda: header_code("plain", 4).decode([math.inf, 0.0]), "'llr' must be finite"),
-        (lambda: header_code("plain", 4).word_error_bound(math.nan), "'esn0_db' must be finite"),
         (lambda: HeaderStep(0.1, "plain"), "'from_db' must be finite and exact in float32, not 0.1"),
         (lambda: HeaderStep(0.0, "rm13"), "'code' must be one of plain, repeat2, .* not 'rm13'"),
         (lambda: check_steps((STEPS[1], HeaderStep(2.5, "plain"))), "'header' must have steps that ascend"),

@@ -21,8 +21,6 @@ from twophase.link.labelling_search import default_sweeps
 
 SETTINGS = settings(deadline=None, max_examples=30, derandomize=True)
 
-every_method = pytest.mark.parametrize("method", LABELLINGS)
-
 
 def gaussian(size, dim, seed=0):
     return np.random.default_rng(seed).normal(size=(size, dim))
@@ -30,17 +28,14 @@ def gaussian(size, dim, seed=0):
 
 def distortion_by_pairs(codebook, labels, usage, flips):
     """All K^2 transitions, bit by bit."""
-    size = len(codebook)
-    width = size.bit_length() - 1
+    width = len(codebook).bit_length() - 1
     flips = np.broadcast_to(flips, (width,))
     total = 0.0
-    for sent in range(size):
-        for received in range(size):
-            probability = 1.0
-            for bit in range(width):
-                differs = (int(labels[sent]) ^ int(labels[received])) >> (width - 1 - bit) & 1
-                probability *= flips[bit] if differs else 1 - flips[bit]
-            total += usage[sent] * probability * ((codebook[sent] - codebook[received]) ** 2).sum()
+    for sent, received in np.ndindex(len(codebook), len(codebook)):
+        probability = usage[sent]
+        for bit, differs in enumerate(f"{int(labels[sent]) ^ int(labels[received]):0{width}b}"):
+            probability *= flips[bit] if differs == "1" else 1 - flips[bit]
+        total += probability * ((codebook[sent] - codebook[received]) ** 2).sum()
     return total
 
 
@@ -65,13 +60,6 @@ def test_distortion_equals_the_sum_over_all_transitions(scenario):
     assert labelling_distortion(codebook, labels, usage, flips) == pytest.approx(expected, rel=1e-11)
 
 
-def test_the_first_flip_probability_is_that_of_the_most_significant_bit():
-    assert labelling_distortion([[0.0], [3.0]], [0, 1], bit_error_prob=0.1) == pytest.approx(0.9, rel=1e-14)
-    codebook, labels = [[0.0], [1.0], [10.0], [11.0]], [0, 1, 2, 3]
-    assert labelling_distortion(codebook, labels, bit_error_prob=[1e-9, 0.5]) == pytest.approx(0.5, rel=1e-5)
-    assert labelling_distortion(codebook, labels, bit_error_prob=[0.5, 1e-9]) == pytest.approx(50, rel=1e-5)
-
-
 @SETTINGS
 @given(scenarios(max_width=2), st.floats(0.01, 100), st.floats(-10, 10), st.floats(0.1, 10))
 def test_gain_is_against_the_mean_over_all_labellings_and_free_of_scale(scenario, factor, shift, weight):
@@ -86,13 +74,12 @@ def test_gain_is_against_the_mean_over_all_labellings_and_free_of_scale(scenario
     assert labelling_distortion(codebook, best, usage, flips) == pytest.approx(min(every), rel=1e-9)
 
 
-def test_no_labelling_gains_where_none_can():
+def test_by_default_codewords_are_equally_frequent_and_one_bit_in_twenty_flips():
+    assert labelling_distortion([[0.0], [3.0]], [0, 1]) == pytest.approx(0.45, rel=1e-14)
     assert labelling_gain_db(np.ones((8, 3)), np.arange(8)) == 0.0
-    assert labelling_gain_db(gaussian(2, 3), [1, 0]) == pytest.approx(0, abs=1e-12)
-    assert labelling_gain_db(gaussian(8, 3), np.arange(8), bit_error_prob=0.5) == pytest.approx(0, abs=1e-12)
 
 
-@every_method
+@pytest.mark.parametrize("method", LABELLINGS)
 def test_labels_are_a_permutation_that_follows_from_the_arguments(method):
     coinciding = [np.zeros((16, 3)), np.repeat(np.eye(4), 4, axis=0), np.full((16, 1), 1e-300)]
     for codebook in (gaussian(2, 1), gaussian(4, 3), gaussian(32, 3), *coinciding):
@@ -103,21 +90,16 @@ def test_labels_are_a_permutation_that_follows_from_the_arguments(method):
         assert method != "identity" or labels.tolist() == list(range(len(codebook)))
 
 
-def test_pca_labels_are_reflected_gray_along_the_longest_axis():
-    places = np.array([5, 0, 7, 2, 6, 1, 3, 4])
-    codebook = np.column_stack([np.cos(places), 100.0 * places])
-    reflected = np.array([0b000, 0b001, 0b011, 0b010, 0b110, 0b111, 0b101, 0b100])
-    np.testing.assert_array_equal(pca_gray_labels(codebook), reflected[places])
-
-
-def test_on_a_line_the_folded_tree_is_reflected_gray_and_the_plain_tree_counts():
+def test_on_a_line_trees_and_the_longest_axis_give_reflected_gray_and_the_plain_tree_counts():
     places = np.random.default_rng(0).permutation(64)
     codebook = 2.5 * places[:, np.newaxis] - 9.0
     np.testing.assert_array_equal(kdtree_gray_labels(codebook), places ^ (places >> 1))
     np.testing.assert_array_equal(kdtree_natural_labels(codebook), places)
+    turned = np.column_stack([np.cos(places), 100.0 * places])
+    np.testing.assert_array_equal(pca_gray_labels(turned), places ^ (places >> 1))
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (16, 4), (2, 8, 4)])
+@pytest.mark.parametrize("shape", [(8, 8), (2, 8, 4)])
 def test_on_a_rotated_grid_neighbours_differ_in_one_bit(shape):
     axes = np.meshgrid(*(np.arange(side) for side in shape), indexing="ij")
     places = np.stack([axis.ravel() for axis in axes], axis=-1)
@@ -125,12 +107,12 @@ def test_on_a_rotated_grid_neighbours_differ_in_one_bit(shape):
     spaced = places * np.array([1.0, 1.21, 1.43])[: len(shape)]
     rotation = np.linalg.qr(np.random.default_rng(len(shape)).normal(size=(len(shape), len(shape))))[0]
     labels = kdtree_gray_labels(spaced @ rotation)
-    adjacent = 0
-    for first, second in combinations(range(len(places)), 2):
-        if np.abs(places[first] - places[second]).sum() == 1:
-            adjacent += 1
-            assert int(labels[first] ^ labels[second]).bit_count() == 1
-    assert adjacent == sum((side - 1) * len(places) // side for side in shape)
+    adjacent = [
+        int(labels[one] ^ labels[other]).bit_count()
+        for one, other in combinations(range(len(places)), 2)
+        if np.abs(places[one] - places[other]).sum() == 1
+    ]
+    assert adjacent == [1] * sum((side - 1) * len(places) // side for side in shape)
 
 
 def test_on_gaussian_codebooks_better_methods_gain_more():
@@ -176,13 +158,6 @@ def test_bsa_serves_the_codewords_and_bits_in_use():
     assert fitted > even + 1
 
 
-@pytest.mark.parametrize("method", [pca_gray_labels, kdtree_gray_labels, kdtree_natural_labels])
-def test_large_codebooks(method):
-    labels = method(gaussian(1024, 8))
-    np.testing.assert_array_equal(np.sort(labels), np.arange(1024))
-    assert labelling_gain_db(gaussian(1024, 8), labels) > 0.3
-
-
 def test_sweeps_fall_with_the_square_of_the_size():
     assert [default_sweeps(size) for size in (2, 256, 1024, 4096, 65536)] == [128, 128, 64, 4, 2]
 
@@ -202,7 +177,6 @@ def test_sweeps_fall_with_the_square_of_the_size():
         ("usage", lambda: labelling_gain_db(gaussian(2, 2), [0, 1], usage=[0, 0])),
         ("bit_error_prob", lambda: labelling_distortion(gaussian(4, 2), range(4), bit_error_prob=0.0)),
         ("bit_error_prob", lambda: labelling_distortion(gaussian(4, 2), range(4), bit_error_prob=0.51)),
-        ("bit_error_prob", lambda: labelling_distortion(gaussian(4, 2), range(4), bit_error_prob=np.nan)),
         ("bit_error_prob", lambda: labelling_distortion(gaussian(4, 2), range(4), bit_error_prob=[0.1])),
         ("sweeps", lambda: binary_switching(np.eye(4), range(4), rng=np.random.default_rng(), sweeps=0)),
         ("size", lambda: identity_labels(3)),

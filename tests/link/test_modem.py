@@ -1,6 +1,6 @@
 """The modem and the front door: integers to I/Q and back, as both ends and every simulation use it."""
 
-import json
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +16,11 @@ from twophase.link import (
     Transmitter,
     esn0_db_to_noise_var,
     llr_exact,
-    load_manifest,
     qam,
 )
 from twophase.link.decode import class_posterior
 from twophase.link.errors import ArtifactError
-from twophase.link.manifest import write_manifest
+from twophase.link.manifest import load_manifest, write_manifest
 from twophase.link.modem import (
     after,
     frames_of,
@@ -30,69 +29,60 @@ from twophase.link.modem import (
     modulate,
     payload_llr,
     received_frames,
+    stream_hash,
+    symbol_stream,
 )
 
-LINK = LinkConfig((4, 16), (3, 2), (4, 16), embedding_dim=2)
-MODES = LINK.modes
-SNR_DB = 9.0
+MODES = LinkConfig((4, 16), (3, 2), (4, 16), embedding_dim=2).modes
+SNR_DB = 12.0
 
 
-@pytest.fixture(scope="module", params=["table", "content"])
-def bundle(request, tmp_path_factory):
+@pytest.fixture(params=["table", "content"])
+def bundle(request, tiny_bundle):
     """A link whose mode both ends look up, and one that sends it in a header."""
-    return write_tiny_bundle(tmp_path_factory.mktemp(request.param) / "bundle", router=request.param)
+    return tiny_bundle(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def features(bundle):
     with np.load(bundle / "eval.npz") as arrays:
-        return arrays["input"][:30]
+        return arrays["input"]
 
 
 def noise(rng, shape, noise_var):
     return np.sqrt(noise_var / 2) * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
 
 
-# --- frames ---
-
-
 def test_rows_are_grouped_by_mode_in_order():
     groups = group_by_mode(np.array([3, 0, 3, 1]), MODES)
-    assert [(mode.name, rows.tolist()) for mode, rows in groups] == [
-        (MODES[0].name, [1]),
-        (MODES[1].name, [3]),
-        (MODES[3].name, [0, 2]),
+    assert [(mode, rows.tolist()) for mode, rows in groups] == [
+        (MODES[0], [1]),
+        (MODES[1], [3]),
+        (MODES[3], [0, 2]),
     ]
     with pytest.raises(ArtifactError, match="mode 4 of 4"):
         group_by_mode(np.array([0, 4]), MODES)
 
 
 def test_a_frame_is_header_then_payload_then_nothing():
-    header = np.array([[0, 3, -1], [2, 1, 0], [-1, -1, -1]])
+    header, counts = np.array([[0, 3, -1], [2, 1, 0], [-1, -1, -1]]), np.array([2, 3, 0])
     payload = np.array([[1 + 1j, 2], [3, 4], [5, 0]])
-    frames = frames_of(header, np.array([2, 3, 0]), payload)
+    frames = frames_of(header, counts, payload)
     points = qam(4).points
-    expected = [
+    assert frames.tolist() == [
         [points[0], points[3], 1 + 1j, 2, 0],
         [points[2], points[1], points[0], 3, 4],
         [5, 0, 0, 0, 0],
     ]
-    assert np.array_equal(frames, expected)
-    assert np.array_equal(after(frames, np.array([2, 3, 0]), 2), payload)
-
-
-def test_no_header_takes_no_place():
-    frames = frames_of(np.empty((2, 0), dtype=np.int64), np.zeros(2, dtype=np.int64), np.ones((2, 3)))
-    assert np.array_equal(frames, np.ones((2, 3)))
+    assert np.array_equal(after(frames, counts, 2), payload)
+    assert np.array_equal(frames_of(header[:, :0], np.zeros(3, dtype=np.int64), payload), payload)
 
 
 def test_modulation_and_llrs_are_those_of_each_row_by_itself():
     rng = np.random.default_rng(1)
     mode = rng.integers(0, len(MODES), 40)
     groups = group_by_mode(mode, MODES)
-    symbols = np.stack(
-        [np.resize(rng.integers(0, MODES[number].order, 9), MODES.max_symbols) for number in mode]
-    )
+    symbols = np.stack([rng.integers(0, MODES[number].order, MODES.max_symbols) for number in mode])
     points = modulate(symbols, groups)
     received = points + noise(rng, points.shape, 0.2)
     noise_var = rng.uniform(0.1, 0.4, points.shape)
@@ -106,18 +96,19 @@ def test_modulation_and_llrs_are_those_of_each_row_by_itself():
         alone = llr_exact(received[row, sent], constellation, noise_var[row, sent], gain[row, sent], 60.0)
         assert np.array_equal(llr[row, : entry.channel_bits], alone)
         assert not llr[row, entry.channel_bits :].any()
-
-
-def test_header_llrs_are_those_of_qpsk():
-    rng = np.random.default_rng(2)
-    received, gain = rng.standard_normal((2, 4, 5)) + 0.5j
-    noise_var = np.full((4, 5), 0.3)
-    told = header_llr(received, noise_var, gain, 3, 50.0)
-    assert np.array_equal(told, llr_exact(received[:, :3], qam(4), 0.3, gain[:, :3], 50.0))
+    first = header_llr(received, noise_var, gain, 3, 50.0)
+    assert np.array_equal(first, llr_exact(received[:, :3], qam(4), noise_var[:, :3], gain[:, :3], 50.0))
     assert header_llr(received, noise_var, gain, 0, 50.0) is None
 
 
-# --- what a receiver is given ---
+def test_the_stream_is_the_mode_and_the_symbols_that_are_sent():
+    mode, symbols, counts = [2, 0, 255], [[7, 255, 9, 0], [1, 2, 3, 4], [0, 0, 0, 0]], [2, 4, 0]
+    stream = symbol_stream(mode, symbols, counts)
+    assert stream == bytes([2, 7, 255, 0, 1, 2, 3, 4, 255])
+    rows = [symbol_stream(mode[i : i + 1], symbols[i : i + 1], counts[i : i + 1]) for i in range(3)]
+    assert b"".join(rows) == symbol_stream(np.int64(mode), np.int64(symbols), np.int64(counts)) == stream
+    assert stream_hash(rows) == hashlib.sha256(stream).hexdigest()
+    assert stream_hash([]) == hashlib.sha256(b"").hexdigest()
 
 
 def test_one_value_for_all_for_each_frame_and_for_each_symbol():
@@ -157,9 +148,6 @@ def test_what_is_given_is_checked(given, name):
     assert raised.value.name == name
 
 
-# --- both ends ---
-
-
 def test_a_sample_travels_as_iq(bundle, features):
     transmitter, receiver = Transmitter(bundle), Receiver(bundle)
     sent = transmitter.transmit(features, SNR_DB)
@@ -169,15 +157,12 @@ def test_a_sample_travels_as_iq(bundle, features):
     decided = receiver.decide(received, noise_var, 1.0, SNR_DB)
     assert np.array_equal(decided.mode, sent.mode)
     link = transmitter.manifest
-    integers = transmitter.send(features, SNR_DB)
-    assert np.array_equal(integers.symbols, sent.symbols)
+    assert np.array_equal(transmitter.send(features, SNR_DB).symbols, sent.symbols)
     for row, number in enumerate(sent.mode):
         mode, start, end = link.modes[number], sent.header_count[row], sent.count[row]
         assert end - start == mode.symbols
         assert not sent.iq[row, end:].any()
-        frame = received[row, start:end]
-        gain = 1 / np.sqrt(link.symbol_energy[number])
-        llr = llr_exact(frame, qam(mode.order), noise_var, gain, link.llr_clip)
+        llr = llr_exact(received[row, start:end], qam(mode.order), noise_var, clip=link.llr_clip)
         assert decided.llr[row, : mode.channel_bits] == pytest.approx(llr)
         alone = receiver.decide(received[row, :end], noise_var, 1.0, SNR_DB)
         assert np.array_equal(alone.logits, decided.logits[row : row + 1])
@@ -192,37 +177,22 @@ def test_the_channel_gain_is_taken_out(bundle, features):
     plain = receiver.decide(sent.iq, 0.1, 1.0, SNR_DB)
     faded = receiver.decide(gain[:, np.newaxis] * sent.iq, 0.1 * 0.49, gain, SNR_DB)
     assert faded.llr == pytest.approx(plain.llr, rel=1e-4, abs=1e-4)
-    scaled = receiver.decide(2 * sent.iq, 0.4, 2.0, SNR_DB, amplitude=1.0, mode=sent.mode)
-    assert np.array_equal(scaled.mode, sent.mode)
 
 
 def test_a_payload_has_unit_energy_by_the_manifest(tmp_path):
-    """With the energy of its outer points a mode sends them at a distance of one."""
-
-    from tools.tiny_bundle import write_tiny_bundle as write
-    from twophase.link.manifest import load_manifest
-
-    folder = write(tmp_path / "bundle")
+    """With the energy of its outer points a mode sends them at a distance of one, and is received so."""
+    folder = write_tiny_bundle(tmp_path / "bundle", router="table")
     link = load_manifest(folder, "bundle")
     energies = [float(np.abs(qam(mode.order).points[-1]) ** 2) for mode in link.modes]
     write_manifest(folder, replace(link, symbol_energy=tuple(energies)), tuple(link.files))
-    assert json.loads((folder / "link.json").read_text())["symbol_energy"] == energies
-    transmitter = Transmitter(folder)
+    transmitter, receiver = Transmitter(folder), Receiver(folder)
     for number, mode in enumerate(link.modes):
         sent = transmitter.transmit(np.zeros(link.input_shape, dtype=np.float32), 0.0, number)
         points = qam(mode.order).points[sent.symbols[0, : mode.symbols]]
-        payload = sent.iq[0, sent.header_count[0] : sent.count[0]]
-        assert payload == pytest.approx(points / np.sqrt(energies[number]), rel=1e-6)
-
-
-@pytest.mark.parametrize("energies", [(1.0,), (1.0, 1.0, 1.0, 1e6), (1.0, 1.0, 1.0, 0.0)])
-def test_energies_that_no_constellation_has_are_refused(tmp_path, energies):
-    link = load_manifest(write_tiny_bundle(tmp_path / "bundle"), "bundle")
-    assert len(link.modes) == 4
-    with pytest.raises(InputError, match="symbol_energy"):
-        replace(link, symbol_energy=energies)
-    with pytest.raises(InputError, match="class_frequency"):
-        replace(link, class_frequency=(0.5,) * len(link.classes))
+        assert sent.iq[0, : sent.count[0]] == pytest.approx(points / np.sqrt(energies[number]), rel=1e-6)
+        expected = receiver.decide(points, 0.5, 1.0, 0.0, mode=number, amplitude=1.0)
+        scaled = receiver.decide(sent.iq, 0.5 / energies[number], 1.0, 0.0, mode=number)
+        assert scaled.llr == pytest.approx(expected.llr, rel=1e-5, abs=1e-5)
 
 
 def test_ends_that_hold_do_not_follow_a_jitter(tmp_path):
@@ -243,25 +213,19 @@ def test_ends_that_hold_do_not_follow_a_jitter(tmp_path):
 def test_a_prior_changes_the_posterior_by_bayes_rule():
     rng = np.random.default_rng(5)
     logits, frequency = rng.standard_normal((6, 4)), np.array([0.1, 0.2, 0.3, 0.4])
-    posterior, classes = class_posterior(logits, frequency)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert posterior == pytest.approx(shares)
-    assert np.array_equal(classes, logits.argmax(axis=1))
-    prior = np.array([0.4, 0.1, 0.0, 0.5])
-    posterior, classes = class_posterior(logits, frequency, prior)
-    joint = shares / frequency * prior
-    assert posterior == pytest.approx(joint / joint.sum(axis=1, keepdims=True))
-    assert np.array_equal(classes, joint.argmax(axis=1))
-    assert class_posterior(logits, frequency, 7 * frequency)[0] == pytest.approx(shares)
     each = np.eye(4)[rng.integers(0, 4, 6)]
-    assert np.array_equal(class_posterior(logits, frequency, each)[0], each)
+    for prior in (None, 7 * frequency, np.array([0.4, 0.1, 0.0, 0.5]), each):
+        posterior, classes = class_posterior(logits, frequency, prior)
+        joint = shares if prior is None else shares / frequency * prior
+        assert posterior == pytest.approx(joint / joint.sum(axis=1, keepdims=True))
+        assert np.array_equal(classes, joint.argmax(axis=1))
 
 
 def test_candidates_are_named_to_the_receiver(bundle, features):
     receiver = Receiver(bundle)
     sent = Transmitter(bundle).transmit(features, SNR_DB)
-    candidates = np.array([0, 1, 1, 0])
-    decided = receiver.decide(sent.iq, 1.0, 1.0, SNR_DB, prior=candidates)
+    decided = receiver.decide(sent.iq, 1.0, 1.0, SNR_DB, prior=[0, 1, 1, 0])
     assert set(decided.classes.tolist()) <= {1, 2}
     assert not decided.posterior[:, [0, 3]].any()
     for prior in ([1, 1], [1, -1, 0, 0], [0, 0, 0, 0], [1, 2, 3, np.inf], ["a"] * 4):

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tools.tiny_bundle import CLASSES, LINK, ONE_MODE, TABLE, write_tiny_bundle
+from tools.tiny_bundle import CLASSES, LINK, ONE_MODE, TABLE
 from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError, InputError
@@ -15,105 +15,83 @@ from twophase.link.manifest import Front, load_manifest
 from twophase.link.modem import Transmission
 from twophase.link.modes import LinkConfig
 from twophase.link.receiver import Receiver
-from twophase.link.routing import Hysteresis, SnrTable
+from twophase.link.routing import SnrTable
 from twophase.link.text import unpack_texts
 from twophase.link.transmitter import FeatureTransmitter, SoftTransmitter, Transmitter
 
-NAMES = tuple(entry.name for entry in fields(Transmission))
 COUNT = 24
 SNRS = np.linspace(-5, 15, COUNT)
 
 
-@pytest.fixture(scope="module")
-def make(tmp_path_factory):
-    """A bundle of each kind, made once."""
-    made = {}
-
-    def bundle(router="content", text=False, link=LINK):
-        key = router, text, link
-        if key not in made:
-            folder = tmp_path_factory.mktemp("bundle") / "bundle"
-            made[key] = write_tiny_bundle(folder, router=router, text=text, link=link, samples=COUNT)
-        return made[key]
-
-    return bundle
+@pytest.fixture
+def content(tiny_bundle):
+    return tiny_bundle("content")
 
 
 @pytest.fixture
-def content(make):
-    return make("content")
+def shared(tiny_bundle):
+    return tiny_bundle("snr")
 
 
 @pytest.fixture
-def shared(make):
-    return make("snr")
+def of_text(tiny_bundle):
+    return tiny_bundle("content", text=True)
 
 
-@pytest.fixture
-def of_text(make):
-    return make("content", text=True)
-
-
-def split_of(bundle):
+def features_of(bundle):
     with np.load(bundle / "eval.npz") as data:
-        return dict(data)
+        return data["input"]
 
 
 def texts_of(bundle):
-    split = split_of(bundle)
-    return unpack_texts(split["text"], split["text_ends"])
-
-
-def samples_of(bundle):
-    return texts_of(bundle) if (bundle / "tokenizer.json").exists() else split_of(bundle)["input"]
+    with np.load(bundle / "eval.npz") as data:
+        return unpack_texts(data["text"], data["text_ends"])
 
 
 def equal(one, other, rows=slice(None)):
-    for name in NAMES:
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name)[rows], err_msg=name)
-        assert getattr(one, name).dtype == getattr(other, name).dtype
+    for entry in fields(Transmission):
+        array = getattr(one, entry.name)
+        np.testing.assert_array_equal(array, getattr(other, entry.name)[rows], err_msg=entry.name)
+        assert array.dtype == getattr(other, entry.name).dtype
 
 
 def test_the_router_chooses_where_nothing_is_asked(content, shared):
-    features = split_of(content)["input"]
-    assert Transmitter(content).send(features, 3.0).mode.tolist() == features[:, CLASSES].tolist()
-    assert (
-        SoftTransmitter(content, "soft.onnx").send(features, 3.0)[0].tolist() == features[:, CLASSES].tolist()
-    )
-    soft, _ = SoftTransmitter(shared, "soft.onnx").send(features, SNRS)
-    for chosen in (Transmitter(shared).send(features, SNRS).mode, soft):
-        np.testing.assert_array_equal(chosen, TABLE.choose(SNRS))
+    wanted = features_of(content)[:, CLASSES]
+    for bundle, expected in ((content, wanted), (shared, TABLE.choose(SNRS))):
+        features = features_of(bundle)
+        soft, _ = SoftTransmitter(bundle, "soft.onnx").send(features, SNRS)
+        for chosen in (Transmitter(bundle).send(features, SNRS).mode, soft):
+            np.testing.assert_array_equal(chosen, expected)
 
 
 @pytest.mark.parametrize("mode", range(4))
-def test_a_request_is_honoured(content, shared, mode):
+@pytest.mark.parametrize("router", ["content", "snr"])
+def test_a_request_is_honoured(tiny_bundle, router, mode):
+    folder = tiny_bundle(router)
     expected, wanted = LINK.modes[mode], (np.arange(COUNT)[::-1] + mode) % 4
-    for folder in (content, shared):
-        features = split_of(folder)["input"]
-        transmitter, soft = Transmitter(folder), SoftTransmitter(folder, "soft.onnx")
-        for request in (mode, np.uint8(mode), [mode] * COUNT):
-            sent = transmitter.send(features, 3.0, request)
-            assert (sent.mode == mode).all()
-            assert (sent.symbol_count == expected.symbols).all()
-            assert (sent.bit_count == expected.channel_bits).all()
-            soft_mode, points = soft.send(features, 3.0, request)
-            assert (soft_mode == mode).all()
-            assert (soft_mode.dtype, points.dtype) == (np.int64, np.complex128)
-            assert points.shape == (COUNT, LINK.modes.max_symbols)
-            assert not points[:, expected.symbols :].any()
-        # Of a certain class the soft symbols are the points of the hard ones.
-        certain = 100 * np.eye(CLASSES, CLASSES + 1)
-        sure = qam(expected.order).points[transmitter.send(certain, 3.0, mode).symbols[:, : expected.symbols]]
-        np.testing.assert_allclose(soft.send(certain, 3.0, mode)[1][:, : expected.symbols], sure, atol=1e-6)
-        assert transmitter.send(features, 3.0, wanted).mode.tolist() == wanted.tolist()
-        assert soft.send(features, 3.0, wanted)[0].tolist() == wanted.tolist()
-        # One sample may come without a batch axis.
-        equal(transmitter.send(features[7], 3.0, mode), sent, [7])
+    features = features_of(folder)
+    transmitter, soft = Transmitter(folder), SoftTransmitter(folder, "soft.onnx")
+    for request in (mode, np.uint8(mode), [mode] * COUNT):
+        sent = transmitter.send(features, 3.0, request)
+        assert (sent.mode == mode).all()
+        assert (sent.symbol_count == expected.symbols).all()
+        assert (sent.bit_count == expected.channel_bits).all()
+        soft_mode, points = soft.send(features, 3.0, request)
+        assert (soft_mode == mode).all()
+        assert (soft_mode.dtype, points.dtype) == (np.int64, np.complex128)
+        assert points.shape == (COUNT, LINK.modes.max_symbols)
+        assert not points[:, expected.symbols :].any()
+    # Of a certain class the soft symbols are the points of the hard ones.
+    certain = 100 * np.eye(CLASSES, CLASSES + 1)
+    sure = qam(expected.order).points[transmitter.send(certain, 3.0, mode).symbols[:, : expected.symbols]]
+    np.testing.assert_allclose(soft.send(certain, 3.0, mode)[1][:, : expected.symbols], sure, atol=1e-6)
+    assert transmitter.send(features, 3.0, wanted).mode.tolist() == wanted.tolist()
+    assert soft.send(features, 3.0, wanted)[0].tolist() == wanted.tolist()
 
 
-def test_a_link_of_one_mode_takes_that_mode_or_none(make):
-    single = make("snr", link=ONE_MODE)
-    features = split_of(single)["input"]
+def test_a_link_of_one_mode_takes_that_mode_or_none(tiny_bundle):
+    single = tiny_bundle("snr", link=ONE_MODE)
+    features = features_of(single)
     for request in (None, 0, [0] * COUNT):
         sent = Transmitter(single).send(features, 3.0, request)
         assert not sent.mode.any()
@@ -122,13 +100,14 @@ def test_a_link_of_one_mode_takes_that_mode_or_none(make):
     assert Receiver(single).mode_of(3.0).tolist() == 0
     with pytest.raises(InputError, match=r"'mode' must lie in 0\.\.0, not 1"):
         Transmitter(single).send(features, 3.0, 1)
-    sent = Transmitter(make("snr", text=True, link=ONE_MODE)).send(["a fine film", "an awful film"], 5.0)
+    of_text = tiny_bundle("snr", text=True, link=ONE_MODE)
+    sent = Transmitter(of_text).send(["a fine film", "an awful film"], 5.0)
     assert (sent.mode.tolist(), sent.indices.tolist()) == ([0, 0], [[3, 2, 1], [0, 1, 2]])
 
 
-def test_the_mode_and_the_class_arrive_by_the_header_at_the_transmitters_snr(content, shared):
+def test_the_mode_and_the_class_arrive_by_the_header_at_the_transmitters_snr(content):
     """Without noise; the header is that of the manifest: hamming84 below 5 dB, plain from there on."""
-    transmitter, receiver, features = Transmitter(content), Receiver(content), split_of(content)["input"]
+    transmitter, receiver, features = Transmitter(content), Receiver(content), features_of(content)
     for request in (None, 3):
         sent = transmitter.send(features, SNRS, request)
         symbols, counts = transmitter.manifest.header.encode(sent.mode, SNRS)
@@ -136,36 +115,18 @@ def test_the_mode_and_the_class_arrive_by_the_header_at_the_transmitters_snr(con
         np.testing.assert_array_equal(sent.header_count, counts)
         assert (sent.header.dtype, sent.header_count.dtype) == (np.int64, np.int64)
         assert set(counts.tolist()) == {4, 1}
-        told = 8.0 * symbols_to_bits(np.maximum(sent.header, 0), 2) - 4.0
-        np.testing.assert_array_equal(receiver.mode_of(SNRS, told), sent.mode)
+        llr = 8.0 * symbols_to_bits(np.maximum(sent.header, 0), 2) - 4.0
+        np.testing.assert_array_equal(receiver.mode_of(SNRS, llr), sent.mode)
         received = receiver.receive(8.0 * sent.bits - 4.0, sent.mode)
         np.testing.assert_array_equal(received.classes, features[:, :CLASSES].argmax(axis=1))
         np.testing.assert_array_equal(received.indices, sent.indices)
         assert received.logits.dtype == np.float32
-    with pytest.raises(InputError, match="'header_llr' must be given"):
-        receiver.mode_of(3.0)
-    sent = Transmitter(shared).send(features, 3.0)
-    assert (sent.header.shape, sent.header_count.any()) == ((COUNT, 0), False)
-
-
-def test_both_ends_of_a_shared_mode_use_and_hold_their_own_estimates(shared):
-    transmitter, receiver = Transmitter(shared), Receiver(shared)
-    assert receiver.mode_of(5.9).tolist() == 1
-    assert receiver.mode_of([5.9, 6.0]).tolist() == [1, 2]
-    with pytest.raises(InputError, match="'header_llr' must be empty: this link sends no header"):
-        receiver.mode_of([6.4], np.zeros((1, 16)))
-    at_sender, at_receiver = Hysteresis(TABLE, 1.0), Hysteresis(TABLE, 1.0)
-    estimates = [6.5, 5.5, 5.1, 4.5, 5.5, 6.9, 7.1]
-    sample = split_of(shared)["input"][0]
-    modes = [int(transmitter.send(sample, at_sender.hold(estimate)).mode[0]) for estimate in estimates]
-    assert modes == [2, 2, 2, 1, 1, 1, 2]
-    assert [int(receiver.mode_of(at_receiver.hold(estimate))) for estimate in estimates] == modes
 
 
 @pytest.mark.parametrize(("router", "text"), [("content", False), ("content", True), ("table", True)])
-def test_a_sample_is_sent_the_same_alone_and_in_any_batch(make, router, text):
-    bundle = make(router, text=text)
-    transmitter, samples = Transmitter(bundle), samples_of(bundle)
+def test_a_sample_is_sent_the_same_alone_and_in_any_batch(tiny_bundle, router, text):
+    bundle = tiny_bundle(router, text=text)
+    transmitter, samples = Transmitter(bundle), (texts_of if text else features_of)(bundle)
     together = transmitter.send(samples, SNRS)
     order = np.random.default_rng(0).permutation(COUNT)
     equal(transmitter.send([samples[row] for row in order], SNRS[order]), together, order)
@@ -174,9 +135,9 @@ def test_a_sample_is_sent_the_same_alone_and_in_any_batch(make, router, text):
 
 
 def test_a_link_of_features_is_its_own_head_and_takes_no_text(content):
-    features = split_of(content)["input"]
+    features = features_of(content)
     equal(Transmitter(content).send(features, 5.0), FeatureTransmitter(content).send(features, 5.0))
-    for given in ("a film", ["a film"], ("a", "b")):
+    for given in ("a film", ("a", "b")):
         with pytest.raises(InputError, match="'features' must be real numbers: this link takes no text"):
             Transmitter(content).send(given, 5.0)
         with pytest.raises(InputError, match="'front' must be there: this link takes features"):
@@ -184,19 +145,18 @@ def test_a_link_of_features_is_its_own_head_and_takes_no_text(content):
 
 
 @pytest.mark.parametrize("router", ["content", "table"])
-def test_the_whole_of_a_link_of_text_is_the_head_after_the_front(make, router):
-    bundle = make(router, text=True)
-    split, texts = split_of(bundle), texts_of(bundle)
+def test_the_whole_of_a_link_of_text_is_the_head_after_the_front(tiny_bundle, router):
+    bundle = tiny_bundle(router, text=True)
+    texts = texts_of(bundle)
     whole, head = Transmitter(bundle), FeatureTransmitter(bundle)
     assert whole.manifest == head.manifest
     features = whole.features(texts)
     assert features.dtype == np.float32
-    np.testing.assert_array_equal(features, split["input"])
+    np.testing.assert_array_equal(features, features_of(bundle))
     np.testing.assert_array_equal(whole.features(texts[3]), features[3:4])
     for mode in (None, 2, list(np.arange(COUNT) % 4)):
-        sent = whole.send(texts, SNRS, mode)
-        equal(sent, head.send(features, SNRS, mode))
-        for given in (list(texts), np.array(texts), np.array(texts, dtype=object)):
+        sent = head.send(features, SNRS, mode)
+        for given in (texts, list(texts), np.array(texts), np.array(texts, dtype=object)):
             equal(whole.send(given, SNRS, mode), sent)
 
 
@@ -211,8 +171,8 @@ def test_texts_run_one_by_one_and_unpadded(of_text, monkeypatch):
     transmitter = Transmitter(of_text)
     monkeypatch.setattr(onnxruntime.InferenceSession, "run", spied, raising=False)
     transmitter.send(texts_of(of_text), 5.0)
-    lengths = split_of(of_text)["attention_mask"].sum(axis=1)
-    assert shapes == [((1, length), True, (1,)) for length in lengths]
+    with np.load(of_text / "eval.npz") as data:
+        assert shapes == [((1, length), True, (1,)) for length in data["attention_mask"].sum(axis=1)]
 
 
 @pytest.mark.parametrize(
@@ -220,76 +180,58 @@ def test_texts_run_one_by_one_and_unpadded(of_text, monkeypatch):
     [
         (np.zeros((2, 5)), r"this link takes text, not 'an array of float64 of shape \(2, 5\)'"),
         (np.full((2, 2), "a"), "this link takes text, not 'an array of <U1"),
-        ([], "this link takes text, not 'an empty one'"),
         (np.array([], dtype=str), "this link takes text"),
-        (3.0, "this link takes text, not 'float'"),
+        ([], "this link takes text, not 'an empty one'"),
         (b"film", "this link takes text, not 'bytes'"),
         ([[0.0] * 5], r"'text\[0\]' must be a non-empty string"),
-        (["film", " "], r"'text\[1\]' must be a non-empty string, not ' '"),
-        ("", "'text' must be a non-empty string"),
     ],
 )
 def test_a_link_of_text_takes_nothing_else(of_text, given, message):
-    transmitter = Transmitter(of_text)
     with pytest.raises(InputError, match=message):
-        transmitter.send(given, 5.0)
-    with pytest.raises(InputError, match=message):
-        transmitter.features(given)
+        Transmitter(of_text).send(given, 5.0)
+
+
+TWO, WIDTH = np.zeros((2, 5)), LINK.modes.max_bits
+LLRS = np.zeros((2, WIDTH))
 
 
 @pytest.mark.parametrize(
-    ("snr_db", "mode", "message"),
+    ("given", "message"),
     [
-        (3.0, 4, r"'mode' must lie in 0\.\.3, not 4"),
-        (3.0, 1.0, "'mode' must be integers"),
-        (3.0, [0], r"'mode' must be one number or 2 numbers, one per sample, not \(1,\)"),
-        (3.0, [[0]], r"'mode' must be one number or 2 numbers, one per sample"),
-        (np.nan, None, "'snr_db' must be finite"),
-        ("3", None, "'snr_db' must be real numbers"),
-        ([1.0, 2.0, 3.0], None, r"'snr_db' must be one number or 2 numbers, one per sample, not \(3,\)"),
+        ((TWO, 3.0, 4), r"'mode' must lie in 0\.\.3, not 4"),
+        ((TWO, 3.0, [0]), r"'mode' must be one number or 2 numbers, one per sample, not \(1,\)"),
+        ((TWO, 3.0, [[0]]), r"'mode' must be one number or 2 numbers, one per sample"),
+        ((TWO, np.nan), "'snr_db' must be finite"),
+        ((TWO, [1.0, 2.0, 3.0]), r"'snr_db' must be one number or 2 numbers, one per sample, not \(3,\)"),
+        ((TWO[:, :4], 3.0), r"'features' must have shape \(5,\) or \(batch, \*\(5,\)\), not \(2, 4\)"),
+        ((np.full(5, 1e39), 3.0), "'features' must be finite"),
+        ((np.zeros(5, dtype=complex), 3.0), "'features' must be real numbers"),
+        (([[0.0], [0.0, 1.0]], 3.0), "'features' must be an array"),
     ],
 )
-def test_a_bad_snr_or_mode_is_named_by_every_transmitter(content, of_text, snr_db, mode, message):
-    features = np.zeros((2, 5))
+def test_bad_features_snrs_and_modes_are_named(content, given, message):
     for sender in (Transmitter(content), SoftTransmitter(content, "soft.onnx")):
         with pytest.raises(InputError, match=message):
-            sender.send(features, snr_db, mode)
-    with pytest.raises(InputError, match=message):
-        Transmitter(of_text).send(["a film", "a plot"], snr_db, mode)
+            sender.send(*given)
 
 
 @pytest.mark.parametrize(
-    ("features", "message"),
+    ("llr", "mode", "message"),
     [
-        (np.zeros((2, 4)), r"'features' must have shape \(5,\) or \(batch, \*\(5,\)\), not \(2, 4\)"),
-        (np.full((1, 5), np.nan), "'features' must be finite"),
-        (np.full(5, 1e39), "'features' must be finite"),
-        (np.zeros(5, dtype=complex), "'features' must be real numbers"),
-        ([[0.0], [0.0, 1.0]], "'features' must be an array"),
+        (LLRS, 4, r"'mode' must lie in 0\.\.3, not 4"),
+        (LLRS, [0, 1, 2], "'mode' must be one number or 2 numbers, one per sample"),
+        (LLRS[:, 1:], 0, rf"'llr' must have shape \({WIDTH},\) or \(batch, {WIDTH}\), not"),
+        (LLRS[np.newaxis], 0, "'llr' must have shape"),
+        (LLRS + np.inf, 0, "'llr' must be finite"),
     ],
 )
-def test_bad_features_are_named(content, features, message):
-    for sender in (Transmitter(content), SoftTransmitter(content, "soft.onnx")):
-        with pytest.raises(InputError, match=message):
-            sender.send(features, 3.0)
-
-
-def test_bad_llrs_are_named(content):
-    receiver, width = Receiver(content), LINK.modes.max_bits
-    for llr, mode, message in (
-        (np.zeros((2, width)), 4, r"'mode' must lie in 0\.\.3, not 4"),
-        (np.zeros((2, width)), [0, 1, 2], "'mode' must be one number or 2 numbers, one per sample"),
-        (np.zeros((2, width + 1)), 0, rf"'llr' must have shape \({width},\) or \(batch, {width}\), not"),
-        (np.full((2, width), np.inf), 0, "'llr' must be finite"),
-        (["a"] * width, 0, "'llr' must be real numbers"),
-        (0.0, 0, "'llr' must have shape"),
-    ):
-        with pytest.raises(InputError, match=message):
-            receiver.receive(llr, mode)
+def test_bad_llrs_are_named(content, llr, mode, message):
+    with pytest.raises(InputError, match=message):
+        Receiver(content).receive(llr, mode)
 
 
 def test_a_manifest_that_the_graphs_contradict_is_refused(content, of_text):
-    features = split_of(content)["input"]
+    features = features_of(content)
     features[3, CLASSES] = 3.0
     manifest = load_manifest(content, "bundle")
     link = LinkConfig(codebook_sizes=(4,), tokens=(3,), qam_orders=(4, 16), embedding_dim=2)
@@ -308,14 +250,13 @@ def test_a_manifest_that_the_graphs_contradict_is_refused(content, of_text):
 @pytest.mark.parametrize(
     ("text", "opens", "names"),
     [
-        (False, Transmitter, ("tx.onnx",)),
         (False, Receiver, ("rx.onnx",)),
         (True, Transmitter, ("tx.onnx", "tokenizer.json")),
         (True, FeatureTransmitter, ("tx_head.onnx",)),
     ],
 )
-def test_a_device_needs_no_more_than_its_parts_and_these_whole(make, tmp_path, text, opens, names):
-    bundle = make("content", text=text)
+def test_a_device_needs_no_more_than_its_parts_and_these_whole(tiny_bundle, tmp_path, text, opens, names):
+    bundle = tiny_bundle("content", text=text)
     for name in ("link.json", *names):
         shutil.copy(bundle / name, tmp_path / name)
     assert opens(tmp_path).manifest == opens(bundle).manifest
@@ -323,8 +264,5 @@ def test_a_device_needs_no_more_than_its_parts_and_these_whole(make, tmp_path, t
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[:-1] + b"?")
         with pytest.raises(ArtifactError, match=f"{name}' is altered"):
-            opens(tmp_path)
-        (tmp_path / name).unlink()
-        with pytest.raises(ArtifactError, match=f"{name}' is missing; the manifest lists it"):
             opens(tmp_path)
         (tmp_path / name).write_bytes(whole)

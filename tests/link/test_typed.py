@@ -20,24 +20,23 @@ class Point:
     place: tuple[float, ...]
 
 
-def test_lists_and_objects_become_tuples_and_dataclasses() -> None:
-    value = [{"name": "a", "place": [1, 2.5]}, {"name": "b", "place": []}]
-    points = from_json(tuple[Point, ...], value, "points")
-    assert points == (Point("a", (1.0, 2.5)), Point("b", ()))
-    assert all(type(number) is float for number in points[0].place)
-    assert from_json(dict[str, Any], {"x": [1, None]}, "extra") == {"x": [1, None]}
-    assert from_json(Literal["run", "bundle"], "run", "kind") == "run"
-
-
-def test_one_of_several_kinds_is_taken_as_it_is() -> None:
-    assert from_json(Literal["all"] | int, 3, "x") == 3
-    assert from_json(Literal["all"] | int, "all", "x") == "all"
-    assert from_json(Path | None, "runs", "x") == Path("runs")
-
-
-def test_what_may_be_missing_is_none_or_what_it_must_be() -> None:
-    assert from_json(Point | None, None, "x") is None
-    assert from_json(Point | None, {"name": "a", "place": [1]}, "x") == Point("a", (1.0,))
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (tuple[Point, ...], [{"name": "a", "place": [1, 2.5]}], (Point("a", (1.0, 2.5)),)),
+        (dict[str, Any], {"x": [1, None]}, {"x": [1, None]}),
+        (Literal["run", "bundle"], "run", "run"),
+        (Literal["all"] | int, 3, 3),
+        (Literal["all"] | int, "all", "all"),
+        (Path | None, "runs", Path("runs")),
+        (Point | None, None, None),
+        (Point | None, {"name": "a", "place": [1]}, Point("a", (1.0,))),
+    ],
+)
+def test_lists_and_objects_become_tuples_and_dataclasses(kind: Any, value: Any, expected: Any) -> None:
+    found = from_json(kind, value, "x")
+    assert found == expected
+    assert repr(found) == repr(expected)  # a whole number becomes a float
 
 
 @pytest.mark.parametrize(
@@ -46,10 +45,11 @@ def test_what_may_be_missing_is_none_or_what_it_must_be() -> None:
         (tuple[float, ...], [0.0, float("inf")], "'x[1]' must be finite, not inf"),
         (tuple[float, ...], [0.0, False], "'x[1]' must be a number, not False"),
         (tuple[tuple[int, ...], ...], [[1], [2, "3"]], "'x[1][1]' must be a whole number, not '3'"),
+        (tuple[int, ...], 1, "'x' must be a list, not 1"),
         (Literal["run", "bundle"], "walk", "'x' must be one of 'run', 'bundle', not 'walk'"),
         (dict[str, int], {"a": 1.0}, "'x.a' must be a whole number, not 1.0"),
+        (dict[str, int], [], "'x' must be an object, not []"),
         (Point, {"name": "a", "place": [], "time": 1}, "'x' has no time"),
-        (Point, {"place": []}, "'x' lacks name"),
         (Point | None, {"place": []}, "'x' lacks name"),
         (int | None, "7", "'x' must be a whole number, not '7'"),
         (Literal["all"] | int, True, "'x' must be a whole number, not True"),
@@ -90,12 +90,10 @@ def test_settings_that_keep_their_rules_pass() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"choice": "c"}, "'choice' must be one of a, b, not 'c'"),
         ({"choice": None}, "'choice' must be one of a, b, not None"),
         ({"count": 0}, "'count' must be at least 1, not 0"),
         ({"count": 3}, "'count' must be even, not 3"),
         ({"count": True}, "'count' must be a whole number, not True"),
-        ({"count": 2.0}, "'count' must be a whole number, not 2.0"),
         ({"share": 1.5}, "'share' must lie in 0..1 (half is 0.5), not 1.5"),
         ({"share": float("nan")}, "'share' must lie in 0..1 (half is 0.5), not nan"),
         ({"share": "0.5"}, "'share' must be a number, not '0.5'"),

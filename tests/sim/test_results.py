@@ -14,8 +14,8 @@ from twophase.sim.results.points import point_results
 from twophase.sim.results.report_json import channel_text, csi_text
 from twophase.sim.results.verdict import remarks_on, verdict_of, verdict_reason
 from twophase.sim.settings import Settings
-from twophase.sim.theory.ber import qam_ber
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
+from twophase.sim.theory.rates import qam_ber
 from twophase.sim.theory.statistics import paired_gap
 
 MODES = LINK.modes

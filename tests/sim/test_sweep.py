@@ -24,7 +24,7 @@ from twophase.sim.receiver import decide
 from twophase.sim.results.points import point_results
 from twophase.sim.settings import Settings
 from twophase.sim.system import SoftReference, System, load_system
-from twophase.sim.theory.ber import ber_for_usage
+from twophase.sim.theory.rates import ber_for_usage
 
 MODES = LINK.modes
 

@@ -26,7 +26,8 @@ from twophase.export.artefacts.ort import ORT_FOLDER, write_ort
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime
 from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
 from twophase.link.errors import ArtifactError
-from twophase.link.manifest import Manifest, load_manifest, stream_hash, symbol_stream, write_manifest
+from twophase.link.manifest import Manifest, load_manifest, write_manifest
+from twophase.link.modem import stream_hash, symbol_stream
 
 Change = Callable[[Path, Manifest], Manifest]
 """Alters the files of a bundle and returns the manifest that is to be signed."""

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import ExitStack
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,17 @@ from typing import Any
 import pytest
 
 from tools.tiny_bundle import write_tiny_bundle
-from twophase.export.artefacts.web import WEB_FOLDER, WebRuntime, write_web
+from twophase.export.artefacts.web import WebRuntime, write_web
 from twophase.link.manifest import load_manifest, write_manifest
 
-ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "export" / "web" / "node"
+EXAMPLE = Path(__file__).parents[2] / "export" / "web" / "node"
 TESTS = Path(__file__).parent
-HINT = "run tests/web/install.sh"
 
 RunNode = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def _missing(what: str) -> None:
-    reason = f"left out: {what}; {HINT}"
+    reason = f"left out: {what}; run tests/web/install.sh"
     if os.environ.get("TWOPHASE_REQUIRE_WEB"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -99,13 +97,27 @@ def chromium() -> str:
     return str(program)
 
 
+@pytest.fixture
+def visit(node: RunNode, chromium: str) -> Callable[[str, object, str], dict[str, Any]]:
+    """What a script saw at an address with Chromium; ``TWOPHASE_SCREENSHOTS=folder`` keeps pictures of it."""
+
+    def call(script: str, address: object, name: str) -> dict[str, Any]:
+        words = [address, chromium]
+        if os.environ.get("TWOPHASE_SCREENSHOTS"):
+            words.append(Path(os.environ["TWOPHASE_SCREENSHOTS"]).resolve() / name)
+            words[-1].mkdir(parents=True, exist_ok=True)
+        done = node(TESTS / script, *words)
+        assert done.returncode == 0, done.stderr[-3000:]
+        seen: dict[str, Any] = json.loads(done.stdout)
+        return seen
+
+    return call
+
+
 def _with_page(bundle: Path, runtime: WebRuntime) -> Path:
     """Add the page to a bundle."""
     manifest = load_manifest(bundle, "bundle")
-    kept = [name for name in manifest.files if not name.startswith(f"{WEB_FOLDER}/")]
-    shutil.rmtree(bundle / WEB_FOLDER, ignore_errors=True)
-    files = write_web(bundle, runtime)
-    write_manifest(bundle, replace(manifest, files={}), (*kept, *files))
+    write_manifest(bundle, manifest, (*manifest.files, *write_web(bundle, runtime)))
     return bundle
 
 
@@ -120,14 +132,8 @@ def web_bundle(
 
 
 @pytest.fixture(scope="session")
-def content_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny link without a picture, whose mode is told in a header."""
-    return write_tiny_bundle(tmp_path_factory.mktemp("content") / "bundle", router="content")
-
-
-@pytest.fixture(scope="session")
 def content_web_bundle(tmp_path_factory: pytest.TempPathFactory, web_runtime: WebRuntime) -> Path:
-    """The same with the page."""
+    """A tiny link without a picture, whose mode is sent in a header, with the page."""
     folder = tmp_path_factory.mktemp("content-web") / "bundle"
     return _with_page(write_tiny_bundle(folder, router="content"), web_runtime)
 
@@ -140,17 +146,13 @@ class _Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
     """Serve a folder as ``python -m http.server`` does; gives its address."""
-    servers: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
+    with ExitStack() as running:
 
-    def start(folder: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        servers.append((server, thread))
-        return f"http://127.0.0.1:{server.server_port}"
+        def start(folder: Path) -> str:
+            handler = functools.partial(_Quiet, directory=str(folder))
+            server = running.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            running.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            return f"http://127.0.0.1:{server.server_port}"
 
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        yield start

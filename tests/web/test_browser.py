@@ -1,16 +1,10 @@
-"""The page in headless Chromium, offline: right bits, a drawn digit, a slider that matters, no complaint.
-
-``TWOPHASE_SCREENSHOTS=folder`` keeps pictures of the page.
-"""
+"""The page in headless Chromium, offline: right bits, a drawn digit, a slider that matters, no complaint."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -18,22 +12,8 @@ import pytest
 
 from twophase.link.manifest import Accuracy, load_manifest
 
-BROWSER = Path(__file__).parent / "browser.mjs"
-
-RunNode = Callable[..., CompletedProcess[str]]
+Visit = Callable[[str, object, str], dict[str, Any]]
 Serve = Callable[[Path], str]
-
-
-def _visit(node: RunNode, chromium: str, address: str, screenshots: str) -> dict[str, Any]:
-    arguments = [f"{address}/web/?seed=5", chromium]
-    if os.environ.get("TWOPHASE_SCREENSHOTS"):
-        folder = Path(os.environ["TWOPHASE_SCREENSHOTS"]).resolve() / screenshots
-        folder.mkdir(parents=True, exist_ok=True)
-        arguments.append(str(folder))
-    done = node(BROWSER, *arguments)
-    assert done.returncode == 0, done.stderr[-3000:]
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
 
 
 def _right(tally: str) -> tuple[int, int]:
@@ -42,22 +22,25 @@ def _right(tally: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _within(tally: str, share: float) -> bool:
+def _as_measured(tally: str, accuracy: Accuracy, esn0_db: float) -> bool:
     """Within 4 standard errors: with one fixed seed, what once holds does so always."""
     right, total = _right(tally)
+    share = accuracy.correct[accuracy.esn0_db.index(esn0_db)] / (accuracy.samples * accuracy.trials)
     return abs(right / total - share) < 4 * np.sqrt(share * (1 - share) / total)
 
 
-def _share(accuracy: Accuracy, esn0_db: float) -> float:
-    return accuracy.correct[accuracy.esn0_db.index(esn0_db)] / (accuracy.samples * accuracy.trials)
+def _spread(state: dict[str, Any]) -> float:
+    """Mean distance of received points from sent ones, in units of the drawing."""
+    gap = np.array(state["sent"]) - np.array(state["received"])
+    return float(np.hypot(*gap.T).mean())
 
 
-def test_the_digits_page(node: RunNode, chromium: str, web_bundle: Path, serve: Serve) -> None:
+def test_the_digits_page(visit: Visit, web_bundle: Path, serve: Serve) -> None:
     manifest = load_manifest(web_bundle, "bundle")
     assert manifest.conformance is not None
     assert manifest.accuracy is not None
     address = serve(web_bundle)
-    seen = _visit(node, chromium, address, "digits")
+    seen = visit("browser.mjs", f"{address}/web/?seed=5", "digits")
 
     assert seen["complaints"] == []
     assert seen["origins"] == [address]
@@ -98,26 +81,18 @@ def test_the_digits_page(node: RunNode, chromium: str, web_bundle: Path, serve: 
 
     # Accuracy so far: what the exporter measured.
     assert _right(desktop["tally"])[1] == len(label)
-    assert _within(desktop["tally"], _share(manifest.accuracy, 10.0))
-    assert _within(desktop["tallyAt0"], _share(manifest.accuracy, 0.0))
+    assert _as_measured(desktop["tally"], manifest.accuracy, 10.0)
+    assert _as_measured(desktop["tallyAt0"], manifest.accuracy, 0.0)
 
     # A phone shows the whole width and takes a finger for a pen, and darkness is dark.
     assert seen["phone"] == {"widths": [375, 375], "drawn": "0"}
     assert max(map(int, re.findall(r"\d+", seen["darkBackground"]))) < 64
 
 
-def _spread(state: dict[str, Any]) -> float:
-    """Mean distance of received points from sent ones, in units of the drawing."""
-    gap = np.array(state["sent"]) - np.array(state["received"])
-    return float(np.hypot(*gap.T).mean())
-
-
-def test_a_link_without_a_picture(
-    node: RunNode, chromium: str, content_web_bundle: Path, serve: Serve
-) -> None:
+def test_a_link_without_a_picture(visit: Visit, content_web_bundle: Path, serve: Serve) -> None:
     """Nothing to draw on; the mode is chosen by the sample and told in a header."""
     manifest = load_manifest(content_web_bundle, "bundle")
-    seen = _visit(node, chromium, serve(content_web_bundle), "content")
+    seen = visit("browser.mjs", f"{serve(content_web_bundle)}/web/?seed=5", "content")
     assert seen["complaints"] == []
     desktop = seen["desktop"]
     assert desktop["hasPad"] is False

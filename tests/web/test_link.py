@@ -21,6 +21,7 @@ from twophase.link.routing import Hysteresis, SnrTable
 
 Evaluate = Callable[[dict[str, list[list[Any]]]], dict[str, list[dict[str, Any]]]]
 
+DEFAULTS = {"mode_request": np.array([-1]), "one": np.ones(300)}
 TABLE = SnrTable((-2.5, 0.0, 3.0, 11.5), (0, 3, 1, 2, 0))
 
 
@@ -55,14 +56,6 @@ def test_llrs_agree(evaluate: Evaluate) -> None:
         np.testing.assert_allclose(result["value"], llr, rtol=1e-9, atol=1e-9)
 
 
-def test_what_cannot_be_demapped_is_refused(evaluate: Evaluate) -> None:
-    calls = [[[0.1], [0.2], 4, noise_var, 1, 100] for noise_var in (0.0, -1.0)]
-    results = evaluate({"llr": [*calls, [[None], [0.0], 5, 1.0, 1, 100]]})["llr"]
-    assert "'noiseVar' must be positive" in results[0]["error"]
-    assert "'noiseVar' must be positive" in results[1]["error"]
-    assert "'order' must be 4, 16, 64 or 256, not 5" in results[2]["error"]
-
-
 def test_routing_and_hysteresis_are_equal(evaluate: Evaluate) -> None:
     edges = [
         np.nextafter(np.float32(edge), np.float32(way)) for edge in TABLE.thresholds_db for way in (-99, 99)
@@ -95,14 +88,6 @@ def test_headers_are_equal(evaluate: Evaluate) -> None:
         assert {name: result["value"][name] for name in wanted} == wanted
 
 
-def test_a_code_that_is_too_short_is_refused(evaluate: Evaluate) -> None:
-    step = [{"from_db": 0.0, "code": "rm12"}]
-    unknown = [{"from_db": 0.0, "code": "repeat"}]
-    results = evaluate({"header": [[step, 9, 0.0, []], [unknown, 9, 0.0, []]]})["header"]
-    assert results[0]["error"] == "header code 'rm12' cannot tell 9 modes"
-    assert results[1]["error"] == "header code 'repeat' is unknown"
-
-
 def test_sha256_is_that_of_the_standard(evaluate: Evaluate) -> None:
     rng = np.random.default_rng(3)
     contents = [rng.bytes(length) for length in (*range(130), 1000, 100_000)]
@@ -128,30 +113,39 @@ def test_tensors_are_read(evaluate: Evaluate) -> None:
         assert result["value"] == expected | {"data": array.ravel().tolist()}
 
 
-def test_a_damaged_tensor_is_refused(evaluate: Evaluate) -> None:
+def test_what_cannot_be_used_is_refused(evaluate: Evaluate) -> None:
     content = numpy_helper.from_array(np.arange(9), "name").SerializeToString()
-    text = helper.make_tensor("words", TensorProto.STRING, [1], [b"a"]).SerializeToString()
-    shortened = helper.make_tensor("short", TensorProto.INT64, [3], b"\0" * 24, raw=True)
-    shortened.raw_data = b"\0" * 16
-    short = shortened.SerializeToString()
-    results = evaluate({"tensor": [[_encoded(part)] for part in (content[:-4], text, short)]})["tensor"]
-    assert results[0]["error"] == "a protobuf message is truncated"
-    assert results[1]["error"] == "tensor 'words' has data type 8, which is not read"
-    assert results[2]["error"] == "tensor 'short' must have 24 bytes of raw data, not 16"
+    text = helper.make_tensor("words", TensorProto.STRING, [1], [b"a"])
+    short = helper.make_tensor("short", TensorProto.INT64, [3], b"\0" * 24, raw=True)
+    short.raw_data = b"\0" * 16
+    damaged = (content[:-4], text.SerializeToString(), short.SerializeToString())
+    results = evaluate(
+        {
+            "llr": [[[0.1], [0.2], 4, noise_var, 1, 100] for noise_var in (0.0, -1.0)],
+            "qam": [[5]],
+            "header": [[[{"from_db": 0.0, "code": code}], 9, 0.0, []] for code in ("rm12", "repeat")],
+            "tensor": [[_encoded(part)] for part in damaged],
+        }
+    )
+    assert [result["error"] for task in results.values() for result in task] == [
+        "'noiseVar' must be positive and finite, not 0",
+        "'noiseVar' must be positive and finite, not -1",
+        "'order' must be 4, 16, 64 or 256, not 5",
+        "header code 'rm12' cannot tell 9 modes",
+        "header code 'repeat' is unknown",
+        "a protobuf message is truncated",
+        "tensor 'words' has data type 8, which is not read",
+        "tensor 'short' must have 24 bytes of raw data, not 16",
+    ]
 
 
 def test_an_input_loses_its_default_and_nothing_else(evaluate: Evaluate) -> None:
-    request = helper.make_tensor_value_info("mode_request", TensorProto.INT64, ["requests"])
-    other = helper.make_tensor_value_info("out", TensorProto.INT64, None)
     graph = helper.make_graph(
         [helper.make_node("Add", ["mode_request", "one"], ["out"])],
         "graph",
-        [request],
-        [other],
-        [
-            numpy_helper.from_array(np.array([-1]), "mode_request"),
-            numpy_helper.from_array(np.ones(300), "one"),
-        ],
+        [helper.make_tensor_value_info("mode_request", TensorProto.INT64, ["requests"])],
+        [helper.make_tensor_value_info("out", TensorProto.INT64, None)],
+        [numpy_helper.from_array(value, name) for name, value in DEFAULTS.items()],
     )
     model = helper.make_model(graph)
     written = model.SerializeToString()

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from twophase.export.artefacts import web
-from twophase.export.artefacts.web import MAX_SAMPLES, WebRuntime, fetch_runtime, write_web
+from twophase.export.artefacts.web import MAX_SAMPLES, fetch_runtime, write_web
 from twophase.link.errors import ArtifactError, PackageError
 
 CONTENT = {"ort.wasm.bundle.min.mjs": b"loader", "ort-wasm-simd-threaded.wasm": b"\0asm"}
@@ -38,28 +39,19 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An npm that brings a small package, which is the one expected; gives the archive that it brings."""
     archive = tmp_path / "package.tgz"
     archive.write_bytes(_archive(CONTENT))
-    _expect(archive, CONTENT, monkeypatch)
-    _install(
-        tmp_path,
-        f'for last; do :; done\ncp "{archive}" "$last/onnxruntime-web.tgz"\necho "$@" > "{tmp_path}/words"',
-        monkeypatch,
-    )
-    return archive
-
-
-def _expect(archive: Path, content: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     monkeypatch.setattr(web, "_INTEGRITY", f"sha512-{digest}")
-    files = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in CONTENT.items()}
     monkeypatch.setattr(web, "_FILES", files)
-
-
-def _install(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = folder / "bin" / "npm"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(f"#!/bin/sh\n{body}\n")
+    program = tmp_path / "bin" / "npm"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\nfor last; do :; done\n"
+        f'cp "{archive}" "$last/onnxruntime-web.tgz"\necho "$@" > "{tmp_path}/words"\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return archive
 
 
 def test_what_npm_brings_is_kept_in_the_users_cache(
@@ -83,9 +75,8 @@ def test_a_damaged_cache_is_fetched_again(
     fetch_runtime(cache)
     (cache / "ort-wasm-simd-threaded.wasm").write_bytes(b"other")
     with caplog.at_level(logging.WARNING):
-        runtime = fetch_runtime(cache)
+        assert fetch_runtime(cache).problems() == []
     assert "ort-wasm-simd-threaded.wasm' is not the file of onnxruntime-web@" in caplog.text
-    assert runtime.problems() == []
 
 
 def test_another_package_is_refused(npm: Path, tmp_path: Path) -> None:
@@ -102,24 +93,28 @@ def test_without_npm_the_message_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     assert "\n" not in str(caught.value)
 
 
+Written = Callable[[int], tuple[list[str], dict[str, Any]]]
+
+
 @pytest.fixture
-def runtime(npm: Path, tmp_path: Path) -> WebRuntime:
-    return fetch_runtime(tmp_path / "runtime")
+def written(npm: Path, tmp_path: Path) -> Written:
+    """Writes the page into ``bundle``, which has a test split alone; files, and what is in samples.json."""
+
+    def write(samples: int) -> tuple[list[str], dict[str, Any]]:
+        rng = np.random.default_rng(0)
+        features = rng.standard_normal((samples, 2, 3)).astype(np.float32)
+        bundle = tmp_path / "bundle"
+        bundle.mkdir(exist_ok=True)
+        np.savez(bundle / "eval.npz", input=features, label=rng.integers(0, 4, samples))
+        files = list(write_web(bundle, fetch_runtime(tmp_path / "runtime")))
+        return files, json.loads((bundle / "web/samples.json").read_text())
+
+    return write
 
 
-def _written(bundle: Path, runtime: WebRuntime, samples: int) -> tuple[list[str], dict[str, Any]]:
-    """Write the page of a bundle that has a test split alone; files, and what is in samples.json."""
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((samples, 2, 3)).astype(np.float32)
-    bundle.mkdir(exist_ok=True)
-    np.savez(bundle / "eval.npz", input=features, label=rng.integers(0, 4, samples))
-    files = list(write_web(bundle, runtime))
-    return files, json.loads((bundle / "web/samples.json").read_text())
-
-
-def test_the_page_is_written_whole(runtime: WebRuntime, tmp_path: Path) -> None:
+def test_the_page_is_written_whole(written: Written, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    files, samples = _written(bundle, runtime, 5)
+    files, samples = written(5)
     assert files == sorted(
         path.relative_to(bundle).as_posix() for path in (bundle / "web").rglob("*") if path.is_file()
     )
@@ -131,16 +126,15 @@ def test_the_page_is_written_whole(runtime: WebRuntime, tmp_path: Path) -> None:
     with np.load(bundle / "eval.npz") as split:
         assert np.array_equal(np.array(samples["input"], dtype=np.float32), split["input"].reshape(5, 6))
         assert samples["label"] == split["label"].tolist()
-    again = {name: (bundle / name).read_bytes() for name in files}
-    assert list(write_web(bundle, runtime)) == files
-    assert {name: (bundle / name).read_bytes() for name in files} == again
+    first = {name: (bundle / name).read_bytes() for name in files}
+    assert {name: (bundle / name).read_bytes() for name in written(5)[0]} == first
 
 
 def test_all_that_the_page_asks_for_is_there_and_nothing_from_another_host(
-    runtime: WebRuntime, tmp_path: Path
+    written: Written, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "bundle"
-    files = {bundle / name for name in _written(bundle, runtime, 5)[0]}
+    files = {bundle / name for name in written(5)[0]}
     own = [path for path in files if path.parent.name != "ort"]
     imported = 0
     for path in own:
@@ -154,7 +148,7 @@ def test_all_that_the_page_asks_for_is_there_and_nothing_from_another_host(
         assert bundle / "web" / target in files
 
 
-def test_a_large_test_split_is_cut(runtime: WebRuntime, tmp_path: Path) -> None:
-    _, samples = _written(tmp_path / "bundle", runtime, MAX_SAMPLES + 7)
+def test_a_large_test_split_is_cut(written: Written) -> None:
+    _, samples = written(MAX_SAMPLES + 7)
     assert len(samples["input"]) == len(samples["label"]) == MAX_SAMPLES
     assert samples["of"] == MAX_SAMPLES + 7

@@ -8,24 +8,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import integrate
-from scipy.stats import norm, rice
+from scipy.stats import norm
 
-from twophase.link.bits import bits_to_indices, bits_to_symbols, indices_to_bits, pad_bits, symbols_to_bits
+from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.demap import hard_decisions
 from twophase.link.errors import InputError
 from twophase.link.modes import Mode
 from twophase.sim.analytic.laws import (
-    MAX_CODEWORDS,
     axis_transitions,
     codeword_success,
-    codeword_transitions,
     gain_nodes,
     symbol_transitions,
     word_law,
 )
-from twophase.sim.theory.ber import qam_ber
 
 ORDERS = (4, 16, 64, 256)
 # Labels of 2 and 3 bits in symbols of 2, 4 and 6: whole symbols, parts of symbols, padding.
@@ -47,17 +43,6 @@ def test_rows_are_laws_and_mirror_images(order: int, esn0_db: float) -> None:
     np.testing.assert_allclose(law, law[::-1, ::-1], rtol=1e-12)
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
-def test_bit_error_rate_is_the_closed_form(order, channel) -> None:
-    bits = indices_to_bits(np.arange(order), order.bit_length() - 1)
-    wrong = (bits[:, np.newaxis] != bits).mean(axis=-1)
-    for esn0_db in (-10.0, 5.0, 15.0, 30.0):
-        law = symbol_transitions(order, 10 ** (-esn0_db / 10), channel)
-        expected = float(qam_ber(order, esn0_db, channel))
-        assert float((law * wrong).sum() / order) == pytest.approx(expected, rel=1e-11)
-
-
 def test_far_tails_keep_their_relative_accuracy() -> None:
     # From the lowest level of 16-QAM to the highest: beyond 5 half-distances, Q(5 sqrt(2 / (10 N0))).
     law, expected = axis_transitions(16, 0.02), norm.sf(5 / np.sqrt(10) / np.sqrt(0.01))
@@ -74,34 +59,18 @@ def test_gain_nodes_have_the_moments_of_a_rician_gain(k_db: float) -> None:
     assert weight @ amplitude**4 == pytest.approx(1 + (1 + 2 * k) / (1 + k) ** 2, abs=1e-10)
 
 
-def test_rician_law_is_the_integral_over_the_amplitude() -> None:
-    """Both axes share the gain: the integral of a product, not the product of integrals."""
-    k, noise_var = 10**0.6, 0.3
-    amplitude = rice(np.sqrt(2 * k), scale=np.sqrt(0.5 / (1 + k)))
-    law = symbol_transitions(16, noise_var, "rician", 6.0)
-    for sent, decided in ((0, 0), (0, 15), (7, 2), (15, 14)):
-
-        def integrand(r: float, sent: int = sent, decided: int = decided) -> float:
-            return float(amplitude.pdf(r) * symbol_transitions(16, noise_var / r**2)[sent, decided])
-
-        expected, _ = integrate.quad(integrand, 1e-9, 5.0, epsabs=1e-12, epsrel=1e-10)
-        assert law[sent, decided] == pytest.approx(expected, rel=1e-8)
-
-
 @pytest.mark.parametrize("order", [16, 64])
-@pytest.mark.parametrize("channel", ["awgn", "rayleigh", "rician"])
-def test_law_is_that_of_decisions_on_drawn_noise(order, channel) -> None:
+@pytest.mark.parametrize(("channel", "k"), [("awgn", 1e30), ("rayleigh", 0.0), ("rician", 10**0.6)])
+def test_law_is_that_of_decisions_on_drawn_noise(order, channel, k) -> None:
+    """Both axes share the gain: a mean of products, not a product of means."""
     rng = np.random.default_rng(order)
     draws, noise_var = 40_000, 0.1
     law = symbol_transitions(order, noise_var, channel)
     for sent in (0, order - 1, 7):
-        pair = rng.standard_normal((2, 2, draws))
-        noise = (pair[0, 0] + 1j * pair[0, 1]) * np.sqrt(noise_var / 2)
-        scattered = (pair[1, 0] + 1j * pair[1, 1]) * np.sqrt(0.5)
-        k = {"awgn": np.inf, "rayleigh": 0.0, "rician": 10**0.6}[channel]
-        gain = np.ones(draws) if channel == "awgn" else np.sqrt(k / (1 + k)) + scattered / np.sqrt(1 + k)
-        decided = hard_decisions(gain * qam(order).points[sent] + noise, qam(order), gain)
-        counts = np.bincount(decided, minlength=order)
+        noise, scattered = rng.standard_normal((2, draws, 2)) @ [1, 1j] * np.sqrt(0.5)
+        gain = (np.sqrt(k) + scattered) / np.sqrt(1 + k)
+        received = gain * qam(order).points[sent] + np.sqrt(noise_var) * noise
+        counts = np.bincount(hard_decisions(received, qam(order), gain), minlength=order)
         # At most 720 cells of 20 or more: |z| < 5, false alarm below 720 x 6e-7 = 4e-4 if normal.
         expected = law[sent] * draws
         z = (counts - expected) / np.sqrt(expected * (1 - law[sent]) + 1e-12)
@@ -126,64 +95,20 @@ def test_a_word_is_a_law_whatever_shares_a_gain(coherence, lengths) -> None:
     assert (probability[0, 0] > fast + 1e-3) == (coherence != "symbol")
 
 
-def _words(mode: Mode, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All sequences of codewords, and their symbols."""
-    sent = np.array(list(itertools.product(range(mode.codebook_size), repeat=mode.tokens)))
-    bits = indices_to_bits(labels[sent], mode.bits_per_index).reshape(len(sent), -1)
-    return sent, bits_to_symbols(pad_bits(bits, mode.bits_per_symbol), mode.bits_per_symbol)
-
-
-def _slow(law, mode: Mode, labels: np.ndarray, usage: np.ndarray) -> np.ndarray:
-    """Sum over all pairs of sent and received words."""
-    size = mode.codebook_size
-    sent, words = _words(mode, labels)
-    share = (usage / usage.sum())[sent].prod(axis=1)
-    received = np.array(list(itertools.product(range(mode.order), repeat=mode.symbols)))
-    spelled = symbols_to_bits(received, mode.bits_per_symbol)[:, : mode.information_bits]
-    shape = (len(received), mode.tokens, mode.bits_per_index)
-    decided = np.argsort(labels)[bits_to_indices(spelled.reshape(shape))]
-    joint = share[:, np.newaxis] * law.probability(words[:, np.newaxis], received)
-    matrices = np.zeros((mode.tokens, size, size))
-    for token in range(mode.tokens):
-        rows = np.broadcast_to(sent[:, token, np.newaxis], joint.shape)
-        columns = np.broadcast_to(decided[:, token], joint.shape)
-        np.add.at(matrices[token], (rows, columns), joint)
-    return matrices / (usage / usage.sum())[:, np.newaxis]
-
-
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode.tokens}x{mode.name}")
 @pytest.mark.parametrize(
     ("channel", "coherence"), [("awgn", "symbol"), ("rayleigh", 2), ("rician", "sample")]
 )
-def test_codewords_move_as_the_sum_over_all_words_says(mode, channel, coherence) -> None:
-    rng = np.random.default_rng(0)
-    labels = rng.permutation(mode.codebook_size)
-    usage = rng.uniform(0.1, 1, mode.codebook_size)
+def test_a_codeword_is_right_if_all_its_bits_are(mode, channel, coherence) -> None:
+    """Against the sum over all pairs of sent and received words."""
     law = word_law(mode, 0.2, channel, coherence)
-    matrices = codeword_transitions(law, mode, labels, usage)
-    np.testing.assert_allclose(matrices, _slow(law, mode, labels, usage), atol=1e-12)
-    np.testing.assert_allclose(np.sum(matrices, axis=-1), 1, atol=1e-12)
-    # Success of the word that is sent, averaged over what the other tokens send, is the diagonal.
-    sent, words = _words(mode, labels)
-    success = codeword_success(law, mode, words)
-    plain = codeword_transitions(law, mode, labels)
-    for token in range(mode.tokens):
-        mean = [success[sent[:, token] == codeword, token].mean() for codeword in range(mode.codebook_size)]
-        np.testing.assert_allclose(mean, np.diag(plain[token]), atol=1e-12)
-
-
-def test_usage_of_neighbours_matters_only_inside_a_symbol() -> None:
-    for mode, matters in ((MODES[2], True), (MODES[0], False)):
-        law, labels = word_law(mode, 0.3), np.arange(mode.codebook_size)
-        plain = np.array(codeword_transitions(law, mode, labels))
-        other = np.array(codeword_transitions(law, mode, labels, np.where(labels == 0, 1.0, 1e-6)))
-        assert (np.abs(plain - other).max() > 1e-3) == matters
-    # Without noise nothing moves.
-    for matrix in codeword_transitions(word_law(MODES[1], 1e-3), MODES[1], np.arange(8)):
-        np.testing.assert_allclose(matrix, np.eye(8), atol=1e-15)
-
-
-LARGE = Mode(codebook=0, codebook_size=2 * MAX_CODEWORDS, tokens=1, order=4)
+    words = np.array(list(itertools.product(range(mode.order), repeat=mode.symbols)))
+    spelled = symbols_to_bits(words, mode.bits_per_symbol)[:, : mode.information_bits]
+    labels = spelled.reshape(len(words), mode.tokens, mode.bits_per_index)
+    right = (labels[:, np.newaxis] == labels).all(axis=-1)  # (sent, received, token)
+    probability = law.probability(words[:, np.newaxis], words)
+    expected = (probability[..., np.newaxis] * right).sum(axis=1)
+    np.testing.assert_allclose(codeword_success(law, mode, words), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -193,12 +118,6 @@ LARGE = Mode(codebook=0, codebook_size=2 * MAX_CODEWORDS, tokens=1, order=4)
         (lambda: word_law(THREE, 0.4, "rayleigh", 0), "coherence"),
         (lambda: axis_transitions(4, [0.1, 0.0]), "noise_var"),
         (lambda: axis_transitions(8, 0.1), "order"),
-        (lambda: codeword_transitions(word_law(MODES[0], 0.3), MODES[0], np.arange(8)), "labels"),
-        (lambda: codeword_transitions(word_law(MODES[0], 0.3), MODES[0], np.arange(4), [1, 1, 1]), "usage"),
-        (
-            lambda: codeword_transitions(word_law(LARGE, 0.3), LARGE, np.arange(2 * MAX_CODEWORDS)),
-            "codebook_size",
-        ),
     ],
 )
 def test_bad_arguments_are_named(call, name) -> None:

@@ -9,11 +9,13 @@ from twophase.link.modes import Mode, ModeTable
 from twophase.link.receiver import Reception
 from twophase.sim.analytic.laws import WordLaw, word_law
 from twophase.sim.analytic.words import (
+    Strata,
     WordClasses,
     class_probabilities,
     enumerate_head,
     head_threshold,
     stratified_probabilities,
+    word_codes,
 )
 
 MODE = Mode(codebook=0, codebook_size=4, tokens=3, order=4)
@@ -23,20 +25,9 @@ SHARE = np.array([0.5, 0.3, 0.2])
 KINDS = [("awgn", "symbol"), ("rayleigh", "symbol"), ("rician", 2), ("rayleigh", "sample")]
 
 
-def _table(mode: Mode = MODE, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, CLASSES, mode.order**mode.symbols)
-
-
-def _of(table: np.ndarray, mode: Mode = MODE):
-    return lambda words: table[np.ravel_multi_index(words.T, (mode.order,) * mode.symbols)]
-
-
-def _sum_over_words(law: WordLaw, table: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """The obvious twin of class_probabilities: a sum over all pairs of words."""
-    symbols = words.shape[1]
-    received = np.stack(np.unravel_index(np.arange(len(table)), (law.order,) * symbols), axis=-1)
-    probability = law.probability(words[:, np.newaxis], received)
-    return np.asarray(probability @ (table[:, np.newaxis] == np.arange(CLASSES)).astype(np.float64))
+def _table(order: int, symbols: int) -> np.ndarray:
+    """A receiver: class of every word."""
+    return np.random.default_rng(0).integers(0, CLASSES, order**symbols)
 
 
 @pytest.mark.parametrize(("channel", "coherence"), KINDS)
@@ -44,12 +35,14 @@ def _sum_over_words(law: WordLaw, table: np.ndarray, words: np.ndarray) -> np.nd
 def test_contraction_is_the_sum_over_all_words(mode, channel, coherence, monkeypatch) -> None:
     law = word_law(mode, 0.3, channel, coherence)
     words = np.random.default_rng(1).integers(0, mode.order, (5, mode.symbols))
-    fast = class_probabilities(law, _table(mode), words, CLASSES)
-    np.testing.assert_allclose(fast, _sum_over_words(law, _table(mode), words), atol=1e-12)
-    np.testing.assert_allclose(fast.sum(axis=1), 1, atol=1e-12)
+    table = _table(mode.order, mode.symbols)
+    fast = class_probabilities(law, table, words, CLASSES)
+    received = np.stack(np.unravel_index(np.arange(len(table)), (mode.order,) * mode.symbols), axis=-1)
+    probability = law.probability(words[:, np.newaxis], received)
+    np.testing.assert_allclose(fast, probability @ np.eye(CLASSES)[table], atol=1e-12)
     # Classes in groups are the same.
     monkeypatch.setattr("twophase.sim.analytic.words._ELEMENTS", 1)
-    np.testing.assert_allclose(class_probabilities(law, _table(mode), words, CLASSES), fast, rtol=1e-13)
+    np.testing.assert_allclose(class_probabilities(law, table, words, CLASSES), fast, rtol=1e-13)
 
 
 @pytest.mark.parametrize("least", [-1.0, -4.0, -8.0, -100.0, np.inf])
@@ -68,29 +61,27 @@ def test_the_budget_goes_where_words_are_likely() -> None:
     """The head grows to most of the mass where errors are rare, and stays small where all is alike."""
     mode = Mode(codebook=0, codebook_size=16, tokens=6, order=16)
     words = np.zeros((1, 6), dtype=np.int64)
-    sizes, masses = [], []
-    for noise_var in (0.02, 0.1, 10.0):
+    for noise_var, least_mass, most_mass in ((0.02, 0.9999, 1.0), (0.1, 0.5, 1.0), (10.0, 0.0, 0.01)):
         law = word_law(mode, noise_var)
         least = head_threshold(law, words, np.ones(1), 2000)
         head = enumerate_head(np.log(np.maximum(law.matrices[0], 1e-300)), words[0], least)
-        sizes.append(len(head))
-        masses.append(law.probability(words[0], head).sum())
-    assert max(sizes) <= 1.5 * 2000  # it is met roughly
-    assert masses[0] > 0.9999
-    assert masses[1] > 0.5
-    assert masses[2] < 0.01
+        assert len(head) <= 1.5 * 2000  # it is met roughly
+        assert least_mass <= law.probability(words[0], head).sum() <= most_mass
 
 
 @pytest.mark.parametrize(("channel", "coherence"), KINDS)
 def test_strata_agree_with_the_exact_sum(channel, coherence) -> None:
-    law = word_law(MODE, 0.6, channel, coherence)
-    table = _table()
+    law, table = word_law(MODE, 0.6, channel, coherence), _table(4, 3)
+
+    def strata(law: WordLaw, budget: int, seed: int = 0) -> Strata:
+        rng = np.random.default_rng(seed)
+        return stratified_probabilities(
+            law, lambda words: table[word_codes(words, 4)], WORDS, SHARE, CLASSES, budget, rng
+        )
+
     exact = class_probabilities(law, table, WORDS, CLASSES)
     # A budget that leaves most to the tail, and many draws from it.
-    runs = [
-        stratified_probabilities(law, _of(table), WORDS, SHARE, CLASSES, 30, np.random.default_rng(seed))
-        for seed in range(200)
-    ]
+    runs = [strata(law, 30, seed) for seed in range(200)]
     assert min(run.tail.min() for run in runs) > 0.05
     # The sent word itself is always in the head.
     assert all((law.probability(WORDS, WORDS) <= 1 - run.tail + 1e-12).all() for run in runs)
@@ -101,12 +92,11 @@ def test_strata_agree_with_the_exact_sum(channel, coherence) -> None:
     assert (np.abs(estimates.mean(axis=0) - exact) < 4.75 * error + 1e-12).all()
     # With enough budget nothing is left to chance.
     law = word_law(MODE, 0.2)
-    exact = class_probabilities(law, table, WORDS, CLASSES)
-    strata = stratified_probabilities(law, _of(table), WORDS, SHARE, CLASSES, 1000, np.random.default_rng(0))
-    assert strata.tail.max() < 1e-4
-    assert not strata.counts.any()
-    np.testing.assert_allclose(strata.head, exact, atol=1e-4)
-    assert (strata.unresolved >= (exact - strata.head).max(axis=1) - 1e-12).all()
+    exact, full = class_probabilities(law, table, WORDS, CLASSES), strata(law, 1000)
+    assert full.tail.max() < 1e-4
+    assert not full.counts.any()
+    np.testing.assert_allclose(full.head, exact, atol=1e-4)
+    assert (full.unresolved >= (exact - full.head).max(axis=1) - 1e-12).all()
 
 
 class _Spelling:
@@ -140,7 +130,7 @@ def test_the_receiver_is_asked_once_for_each_word(symbols) -> None:
     assert spelling.runs == (distinct if symbols == 3 else 2 * distinct)  # 80 bits: too long to remember
     if symbols == 3:
         table = receiver.table()
-        assert np.array_equal(table[receiver.codes(words)], classes)
+        assert np.array_equal(table[word_codes(words, 4)], classes)
         runs = spelling.runs
         assert np.array_equal(receiver.of(words), classes)
         assert spelling.runs == runs

@@ -26,7 +26,6 @@ from twophase.sim.channel.tdl import (
     power_delay_profile,
     simulated_spread_ns,
     slots,
-    tdl_estimator,
     to_time,
 )
 
@@ -40,19 +39,8 @@ def _points(count: int, rows: int) -> np.ndarray:
     return real + 1j * imaginary
 
 
-def _silence(rows: int) -> np.ndarray:
-    return np.zeros((rows, SYMBOLS, FFT_SIZE), dtype=complex)
-
-
-def _air(
-    name: str = "tdl-a",
-    rows: int = 3,
-    width: int = 20,
-    pilots: int = 0,
-    esn0_db: float = 10.0,
-    spread: float = 300.0,
-) -> TdlAir:
-    channel = seeded_channel(np.random.default_rng(4), esn0_db, fading("rayleigh"))
+def _air(name: str, rows: int, width: int, pilots: int = 0, spread: float = 300.0) -> TdlAir:
+    channel = seeded_channel(np.random.default_rng(4), 10.0, fading("rayleigh"))
     layout = Layout(tdl.BLOCK_CARRIERS - pilots, pilots)
     air = TdlAir(channel, layout, power_delay_profile(name, spread))
     air.draw(rows, width)
@@ -73,31 +61,25 @@ def test_slots_are_distinct_and_rise_in_frequency_around_the_carrier() -> None:
         assert np.array_equal(frequency, np.arange(-CARRIERS // 2, CARRIERS // 2))
 
 
-@given(st.sets(st.sampled_from(EVERYWHERE.tolist()), min_size=1, max_size=40), st.integers(1, 3))
-def test_round_trip(carriers, rows) -> None:
+@given(st.sets(st.sampled_from(EVERYWHERE.tolist()), min_size=1, max_size=40), st.integers(0, PREFIX))
+def test_an_echo_within_the_prefix_turns_each_subcarrier_by_itself(carriers, delay) -> None:
     places = slots(np.array(sorted(carriers)))
-    points = _points(places.size, rows)
-    samples = to_time(points, places, SYMBOLS)
-    np.testing.assert_allclose(from_time(samples, _silence(rows), places), points, atol=1e-13)
-    # Nothing strays to other subcarriers.
-    others = np.setdiff1d(np.arange(SYMBOLS * FFT_SIZE), places)
-    np.testing.assert_allclose(from_time(samples, _silence(rows), others), 0, atol=1e-13)
-
-
-@pytest.mark.parametrize("delay", [0, 1, 17, PREFIX])
-def test_an_echo_within_the_prefix_turns_each_subcarrier_by_itself(delay) -> None:
-    points, places = _points(EVERYWHERE.size, 2), slots(EVERYWHERE)
+    points = _points(places.size, 2)
     samples = to_time(points, places, SYMBOLS)
     # A symbol stands after a copy of its end, and keeps its energy.
     symbols = samples.reshape(2, SYMBOLS, PREFIX + FFT_SIZE)
     assert np.array_equal(symbols[..., :PREFIX], symbols[..., FFT_SIZE:])
-    energy = (np.abs(symbols[..., PREFIX:]) ** 2).sum(axis=-1)
-    np.testing.assert_allclose(energy, (np.abs(points.reshape(2, SYMBOLS, -1)) ** 2).sum(axis=-1))
+    energy = (np.abs(symbols[..., PREFIX:]) ** 2).sum(axis=(1, 2))
+    np.testing.assert_allclose(energy, (np.abs(points) ** 2).sum(axis=1))
     impulse = np.zeros(delay + 1, dtype=complex)
     impulse[0], impulse[delay] = 0.6, impulse[delay] + 0.8j
     echoes = np.array([np.convolve(row, impulse)[: samples.shape[1]] for row in samples])
+    silence = np.zeros((2, SYMBOLS, FFT_SIZE), dtype=complex)
     response = np.fft.fft(impulse, FFT_SIZE)[places % FFT_SIZE]
-    np.testing.assert_allclose(from_time(echoes, _silence(2), places), response * points, atol=1e-12)
+    np.testing.assert_allclose(from_time(echoes, silence, places), response * points, atol=1e-12)
+    # Nothing strays to other subcarriers.
+    others = np.setdiff1d(np.arange(SYMBOLS * FFT_SIZE), places)
+    np.testing.assert_allclose(from_time(echoes, silence, others), 0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "taps", "limit"), [("tdl-a", 23, 869), ("tdl-c", 24, 970)])
@@ -122,23 +104,16 @@ def test_the_tables_have_unit_delay_spread_and_are_scaled_to_what_is_asked(name,
         power_delay_profile(name, limit + 1.0)
 
 
-def test_taps_that_fall_into_one_sample_add_their_powers() -> None:
+def test_taps_that_fall_into_one_sample_are_one() -> None:
     flat = power_delay_profile("tdl-c", 1.0)
-    assert flat.delays.tolist() == [0]
-    assert flat.powers.tolist() == [1.0]
+    assert (flat.delays.tolist(), flat.powers.tolist()) == ([0], [1.0])
     assert simulated_spread_ns("tdl-c", 1.0) == 0
-    delays, power_db = np.array(PROFILES["tdl-a"]).T
-    profile = power_delay_profile("tdl-a", 300.0)
-    in_second = (delays * 300 / SAMPLE_NS >= 0.5) & (delays * 300 / SAMPLE_NS < 1.5)
-    share = (10 ** (power_db[in_second] / 10)).sum() / (10 ** (power_db / 10)).sum()
-    assert np.count_nonzero(in_second) > 3
-    assert profile.powers[profile.delays == 1] == pytest.approx(share)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("width", "spread"), [(1, 300.0), (20, 300.0), (192, 100.0), (400, 860.0)])
 def test_the_samples_in_time_give_the_product_in_frequency(name, width, spread) -> None:
-    air = _air(name, width=width, spread=spread, pilots=2)
+    air = _air(name, 3, width, pilots=2, spread=spread)
     points = _points(width, 3)
     silent = air.receive(np.zeros_like(points))
     np.testing.assert_allclose(air.receive(points), air.gains * points + silent, atol=1e-12)
@@ -148,17 +123,10 @@ def test_the_samples_in_time_give_the_product_in_frequency(name, width, spread) 
     assert air.noise.shape == (3, -(-width // 160), FFT_SIZE)
 
 
-def test_gains_are_the_transform_of_the_taps() -> None:
-    air = _air(width=12)
-    taps = np.fft.ifft(air._impulse)[:, : PREFIX + 1]
-    turns = np.exp(-2j * np.pi * np.outer(np.arange(PREFIX + 1), np.arange(-96, -84)) / FFT_SIZE)
-    np.testing.assert_allclose(air.gains, taps @ turns, atol=1e-12)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_power_and_correlation_in_frequency_meet_the_closed_form(name) -> None:
     rows = 6000
-    air = _air(name, rows=rows, width=193)
+    air = _air(name, rows, width=193)
     delays, power_db = np.array(PROFILES[name]).T
     power = 10 ** (power_db / 10) / (10 ** (power_db / 10)).sum()
     rounded = np.rint(delays * 300 / SAMPLE_NS)
@@ -179,13 +147,6 @@ def test_power_and_correlation_in_frequency_meet_the_closed_form(name) -> None:
     assert np.array_equal(air.gains[:, 192], air.gains[:, 0])
 
 
-def test_noise_has_n0_on_every_subcarrier() -> None:
-    rows = 4000
-    received = _air(rows=rows, width=24, esn0_db=10.0).receive(np.zeros((rows, 24), dtype=complex))
-    # Exponential powers; 5 sigma at 24 subcarriers: a false alarm in 1.4e-5 of all seeds.
-    assert np.abs((np.abs(received) ** 2).mean(axis=0) / 0.1 - 1).max() < 5 / math.sqrt(rows)
-
-
 def test_pilots_and_data_share_a_resource_block() -> None:
     for pilots in range(12):
         at = pilot_carriers(pilots) if pilots else np.array([], dtype=int)
@@ -199,7 +160,7 @@ def test_pilots_and_data_share_a_resource_block() -> None:
 def test_pilots_are_received_next_to_the_data() -> None:
     """Pilots and data sent in one go give what they give apart."""
     pilots, width = 3, 25
-    air = _air(rows=2, width=width, pilots=pilots)
+    air = _air("tdl-a", 2, width, pilots)
     where = slots(12 * np.arange(3)[:, np.newaxis] + pilot_carriers(pilots))
     points = _points(width, 2)
     sent = np.broadcast_to(pilot_points(pilots), (2, 3, pilots))
@@ -209,14 +170,3 @@ def test_pilots_are_received_next_to_the_data() -> None:
     matched = together[:, width:].reshape(2, 3, pilots) * pilot_points(pilots).conj()
     np.testing.assert_allclose(matched, air.pilots, atol=1e-12)
     assert not np.isin(air._data, where).any()
-
-
-def test_the_estimator_has_the_covariance_of_the_gains() -> None:
-    """Without noise and with many pilots the Wiener filter finds what stands between them."""
-    rows = 200
-    air = _air("tdl-c", rows=rows, width=6, pilots=6, esn0_db=80.0)
-    gains, error = tdl_estimator("tdl-c", 300.0, 6).gains(air.pilots, np.array([1e-8]), "mmse")
-    missed = np.abs(gains[:, 0] - air.gains)
-    assert missed.max() < 5e-2
-    # Gaussian errors of 200 x 6 symbols, alike within a row: 5 sigma of 200 exponential powers.
-    assert np.mean(missed**2) == pytest.approx(error.mean(), rel=5 * math.sqrt(1 / rows))

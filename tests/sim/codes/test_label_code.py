@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erfc
 
-from twophase.link.errors import InputError
 from twophase.sim.codes.label_code import label_code
-from twophase.sim.theory.label_bound import simplex_success
 
 
 def q(x):
@@ -50,23 +48,6 @@ def test_words_have_unit_energy_and_are_near_the_simplex(classes, symbols, lost_
     assert (code.word_error_bound(esn0_db + lost_db)[useful] <= simplex[useful] + 1e-12).all()
 
 
-@pytest.mark.parametrize(("classes", "symbols"), [(4, 1), (10, 2), (10, 6)])
-def test_no_code_beats_the_label_bound(classes, symbols) -> None:
-    code = label_code(classes, symbols)
-    rng = np.random.default_rng(symbols)
-    count = 40_000
-    sent = rng.integers(0, classes, count)
-    for esn0_db in (-4.0, 2.0):
-        noise_var = 10 ** (-esn0_db / 10)
-        noise = rng.standard_normal((count, symbols)) + 1j * rng.standard_normal((count, symbols))
-        received = code.words[sent] + math.sqrt(noise_var / 2) * noise
-        right = float(np.mean(code.decode(received, noise_var) == sent))
-        # False alarm 3e-7 on either side.
-        deviation = 5 * math.sqrt(right * (1 - right) / count)
-        assert right <= float(simplex_success(classes, symbols, esn0_db)) + deviation
-        assert right >= 1 - float(code.word_error_bound(esn0_db)) - deviation
-
-
 @given(classes=st.sampled_from([2, 3, 5, 8]), symbols=st.sampled_from([1, 2, 5]), seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_decoding_is_the_nearest_faded_word(classes, symbols, seed) -> None:
@@ -89,9 +70,7 @@ def test_the_union_bound_is_the_sum_over_pairs() -> None:
     code = label_code(7, 2)
     gaps = distances(code.words)[~np.eye(7, dtype=bool)]
     expected = q(np.sqrt(gaps / (2 * 10**-0.9))).sum() / 7
-    assert float(code.word_error_bound(9.0)) == pytest.approx(expected, rel=1e-6)
-    assert code.word_error_bound([[-60.0], [9.0]]).shape == (2, 1)
-    assert float(code.word_error_bound(-60.0)) == 1.0
+    np.testing.assert_allclose(code.word_error_bound([[-60.0], [9.0]]), [[1.0], [expected]], rtol=1e-6)
 
 
 def test_the_search_is_deterministic() -> None:
@@ -106,21 +85,3 @@ def test_orthogonal_words_where_they_exist() -> None:
     # Eight words in four real dimensions: plus and minus an orthogonal frame (D^2 = 2 E and 4 E, E = 2).
     assert np.unique(distances(label_code(8, 2).words).round(6)).tolist() == [0.0, 4.0, 8.0]
     assert label_code(2, 3).alphabet == "QPSK"
-
-
-@pytest.mark.parametrize(
-    ("call", "name"),
-    [
-        (lambda: label_code(1, 3), "classes"),
-        (lambda: label_code(257, 3), "classes"),
-        (lambda: label_code(3, 0), "symbols"),
-        (lambda: label_code(3, 2).decode(np.zeros((4, 3)), 1.0), "received"),
-        (lambda: label_code(3, 2).decode(np.full((4, 2), np.nan), 1.0), "received"),
-        (lambda: label_code(3, 2).decode(np.zeros((4, 2)), 0.0), "noise_var"),
-        (lambda: label_code(3, 2).decode(np.zeros((4, 2)), np.inf), "noise_var"),
-        (lambda: label_code(3, 2).word_error_bound(np.nan), "esn0_db"),
-    ],
-)
-def test_bad_arguments_are_named(call, name) -> None:
-    with pytest.raises(InputError, match=f"'{name}' must"):
-        call()

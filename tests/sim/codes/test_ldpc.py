@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twophase.link.errors import InputError
-from twophase.sim.codes.ldpc import LdpcCode, collect, encode_mother, lifting_size, shifts
+from twophase.sim.codes.code import collect
+from twophase.sim.codes.ldpc import LdpcCode, encode_mother, lifting_size, shifts
 from twophase.sim.codes.message_passing import parity_checks, propagate
 
 
@@ -25,29 +25,12 @@ def full_checks(z: int, number: int) -> np.ndarray:
     return matrix
 
 
-def noisy(code, frames, esn0_db, seed=0):
-    rng = np.random.default_rng(seed)
-    bits = rng.integers(0, 2, (frames, code.k))
-    noise_var = 10 ** (-esn0_db / 10)
-    received = 2.0 * code.encode(bits) - 1 + np.sqrt(noise_var / 2) * rng.standard_normal((frames, code.n))
-    return bits, 4 * received / noise_var
-
-
 def test_the_table_is_unaltered() -> None:
     text = resources.files("twophase.sim.codes").joinpath("bg2.csv").read_bytes()
-    assert (
-        hashlib.sha256(text).hexdigest() == "93d682333e66a3ecaa3defe245989d0f7acca13ba9fc9e445bcc568384f1209a"
-    )
-    rows = shifts(0, 2)
-    # Clause 5.3.2: 42 rows, 52 columns, 197 entries; behind the core each row has a parity bit of its own.
-    assert len(rows) == 42
-    assert sum(map(len, rows)) == 197
-    assert [len(row) for row in rows[:4]] == [8, 10, 8, 10]
-    for number in range(8):
-        for row, entries in enumerate(shifts(number, 384)):
-            assert sum(column >= 14 for column, _ in entries) == (row >= 4)
-            if row >= 4:
-                assert entries[-1] == (10 + row, 0)
+    known = "93d682333e66a3ecaa3defe245989d0f7acca13ba9fc9e445bcc568384f1209a"
+    assert hashlib.sha256(text).hexdigest() == known
+    # Clause 5.3.2: 42 rows, 197 entries.
+    assert [len(shifts(0, 2)), sum(map(len, shifts(0, 2)))] == [42, 197]
 
 
 def test_lifting_sizes() -> None:
@@ -112,25 +95,14 @@ def test_collecting_adds_what_was_sent(width, n, seed) -> None:
     np.testing.assert_array_equal(collect(llr, pattern, width), expected)
 
 
-@pytest.mark.parametrize("rule", ["min-sum", "sum-product"])
-@pytest.mark.parametrize("kernel", ["numpy", "numba"])
-@pytest.mark.parametrize(("k", "n"), [(1, 12), (12, 16), (28, 40), (60, 900)])
-def test_a_clear_word_is_understood(k, n, rule, kernel) -> None:
-    code = LdpcCode(k, n, rule=rule, kernel=kernel)
-    bits = np.random.default_rng(k).integers(0, 2, (4, 9, k))
-    for size in (8.0, 1e30):
-        found = code.decode(size * (2.0 * code.encode(bits) - 1))
-        assert found.shape == bits.shape
-        assert np.isfinite(found).all()
-        np.testing.assert_array_equal(found > 0, bits)
-
-
 def test_fillers_and_unsent_checks_do_not_matter() -> None:
     # Against the same decoder on all 42 rows, fillers known with an LLR that no message outweighs.
     code = LdpcCode(20, 44, iterations=6)
     z = code.z
     assert 10 * z > 20
-    _, llr = noisy(code, 40, 0.0)
+    rng = np.random.default_rng(0)
+    word = code.encode(rng.integers(0, 2, (40, 20)))
+    llr = 4 * (2.0 * word - 1 + 0.7 * rng.standard_normal(word.shape))
     mother = np.zeros((40, 52 * z), dtype=np.float32)
     mother[:, code.pattern] = llr
     mother[:, 20 : 10 * z] = -1e6
@@ -144,43 +116,3 @@ def test_fillers_and_unsent_checks_do_not_matter() -> None:
     # A frame may finish earlier or later, for the two see other checks; what is decided is the same.
     np.testing.assert_array_equal(slow > 0, fast > 0)
     assert (np.abs(slow - fast) < 1e-3).mean() > 0.5
-
-
-@pytest.mark.parametrize("rule", ["min-sum", "sum-product"])
-@pytest.mark.parametrize(("k", "n"), [(12, 24), (24, 48), (28, 40), (100, 200), (5, 400)])
-def test_both_kernels_give_the_same_numbers(k, n, rule) -> None:
-    slow, fast = (LdpcCode(k, n, rule=rule, kernel=kernel) for kernel in ("numpy", "numba"))
-    _, llr = noisy(slow, 75, -1.0)
-    together = fast.decode(llr)
-    np.testing.assert_array_equal(slow.decode(llr), together)
-    for row in (0, 31, 32, 74):  # alone as in the batch
-        np.testing.assert_array_equal(fast.decode(llr[row]), together[row])
-        np.testing.assert_array_equal(slow.decode(llr[row]), together[row])
-
-
-def test_a_long_code_is_a_good_one() -> None:
-    # (720, 1440) at Eb/N0 2 dB, binary input.  A threshold code of this length is far below one frame in
-    # ten; the uncoded rate is 5.7 % of BITS at rate 1/2 (Q(sqrt(2 R Eb/N0)) = 0.104).
-    code = LdpcCode(720, 1440, iterations=30, kernel="numba")
-    bits, llr = noisy(code, 300, 2.0 - 10 * np.log10(2))
-    wrong = (code.decode(llr) > 0) != bits
-    assert wrong.any(axis=1).mean() < 0.02
-    assert ((llr > 0) != code.encode(bits)).mean() > 0.09
-
-
-@pytest.mark.parametrize(
-    ("call", "name"),
-    [
-        (lambda: LdpcCode(0, 4), "k"),
-        (lambda: LdpcCode(3841, 9000), "k"),
-        (lambda: LdpcCode(8, 7), "n"),
-        (lambda: LdpcCode(8, 16, iterations=0), "iterations"),
-        (lambda: LdpcCode(8, 16, rule="min"), "rule"),
-        (lambda: LdpcCode(8, 16, kernel="cuda"), "kernel"),
-        (lambda: LdpcCode(4, 8).encode([0, 1, 1]), "bits"),
-        (lambda: LdpcCode(4, 8).decode(np.zeros(7)), "llr"),
-    ],
-)
-def test_bad_arguments_are_named(call, name) -> None:
-    with pytest.raises(InputError, match=f"'{name}' must"):
-        call()

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from twophase.link.errors import InputError
 from twophase.sim.theory.statistics import clopper_pearson, paired_gap, wilson_by_sample
 
 
@@ -42,24 +41,14 @@ def test_paired_gap_covers_as_often_as_it_says(agreement, gap, samples, trials, 
     rng = np.random.default_rng(5)
     # Mean over the population of samples, by simulation of 1e5 of them.
     truth = _clustered(rng, 100_000, 1, gap, agreement)[1]
-    inside = above = 0
     repetitions = 2000
-    for _ in range(repetitions):
-        result = paired_gap(_clustered(rng, samples, trials, gap, agreement)[0])
-        inside += result.interval[0] <= truth <= result.interval[1]
-        above += result.lower_bound <= truth
+    results = [paired_gap(_clustered(rng, samples, trials, gap, agreement)[0]) for _ in range(repetitions)]
+    inside = np.mean([result.interval[0] <= truth <= result.interval[1] for result in results])
     # True coverage of 95 % falls below 93 % in 2000 repetitions with probability 4e-5; eight comparisons.
-    assert inside / repetitions > 0.93
-    assert above / repetitions > 0.93
+    assert inside > 0.93
+    assert np.mean([result.lower_bound <= truth for result in results]) > 0.93
     # ... and an interval that always covers would be worthless.
-    assert not sharp or inside / repetitions < 0.975
-
-
-def test_many_trials_of_a_sample_do_not_count_as_samples() -> None:
-    rng = np.random.default_rng(0)
-    one = rng.choice([-1.0, 0.0, 0.0, 0.0, 1.0], 100)
-    # The same differences, measured again and again without noise, say no more about the population.
-    assert paired_gap(one).interval == paired_gap(np.repeat(one[:, None], 50, axis=1).mean(axis=1)).interval
+    assert not sharp or inside < 0.975
 
 
 def test_no_discordance_still_leaves_doubt() -> None:
@@ -70,27 +59,20 @@ def test_no_discordance_still_leaves_doubt() -> None:
     assert result.interval[0] == -result.interval[1] < result.lower_bound
 
 
-def test_one_sided_discordance_gives_wilson_with_continuity_correction() -> None:
-    # Newcombe 1998, Statistics in Medicine 17, table I, method 4: 81 of 263 and 15 of 148.
-    for count, total, upper in ((81, 263, 0.3682), (15, 148, 0.1644)):
-        differences = np.concatenate([-np.ones(count), np.zeros(total - count)])
-        assert paired_gap(differences).interval[0] == pytest.approx(-upper, abs=6e-5)
-
-
 def _bisected_bound(differences: np.ndarray, quantile: float) -> float:
-    """The slow twin of the closed form: walk down from far below until a mean is no longer rejected."""
+    """The slow twin of the closed form: walk up from -1 until a mean is no longer rejected."""
     n, mean_square = differences.size, float(np.mean(differences**2))
     centre = float(differences.mean()) - 0.5 / n
-    adjusted = (n * mean_square + 1) / (n + 2) - (differences.sum() / (n + 2)) ** 2
-
-    def rejected(g: np.ndarray) -> np.ndarray:
-        variance = np.maximum(adjusted, np.abs(g) - g * g)
-        variance = np.maximum(variance, mean_square + (centre - g) / 2 - g * g)
-        return (g < centre) & ((centre - g) ** 2 * n > quantile**2 * variance)
-
-    grid = np.linspace(-1.0, 1.0, 200_001)
-    kept = grid[~rejected(grid)]
-    return float(kept[0])
+    g = np.linspace(-1.0, 1.0, 200_001)
+    variance = np.maximum.reduce(
+        [
+            np.full_like(g, (n * mean_square + 1) / (n + 2) - (differences.sum() / (n + 2)) ** 2),
+            np.abs(g) - g * g,
+            mean_square + (centre - g) / 2 - g * g,
+        ]
+    )
+    rejected = (g < centre) & ((centre - g) ** 2 * n > quantile**2 * variance)
+    return float(g[~rejected][0])
 
 
 @pytest.mark.parametrize("trials", [1, 4, 20])
@@ -107,8 +89,8 @@ def test_the_closed_form_inverts_the_test(trials, shift) -> None:
 
 # Exact probabilities, not simulated: no false alarm.  The gap is -2 points; "opposite" of the samples differ
 # the other way.  The Wald interval of Agresti and Min, used before, gave up to 8.9 %.
-@pytest.mark.parametrize("samples", [200, 300, 540, 1000, 3000])
-@pytest.mark.parametrize("opposite", [0.0, 0.002, 0.005, 0.01])
+@pytest.mark.parametrize("samples", [200, 540, 3000])
+@pytest.mark.parametrize("opposite", [0.0, 0.002, 0.01])
 def test_a_system_at_the_tolerance_seldom_passes(samples, opposite) -> None:
     tolerance = 0.02
     false_pass = 0.0
@@ -126,46 +108,19 @@ def test_a_system_at_the_tolerance_seldom_passes(samples, opposite) -> None:
                 failing = worse
         rate = (tolerance + opposite) / (1 - opposite)
         false_pass += share * float(binom.cdf(passing, samples - better, rate))
-    assert false_pass < 0.05
-    # ... and a bound that never passes would be worthless.
-    assert false_pass > 0.01
+    # A bound that never passes would be worthless.
+    assert 0.01 < false_pass < 0.05
 
 
-def test_a_system_at_the_tolerance_seldom_passes_with_many_trials() -> None:
-    # 1.5 % of the samples always wrong, 2 % wrong half of the time, noise to both sides in all others.
-    rng = np.random.default_rng(8)
-    passed, repetitions = 0, 2500
-    for _ in range(repetitions):
-        kind = rng.random(540)
-        noise = (rng.binomial(20, 0.05, 540) - rng.binomial(20, 0.05, 540)) / 20
-        half = -rng.binomial(20, 0.25 / 0.5, 540) / 20
-        differences = np.where(kind < 0.015, -1.0, np.where(kind < 0.025, half, noise))
-        passed += paired_gap(differences).lower_bound >= -0.02
-    # If the true probability were 5 %, more than 6.8 % would be seen with probability 4e-5.
-    assert passed / repetitions < 0.068
-
-
-def test_wilson_reproduces_a_published_value() -> None:
-    # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263, score method without correction.
-    fractions = np.concatenate([np.ones(81), np.zeros(263 - 81)])
-    assert wilson_by_sample(fractions) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-
-
-def test_clopper_pearson_reproduces_a_published_value() -> None:
-    # Newcombe 1998, table I: 81 of 263 and 15 of 148, exact method.
+def test_published_values() -> None:
+    """Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263 and 15 of 148."""
+    large, small = (np.arange(total) < count for count, total in ((81, 263), (15, 148)))
+    assert wilson_by_sample(large) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert clopper_pearson(81, 263) == pytest.approx((0.2527, 0.3676), abs=5e-5)
     assert clopper_pearson(15, 148) == pytest.approx((0.0578, 0.1617), abs=5e-5)
-
-
-def test_wilson_covers_clustered_accuracy() -> None:
-    rng = np.random.default_rng(2)
-    inside = 0
-    for _ in range(2000):
-        easy = rng.beta(8.0, 1.0, 80)
-        low, high = wilson_by_sample(rng.binomial(10, easy) / 10)
-        inside += low <= 8 / 9 <= high
-    # True coverage of 95 % falls below 93 % with probability 4e-5; clusters only make it conservative.
-    assert inside / 2000 > 0.93
+    # If all discordance goes one way: Wilson's bound with continuity correction, method 4.
+    assert paired_gap(-1.0 * large).interval[0] == pytest.approx(-0.3682, abs=6e-5)
+    assert paired_gap(-1.0 * small).interval[0] == pytest.approx(-0.1644, abs=6e-5)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -181,26 +136,5 @@ def test_paired_gap_is_antisymmetric_and_ordered(differences: list[float]) -> No
 @given(st.integers(1, 500), st.data())
 def test_binomial_intervals_hold_the_estimate(total: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(0, total))
-    for low, high in (
-        clopper_pearson(count, total),
-        wilson_by_sample([1.0] * count + [0.0] * (total - count)),
-    ):
+    for low, high in (clopper_pearson(count, total), wilson_by_sample(np.arange(total) < count)):
         assert 0 <= low <= count / total <= high <= 1
-
-
-@pytest.mark.parametrize(
-    ("call", "name"),
-    [
-        (lambda: paired_gap([]), "differences"),
-        (lambda: paired_gap([1.5]), "differences"),
-        (lambda: paired_gap([np.nan]), "differences"),
-        (lambda: wilson_by_sample([[0.5]]), "fractions"),
-        (lambda: wilson_by_sample([-0.1]), "fractions"),
-        (lambda: wilson_by_sample([0.5], confidence=1.0), "confidence"),
-        (lambda: clopper_pearson(0, 0), "total"),
-        (lambda: clopper_pearson(3, 2), "count"),
-    ],
-)
-def test_bad_arguments_are_named(call, name) -> None:
-    with pytest.raises(InputError, match=f"'{name}' must"):
-        call()
