@@ -66,13 +66,7 @@ def save_checkpoint(folder: Path, name: str, tensors: dict[str, Tensor], state: 
 
 
 def load_checkpoint(folder: Path, name: str) -> Checkpoint:
-    """Read checkpoint ``name``.
-
-    Raises
-    ------
-    ArtifactError
-        If it is missing, truncated, altered or of another version.
-    """
+    """Read checkpoint ``name``; ArtifactError if it is missing, truncated, altered or of another version."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

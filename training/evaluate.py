@@ -67,10 +67,7 @@ def evaluate_hard(
 
     ``choose`` is the router's argmax if not given; the receiver knows the mode.
     """
-
-    def symbols(mode: Mode, content: Tensor) -> Tensor:
-        return _hard_symbols(model, mode, content)
-
+    symbols = partial(_hard_symbols, model)
     return _evaluate(model, split, config, repeats, symbols, choose or router_choice(model))
 
 
@@ -101,8 +98,7 @@ def mode_accuracies(model: LinkModel, split: Split, esn0_db: Tensor, repeats: in
     labels = split.labels.repeat(repeats)
     right = torch.zeros(len(model.modes), len(esn0_db), dtype=torch.float64)
     for number, mode in enumerate(model.modes):
-        sent = _in_parts(partial(_hard_symbols, model, mode), content)
-        sent = sent.repeat(repeats, 1, 1)
+        sent = _in_parts(partial(_hard_symbols, model, mode), content).repeat(repeats, 1, 1)
         energy = sent.square().sum(-1).mean().expand(count)
         for point, level in enumerate(esn0_db.tolist()):
             logits = _logits(

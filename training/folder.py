@@ -24,13 +24,7 @@ VERSION = 2
 
 
 def check_folder(config: TrainConfig) -> None:
-    """Refuse a run folder that cannot be used; changes nothing.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written or holds something that is no run.
-    """
+    """Refuse a folder that cannot be written or holds something that is no run; changes nothing."""
     folder = config.folder
     if folder.is_dir():
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
@@ -48,11 +42,6 @@ def start_folder(config: TrainConfig) -> None:
 
     The earlier run is renamed to ``.NAME.previous``, or ``.NAME.unfinished`` if it had not ended, so that a
     kill during the new one loses nothing.
-
-    Raises
-    ------
-    InputError
-        As ``check_folder``.
     """
     check_folder(config)
     folder = config.folder
@@ -75,13 +64,7 @@ def mark_unfinished(config: TrainConfig) -> None:
 
 @contextmanager
 def folder_lock(config: TrainConfig) -> Iterator[None]:
-    """Keep a second ``tp-train`` out of the run folder; the lock goes with the process.
-
-    Raises
-    ------
-    InputError
-        If another one is at work there.
-    """
+    """Keep a second ``tp-train`` out of the run folder; the lock goes with the process."""
     folder = config.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as lock:
@@ -105,13 +88,7 @@ def _set_aside(folder: Path) -> None:
 
 
 def load_config(folder: Path) -> TrainConfig:
-    """The settings of the run in ``folder``.
-
-    Raises
-    ------
-    ArtifactError
-        If there is no run or it is of another version.
-    """
+    """The settings of the run in ``folder``; ArtifactError if there is none or it is of another version."""
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise ArtifactError(f"'{folder}' holds no run to resume: '{CONFIG_NAME}' is missing")

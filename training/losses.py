@@ -30,33 +30,19 @@ def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Cross-entropy of each sample's scores with the probabilities of a teacher, in nats.
+    """Cross-entropy in nats of each sample with a teacher's probabilities: (batch, classes) -> (batch,).
 
     Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, arXiv:1503.02531, section 2, at
     temperature 1.
-
-    Parameters
-    ----------
-    logits, teacher
-        (batch, classes).
-
-    Returns
-    -------
-    (batch,)
     """
     return F.cross_entropy(logits, teacher, reduction="none")
 
 
 def commitment_loss(latents: Tensor, codewords: Tensor) -> Tensor:
-    """Mean squared distance of latents and their codewords; each is pulled to the other.
+    """Mean squared distance of latents and their codewords, (batch, N, C); each is pulled to the other.
 
     The sum of the commitment and codebook terms of VQ-VAE (van den Oord, Vinyals and Kavukcuoglu 2017,
     eq. 3) with equal weight.
-
-    Parameters
-    ----------
-    latents, codewords
-        (batch, N, C).
     """
     return F.mse_loss(latents, codewords.detach()) + F.mse_loss(latents.detach(), codewords)
 
@@ -79,23 +65,15 @@ def entropy(probabilities: Tensor) -> Tensor:
 def usage_entropy_loss(assignment: Tensor) -> Tensor:
     """Minus the entropy of the mean assignment, in nats: lowest when all codewords are used evenly.
 
-    Parameters
-    ----------
-    assignment
-        (..., K): soft assignment of each token to the codewords (or of symbols to points).
+    ``assignment`` is soft, of each token to the codewords or of each symbol to the points: (..., K).
     """
     return -entropy(assignment.flatten(0, -2).mean(0))
 
 
 def latent_loss(latents: Tensor) -> Tensor:
-    """Mean of (|z|^2 / C - 1)^2: pulls each latent to unit mean square, so that a temperature has a meaning.
+    """Mean of (|z|^2 / C - 1)^2 of latents, (..., C): pulls each to unit mean square.
 
-    Without it the encoder can undo a high temperature by larger latents.
-
-    Parameters
-    ----------
-    latents
-        (batch, N, C).
+    So the temperature has a meaning.  Without it the encoder can undo a high temperature by larger latents.
     """
     return (latents.square().mean(-1) - 1).square().mean()
 
@@ -103,16 +81,9 @@ def latent_loss(latents: Tensor) -> Tensor:
 def margin_loss(scores: Tensor, codewords: Tensor) -> Tensor:
     """Push latents away from the boundary between their two nearest codewords.
 
-    With scores s_k = z . e_k - |e_k|^2 / 2 of the nearest codeword i and the second j, the share
+    With scores s_k = z . e_k - |e_k|^2 / 2, (..., K), of the nearest codeword i and the second j, the share
     r = 2 (s_i - s_j) / |e_i - e_j|^2 is 0 on the boundary and 1 on the codeword; the loss is the mean of
     max(0, CLEAR_MARGIN - r)^2.
-
-    Parameters
-    ----------
-    scores
-        (..., K).
-    codewords
-        (K, C).
     """
     top, indices = scores.topk(2, dim=-1)
     apart = F.embedding(indices, codewords).diff(dim=-2).square().sum((-1, -2)).clamp_min(1e-12)

@@ -217,17 +217,7 @@ def _alignment_warnings(record: EpochRecord, earlier: list[EpochRecord]) -> dict
 class MetricsLog:
     """``metrics.jsonl`` and TensorBoard events of a run; a resumed run drops what came after its checkpoint.
 
-    Parameters
-    ----------
-    folder
-        The run folder.
-    keep
-        Records of epochs up to this one stay; all of them must be there.
-
-    Raises
-    ------
-    ArtifactError
-        If one is missing.
+    Records of epochs up to ``keep`` stay; ArtifactError where one of them is missing.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -260,10 +250,7 @@ class MetricsLog:
 def read_records(path: Path) -> list[EpochRecord]:
     """All records of a ``metrics.jsonl``; a half-written last line, as a kill leaves it, is dropped.
 
-    Raises
-    ------
-    ArtifactError
-        If another line is no record.
+    ArtifactError where another line is no record.
     """
     if not path.is_file():
         return []

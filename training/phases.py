@@ -1,4 +1,4 @@
-"""Both phases of the method, one step each, to be read from top to bottom.
+"""Both phases of the method, to be read from top to bottom: the plan of an epoch, then one step of each.
 
 Learning: the forward pass is soft.  Alignment: the forward pass is the deployed, digital one and the
 backward pass goes through the soft surrogate, while a consistency loss ties the soft system to the hard.
@@ -10,8 +10,10 @@ gives to them is a setting.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,21 +33,86 @@ from twophase.training.losses import (
 from twophase.training.model.network import HardSignal, LinkModel, SoftSignal
 from twophase.training.model.router import balance_loss, mode_shares
 from twophase.training.model.soft_symbols import point_probabilities, straight_through
-from twophase.training.schedule import EpochPlan
 
 __all__ = [
     "ENERGY_GROUPS",
     "Batch",
+    "EpochPlan",
     "Pass",
     "StepResult",
     "alignment_step",
     "charged_energy",
+    "learning_rate",
     "learning_step",
+    "plan_of",
     "training_snr",
 ]
 
+COOLING = 0.97
+"""Factor per epoch of the learning phase's temperature."""
+WARM_ENTROPY = 0.05
+"""Entropy weight at which the warm-up starts."""
 ENERGY_GROUPS = 8
 """A batch is charged in groups of similar SNR, as the simulator charges each SNR point of its own."""
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """How one epoch is trained."""
+
+    epoch: int
+    """From 1."""
+    phase: Literal["learning", "alignment"]
+    temperature: float
+    """Of the codebook assignment."""
+    symbol_temperature: float
+    """Of the symbol map; 1 for the product surrogate, which has none."""
+    hardness: float
+    """Share of the hard symbols in the forward pass: 0 soft, 1 hard."""
+    lambda_entropy: float
+    router_noise: float
+    """Standard deviation of the noise on the router's scores, on top of the Gumbel draws."""
+
+
+def plan_of(config: TrainConfig, epoch: int) -> EpochPlan:
+    """The plan of ``epoch``, a function of the epoch alone, so that a resumed run agrees."""
+    aligned = max(0, epoch - config.last_learning_epoch)
+    temperature = _temperature(config, epoch)
+    return EpochPlan(
+        epoch=epoch,
+        phase="alignment" if aligned else "learning",
+        temperature=temperature,
+        symbol_temperature=temperature if config.surrogate == "reported" else 1.0,
+        hardness=min(1.0, aligned / (config.hardening_epochs + 1)),
+        lambda_entropy=_lambda_entropy(config, epoch),
+        router_noise=config.router_noise * max(0.0, 1 - (epoch - 1) / max(1, config.last_learning_epoch)),
+    )
+
+
+def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """Rate at ``step`` (from 0) of all ``steps`` of a run.
+
+    Linear warm-up over 100 steps (at most a tenth of all), then a cosine to zero or a constant.
+    """
+    warm_up = min(100, max(1, steps // 10))
+    cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+    falling = cosine if config.learning_rate_schedule == "cosine" else 1.0
+    return config.learning_rate * min(1.0, (step + 1) / warm_up) * falling
+
+
+def _temperature(config: TrainConfig, epoch: int) -> float:
+    if config.method == "single-phase":
+        return float(config.anneal_temp_end ** ((epoch - 1) / max(1, config.epochs - 1)))
+    if epoch > config.last_learning_epoch:
+        return config.temp_freeze_floor
+    return float(max(config.temp_freeze_floor, COOLING ** (epoch - 1)))
+
+
+def _lambda_entropy(config: TrainConfig, epoch: int) -> float:
+    if epoch > config.entropy_warmup_epochs:
+        return config.lambda_entropy
+    start = max(WARM_ENTROPY, config.lambda_entropy)
+    return start + (config.lambda_entropy - start) * (epoch - 1) / config.entropy_warmup_epochs
 
 
 @dataclass(frozen=True)
@@ -102,18 +169,14 @@ def learning_step(
     model: LinkModel, modes: Sequence[Mode], batch: Batch, config: TrainConfig, plan: EpochPlan
 ) -> StepResult:
     """Phase 1: soft symbols over the channel, gradients through everything."""
-    content = model.content(batch.features)
-    passes = tuple(_soft_pass(model, content, mode, batch, config, plan) for mode in modes)
-    return _step(model, content, passes, batch, config, plan)
+    return _step(model, modes, batch, config, plan, _soft_pass)
 
 
 def alignment_step(
     model: LinkModel, modes: Sequence[Mode], batch: Batch, config: TrainConfig, plan: EpochPlan
 ) -> StepResult:
     """Phase 2: hard symbols over the channel, gradients through the soft surrogate, consistency of both."""
-    content = model.content(batch.features)
-    passes = tuple(_hard_pass(model, content, mode, batch, config, plan) for mode in modes)
-    return _step(model, content, passes, batch, config, plan)
+    return _step(model, modes, batch, config, plan, _hard_pass)
 
 
 def _soft_pass(
@@ -180,13 +243,15 @@ def _loss(logits: Tensor, batch: Batch, config: TrainConfig) -> Tensor:
 
 def _step(
     model: LinkModel,
-    content: Tensor,
-    passes: tuple[Pass, ...],
+    modes: Sequence[Mode],
     batch: Batch,
     config: TrainConfig,
     plan: EpochPlan,
+    pass_of: Callable[..., Pass],
 ) -> StepResult:
     """Weigh the modes of a step by the router, add the router's own terms, and sum up."""
+    content = model.content(batch.features)
+    passes = tuple(pass_of(model, content, mode, batch, config, plan) for mode in modes)
     losses = torch.stack([entry.loss for entry in passes], 1)
     routed: dict[str, Tensor] = {}
     shares, uncertainty = torch.ones_like(losses), torch.zeros(())
@@ -215,14 +280,7 @@ def _step(
 def charged_energy(symbols: Tensor) -> Tensor:
     """Average energy that each sample's symbols are charged for: the mean over its group of similar SNR.
 
-    Parameters
-    ----------
-    symbols
-        (batch, n, 2), in ascending order of SNR.
-
-    Returns
-    -------
-    (batch,)
+    (batch, n, 2), in ascending order of SNR -> (batch,).
     """
     energy = symbols.square().sum(-1).mean(-1)
     groups = energy.tensor_split(min(ENERGY_GROUPS, len(energy)))

@@ -34,15 +34,7 @@ __all__ = ["text_backbone", "train"]
 def train(config: TrainConfig, terminal: Terminal) -> dict[str, Any] | None:
     """Train, keeping everything in the run folder; return what the manifest says of the training.
 
-    Parameters
-    ----------
-    terminal
-        Where epochs, warnings and progress are shown.
-
-    Returns
-    -------
-    dict or None
-        None in a process of a launch that is not the main one, which alone trains the link.
+    None in a process of a launch that is not the main one, which alone trains the link.
     """
     data = load_task(config.task, config.data, config.samples)
     check_data(config, data)

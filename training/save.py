@@ -69,18 +69,8 @@ def save_programs(
 ) -> None:
     """Write ``programs/*.pt2``, ``eval.npz`` and, last of all, ``link.json``.
 
-    Parameters
-    ----------
-    deployed
-        The model to deploy and the temperature of its soft path.
-    learned
-        The best model of the learning phase and its temperature; None if there was no such phase.
-    routing
-        Who chooses the mode, and how the receiver learns it.
-    training
-        What the manifest says of the training.
-    backbone
-        What stands ahead of a link that takes backbone.
+    ``deployed`` and ``learned`` are models with the temperature of their soft paths, the second the best of
+    the learning phase, None if there was no such phase; ``training`` is what the manifest says of it all.
     """
     model, temperature = deployed
     folder = config.folder

@@ -25,8 +25,15 @@ from twophase.training.evaluate import evaluate_hard, evaluate_soft, usage_entro
 from twophase.training.model.network import LinkModel
 from twophase.training.model.router import gumbel_noise
 from twophase.training.monitor import EpochRecord, expected_mean_abs_llr
-from twophase.training.phases import Batch, StepResult, alignment_step, learning_step, training_snr
-from twophase.training.schedule import EpochPlan, learning_rate, plan
+from twophase.training.phases import (
+    Batch,
+    EpochPlan,
+    alignment_step,
+    learning_rate,
+    learning_step,
+    plan_of,
+    training_snr,
+)
 
 __all__ = ["Standing", "Trainer", "check_data"]
 
@@ -50,15 +57,7 @@ class Standing:
 
 
 class Trainer:
-    """One training run: the parts that the epochs share.
-
-    Parameters
-    ----------
-    config
-        All settings.
-    task
-        Its data.
-    """
+    """One training run: the parts that the epochs share."""
 
     def __init__(self, config: TrainConfig, task: Task) -> None:
         self.config, self.task = config, task
@@ -98,10 +97,9 @@ class Trainer:
         """
         started = time.perf_counter()
         config, model = self.config, self.model
-        now = plan(config, number)
+        now = plan_of(config, number)
         generator = _epoch_generator(config.seed, number)
-        on_grid = config.grid_start_epoch is not None and number >= config.grid_start_epoch
-        if on_grid:
+        if config.grid_start_epoch is not None and number >= config.grid_start_epoch:
             model.cover_grid(self.train.features)
         if number in (1, config.last_learning_epoch + 1):
             for mode in model.one_mode_per_codebook():
@@ -124,9 +122,11 @@ class Trainer:
                 model.codebook(entry.mode).count(entry.hard.indices)
                 llr[turn].append(entry.llr.detach().abs().mean().item())
                 latents[entry.mode.codebook] = entry.latents.detach()
-            _accumulate(sums, step, steps)
+            figures = {"total": step.loss, "correct": step.accuracy, "router_entropy": step.router_entropy}
+            for name, value in (figures | step.terms).items():
+                sums[name] += value.item() / steps
         revived = 0
-        if now.phase == "learning" and number < config.last_learning_epoch:
+        if number < config.last_learning_epoch:
             for mode in model.one_mode_per_codebook():
                 if mode.codebook in latents:
                     found = latents[mode.codebook].flatten(0, 1)
@@ -312,15 +312,6 @@ def _epoch_generator(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(state >> 1)
 
 
-def _accumulate(sums: dict[str, float], step: StepResult, steps: int) -> None:
-    sums["total"] += step.loss.item() / steps
-    for name, term in step.terms.items():
-        sums[name] += term.item() / steps
-    sums["correct"] += step.accuracy.item() / steps
-    sums["router_entropy"] += step.router_entropy.item() / steps
-
-
 def _checkpoint_state(record: EpochRecord) -> dict[str, Any]:
-    entries = asdict(record)
-    del entries["seconds"]
+    entries = {name: value for name, value in asdict(record).items() if name != "seconds"}
     return {"epoch": record.epoch, "record": entries}

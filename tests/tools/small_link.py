@@ -1,18 +1,53 @@
-"""Links with random weights and made-up batches, for one step of training or one look at a program."""
+"""Links with random weights, made-up batches, and a task of three noisy centres that trains in no time."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from twophase.link.modes import LinkConfig, Mode
 from twophase.training.config import TrainConfig
+from twophase.training.data import Split, Task
 from twophase.training.model.network import LinkModel
 from twophase.training.model.router import gumbel_noise
-from twophase.training.phases import Batch, StepResult, alignment_step, learning_step, training_snr
-from twophase.training.schedule import plan
+from twophase.training.phases import Batch, StepResult, alignment_step, learning_step, plan_of, training_snr
+
+CLASSES, FEATURES = 3, 8
+"""Of the blobs."""
+
+
+def blobs(size: int, seed: int) -> Split:
+    """Samples around three centres, in the range of the pixels of a real task."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (size,), generator=generator)
+    centres = torch.rand(CLASSES, FEATURES, generator=torch.Generator().manual_seed(99))
+    return Split(centres[labels] + 0.2 * torch.randn(size, FEATURES, generator=generator), labels)
+
+
+class Sealed:
+    """Stands for a split at which nobody may look."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(f"the sealed split was asked for {name!r}")
+
+    def __len__(self) -> int:
+        raise AssertionError("the sealed split was measured")
+
+
+def blob_task(train: int = 64, validation: int = 30, test: Any = None, **values: Any) -> Task:
+    """A task of blobs whose test split is sealed unless one is given."""
+    return Task("blobs", ("a", "b", "c"), blobs(train, 1), blobs(validation, 2), test or Sealed(), **values)
+
+
+def small_config(out: Path, **values: Any) -> TrainConfig:
+    """Four epochs of one small mode, half of them aligned."""
+    small: dict[str, Any] = {"epochs": 4, "alignment_start_epoch": 3, "batch_size": 16, "hidden": 12}
+    small |= {"codebook_sizes": (8,), "tokens": (2,), "qam_orders": (4,), "embedding_dim": 3}
+    return TrainConfig(out=out, **(small | values))
 
 
 def make_model(
@@ -75,7 +110,7 @@ def take(
     hardness: float | None = None,
 ) -> StepResult:
     """The step of an epoch, in all modes if none are given."""
-    now = plan(config, epoch)
+    now = plan_of(config, epoch)
     if hardness is not None:
         now = replace(now, hardness=hardness)
     step_of = alignment_step if now.phase == "alignment" else learning_step

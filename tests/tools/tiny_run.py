@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from tools.tiny_text import WORDS, sentences, text_arrays, write_tokenizer
 from twophase.export.artefacts.accuracy import measure_accuracy
@@ -256,14 +257,19 @@ class TinyReceiver(nn.Module):
         return self.head(embedding.flatten(1)), posterior, indices
 
 
-def export_program(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+def export_program(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     """The program of a module with a free batch axis; a request, the third input, is one for all samples."""
     batch = torch.export.Dim("batch")
-    shapes = tuple({0: batch} if number < 2 else None for number in range(len(inputs)))
+    return _exported(
+        module, inputs, tuple({0: batch} if number < 2 else None for number in range(len(inputs)))
+    )
+
+
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...], axes: tuple[Any, ...]) -> ExportedProgram:
     with warnings.catch_warnings():
         # torch.export trips over its own deprecations
         warnings.simplefilter("ignore")
-        return torch.export.export(module.eval(), inputs, dynamic_shapes=shapes, strict=False)
+        return torch.export.export(module.eval(), inputs, dynamic_shapes=axes, strict=False)
 
 
 def feature_inputs(spec: TinySpec) -> tuple[Tensor, ...]:
@@ -367,87 +373,6 @@ def save_programs(folder: Path, programs: Programs) -> tuple[str, ...]:
     return tuple(map(program_file, programs))
 
 
-# --- sentences: a backbone ahead of the link
-
-TEXT = TinySpec(FOUR_MODES.link, "snr", input_shape=(12,), classes=2)
-"""The link of a text task, for :func:`write_text_run`."""
-
-TEXT_CONTENT = TinySpec(FOUR_MODES.link, "content", input_shape=(12,), classes=2)
-"""The same, with a router that sees the features and tells the mode in a header."""
-
-FRONT = Front(backbone="tiny", max_length=16)
-
-
-class TinyBackbone(nn.Module):
-    """Token ids and mask to features: one layer for each token, then the mean over the mask."""
-
-    def __init__(self, features: int, seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.embedding = nn.Embedding(len(WORDS), 16)
-        self.layer = nn.Linear(16, features)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        mask = attention_mask.to(torch.float32)[:, :, None]
-        hidden = torch.tanh(self.layer(self.embedding(input_ids)))
-        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-
-
-def export_backbone(backbone: nn.Module) -> torch.export.ExportedProgram:
-    """The program of a backbone with free axes ``batch`` and ``length``."""
-    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
-    inputs = torch.zeros(4, 6, dtype=torch.int64), torch.ones(4, 6, dtype=torch.int64)
-    with warnings.catch_warnings():
-        # torch.export trips over its own deprecations
-        warnings.simplefilter("ignore")
-        return torch.export.export(backbone.eval(), inputs, dynamic_shapes=(axes, axes), strict=False)
-
-
-def text_split(
-    spec: TinySpec, backbone: nn.Module, encoder: TextEncoder, samples: int, seed: int
-) -> dict[str, NDArray[Any]]:
-    """Samples of a text task: made-up sentences, and the features that the backbone gives in one batch."""
-    rng = np.random.default_rng([spec.seed, 3, seed])
-    label = rng.integers(0, spec.classes, samples)
-    arrays = text_arrays(sentences(label, rng), label, spec.classes, encoder, spec.seed)
-    with torch.no_grad():
-        ids, mask = (
-            torch.from_numpy(arrays[name].astype(np.int64)) for name in ("input_ids", "attention_mask")
-        )
-        features = backbone(ids, mask).numpy()
-    return {"input": features, **arrays}
-
-
-def write_text_run(
-    folder: Path,
-    spec: TinySpec = TEXT,
-    transmitter: nn.Module | None = None,
-    references: tuple[str, ...] = ("learning", "aligned"),
-    samples: int = 40,
-    backbone: nn.Module | None = None,
-    manifest: Manifest | None = None,
-) -> Path:
-    """Write a finished run folder of a text task.
-
-    ``transmitter`` and ``backbone`` are others to take instead of the tiny ones, of ``spec.input_shape``;
-    ``manifest`` is another to take instead of ``run_manifest(spec, references)``, without front.
-    """
-    programs = link_programs(spec, references)
-    head, inputs = programs.pop("tx")
-    backbone = backbone or TinyBackbone(spec.input_shape[0], spec.seed)
-    folder.mkdir(parents=True)
-    files = save_programs(folder, {"tx_head": (transmitter or head, inputs), **programs})
-    torch.export.save(export_backbone(backbone), folder / BACKBONE_PROGRAM)
-    encoder = TextEncoder(write_tokenizer(folder / TOKENIZER_FILE), FRONT.max_length)
-    np.savez(folder / EVAL_FILE, **text_split(spec, backbone, encoder, samples, 0))
-    training = text_split(spec, backbone, encoder, 64, 1)
-    np.savez(folder / CALIBRATION_FILE, input=training["input"], label=training["label"])
-    told = replace(manifest or run_manifest(spec, references), front=FRONT)
-    others = (EVAL_FILE, CALIBRATION_FILE, BACKBONE_PROGRAM, TOKENIZER_FILE)
-    write_manifest(folder, told, (*files, *others))
-    return folder
-
-
 # --- an integer grid
 
 EXPONENT = -5
@@ -465,7 +390,6 @@ class GridSpec(TinySpec):
 
 FOUR_GRID = GridSpec(FOUR_MODES.link, "snr")
 CONTENT_GRID = GridSpec(CONTENT.link, "content")
-TEXT_GRID = GridSpec(TEXT.link, "snr", input_shape=TEXT.input_shape, classes=TEXT.classes)
 
 
 def grid_manifest(spec: GridSpec, references: tuple[str, ...] = ()) -> Manifest:
@@ -553,14 +477,62 @@ def write_complete_bundle(
     return folder
 
 
-def write_grid_text_run(
-    folder: Path, spec: GridSpec = TEXT_GRID, references: tuple[str, ...] = ("learning", "aligned")
-) -> Path:
-    """A run of a text task whose head computes on a grid."""
-    return write_text_run(
-        folder,
-        spec,
-        transmitter=GridTransmitter(spec),
-        references=references,
-        manifest=grid_manifest(spec, references),
-    )
+# --- sentences: a backbone ahead of the link
+
+FRONT = Front(backbone="tiny", max_length=16)
+TEXT_GRID = GridSpec(FOUR_MODES.link, "snr", input_shape=(12,), classes=2)
+
+
+class TinyBackbone(nn.Module):
+    """Token ids and mask to features: one layer for each token, then the mean over the mask."""
+
+    def __init__(self, features: int, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embedding = nn.Embedding(len(WORDS), 16)
+        self.layer = nn.Linear(16, features)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        mask = attention_mask.to(torch.float32)[:, :, None]
+        hidden = torch.tanh(self.layer(self.embedding(input_ids)))
+        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+
+def export_backbone(backbone: nn.Module) -> ExportedProgram:
+    """The program of a backbone with free axes ``batch`` and ``length``."""
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    inputs = torch.zeros(4, 6, dtype=torch.int64), torch.ones(4, 6, dtype=torch.int64)
+    return _exported(backbone, inputs, (axes, axes))
+
+
+def text_split(
+    spec: TinySpec, backbone: nn.Module, encoder: TextEncoder, samples: int, seed: int
+) -> dict[str, NDArray[Any]]:
+    """Samples of a text task: made-up sentences, and the features that the backbone gives in one batch."""
+    rng = np.random.default_rng([spec.seed, 3, seed])
+    label = rng.integers(0, spec.classes, samples)
+    arrays = text_arrays(sentences(label, rng), label, spec.classes, encoder, spec.seed)
+    with torch.no_grad():
+        ids, mask = (
+            torch.from_numpy(arrays[name].astype(np.int64)) for name in ("input_ids", "attention_mask")
+        )
+        features = backbone(ids, mask).numpy()
+    return {"input": features, **arrays}
+
+
+def write_grid_text_run(folder: Path, references: tuple[str, ...] = ("learning", "aligned")) -> Path:
+    """Write a finished run folder of a text task whose head computes on a grid."""
+    spec = TEXT_GRID
+    programs = link_programs(spec, references)
+    _, inputs = programs.pop("tx")
+    backbone = TinyBackbone(spec.input_shape[0], spec.seed)
+    folder.mkdir(parents=True)
+    files = save_programs(folder, {"tx_head": (GridTransmitter(spec), inputs), **programs})
+    torch.export.save(export_backbone(backbone), folder / BACKBONE_PROGRAM)
+    encoder = TextEncoder(write_tokenizer(folder / TOKENIZER_FILE), FRONT.max_length)
+    np.savez(folder / EVAL_FILE, **text_split(spec, backbone, encoder, 40, 0))
+    training = text_split(spec, backbone, encoder, 64, 1)
+    np.savez(folder / CALIBRATION_FILE, input=training["input"], label=training["label"])
+    others = (EVAL_FILE, CALIBRATION_FILE, BACKBONE_PROGRAM, TOKENIZER_FILE)
+    write_manifest(folder, replace(grid_manifest(spec, references), front=FRONT), (*files, *others))
+    return folder

@@ -38,8 +38,7 @@ def test_weights_and_optimiser_continue_where_they_were(tmp_path: Path) -> None:
     restore_optimizer(again, checkpoint)
     descend(model, optimizer, 2)
     descend(fresh, again, 2)
-    for expected, found in zip(model.parameters(), fresh.parameters(), strict=True):
-        assert torch.equal(expected, found)
+    assert all(map(torch.equal, model.parameters(), fresh.parameters()))
 
 
 def test_only_the_newest_weights_stay_and_half_a_checkpoint_changes_nothing(tmp_path: Path) -> None:

@@ -12,25 +12,19 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tools.commands import assert_refused, run_command
-from twophase.link.files import sha256_of
 from twophase.link.manifest import load_manifest
 from twophase.training.cli import SECTIONS, main
 from twophase.training.config import TrainConfig
 from twophase.training.monitor import read_records
 
 ONE_MODE = ("--codebook-sizes", "4", "--tokens", "12", "--qam-orders", "16")
-SHORT = ("--samples", "400", "--epochs", "4", "--alignment-start-epoch", "3", *ONE_MODE)
+SHORT = ("--samples", "400", "--method", "hard-only", "--epochs", "1")
+SHORT += ("--codebook-sizes", "4", "--tokens", "3", "--qam-orders", "4", "16")
 Printed = pytest.CaptureFixture[str]
-
-
-def newest_weights(run: Path) -> Path:
-    state = json.loads((run / "checkpoints" / "last.json").read_text())
-    return run / "checkpoints" / str(state["weights"])
 
 
 def refused(printed: Printed, *parts: str) -> None:
@@ -49,40 +43,38 @@ def test_a_run_leaves_everything_the_contract_names(digits_run: Path) -> None:
     manifest = load_manifest(digits_run, "run")
     programs = {f"programs/{name}.pt2" for name in ("tx", "rx", "soft", "soft_learning", "rx_learning")}
     assert set(manifest.files) == programs | {"eval.npz", "calibration.npz"}
-    assert [reference.name for reference in manifest.references] == ["learning", "aligned"]
-    assert sum(manifest.usage[0]) == pytest.approx(1)
-    for name in ("config.json", "metrics.jsonl", "plots/training.png", "checkpoints/best.json"):
-        assert (digits_run / name).is_file()
-    assert list((digits_run / "tensorboard").iterdir())
+    assert (digits_run / "plots" / "training.png").stat().st_size > 1000
+    for name in ("config.json", "tensorboard", "checkpoints/best.json"):
+        assert (digits_run / name).exists()
+    manifest.routing.check(manifest.link.modes)
+    assert manifest.routing.router == "table"
+    assert manifest.training["deployed"]["checkpoint"] == "best"
+    temperatures = {entry.name: entry.temperature for entry in manifest.references}
+    assert temperatures == {"learning": manifest.training["learning"]["vq_temperature"], "aligned": 0.7}
     records = read_records(digits_run / "metrics.jsonl")
-    assert [record.epoch for record in records] == list(range(1, 15))
     assert [record.phase for record in records] == ["learning"] * 8 + ["alignment"] * 6
     assert records[-1].validation_accuracy_hard > records[0].validation_accuracy_hard + 0.2
     assert str(digits_run) not in (digits_run / "link.json").read_text()
 
 
-def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert main(["--out", str(whole), *SHORT]) == 0
+def test_an_interrupted_run_stops_and_goes_on_with_its_own_settings_alone(
+    tmp_path: Path, capsys: Printed
+) -> None:
+    run = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "twophase.training.cli", "--out", str(broken), *SHORT],
+        [sys.executable, "-m", "twophase.training.cli", "--out", str(run), *ONE_MODE],
         stderr=subprocess.PIPE,
         text=True,
     )
-    while process.poll() is None and not (broken / "checkpoints" / "last.json").is_file():
+    while process.poll() is None and not (run / "checkpoints" / "last.json").is_file():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=900)
     assert process.returncode == 130, messages
-    assert f"interrupted; 'tp-train --resume --out {broken}' continues" in messages
-    assert not (broken / "link.json").exists()
-
-    assert main(["--out", str(broken), "--resume"]) == 0
-    assert sha256_of(newest_weights(broken)) == sha256_of(newest_weights(whole))
-    lines = [(run / "metrics.jsonl").read_text().splitlines() for run in (whole, broken)]
-    for first, second in zip(*lines, strict=True):
-        assert json.loads(first) | {"seconds": 0} == json.loads(second) | {"seconds": 0}
-    assert load_manifest(broken, "run").files == load_manifest(whole, "run").files
+    assert f"interrupted; 'tp-train --resume --out {run}' continues" in messages
+    assert not (run / "link.json").exists()
+    assert main(["--out", str(run), "--resume", "--seed", "5"]) == 2
+    refused(capsys, "'resume' must keep the run's settings; seed was 0, not 5")
 
 
 def test_missing_torch_is_named_with_its_remedy(tmp_path: Path) -> None:
@@ -112,21 +104,33 @@ def test_help_is_in_sections_of_100_columns_and_imports_nothing_heavy() -> None:
 # --- in this process --------------------------------------------------------------------------------------
 
 
-def test_a_new_run_sets_the_earlier_one_aside(tmp_path: Path) -> None:
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_new_run_sets_the_earlier_one_aside_and_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text("{}")
     (run / "precious").touch()
-    assert main(["--out", str(run), *SHORT, "--epochs", "1", "--method", "hard-only"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("twophase.training.run.plot_training", interrupted)
+        assert main(["--out", str(run), *SHORT]) == 130
     assert (tmp_path / ".run.unfinished" / "precious").exists()
     assert not (run / "precious").exists()
+    assert main(["--out", str(run), "--resume"]) == 0
+    out = capsys.readouterr().out
+    assert "mode by the SNR that each end estimates:\n" in out
+    assert "\ndeployed: epoch 1 of 1, validation accuracy over -6..18 dB: hard 0." in out
+    assert out.endswith(f"\nrun: {run}\n")
     assert [reference.name for reference in load_manifest(run, "run").references] == ["aligned"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--task", "nothing"], ["'task'", "'nothing'"]),
         (["--epochs", "many"], ["--epochs", "many"]),
         (["--no-such-option"], ["--no-such-option"]),
         (["--router", "dice"], ["--router", "dice"]),
@@ -145,15 +149,15 @@ def test_bad_arguments_are_one_line_and_leave_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_resuming_with_other_settings_is_refused(digits_run: Path, capsys: Printed) -> None:
-    assert main(["--out", str(digits_run), "--resume", "--seed", "5"]) == 2
-    refused(capsys, "'resume' must keep the run's settings; seed was 0, not 5")
+def cut_newest_weights(run: Path) -> None:
+    state = json.loads((run / "checkpoints" / "last.json").read_text())
+    os.truncate(run / "checkpoints" / state["weights"], 100)
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda run: os.truncate(newest_weights(run), 100), "is truncated or altered: its SHA-256"),
+        (cut_newest_weights, "is truncated or altered: its SHA-256"),
         (lambda run: os.truncate(run / "metrics.jsonl", 2000), "metrics.jsonl' must hold epochs 1..14"),
         (lambda run: (run / "checkpoints" / "best.json").unlink(), "best.json' is missing"),
     ],
@@ -169,51 +173,36 @@ def test_damaged_checkpoints_are_refused(
     assert load_manifest(run, "run").kind == "run", "what was finished before stays finished"
 
 
-def test_a_diverging_run_stops_with_its_remedy(tmp_path: Path, capsys: Printed) -> None:
-    assert main(["--out", str(tmp_path / "run"), "--learning-rate", "1e30", *SHORT]) == 2
-    assert "tp-train: error: 'learning_rate' must keep the loss finite" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "link.json").exists()
-
-
 @pytest.mark.parametrize(
-    ("words", "earlier", "left", "said"),
+    ("words", "left", "said"),
     [
-        ([], [], [], "nothing was trained yet"),
-        (["--out", "a run"], ["last"], ["last"], "nothing was trained yet"),
-        (["--out", "a run"], [], ["tuning"], "'tp-train --resume --out 'a run'' continues"),
-        (["--task", "reviews"], [], ["tuning", "features"], "'tp-train --resume --task reviews' continues"),
-        ([], [], ["last"], "'tp-train --resume' continues"),
+        (["--out", "a run"], None, "nothing was trained yet"),
+        (["--out", "a run"], "a run/checkpoints/tuning.json", "'tp-train --resume --out 'a run'' continues"),
+        (["--task", "csv"], "runs/csv/checkpoints/features.json", "'tp-train --resume --task csv' continues"),
+        ([], "runs/digits/checkpoints/last.json", "'tp-train --resume' continues"),
     ],
 )
 def test_an_interrupted_run_says_what_can_go_on(
     words: list[str],
-    earlier: list[str],
-    left: list[str],
+    left: str | None,
     said: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Printed,
 ) -> None:
-    """Checkpoints of an earlier run that was not touched yet are not this run's."""
+    """A checkpoint of an earlier run that was not touched yet is not this run's."""
     monkeypatch.chdir(tmp_path)
-    values: dict[str, Any] = dict(zip(("out", "task"), (None, "digits"), strict=True))
-    if words:
-        values[words[0][2:]] = Path(words[1]) if words[0] == "--out" else words[1]
-    folder = TrainConfig(**values).folder
+    for earlier in ("config.json", "checkpoints/last.json"):
+        (tmp_path / "a run" / earlier).parent.mkdir(exist_ok=True)
+        (tmp_path / "a run" / earlier).touch()
 
-    def write(names: set[str]) -> None:
-        for name in names:
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            (folder / "checkpoints" / f"{name}.json").write_text("{}")
-
-    def interrupted(*_: object) -> None:
-        write(set(left) - set(earlier))
+    def leave_and_stop(*_: object) -> None:
+        if left is not None:
+            Path(left).parent.mkdir(parents=True, exist_ok=True)
+            Path(left).touch()
         raise KeyboardInterrupt
 
-    write(set(earlier))
-    if earlier:
-        (folder / "config.json").write_text("{}")
-    monkeypatch.setattr("twophase.training.run.train", interrupted)
+    monkeypatch.setattr("twophase.training.run.train", leave_and_stop)
     assert main(words) == 130
     assert f"tp-train: interrupted; {said}" in capsys.readouterr().err
 
@@ -221,9 +210,6 @@ def test_an_interrupted_run_says_what_can_go_on(
 def test_a_second_process_of_a_launch_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setenv("RANK", "1")
     assert main(["--out", str(tmp_path / "run")]) == 0
     monkeypatch.setattr("twophase.training.run.train", interrupted)

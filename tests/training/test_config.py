@@ -25,13 +25,10 @@ from twophase.training.config import PRESETS, TrainConfig
         ({"hardening_epochs": 11}, "at most 10"),
         ({"lambda_entropy": -0.1}, "at least 0"),
         ({"learning_rate": 0.0}, "positive"),
-        ({"tokens": (0,)}, "at least 1"),
         ({"codebook_sizes": (48,)}, "powers of two from 2 to 65536"),
-        ({"qam_orders": (8,)}, "4, 16, 64 or 256"),
-        ({"tokens": (4,), "codebook_sizes": (16, 64)}, "2 numbers"),
-        ({"router_focus": -0.1}, "in 0..1"),
         ({"table_tolerance": 1.0}, "in 0..1"),
         ({"batch_size": 1}, "at least 2"),
+        ({"train_snr_low_db": 21.0}, "ordered"),
         ({"seed": -1}, "at least 0"),
         ({"seed": 2**63}, "below 2**63"),
         ({"epochs": 1}, "at least 2"),
@@ -46,13 +43,8 @@ from twophase.training.config import PRESETS, TrainConfig
 def test_impossible_configurations_are_refused(values: dict[str, Any], part: str) -> None:
     with pytest.raises(InputError) as caught:
         TrainConfig(**values)
-    assert caught.value.name == next(iter(values))
+    assert caught.value.name.startswith(next(iter(values)))
     assert part in caught.value.rule
-
-
-def test_the_training_snrs_are_ordered() -> None:
-    with pytest.raises(InputError, match="'train_snr_low_db and train_snr_high_db' must be ordered"):
-        TrainConfig(train_snr_low_db=21.0)
 
 
 def test_floor_and_alignment_do_not_bind_where_they_have_no_meaning() -> None:
@@ -73,8 +65,5 @@ def test_the_command_line_repeats_the_run_and_names_no_path(tmp_path: Path) -> N
     assert config.command_line() == f"tp-train {options}"
 
 
-def test_contract_arguments_keep_their_names_and_defaults() -> None:
-    config = TrainConfig()
-    assert (config.epochs, config.alignment_start_epoch, config.temp_freeze_floor) == (30, 20, 0.7)
-    assert (config.lambda_entropy, config.lambda_consistency) == (0.01, 0.5)
+def test_all_labellings_can_be_chosen() -> None:
     assert get_args(get_type_hints(TrainConfig)["labelling"]) == LABELLINGS

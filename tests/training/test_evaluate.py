@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tools import small_link
+from twophase.link.modes import Mode
 from twophase.training import evaluate as module
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split
@@ -25,6 +26,7 @@ from twophase.training.evaluate import (
     symbol_energy,
     usage_entropies,
 )
+from twophase.training.model.codebook import Codebook
 from twophase.training.model.network import LinkModel
 from twophase.training.phases import ENERGY_GROUPS
 
@@ -72,10 +74,6 @@ def by_content(content: Tensor, _esn0_db: Tensor) -> Tensor:
     return (1000 * content[:, 0].abs()).long() % 4
 
 
-def forbidden(*_arguments: object, **_keywords: object) -> Tensor:
-    raise AssertionError("the soft path was taken")
-
-
 @torch.no_grad()
 def hard_signal(model: LinkModel, number: int, features: Tensor) -> Any:
     mode = model.modes[number]
@@ -86,10 +84,7 @@ def hard_signal(model: LinkModel, number: int, features: Tensor) -> Any:
 @pytest.mark.parametrize("config", [CONFIG, SEVERAL])
 def test_hard_evaluation_never_takes_a_soft_step(config: TrainConfig) -> None:
     model, split = make_model(config), make_split()
-    with (
-        patch.object(LinkModel, "soft_transmit", forbidden),
-        patch("twophase.training.model.codebook.Codebook.soft_assignment", forbidden),
-    ):
+    with patch.object(Codebook, "soft_assignment", side_effect=AssertionError("the soft path was taken")):
         evaluate_hard(model, split, config, 2)
         mode_accuracies(model, split, torch.tensor([3.0]), 1)
         with pytest.raises(AssertionError, match="soft path"):
@@ -111,9 +106,9 @@ def test_the_number_of_rows_at_once_changes_nothing(monkeypatch: pytest.MonkeyPa
     model, split, levels = make_model(), make_split(), torch.tensor([0.0, 8.0])
 
     def measured() -> list[float]:
-        found = [evaluate(model, split, SEVERAL, 2, by_content) for evaluate in (evaluate_hard, softly)]
+        found = evaluate_hard(model, split, SEVERAL, 2, by_content)
         return [
-            *(value for each in found for value in (each.accuracy, each.loss, *each.mode_usage)),
+            *(found.accuracy, found.loss),
             *mode_accuracies(model, split, levels, 2).flatten().tolist(),
             *(value for values in usage_entropies(model, split) for value in values),
             *(symbol_energy(model, mode, split) for mode in model.modes),
@@ -142,51 +137,56 @@ def test_usage_entropies_are_one_for_each_codebook_and_one_for_each_mode() -> No
     assert len(set(points)) == 4
 
 
-class Watched:
-    """What every decision of an evaluation was made of, by the mode and the SNR of the sample."""
+@dataclass(frozen=True)
+class Decided:
+    """What the decisions of one call were made of."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.rows: dict[float, tuple[int, float, Tensor]] = {}
-        self.calls: list[tuple[int, Tensor, Tensor, Tensor]] = []
-        """Mode, energy, noise and SNR of each."""
-        logits_of = module._logits
-
-        def watched(
-            model: LinkModel, mode: Any, sent: Tensor, energy: Tensor, noise: Tensor, esn0_db: Tensor
-        ) -> Tensor:
-            logits = logits_of(model, mode, sent, energy, noise, esn0_db)
-            number = model.modes.modes.index(mode)
-            self.calls.append((number, energy, noise, esn0_db))
-            for row, level in enumerate(esn0_db.tolist()):
-                self.rows[level] = (number, energy[row].item(), logits[row])
-            return logits
-
-        monkeypatch.setattr(module, "_logits", watched)
-
-    def taken(self) -> dict[float, tuple[int, float, Tensor]]:
-        rows, self.rows = self.rows, {}
-        return rows
+    mode: int
+    energy: Tensor
+    noise: Tensor
+    esn0_db: Tensor
+    logits: Tensor
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
-    return Watched(monkeypatch)
+def decided(monkeypatch: pytest.MonkeyPatch) -> list[Decided]:
+    """All that was decided since the list was last cleared."""
+    calls: list[Decided] = []
+    logits_of = module._logits
+
+    def watched(model: LinkModel, mode: Mode, sent: Tensor, *rest: Tensor) -> Tensor:
+        calls.append(Decided(model.modes.modes.index(mode), *rest, logits_of(model, mode, sent, *rest)))
+        return calls[-1].logits
+
+    monkeypatch.setattr(module, "_logits", watched)
+    return calls
+
+
+def by_snr(calls: list[Decided]) -> dict[float, tuple[int, float, Tensor]]:
+    """Mode, energy and logits of each sample, which is known by its SNR; forgets the calls."""
+    rows = {
+        level: (call.mode, call.energy[row].item(), call.logits[row])
+        for call in calls
+        for row, level in enumerate(call.esn0_db.tolist())
+    }
+    calls.clear()
+    return rows
 
 
 @both
 def test_a_sample_fares_in_a_mixed_batch_as_in_a_batch_of_its_mode(
-    evaluate: Evaluate, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    evaluate: Evaluate, decided: list[Decided], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Noise, SNR and decision are the same; only the energy that all are charged for is shared."""
     model, split = make_model(), make_split()
     monkeypatch.setattr(module, "_charged", lambda sent, _counts: torch.ones(len(sent)))
     mixed = evaluate(model, split, SEVERAL, 2, by_content)
-    rows = watched.taken()
+    rows = by_snr(decided)
     assert len(rows) == 120
     assert min(mixed.mode_usage) > 0.1
     for number in range(4):
         evaluate(model, split, SEVERAL, 2, always(number))
-        alone = watched.taken()
+        alone = by_snr(decided)
         assert alone.keys() == rows.keys()
         for level, (mode, _, logits) in rows.items():
             if mode == number:
@@ -194,7 +194,7 @@ def test_a_sample_fares_in_a_mixed_batch_as_in_a_batch_of_its_mode(
 
 
 def test_all_are_charged_for_the_energy_per_symbol_of_their_group_whatever_the_modes(
-    watched: Watched,
+    decided: list[Decided],
 ) -> None:
     model, split = make_model(), make_split()
     with torch.no_grad():  # a few points only, so that the energy is far from 1
@@ -203,28 +203,26 @@ def test_all_are_charged_for_the_energy_per_symbol_of_their_group_whatever_the_m
             codebook.set_labels(torch.arange(codebook.size))
         chosen = by_content(model.content(split.features), split.labels)
     evaluate_hard(model, split, SEVERAL, 1, by_content)
-    rows = [row for _, row in sorted(watched.taken().items())]
+    rows = [row for _, row in sorted(by_snr(decided).items())]
     order = torch.randperm(60, generator=torch.Generator().manual_seed(module.NOISE_SEED))
     assert [number for number, _, _ in rows] == chosen[order].tolist()
-    sent = [
-        hard_signal(model, int(chosen[sample]), split.features[sample : sample + 1]).symbols[0]
-        for sample in order.tolist()
-    ]
+    sent = [hard_signal(model, int(chosen[row]), split.features[row : row + 1]).symbols[0] for row in order]
     charged = [energy for _, energy, _ in rows]
     for group in torch.arange(60).tensor_split(ENERGY_GROUPS):
-        symbols = torch.cat([sent[place] for place in group.tolist()])
-        expected = symbols.square().sum().item() / len(symbols)
+        expected = torch.cat([sent[place] for place in group]).square().sum(1).mean().item()
         assert [charged[place] for place in group] == pytest.approx([expected] * len(group), rel=1e-5)
     assert len(set(charged)) > ENERGY_GROUPS / 2
     assert max(abs(energy - 1) for energy in charged) > 0.1
 
 
 @both
-def test_the_figures_are_averages_over_samples_and_their_modes(evaluate: Evaluate, watched: Watched) -> None:
+def test_the_figures_are_averages_over_samples_and_their_modes(
+    evaluate: Evaluate, decided: list[Decided]
+) -> None:
     model, split = make_model(), make_split()
     marked = Split(split.features, torch.zeros(60, dtype=torch.int64))
     found = evaluate(model, marked, SEVERAL, 3, by_content)
-    logits = torch.stack([row[2] for row in watched.taken().values()])
+    logits = torch.cat([call.logits for call in decided])
     assert found.accuracy == pytest.approx((logits.argmax(1) == 0).double().mean().item())
     assert found.loss == pytest.approx(-torch.log_softmax(logits.double(), 1)[:, 0].mean().item(), rel=1e-5)
     assert 0 < found.accuracy < 1
@@ -237,44 +235,26 @@ def test_the_figures_are_averages_over_samples_and_their_modes(evaluate: Evaluat
 def test_the_router_chooses_unless_another_choice_is_given(content: bool) -> None:
     model, split = make_model(content=content), make_split()
     small_link.give_opinions(model, split.features, -2, 14)
-    assert model.router is not None
     for evaluate in (evaluate_hard, softly):
         routed = evaluate(model, split, SEVERAL, 2)
         assert routed == evaluate(model, split, SEVERAL, 2, router_choice(model))
         assert routed != evaluate(model, split, SEVERAL, 2, always(int(routed.mode_usage[0] < 0.5)))
     features, levels = model.content(split.features), torch.linspace(-5, 15, 60)
-    with torch.no_grad():
-        expected = model.router.scores(features, levels).argmax(1)
-        assert torch.equal(router_choice(model)(features, levels), expected)
+    expected = model.router.scores(features, levels).argmax(1)
+    assert torch.equal(router_choice(model)(features, levels), expected)
     assert len(expected.unique()) > 1
 
 
-# --- accuracy by mode -------------------------------------------------------------------------------------
-
-
-def test_accuracy_of_a_mode_is_that_of_an_evaluation_in_it_at_one_snr() -> None:
-    """300 samples 20 times: 0.05 is 5.4 standard errors of a difference; four of them, false alarm 1e-6."""
-    model, split = make_model(), make_split(300)
-    at_one_snr = replace(SEVERAL, train_snr_low_db=5.0, train_snr_high_db=5.0)
-    table = mode_accuracies(model, split, torch.tensor([5.0]), 20)
-    for number in range(4):
-        found = evaluate_hard(model, split, at_one_snr, 20, always(number))
-        assert table[number, 0].item() == pytest.approx(found.accuracy, abs=0.05)
-
-
-def test_all_modes_and_points_are_measured_under_the_same_noise(watched: Watched) -> None:
-    model, split, points = make_model(), make_split(), torch.tensor([1.0, 4.0])
-    table = mode_accuracies(model, split, points, 3)
-    calls, watched.calls = watched.calls, []
-    widest = calls[0][2]
-    assert [(number, snr[0].item()) for number, _, _, snr in calls] == [
-        (number, level) for number in range(4) for level in (1.0, 4.0)
-    ]
-    for number, energy, noise, snr in calls:
-        assert (snr == snr[0]).all()
+def test_all_modes_and_points_are_measured_under_the_same_noise(decided: list[Decided]) -> None:
+    model, split = make_model(), make_split()
+    table = mode_accuracies(model, split, torch.tensor([1.0, 4.0]), 3)
+    places = [(number, point) for number in range(4) for point in (0, 1)]
+    widest = decided[0].noise
+    for (number, point), call in zip(places, decided, strict=True):
+        assert (call.mode, call.esn0_db.tolist()) == (number, [(1.0, 4.0)[point]] * 180)
         charged = symbol_energy(model, model.modes[number], split)
-        assert energy.tolist() == pytest.approx([charged] * 180, rel=1e-5)
-        assert torch.equal(noise, widest[:, : model.modes[number].symbols])
-    repeats = widest.unflatten(0, (3, 60))
-    assert not torch.equal(repeats[0], repeats[1])
-    assert torch.equal(table, mode_accuracies(model, split, points, 3))
+        assert call.energy.tolist() == pytest.approx([charged] * 180, rel=1e-5)
+        assert torch.equal(call.noise, widest[:, : model.modes[number].symbols])
+        right = call.logits.argmax(1) == split.labels.repeat(3)
+        assert table[number, point].item() == pytest.approx(right.double().mean().item())
+    assert not torch.equal(*widest.unflatten(0, (3, 60))[:2])

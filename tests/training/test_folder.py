@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,9 @@ from twophase.training.folder import (
 )
 
 
-def make_run(folder: Path, mark: str) -> Path:
-    """A finished run folder with one file of its own, ``mark``."""
-    folder.mkdir(parents=True)
-    for name in (CONFIG_NAME, "link.json"):
-        (folder / name).write_text("{}")
-    (folder / mark).touch()
-    return folder
-
-
 def marks(parent: Path) -> dict[str, set[str]]:
-    """Folders below ``parent`` and the marks in each."""
-    known = {CONFIG_NAME, "link.json"}
-    return {each.name: {path.name for path in each.iterdir()} - known for each in parent.iterdir()}
+    """Folders below ``parent`` and what each holds beyond its settings."""
+    return {each.name: {path.name for path in each.iterdir()} - {CONFIG_NAME} for each in parent.iterdir()}
 
 
 def test_a_new_folder_holds_the_settings_and_a_resumed_run_keeps_it(tmp_path: Path) -> None:
@@ -40,58 +32,53 @@ def test_a_new_folder_holds_the_settings_and_a_resumed_run_keeps_it(tmp_path: Pa
     check_folder(config)
     assert not list(tmp_path.iterdir())
     start_folder(config)
-    assert [path.name for path in config.folder.iterdir()] == [CONFIG_NAME]
     assert load_config(config.folder) == config
     (config.folder / "metrics.jsonl").write_text("kept")
-    settings = (config.folder / CONFIG_NAME).read_text()
-    start_folder(TrainConfig(**(vars(config) | {"resume": True})))
-    assert (config.folder / "metrics.jsonl").read_text() == "kept"
-    assert (config.folder / CONFIG_NAME).read_text() == settings
+    start_folder(replace(config, resume=True))
+    assert load_config(config.folder) == config
     assert marks(tmp_path / "deep") == {"run": {"metrics.jsonl"}}
 
 
 @pytest.mark.parametrize("inside", [".", "file", "file/run", "file/deep/run"])
 def test_a_folder_of_something_else_or_a_file_in_the_way_is_refused(inside: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
+    rule = "hold an earlier run" if inside == "." else "be writable"
     for refuse in (check_folder, start_folder):
-        with pytest.raises(
-            InputError, match="hold an earlier run" if inside == "." else "writable"
-        ) as caught:
+        with pytest.raises(InputError, match=f"'out' must .*{rule}"):
             refuse(TrainConfig(out=tmp_path / inside))
-        assert caught.value.name == "out"
     assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_earlier_runs_are_set_aside_whole_and_a_finished_one_stays(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", "precious")
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in (CONFIG_NAME, "link.json", "precious"):
+        (run / name).touch()
+    finished = {".run.previous": {"link.json", "precious"}}
     start_folder(TrainConfig(out=run))
-    assert marks(tmp_path) == {"run": set(), ".run.previous": {"precious"}}
-    assert (tmp_path / ".run.previous" / "link.json").is_file()
-    assert not (run / "link.json").exists()
+    assert marks(tmp_path) == finished | {"run": set()}
     for mark in ("broken-off", "again"):
         (run / mark).touch()
         start_folder(TrainConfig(out=run))
-        expected = {"run": set(), ".run.previous": {"precious"}, ".run.unfinished": {mark}}
-        assert marks(tmp_path) == expected
+        assert marks(tmp_path) == finished | {"run": set(), ".run.unfinished": {mark}}
 
 
 def test_an_unfinished_mark_takes_the_manifest_alone_away(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", "kept")
+    for name in ("link.json", "kept"):
+        (tmp_path / name).touch()
     for _ in range(2):
-        mark_unfinished(TrainConfig(out=run))
-        assert sorted(path.name for path in run.iterdir()) == [CONFIG_NAME, "kept"]
+        mark_unfinished(TrainConfig(out=tmp_path))
+        assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_second_training_is_kept_out_until_the_first_ends(tmp_path: Path) -> None:
     first, other = TrainConfig(out=tmp_path / "run"), TrainConfig(out=tmp_path / "other")
-    with folder_lock(first):
-        second = folder_lock(TrainConfig(out=tmp_path / "run", seed=1))
+    second = folder_lock(replace(first, seed=1))
+    with suppress(KeyError), folder_lock(first):
         with pytest.raises(InputError, match="in use by another"), second:
             pass
         with folder_lock(other):
-            pass
-    with pytest.raises(KeyError), folder_lock(first):
-        raise KeyError
+            raise KeyError
     with folder_lock(first):
         pass
     assert not (tmp_path / "run").exists()
@@ -101,11 +88,9 @@ def test_a_second_training_is_kept_out_until_the_first_ends(tmp_path: Path) -> N
     ("change", "message"),
     [
         ({"format": "other"}, "is not the configuration of a training run"),
-        ({"version": 0}, "must be of version 2, not 0"),
         ({"version": None}, "must be of version 2, not None"),
         ({"surprise": 1}, "is altered: .*surprise"),
         ({"epochs": 0}, "is altered: 'epochs'"),
-        ({"epochs": "many"}, "is altered"),
         (None, r"holds no run to resume: 'config.json' is missing"),
     ],
 )

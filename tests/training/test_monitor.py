@@ -65,12 +65,11 @@ COLLAPSED = [0.005, 0.985, 0.005, 0.005]
 
 
 def warnings_of(
-    record: EpochRecord, earlier: list[EpochRecord] | None = None, config: TrainConfig | None = None
+    record: EpochRecord, earlier: list[EpochRecord] = ALIGNED, config: TrainConfig | None = None
 ) -> dict[str, str]:
-    if config is None:
-        config = CONFIG if len(record.mode_usage) == 1 else SEVERAL
-    references = [8.0, 10.0, 8.0, 10.0][: len(record.mode_usage)]
-    return collapse_warnings(record, ALIGNED if earlier is None else earlier, config, references)
+    modes = len(record.mode_usage)
+    config = config or (CONFIG if modes == 1 else SEVERAL)
+    return collapse_warnings(record, earlier, config, [8.0, 10.0, 8.0, 10.0][:modes])
 
 
 @pytest.mark.parametrize(
@@ -83,10 +82,7 @@ def warnings_of(
         (HEALTHY, {"validation_accuracy_soft": 0.93}, "soft and hard differ", "--lambda-consistency"),
         (HEALTHY, {"losses": {"consistency": 0.06}}, "inconsistent", "alignment phase longer"),
         (ROUTED, {"vq_entropy": [2.4, 2.5]}, "codeword entropy of codebook 256", "2.50"),
-        (ROUTED, {"vq_entropy": [4.0, 1.2]}, "codeword entropy of codebook 16", "1.25"),
         (ROUTED, {"symbol_entropy": [2.5, 0.7, 2.4, 1.2]}, "symbol entropy of 256x4qam", "0.75"),
-        (ROUTED, {"symbol_entropy": [2.5, 1.3, 1.4, 1.2]}, "symbol entropy of 16x16qam", "1.50"),
-        (ROUTED, {"mean_abs_llr": [7.0, 9.0, 12.1, 9.0]}, "saturated LLRs of 16x16qam", "12.0"),
         (ROUTED, {"mean_abs_llr": [7.0, 15.1, 7.0, 9.0]}, "saturated LLRs of 256x4qam", "15.0"),
         (ROUTED, {"mode_usage": COLLAPSED}, "router collapse", "in mode 256x4qam: raise --lambda-balance"),
         (ROUTED, {"router_entropy": 0.999 * math.log(4)}, "undecided router", "lower --lambda-balance"),
@@ -101,28 +97,19 @@ def test_each_sign_of_collapse_has_its_place_and_remedy(
     assert remedy in found[kind]
 
 
-@pytest.mark.parametrize(
-    ("record", "earlier", "config"),
-    [
-        (HEALTHY, ALIGNED, CONFIG),
-        (LEARNED, [], CONFIG),
-        (replace(HEALTHY, epoch=10, vq_entropy=[0.0]), [], CONFIG),  # it has just begun
-        (replace(HEALTHY, router_entropy=9.0), ALIGNED, CONFIG),  # one mode has no router
-        (replace(ROUTED, router_entropy=0.7), ALIGNED, SEVERAL),
-        (replace(ROUTED, phase="learning", epoch=19, router_entropy=1.385), [], SEVERAL),
-        (replace(ROUTED, mode_usage=COLLAPSED), ALIGNED, replace(SEVERAL, router="table")),
-        # Entropies are judged by codebook and constellation.
-        (
-            replace(HEALTHY, vq_entropy=[math.log(4)], symbol_entropy=[math.log(4)]),
-            ALIGNED,
-            replace(CONFIG, codebook_sizes=(4,), tokens=(12,), qam_orders=(4,)),
-        ),
-    ],
-)
-def test_what_is_no_sign_of_collapse_is_not_warned_of(
-    record: EpochRecord, earlier: list[EpochRecord], config: TrainConfig
-) -> None:
-    assert warnings_of(record, earlier, config) == {}
+def test_what_is_no_sign_of_collapse_is_not_warned_of() -> None:
+    assert not warnings_of(HEALTHY)
+    assert not warnings_of(LEARNED, [])
+    begun = replace(HEALTHY, epoch=10, vq_entropy=[0.0])
+    assert not warnings_of(begun, [])
+    one_mode_has_no_router = replace(HEALTHY, router_entropy=9.0)
+    assert not warnings_of(one_mode_has_no_router)
+    assert not warnings_of(replace(ROUTED, router_entropy=0.7))
+    assert not warnings_of(replace(ROUTED, phase="learning", epoch=19, router_entropy=1.385), [])
+    assert not warnings_of(replace(ROUTED, mode_usage=COLLAPSED), config=replace(SEVERAL, router="table"))
+    quaternary = replace(CONFIG, codebook_sizes=(4,), tokens=(12,), qam_orders=(4,))
+    as_even_as_can_be = replace(HEALTHY, vq_entropy=[math.log(4)], symbol_entropy=[math.log(4)])
+    assert not warnings_of(as_even_as_can_be, config=quaternary)
 
 
 def test_the_alignment_is_judged_after_a_while_and_the_end_always() -> None:
@@ -152,7 +139,6 @@ def test_modes_that_carry_next_to_nothing_are_not_judged() -> None:
 
 
 def test_modes_and_codebooks_of_equal_names_are_told_apart() -> None:
-    """Two codebooks of 16 codewords: neither hides the other's warning."""
     twins = replace(CONFIG, codebook_sizes=(16, 16), tokens=(8, 4), qam_orders=(16,))
     low: dict[str, Any] = {name: [0.1, 0.1] for name in ("vq_entropy", "symbol_entropy")}
     record = replace(HEALTHY, **low, mean_abs_llr=[99.0, 99.0], mode_usage=[0.5, 0.5], router_entropy=0.3)
@@ -163,8 +149,7 @@ def test_modes_and_codebooks_of_equal_names_are_told_apart() -> None:
 
 
 def test_the_llr_reference_grows_with_snr() -> None:
-    values = [expected_mean_abs_llr(16, 0, high) for high in (5, 10, 20)]
-    assert values == sorted(values)
+    assert expected_mean_abs_llr(16, 0, 5) < expected_mean_abs_llr(16, 0, 20)
     # QPSK at one SNR: LLR = 4 y / N0 has mean 2/N0 * (1/sqrt 2)^2 * 2 = 2 Es/N0, where errors are rare.
     assert expected_mean_abs_llr(4, 15, 15) == pytest.approx(2 * 10**1.5, rel=0.01)
 
@@ -180,14 +165,11 @@ def test_a_log_survives_a_cut_line_and_forgets_epochs_after_the_checkpoint(tmp_p
     with MetricsLog(tmp_path, 2) as log:
         log.add(replace(LEARNED, epoch=3))
     assert [record.phase for record in read_records(path)] == ["alignment", "alignment", "learning"]
-
-
-@pytest.mark.parametrize("content", [None, '{"epoch": 1}\n'])
-def test_a_log_without_the_epochs_of_its_checkpoint_is_refused(content: str | None, tmp_path: Path) -> None:
-    if content is not None:
-        (tmp_path / "metrics.jsonl").write_text(content)
-    with pytest.raises(ArtifactError, match=r"metrics.jsonl' (must hold epochs 1..2|is altered)"):
-        MetricsLog(tmp_path, 2)
+    with pytest.raises(ArtifactError, match=r"metrics.jsonl' must hold epochs 1..4"):
+        MetricsLog(tmp_path, 4)
+    path.write_text('{"epoch": 1}\n')
+    with pytest.raises(ArtifactError, match=r"metrics.jsonl' is altered"):
+        MetricsLog(tmp_path, 1)
 
 
 def test_records_of_several_modes_are_read_back_and_drawn_one_curve_each(tmp_path: Path) -> None:
@@ -199,11 +181,8 @@ def test_records_of_several_modes_are_read_back_and_drawn_one_curve_each(tmp_pat
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     drawn = {name: events.Scalars(name)[0].value for name in events.Tags()["scalars"]}
-    for number, share in enumerate(ROUTED.mode_usage):
-        assert drawn[f"mode_usage/{number}"] == pytest.approx(share)
-        assert drawn[f"mean_abs_llr/{number}"] == pytest.approx(ROUTED.mean_abs_llr[number])
-    for name, value in (("vq_entropy/1", 2.5), ("losses/consistency", 0.01), ("router_entropy", 0.5)):
-        assert drawn[name] == pytest.approx(value)
+    expected = {"mode_usage/1": 0.3, "vq_entropy/1": 2.5, "losses/consistency": 0.01, "router_entropy": 0.5}
+    assert {name: drawn[name] for name in expected} == pytest.approx(expected)
 
 
 def test_an_epoch_is_a_row_under_its_head_or_two_reported_lines() -> None:

@@ -23,13 +23,15 @@ from twophase.training.backbone.hidden import HiddenStates, compute_hidden, entr
 from twophase.training.backbone.layers import (
     Backbone,
     Pooled,
+    Source,
     SplitBackbone,
     TextClassifier,
+    Tokens,
     pooled_in_batches,
     split_backbone,
+    tokenize,
 )
 from twophase.training.backbone.load import LoadedBackbone, load_backbone
-from twophase.training.backbone.tokens import Source, Tokens, tokenize
 from twophase.training.backbone.tune import (
     BEST,
     DROPOUT,
@@ -142,14 +144,7 @@ class Prepared:
 
 
 def open_backbone(config: TrainConfig, task: TextTask) -> BackboneTask:
-    """Load a backbone, take the task's sentences apart and check both; writes nothing.
-
-    Raises
-    ------
-    InputError, ArtifactError, PackageError
-        As :func:`.tune.make_accelerator`, :func:`.load.load_backbone`, :func:`.layers.split_backbone`,
-        :func:`.tokens.tokenize`, :func:`.tune.check_batch_size`.
-    """
+    """Load a backbone, take the task's sentences apart and check both; writes nothing."""
     accelerator = make_accelerator(config)
     if config.tune_layers:
         check_batch_size(config, len(task.train), accelerator.num_processes)
@@ -160,25 +155,11 @@ def open_backbone(config: TrainConfig, task: TextTask) -> BackboneTask:
 
 
 def prepare(work: BackboneTask, terminal: Terminal) -> Prepared | None:
-    """Tune a backbone to a task and compute the features of its sentences.
+    """Tune a backbone to a task and compute the features of its sentences; takes each ``work`` once.
 
     The run folder gets ``checkpoints/`` and, in the format of transformers, ``backbone/``; a run that is
     resumed goes on from what an interrupted one left there.  Of several processes started by ``accelerate
-    launch`` all must call it; the main one writes and prints.
-
-    Parameters
-    ----------
-    work
-        Backbone and sentences; a second call needs another.
-
-    Returns
-    -------
-    None in the processes that are not the main one: nothing is left for them to do.
-
-    Raises
-    ------
-    InputError, ArtifactError
-        As the steps do: :mod:`.hidden`, :class:`.tune.Tuner`.
+    launch`` all must call it; the main one writes and prints, the others get None.
     """
     accelerator = work.accelerator
     threads = torch.get_num_threads()
@@ -315,10 +296,7 @@ def frozen_features(
 ) -> TextFeatures:
     """Features of a frozen backbone, with a logistic regression fitted on the training texts.
 
-    Parameters
-    ----------
-    states
-        One row for each text: the mean over its tokens.
+    ``states`` has one row for each text: the mean over its tokens.
     """
     means = torch.from_numpy(states.states[states.starts])
     standard = _fitted(means, tokens)
@@ -356,13 +334,7 @@ def save_features(checkpoints: Path, found: TextFeatures, fingerprint: str) -> N
 
 
 def load_features(checkpoints: Path, fingerprint: str) -> TextFeatures | None:
-    """What the run keeps, or None if it had not come that far.
-
-    Raises
-    ------
-    ArtifactError
-        If it is altered, or of other sentences, settings or another backbone.
-    """
+    """What the run keeps, None if it had not come that far; ArtifactError if it is altered or of another."""
     if not (checkpoints / f"{STORED}.json").is_file():
         return None
     checkpoint = load_tuning(checkpoints, STORED, fingerprint)

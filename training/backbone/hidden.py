@@ -12,7 +12,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -22,8 +21,7 @@ from torch import Tensor
 from twophase.link.command import Terminal
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import atomic_folder, read_json, sha256_of, write_json
-from twophase.training.backbone.layers import Stack, longest_first, mean_pool
-from twophase.training.backbone.tokens import Tokens
+from twophase.training.backbone.layers import Stack, Tokens, longest_first, mean_pool
 
 __all__ = ["HiddenStates", "compute_hidden", "entry_folder", "open_hidden"]
 
@@ -79,19 +77,8 @@ def compute_hidden(
 ) -> None:
     """Compute the hidden states of all texts and put them on disk; whole or not at all.
 
-    Parameters
-    ----------
-    lower
-        The layers, on ``device``.
-    width
-        C of a state.
-    pooled
-        Keep only each text's mean over its tokens.
-
-    Raises
-    ------
-    InputError
-        If the disk has too little room or cannot be written.
+    ``lower`` lies on ``device`` and gives states of ``width`` components; ``pooled`` keeps only each text's
+    mean over its tokens.  InputError where the disk has too little room or cannot be written.
     """
     lengths = np.ones_like(tokens.lengths) if pooled else tokens.lengths
     _check_room(folder, 4 * width * int(lengths.sum()) + 16 * len(lengths))
@@ -104,7 +91,9 @@ def compute_hidden(
         torch.inference_mode(),
     ):
         with (temporary / ARRAYS[0]).open("wb") as stream:
-            _start_array(stream, (int(lengths.sum()), width))
+            shape = (int(lengths.sum()), width)
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
             for members in longest_first(tokens.lengths, np.arange(len(lengths)), BATCH_TOKENS):
                 ids, mask = (values.to(device) for values in tokens.batch(members))
                 states = lower(ids, mask)
@@ -124,13 +113,7 @@ def compute_hidden(
 
 
 def open_hidden(folder: Path) -> HiddenStates | None:
-    """What is kept in ``folder``, or None if there is nothing.
-
-    Raises
-    ------
-    ArtifactError
-        If it is truncated or altered.
-    """
+    """What is kept in ``folder``, None if there is nothing; ArtifactError if it is truncated or altered."""
     if not folder.is_dir():
         return None
     try:
@@ -145,10 +128,6 @@ def open_hidden(folder: Path) -> HiddenStates | None:
             f"the hidden states in '{folder}' are truncated or altered: delete that folder"
         ) from error
     return HiddenStates(states, starts, lengths)
-
-
-def _start_array(stream: BinaryIO, shape: tuple[int, int]) -> None:
-    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
 
 
 def _check_room(folder: Path, needed: int) -> None:

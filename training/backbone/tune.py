@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from twophase.link.command import Progress, Terminal, require
 from twophase.link.errors import ArtifactError, InputError, first_line
-from twophase.training.backbone.layers import Stack, TextClassifier, accuracy_of, bucketed
-from twophase.training.backbone.tokens import Source, Tokens
+from twophase.training.backbone.layers import Source, Stack, TextClassifier, Tokens, accuracy_of, bucketed
 from twophase.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -75,12 +74,8 @@ def is_main_process() -> bool:
 def make_accelerator(config: TrainConfig) -> Any:
     """The ``accelerate.Accelerator`` of these settings; joins the processes of a launch.
 
-    Raises
-    ------
-    InputError
-        If the device is not there, cannot compute in that precision, or the launcher was given another.
-    PackageError
-        If accelerate is not installed.
+    InputError where the device is not there, cannot compute in that precision, or the launcher was given
+    another.
     """
     require("accelerate", "sentences", "tuning a backbone")
     from accelerate import Accelerator
@@ -142,23 +137,12 @@ class Tuner:
     ----------
     upper
         The layers; what takes gradients in them is tuned.
-    width
-        C of a hidden state.
-    classes
-        How many there are.
     source
         What the layers take: hidden states, or token ids.
     tokens
         Labels and splits.
-    accelerator
-        Of ``make_accelerator``.
     fingerprint
         Of data, backbone and settings: another tuning's checkpoints are refused.
-
-    Raises
-    ------
-    InputError
-        As :func:`check_batch_size`.
     """
 
     def __init__(
@@ -290,26 +274,14 @@ class Tuner:
 
 
 def check_batch_size(config: TrainConfig, sentences: int, processes: int) -> None:
-    """Whether so many training sentences make a batch of which each process has a share.
-
-    Raises
-    ------
-    InputError
-        If a batch holds more sentences than there are, or fewer than processes.
-    """
+    """Refuse a batch of more sentences than there are to train with, or of fewer than processes."""
     if not processes <= config.tune_batch_size <= sentences:
         rule = f"lie in {processes}..{sentences} (processes..training sentences)"
         raise InputError("tune_batch_size", rule, config.tune_batch_size)
 
 
 def load_tuning(checkpoints: Path, name: str, fingerprint: str) -> Checkpoint:
-    """A checkpoint of this tuning.
-
-    Raises
-    ------
-    ArtifactError
-        If it is missing, altered, or of other data, backbone or settings.
-    """
+    """A checkpoint of this tuning; ArtifactError if it is missing, altered, or of other data or settings."""
     checkpoint = load_checkpoint(checkpoints, name)
     if checkpoint.state.get("fingerprint") != fingerprint:
         raise ArtifactError(

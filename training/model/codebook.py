@@ -23,13 +23,6 @@ class Codebook(nn.Module):
     """K codewords of C components, their bit labels and how often each is used.
 
     Once ``unit`` is set, codewords and latents lie on its grid.
-
-    Parameters
-    ----------
-    size
-        K, a power of two.
-    dim
-        C.
     """
 
     labels: Tensor
@@ -115,16 +108,9 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def revive(self, latents: Tensor, generator: torch.Generator) -> int:
-        """Move codewords that are used less than a twentieth of their even share onto random latents.
+        """Move codewords used less than a twentieth of their even share onto random latents of (n, C).
 
-        Parameters
-        ----------
-        latents
-            (n, C): latents to choose from.
-
-        Returns
-        -------
-        The number of codewords moved.
+        Returns the number of codewords moved.
         """
         dead = (self.usage < 0.05 / self.size).nonzero().flatten()
         if len(dead):

@@ -74,14 +74,7 @@ class FloatSearch(nn.Module):
 class _GridLayer(nn.Module):
     """A layer in whole numbers: products, sums, and a shift to the unit of its output.
 
-    Parameters
-    ----------
-    layer, input_unit, output_unit
-        The trained layer and the grids on either side.
-    input_limit
-        Largest magnitude of an input in units.
-    limits
-        Between which the output is clipped, in units.
+    ``input_limit`` is the largest magnitude of an input; the output is clipped between ``limits``, in units.
     """
 
     def __init__(

@@ -78,14 +78,8 @@ class Received:
 class Encoder(nn.Module):
     """Two layers from features to what codebooks and router see of a sample.
 
-    Parameters
-    ----------
-    features
-        Number of features.
-    hidden
-        Width of both layers.
-    activation
-        Rectifier where the layers come to lie on a grid, whose activations are whole numbers from 0 up.
+    ``activation`` is a rectifier where the layers come to lie on a grid, whose activations are whole numbers
+    from 0 up.
     """
 
     def __init__(self, features: int, hidden: int, activation: nn.Module) -> None:
@@ -121,12 +115,8 @@ class LinkModel(nn.Module):
 
     Parameters
     ----------
-    link
-        The link's definition.
     input_shape
         Shape of one sample's features.
-    classes
-        Number of classes.
     hidden
         Width of encoder and classifier.
     surrogate

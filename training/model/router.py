@@ -24,14 +24,8 @@ BUMPS_DB = tuple(range(-15, 34, 3))
 class Router(nn.Module):
     """Log-SNR, and content features if there are any, to a score for every mode.
 
-    Parameters
-    ----------
-    link
-        The link: its codebooks and constellations.
-    content
-        Width of the encoder's features; 0 for a router that sees the SNR alone.
-    snr_range_db
-        Lowest and highest Es/N0 of training; beyond them the router decides as at the nearer end.
+    ``content`` is the width of the encoder's features, 0 for a router that sees the SNR alone; beyond the
+    SNRs of training, ``snr_range_db``, the router decides as at the nearer end.
     """
 
     def __init__(self, link: LinkConfig, content: int, snr_range_db: tuple[float, float]) -> None:
@@ -76,14 +70,8 @@ def mode_shares(scores: Tensor, noise: Tensor, temperature: float, *, hard: bool
         (batch, modes), of the modes that compete.
     noise
         (batch, modes): Gumbel draws, and the noise of the gate on top.
-    temperature
-        Of the softmax.
     hard
         Forward one-hot, the winner of the perturbed scores; backward as the soft shares.
-
-    Returns
-    -------
-    (batch, modes), each row sums to 1.
     """
     perturbed = scores + noise
     soft = torch.softmax(perturbed / temperature, dim=-1)

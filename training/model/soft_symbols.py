@@ -30,13 +30,7 @@ __all__ = [
 
 
 class QamTables(torch.nn.Module):
-    """Constant tables of one constellation of TS 38.211 clause 5.1.
-
-    Parameters
-    ----------
-    order
-        M; 4, 16, 64 or 256.
-    """
+    """Constant tables of the constellation of ``order`` points of TS 38.211 clause 5.1."""
 
     points: Tensor
     """(M, 2): I and Q of each point, unit average energy."""
@@ -75,16 +69,7 @@ def product_symbols(bit_probs: Tensor, tables: QamTables) -> Tensor:
     """Exact expectation of the symbols when bits are independent with P(b=1) = ``bit_probs``.
 
     The probability of a level is the product of the probabilities of its bits, so that the expectation
-    meets the hard point when the bits are certain.
-
-    Parameters
-    ----------
-    bit_probs
-        (..., n * bits_per_symbol), in the order of the channel bits.
-
-    Returns
-    -------
-    (..., n, 2)
+    meets the hard point when the bits are certain: (..., n * bits_per_symbol) -> (..., n, 2).
     """
     per_axis = _bits_of_axes(bit_probs, tables).unsqueeze(-2)
     likelihood = (tables.level_bits * per_axis + (1 - tables.level_bits) * (1 - per_axis)).prod(-1)
@@ -95,18 +80,7 @@ def reported_symbols(bit_probs: Tensor, tables: QamTables, temperature: float) -
     """Surrogate of the reported system: softmax over negative squared bit distances, at ``temperature``.
 
     It does not meet the hard point when the bits are certain unless the temperature goes to 0, which is
-    one of the ways in which the reported soft system left its hard one.
-
-    Parameters
-    ----------
-    bit_probs
-        (..., n * bits_per_symbol).
-    temperature
-        Of the symbol map; positive.
-
-    Returns
-    -------
-    (..., n, 2)
+    one of the ways in which the reported soft system left its hard one.  Shapes as of ``product_symbols``.
     """
     bits = bit_probs.reshape(*bit_probs.shape[:-1], -1, 1, tables.bits_per_symbol)
     distance = (bits - tables.point_bits).square().sum(-1)
@@ -144,20 +118,8 @@ def exact_llr(received: Tensor, noise_var: Tensor, tables: QamTables) -> Tensor:
 def codeword_log_posterior(llr: Tensor, label_bits: Tensor, log_prior: Tensor) -> Tensor:
     """Log P(k | LLRs) for independent bits: log P(k) + sum over bits of log P(b = label bit).
 
-    Up to a constant, log P(b) = (2b - 1) LLR / 2, so that one matrix product serves all codewords.
-
-    Parameters
-    ----------
-    llr
-        (..., N, log2 K).
-    label_bits
-        (K, log2 K), floating point.
-    log_prior
-        (K,).
-
-    Returns
-    -------
-    (..., N, K), normalised.
+    Up to a constant, log P(b) = (2b - 1) LLR / 2, so that one matrix product serves all codewords:
+    (..., N, log2 K), (K, log2 K) floating point, (K,) -> (..., N, K), normalised.
     """
     return torch.log_softmax(llr @ (label_bits - 0.5).T + log_prior, dim=-1)
 

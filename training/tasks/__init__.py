@@ -1,12 +1,17 @@
-"""Tasks by name: what there is to learn, each made in a module of its own that is imported late."""
+"""Tasks by name: what there is to learn, each made in a module that is imported late, a user's own too."""
 
 from __future__ import annotations
 
-from importlib import import_module
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module, invalidate_caches
 from pathlib import Path
+from typing import Any
 
-from twophase.link.errors import InputError
-from twophase.training.data import Task, TextTask
+from twophase.link.errors import InputError, LinkError
+from twophase.training.data import Task, TextTask, check_parts
 
 __all__ = ["TASKS", "load_task"]
 
@@ -24,7 +29,7 @@ TASKS = tuple(FUNCTIONS)
 
 
 def load_task(name: str, data: Path | None = None, samples: int | None = None) -> Task | TextTask:
-    """Load a task.
+    """Load a task, a :class:`TextTask` where the transmitter takes sentences.
 
     Parameters
     ----------
@@ -35,19 +40,12 @@ def load_task(name: str, data: Path | None = None, samples: int | None = None) -
     samples
         Take only so many of its samples; see :func:`twophase.training.tasks.split.subset`.
 
-    Returns
-    -------
-    Task or TextTask
-        The second where the transmitter takes sentences.
-
     Raises
     ------
     InputError
         If there is no such task, ``data`` is missing or not wanted, or the data break a rule.
-    ArtifactError
-        If a file is missing or damaged, or a data set cannot be had.
-    PackageError
-        If a package is missing that the task needs.
+    ArtifactError, PackageError
+        If a file is missing or damaged, a data set cannot be had, or a package is missing.
     """
     task = _load(name, data)
     if samples is None:
@@ -61,9 +59,7 @@ def _load(name: str, data: Path | None) -> Task | TextTask:
     if name not in FUNCTIONS:
         if not all(name.partition(":")):
             raise InputError("task", f"be one of {', '.join(TASKS)} or MODULE:FUNCTION", name)
-        from twophase.training.tasks.own import own_task
-
-        return own_task(name, data)
+        return _own_task(name, data)
     if name in FROM_FILE and data is None:
         raise InputError("data", f"name the file of the task '{name}'", None)
     if name not in FROM_FILE and data is not None:
@@ -71,3 +67,90 @@ def _load(name: str, data: Path | None) -> Task | TextTask:
     function = getattr(import_module(f"twophase.training.tasks.{name}"), FUNCTIONS[name])
     task: Task | TextTask = function() if data is None else function(data)
     return task
+
+
+def _own_task(name: str, data: Path | None) -> Task | TextTask:
+    """What the function of ``MODULE:FUNCTION`` returns.
+
+    The module is looked for in the working folder first, as Python does for a script.  The function takes
+    nothing, or an argument ``data``: the file that was given, or None.  An error of this package that it
+    raises is passed on.
+    """
+    module_name, _, function_name = name.partition(":")
+    with _working_folder_first():
+        function = _function(name, _module(name, module_name), function_name)
+        arguments = _arguments(name, function, data)
+        try:
+            task = function(**arguments)
+        except LinkError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                "task", f"name a function that does not fail ({_reason(error)})", name
+            ) from error
+    if not isinstance(task, Task | TextTask):
+        raise InputError("task", f"name a function that returns a Task or a TextTask, no {_type(task)}", name)
+    check_parts(task)
+    return task
+
+
+def _module(name: str, module_name: str) -> Any:
+    try:
+        return import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            rule = f"name a module that is here or installed, as 'import' takes it (no '{error.name}')"
+            raise InputError("task", rule, name) from error
+        raise InputError("task", f"name a module that can be imported ({_reason(error)})", name) from error
+    except (Exception, SystemExit) as error:
+        raise InputError("task", f"name a module that can be imported ({_reason(error)})", name) from error
+
+
+def _function(name: str, module: Any, function_name: str) -> Callable[..., object]:
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        where = getattr(module, "__file__", None) or module.__name__
+        raise InputError("task", f"name a function of '{where}'", name)
+    found: Callable[..., object] = function
+    return found
+
+
+def _arguments(name: str, function: Callable[..., object], data: Path | None) -> dict[str, Path | None]:
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError as error:
+        raise InputError("task", "name a function written in Python", name) from error
+    needed = [
+        parameter.name
+        for parameter in parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if set(needed) - {"data"}:
+        raise InputError("task", f"name a function that takes nothing, or data ({', '.join(needed)})", name)
+    if "data" in parameters:
+        return {"data": data}
+    if data is not None:
+        raise InputError("data", f"not be given where '{name}' takes no argument data", str(data))
+    return {}
+
+
+@contextmanager
+def _working_folder_first() -> Iterator[None]:
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    invalidate_caches()
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+def _reason(error: Exception | SystemExit) -> str:
+    said = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _type(value: object) -> str:
+    return "class that was not called" if isinstance(value, type) else type(value).__name__

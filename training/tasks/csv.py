@@ -25,14 +25,7 @@ def csv_texts(path: Path) -> TextTask:
 
     The classes are the labels in alphabetical order; blanks around a label do not count.  A column ``split``
     says ``train``, ``validation`` or ``test`` for each row; without it the rows are drawn, stratified
-    80 : 10 : 10, seed 0.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is missing or unreadable.
-    InputError
-        If it breaks a rule; names file, line and rule.
+    80 : 10 : 10, seed 0.  InputError names file, line and rule where one is broken.
     """
     text = _decoded(path)
     columns: dict[str, list[str]] = {}

@@ -18,11 +18,6 @@ def digits() -> Task:
 
     Stratified, seed 0: 30 % are the test split; 15 % of the remaining 70 % are the validation split.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
-
-    Raises
-    ------
-    PackageError
-        If scikit-learn is not installed.
     """
     data = require("sklearn.datasets", "train", "the task 'digits'").load_digits()
     pixels = (data.data / 16.0).astype(np.float32)

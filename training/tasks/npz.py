@@ -27,13 +27,7 @@ def npz_arrays(path: Path) -> Task:
     names or whole numbers.  ``classes``: their names; without it those that occur, in order.  ``split``,
     (n,), says ``train``, ``validation`` or ``test``; without it the rows are drawn, stratified 80 : 10 : 10,
     seed 0.  Images, (n, height, width), are varied by ``random_affine`` where augmentation is wanted.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is missing, is no ``.npz``, or holds pickled objects.
-    InputError
-        If an array breaks a rule; names file, row and rule.
+    InputError names file, row and rule where one is broken.
     """
     arrays = _read(path)
     rows = Rows(path, "row", range(len(arrays["label"]) if arrays["label"].ndim else 0))

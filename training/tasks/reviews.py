@@ -13,7 +13,6 @@ import sys
 import tarfile
 import tempfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,7 @@ from twophase.link.files import atomic_path, cache_folder, reading
 from twophase.training.data import Texts, TextTask
 from twophase.training.tasks.split import stratified
 
-__all__ = ["CITATION", "SOURCE", "SdistFile", "fetch", "reviews"]
-
+__all__ = ["reviews"]
 
 log = logging.getLogger(__name__)
 
@@ -36,70 +34,49 @@ _BROKEN = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class SdistFile:
-    """A file in an archive in a source distribution."""
-
-    requirement: str
-    """The distribution, ``NAME==VERSION``."""
-    sdist_sha256: str
-    archive: str
-    """Member of the distribution: a tar file."""
-    member: str
-    """Member of that."""
-    member_sha256: str
-    folder: str
-    """Subfolder of the cache folder to keep it in."""
-
-    @property
-    def path(self) -> Path:
-        """Where the file is kept."""
-        return cache_folder() / self.folder / Path(self.member).name
+REQUIREMENT = "vaderSentiment==3.3.2"
+SDIST_SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+"""Member of the source distribution: a tar file."""
+MEMBER = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+"""Member of that."""
+MEMBER_SHA256 = "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350"
 
 
-def fetch(source: SdistFile) -> bytes:
+def _fetched() -> bytes:
     """The file's bytes, from the cache or through pip.
 
     pip is asked as the user has set it up, index and proxy included; it checks the distribution's hash before
     it looks into it.  Nothing is unpacked but this one file, and that in memory.
-
-    Raises
-    ------
-    PackageError
-        If pip is missing or cannot fetch the distribution.
-    ArtifactError
-        If what pip brings, or what is in the cache, is not what is expected.
-    InputError
-        If the cache cannot be written.
     """
-    if source.path.exists():
-        with reading(source.path):
-            kept = source.path.read_bytes()
-        if _sha256(kept) != source.member_sha256:
+    path = cache_folder() / "reviews" / Path(MEMBER).name
+    if path.exists():
+        with reading(path):
+            kept = path.read_bytes()
+        if _sha256(kept) != MEMBER_SHA256:
             raise ArtifactError(
-                f"'{source.path}' was altered (its SHA-256 is not the one expected): delete it, and it is "
+                f"'{path}' was altered (its SHA-256 is not the one expected): delete it, and it is "
                 "fetched again"
             )
         return kept
-    log.info("fetching %s through pip, for '%s'", source.requirement, source.path)
+    log.info("fetching %s through pip, for '%s'", REQUIREMENT, path)
     with tempfile.TemporaryDirectory(prefix="twophase-sdist-") as work:
-        content = _unpacked(source, _downloaded(source, Path(work)))
-    with atomic_path(source.path) as temporary:
+        content = _unpacked(_downloaded(Path(work)))
+    with atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return content
 
 
-def _downloaded(source: SdistFile, folder: Path) -> bytes:
+def _downloaded(folder: Path) -> bytes:
     """The distribution, fetched by ``pip download``."""
     if importlib.util.find_spec("pip") is None:
         raise PackageError(
-            f"{source.requirement} is fetched through pip, and this Python has none: "
-            f"{sys.executable} -m ensurepip"
+            f"{REQUIREMENT} is fetched through pip, and this Python has none: {sys.executable} -m ensurepip"
         )
     wanted, target = folder / "requirements.txt", folder / "brought"
-    wanted.write_text(f"{source.requirement} --hash=sha256:{source.sdist_sha256}\n", encoding="utf-8")
+    wanted.write_text(f"{REQUIREMENT} --hash=sha256:{SDIST_SHA256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--no-deps"]
-    command += ["--no-binary", source.requirement.partition("==")[0]]
+    command += ["--no-binary", REQUIREMENT.partition("==")[0]]
     if importlib.util.find_spec("setuptools") is not None:
         command.append("--no-build-isolation")  # else pip fetches setuptools to read the name and version
     command += ["--disable-pip-version-check", "--no-input", "--quiet", "--retries", "1", "--timeout", "30"]
@@ -115,43 +92,40 @@ def _downloaded(source: SdistFile, folder: Path) -> bytes:
             timeout=_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired as error:
-        raise PackageError(f"pip did not fetch {source.requirement} within {_TIMEOUT_S} s") from error
+        raise PackageError(f"pip did not fetch {REQUIREMENT} within {_TIMEOUT_S} s") from error
     except OSError as error:
-        raise PackageError(f"pip cannot fetch {source.requirement}: {first_line(error)}") from error
+        raise PackageError(f"pip cannot fetch {REQUIREMENT}: {first_line(error)}") from error
     if _MISMATCH in done.stderr:
-        raise ArtifactError(
-            f"{source.requirement} that pip found is not the one expected: its SHA-256 is another"
-        )
+        raise ArtifactError(f"{REQUIREMENT} that pip found is not the one expected: its SHA-256 is another")
     brought = sorted(target.glob("*.tar.gz"))
     if done.returncode != 0 or len(brought) != 1:
-        raise PackageError(f"pip cannot fetch {source.requirement}: {_reason(done.stderr)}")
+        raise PackageError(f"pip cannot fetch {REQUIREMENT}: {_reason(done.stderr)}")
     sdist = brought[0].read_bytes()
-    if _sha256(sdist) != source.sdist_sha256:
+    if _sha256(sdist) != SDIST_SHA256:
         raise ArtifactError(
-            f"{source.requirement} that pip brought is not the one expected: its SHA-256 is {_sha256(sdist)}"
+            f"{REQUIREMENT} that pip brought is not the one expected: its SHA-256 is {_sha256(sdist)}"
         )
     return sdist
 
 
-def _unpacked(source: SdistFile, sdist: bytes) -> bytes:
-    content = _member(source, _member(source, sdist, source.archive), source.member)
-    if _sha256(content) != source.member_sha256:
+def _unpacked(sdist: bytes) -> bytes:
+    content = _member(_member(sdist, ARCHIVE), MEMBER)
+    if _sha256(content) != MEMBER_SHA256:
         raise ArtifactError(
-            f"'{source.member}' of {source.requirement} is not the file expected: its SHA-256 is "
-            f"{_sha256(content)}"
+            f"'{MEMBER}' of {REQUIREMENT} is not the file expected: its SHA-256 is {_sha256(content)}"
         )
     return content
 
 
-def _member(source: SdistFile, archive: bytes, name: str) -> bytes:
+def _member(archive: bytes, name: str) -> bytes:
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as members:
             stream = members.extractfile(name)
             if stream is not None:
                 return stream.read()
     except (KeyError, tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ArtifactError(f"{source.requirement} lacks '{name}': {first_line(error)}") from error
-    raise ArtifactError(f"{source.requirement} lacks '{name}': it is no file")
+        raise ArtifactError(f"{REQUIREMENT} lacks '{name}': {first_line(error)}") from error
+    raise ArtifactError(f"{REQUIREMENT} lacks '{name}': it is no file")
 
 
 def _reason(stderr: str) -> str:
@@ -167,15 +141,6 @@ def _reason(stderr: str) -> str:
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
-
-SOURCE = SdistFile(
-    requirement="vaderSentiment==3.3.2",
-    sdist_sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-    archive="vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz",
-    member="hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",
-    member_sha256="c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350",
-    folder="reviews",
-)
 
 CITATION = (
     "Hutto, C.J. & Gilbert, E.E. (2014). VADER: A Parsimonious Rule-based Model for Sentiment Analysis of "
@@ -194,13 +159,8 @@ def reviews() -> TextTask:
 
     Left out are those whose mean rating lies within ±0.5; the sign of the rating is the label.  Stratified
     80 : 10 : 10, seed 0.  The sentences are as they are in the source, with its LaTeX quotes.
-
-    Raises
-    ------
-    PackageError, ArtifactError, InputError
-        If the sentences cannot be fetched, are not those expected, or cannot be kept.
     """
-    texts, labels = _parsed(fetch(SOURCE))
+    texts, labels = _parsed(_fetched())
     whole = Texts(tuple(texts), np.array(labels, dtype=np.int64))
     train, validation, test = map(whole.take, stratified(whole.labels))
     return TextTask("reviews", CLASSES, train, validation, test, CITATION)
@@ -208,18 +168,17 @@ def reviews() -> TextTask:
 
 def _parsed(content: bytes) -> tuple[list[str], list[int]]:
     """Texts and labels of the lines ``id TAB rating TAB text``."""
-    name = SOURCE.member
     try:
         lines = content.decode("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ArtifactError(f"'{name}' is not UTF-8 at byte {error.start}") from error
+        raise ArtifactError(f"'{MEMBER}' is not UTF-8 at byte {error.start}") from error
     texts: list[str] = []
     labels: list[int] = []
     for number, line in enumerate(lines, start=1):
         fields = line.removesuffix("\r").split("\t")
         rating = _rating(fields[1]) if len(fields) == 3 else math.nan
         if not abs(rating) <= 4 or not fields[2].strip():
-            raise ArtifactError(f"'{name}', line {number}, is not id, rating in -4..4 and text")
+            raise ArtifactError(f"'{MEMBER}', line {number}, is not id, rating in -4..4 and text")
         if abs(rating) > LEAST_RATING:
             texts.append(fields[2])
             labels.append(int(rating > 0))

@@ -60,19 +60,7 @@ class Rows:
 def stratified(labels: NDArray[np.int64], *, test: float = 0.1, validation: float = 1 / 9) -> Partition:
     """Draw a partition in which each class has about the same share of every part; always the same one.
 
-    Parameters
-    ----------
-    labels
-        (n,), at least ``MIN_ROWS`` of each class.
-    test
-        Share of all samples that test.
-    validation
-        Share of the others that validate; the default makes it 80 : 10 : 10.
-
-    Raises
-    ------
-    PackageError
-        If scikit-learn is not installed.
+    ``test`` is a share of all samples, ``validation`` one of the others; the defaults make it 80 : 10 : 10.
     """
     rest, last = held_out(labels, test)
     train, middle = held_out(labels[rest], validation)
@@ -82,15 +70,7 @@ def stratified(labels: NDArray[np.int64], *, test: float = 0.1, validation: floa
 def held_out(labels: NDArray[np.int64], size: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw a share, or a whole number, of the samples, the same share of each class; always the same ones.
 
-    Returns
-    -------
-    tuple
-        Numbers of the other samples and of those that were drawn.
-
-    Raises
-    ------
-    PackageError
-        If scikit-learn is not installed.
+    Returns the numbers of the other samples and of those that were drawn.
     """
     split = require("sklearn.model_selection", "train", "splitting a data set").train_test_split
     others, drawn = split(np.arange(len(labels)), test_size=size, stratify=labels, random_state=0)
@@ -102,18 +82,8 @@ def partition(
 ) -> Partition:
     """The partition that a user's file states, or one of 80 : 10 : 10 if it states none.
 
-    Parameters
-    ----------
-    labels
-        (n,): number of each row's class.
-    parts
-        ``train``, ``validation`` or ``test`` for each row; None if the file does not say.
-
-    Raises
-    ------
-    InputError
-        If there are too few rows or classes, a part is unknown or empty, or a label occurs in it that
-        training does not see.
+    ``labels`` are the numbers of the rows' classes, (n,).  InputError where there are too few rows or
+    classes, a part is unknown or empty, or a label occurs in it that training does not see.
     """
     if len(classes) < 2:
         raise rows.fault("have at least 2 classes", tuple(classes))
@@ -150,12 +120,8 @@ def subset(task: Task | TextTask, samples: int) -> Task | TextTask:
     """Only so many samples, each class and each part of the data with its share; always the same ones.
 
     What the whole task tests with, the small one tests with, too, and never trains with; of a class that a
-    part of the whole has, at least one sample stays in that part.
-
-    Raises
-    ------
-    InputError
-        If that is fewer than ``MIN_PER_CLASS`` of each class or more than there are.
+    part of the whole has, at least one sample stays in that part.  InputError for fewer than
+    ``MIN_PER_CLASS`` of each class or more than there are.
     """
     parts = {name: getattr(task, name) for name in PARTS}
     least, total = MIN_PER_CLASS * len(task.classes), sum(map(len, parts.values()))

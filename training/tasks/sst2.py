@@ -35,14 +35,6 @@ def sst2() -> TextTask:
     GLUE keeps the labels of its own test sentences to itself.  Its validation sentences are therefore the
     test split here, and the validation split is 5 % of its training phrases, at most 2,000, stratified,
     seed 0.
-
-    Raises
-    ------
-    PackageError
-        If ``datasets`` is not installed.
-    ArtifactError
-        If the hub is not reachable and the data are not in the cache of ``datasets``, or if they are not what
-        is expected.
     """
     trained, tested = _loaded()
     rest, validation = held_out(trained.labels, min(len(trained) // VALIDATION_ONE_IN, MOST_VALIDATION))

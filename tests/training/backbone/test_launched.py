@@ -1,10 +1,11 @@
-"""Two processes that tune together do what one does; each of them runs this file."""
+"""Two processes that tune together do what one does; this file is what they run."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -62,10 +63,8 @@ def test_two_processes_tune_as_one_does(
 
     monkeypatch.setattr(tune, "DROPOUT", 0.0)
     main(str(still), str(tmp_path), str(tmp_path / "alone"))
-    starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__]
     done = subprocess.run(
-        [*starter, str(still), str(tmp_path), str(tmp_path / "together")],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        [sys.executable, __file__, str(still), str(tmp_path), str(tmp_path / "together")],
         capture_output=True,
         text=True,
         timeout=900,
@@ -85,5 +84,16 @@ def test_two_processes_tune_as_one_does(
             torch.testing.assert_close(together[name], value, atol=1e-4, rtol=1e-3, msg=name)
 
 
+def start(rank: int, port: int, arguments: list[str]) -> None:
+    """What ``torch.distributed.run`` and ``accelerate launch`` tell each process."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    place |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    main(*arguments)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with socket.create_server(("localhost", 0)) as server:
+        free_port = server.getsockname()[1]
+    # Forked when all is imported, which takes each process of a launcher its time.
+    torch.multiprocessing.start_processes(start, (free_port, sys.argv[1:]), nprocs=2, start_method="fork")

@@ -109,7 +109,7 @@ def test_more_tokens_than_positions_are_refused(tiny_folder: Path) -> None:
         load_backbone(str(tiny_folder), 33)
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c"])
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "~/nowhere", "a/b/c"])
 def test_a_missing_folder_is_not_looked_for_on_a_hub(name: str) -> None:
     with pytest.raises(ArtifactError, match=f"'{name}' is missing"):
         load_backbone(name, 20)

@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tools import small_link
-from tools.blobs import FEATURES, blobs
-from twophase.link.errors import InputError, VerificationError
+from tools.small_link import blob_task, blobs, small_config
+from twophase.link.errors import VerificationError
 from twophase.link.grid import CODEWORD_LIMIT, EXACT_LIMIT, grid_search, to_grid
 from twophase.link.modes import LinkConfig
 from twophase.link.routing import Routing, SnrTable
-from twophase.training.config import TrainConfig
-from twophase.training.data import Task
 from twophase.training.model.exported import GridSearch, HardTransmitter, SoftTransmitter
 from twophase.training.model.integer_grid import (
     ACTIVATION_LIMIT,
@@ -67,10 +65,8 @@ def test_snapping_agrees_with_numpy(values: list[float], exponent: int, limit: i
 def test_the_gradient_passes_inside_the_range_and_through_a_layer() -> None:
     values = torch.tensor([-9.0, -7.9, 0.3, 7.9, 9.0], requires_grad=True)
     snap(values, -1, -16, 16).sum().backward()
-    assert values.grad is not None
     assert values.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0]
-    layer, generator = layer_on_grid(1), torch.Generator().manual_seed(0)
-    inputs = torch.rand(4, 40, generator=generator).mul(3 * 2**6).round() / 2**6
+    layer, inputs = layer_on_grid(1), torch.arange(160.0).reshape(4, 40) / 2**6
     layer.on(inputs, unit_of(-6)).sum().backward()
     torch.testing.assert_close(layer.weight.grad, inputs.sum(0).expand(6, -1))
 
@@ -96,7 +92,7 @@ def test_a_unit_only_grows_and_travels_with_the_weights() -> None:
     assert other.unit.exponent is None
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_layer_on_the_grid_is_its_whole_numbers_exactly(seed: int) -> None:
     """float32 on the grid = int64, bit for bit, and in any order of summation."""
     layer, unit = layer_on_grid(seed), unit_of(-6)
@@ -168,7 +164,7 @@ def numpy_indices(model: LinkModel, features: Tensor, index: int) -> NDArray[np.
     return grid_search(head.reshape(-1, mode.tokens, LINK.embedding_dim), words)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("scale", [0.1, 1.0, 1e3])
 def test_numpy_the_model_and_its_whole_numbers_find_the_same_codewords(seed: int, scale: float) -> None:
     model, features = make_model(seed), scale * features_of(500)
@@ -195,9 +191,8 @@ def test_all_numbers_inside_are_whole_and_the_router_sees_them_on_the_scale_of_i
 
 def test_ties_go_to_the_lowest_index() -> None:
     model = make_model()
-    codebook = model.codebook(model.modes[0])
     with torch.no_grad():
-        codebook.codewords[2] = codebook.codewords[1]
+        model.codebooks[0].codewords[2] = model.codebooks[0].codewords[1]
     chosen = HardTransmitter(model, ROUTING)(features_of(400), torch.zeros(400), torch.tensor([-1]))[1]
     assert not (chosen == 2).any()
     assert (chosen == 1).any()
@@ -214,28 +209,19 @@ def test_the_soft_reference_has_the_latents_of_the_grid() -> None:
     torch.testing.assert_close(sent[:, : mode.symbols], expected)
 
 
-def test_what_float32_cannot_hold_is_refused_and_a_float_link_takes_it() -> None:
+def test_what_float32_cannot_hold_is_refused() -> None:
     model = make_model(hidden=700)
     with torch.no_grad():
         model.encoder.second.weight.fill_(1e9)
     with pytest.raises(VerificationError, match=r"a sum may reach .* not below 2\^24"):
         GridSearch(model)
-    with pytest.raises(InputError, match="346") as caught:
-        TrainConfig(embedding_dim=347)
-    assert caught.value.name == "embedding_dim"
-    config = TrainConfig(embedding_dim=1100, search="float")
-    wide = small_link.make_model(config.link, 6, 3, 4)
-    assert wide.latents(wide.content(features_of(2)), wide.modes[0]).shape == (2, 4, 1100)
 
 
 # --- in training --------------------------------------------------------------------------------------------
 
 
 def make_trainer(out: Path, **values: Any) -> Trainer:
-    small: dict[str, Any] = {"epochs": 4, "alignment_start_epoch": 3, "batch_size": 16, "hidden": 12}
-    small |= {"codebook_sizes": (8,), "tokens": (2,), "qam_orders": (4,), "embedding_dim": 3}
-    task = Task("blobs", ("a", "b", "c"), blobs(96, 1), blobs(40, 2), blobs(20, 3))
-    trainer = Trainer(TrainConfig(out=out, **(small | values)), task)
+    trainer = Trainer(small_config(out, **values), blob_task())
     trainer.checkpoints.mkdir(parents=True)
     return trainer
 
@@ -261,25 +247,22 @@ def test_the_grid_comes_with_the_alignment_and_stays_with_the_model(
     assert trainer.stored("best")[0].on_grid == (from_epoch is not None)
     if "method" not in values:
         assert not trainer.stored("learning")[0].on_grid
-    stored, trained = trainer.stored("last")[0], trainer.model
-    assert stored.encoder.first.unit.exponent == trained.encoder.first.unit.exponent
-    features = torch.rand(64, FEATURES, generator=torch.Generator().manual_seed(0))
-    latents = [model.latents(model.content(features), model.modes[0]) for model in (stored, trained)]
-    assert torch.equal(*latents)
+    features = blobs(64, 5).features
+    stored, trained = (
+        model.latents(model.content(features), model.modes[0])
+        for model in (trainer.stored("last")[0], trainer.model)
+    )
+    assert torch.equal(stored, trained)
 
 
 def test_labels_fit_the_codewords_on_the_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make_trainer(tmp_path)
-    for epoch in (1, 2):
-        trainer.epoch(epoch)
+    trainer = make_trainer(tmp_path, method="hard-only")
     seen = []
-
-    def note(method: str, codewords: NDArray[np.float64], **options: Any) -> NDArray[np.int64]:
-        seen.append(codewords)
-        return np.arange(len(codewords))
-
-    monkeypatch.setattr("twophase.training.model.codebook.make_labels", note)
-    trainer.epoch(3)
+    monkeypatch.setattr(
+        "twophase.training.model.codebook.make_labels",
+        lambda _method, codewords, **_: (seen.append(codewords), np.arange(len(codewords)))[1],
+    )
+    trainer.epoch(1)
     (codewords,) = seen
     unit = trainer.model.codebook(trainer.model.modes[0]).unit.known
     np.testing.assert_array_equal(codewords * 2.0**-unit, np.rint(codewords * 2.0**-unit))

