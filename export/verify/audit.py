@@ -80,7 +80,7 @@ def rounding_of(view: GraphView, latents: str) -> str:
 
 def fed_at(view: GraphView, name: str) -> tuple[ModelProto, str]:
     """The model with a tensor as one more input, in the place of what makes it; and that input's name."""
-    model = ModelProto.FromString(view.model.SerializeToString())
+    model: ModelProto = ModelProto.FromString(view.model.SerializeToString())
     given = f"{name}_given"
     for node in model.graph.node:
         for position, source in enumerate(node.input):
@@ -156,7 +156,7 @@ def _rewritten(
 ) -> ModelProto:
     """A copy with some nodes, named by what they make, replaced; ``stored`` may be filled meanwhile."""
     nodes: list[NodeProto] = []
-    model = ModelProto.FromString(view.model.SerializeToString())
+    model: ModelProto = ModelProto.FromString(view.model.SerializeToString())
     for node in view.model.graph.node:
         copy = NodeProto.FromString(node.SerializeToString())
         nodes += rewrite(copy) if node.output[0] in products else [copy]
