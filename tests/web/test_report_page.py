@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tools.fake_report import fake_report
+from tools.tiny_report import tiny_report
 from twophase.sim.report.write import render
 from twophase.sim.results.figures import Report
 
@@ -27,18 +27,18 @@ FOUR_TO_ONE = 4.5
 RunNode = Callable[..., CompletedProcess[str]]
 
 REPORTS: dict[str, Callable[[], Report]] = {
-    "whole": lambda: fake_report(modes_report=True, compare=2),
-    "failing": lambda: fake_report(
+    "whole": lambda: tiny_report(modes_report=True, compare=2),
+    "failing": lambda: tiny_report(
         (-4.5, 0.0, 12.5),
         channel="tdl-a",
         header=False,
         failing=True,
         baselines=("ldpc",),
     ),
-    "one-point": lambda: fake_report(
+    "one-point": lambda: tiny_report(
         (5.0,), classes=("the first category", "b", "c"), baselines=(), compare=0, scatter=False
     ),
-    "many": lambda: fake_report(
+    "many": lambda: tiny_report(
         tuple(n / 2 for n in range(-10, 51)),
         classes=tuple(f"class {n}" for n in range(40)),
         baselines=("conv",),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import commpy.channels
 import numpy as np
 import pytest
 from commpy.channels import SISOFlatChannel
@@ -14,10 +13,9 @@ from hypothesis import strategies as st
 
 from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import Constellation, qam
-from twophase.link.demap import hard_decisions, llr_bruteforce, llr_exact
+from twophase.link.demap import llr_exact
 from twophase.link.errors import InputError, VerificationError
 from twophase.sim.channel.commpy import CommpyDemapper, SeededFlatChannel, fading, modem, seeded_channel
-from twophase.sim.theory.ber import qam_ber
 
 ORDERS = (4, 16, 64, 256)
 CHANNELS = ("awgn", "rayleigh", "rician")
@@ -32,36 +30,25 @@ def _send(
     return received.reshape(symbols.shape), channel.channel_gains.reshape(symbols.shape)
 
 
-@pytest.mark.parametrize("esn0_db", [-3.0, 0.0, 17.5])
+@pytest.mark.parametrize("esn0_db", [-3.0, 17.5])
 @pytest.mark.parametrize("name", CHANNELS)
 def test_bit_identical_with_commpy_under_its_own_generator(name, esn0_db) -> None:
-    symbols = qam(64).points[np.arange(64)]
+    symbols = qam(64).points
     np.random.seed(1234)  # noqa: NPY002 - commpy draws from the global generator
     theirs = SISOFlatChannel(None, fading(name))
     theirs.set_SNR_dB(esn0_db, 1, 1)
     expected = theirs.propagate(symbols)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
     ours = SeededFlatChannel(np.random.RandomState(1234), None, fading(name))
     ours.set_SNR_dB(esn0_db, 1, 1)
     assert np.array_equal(ours.propagate(symbols), expected)
-    assert np.array_equal(ours.channel_gains, theirs.channel_gains)
-    assert np.array_equal(ours.noises, theirs.noises)
-    assert np.array_equal(ours.unnoisy_output, theirs.unnoisy_output)
-
-
-@pytest.mark.parametrize("name", CHANNELS)
-def test_bit_identical_with_commpy_fed_by_our_generator(name, monkeypatch) -> None:
-    symbols = qam(16).points[np.arange(15)]
-    received, _ = _send(name, 8.0, np.random.default_rng(9), symbols)
-    monkeypatch.setattr(commpy.channels, "standard_normal", np.random.default_rng(9).standard_normal)
-    theirs = SISOFlatChannel(None, fading(name))
-    theirs.set_SNR_dB(8.0, 1, 1)
-    assert np.array_equal(received, theirs.propagate(symbols))
-
-
-def test_the_global_generator_is_left_alone() -> None:
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
-    _send("rayleigh", 3.0, np.random.default_rng(0), np.ones(10, dtype=complex))
-    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    for part in ("channel_gains", "noises", "unnoisy_output"):
+        assert np.array_equal(getattr(ours, part), getattr(theirs, part))
+    # And by a generator of our own, which leaves the global one alone.
+    received, gains = _send(name, esn0_db, np.random.default_rng(9), symbols)
+    assert not np.array_equal(received, expected)
+    assert received.shape == gains.shape
+    assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
 
 
 @pytest.mark.parametrize("name", CHANNELS)
@@ -105,7 +92,7 @@ def test_a_gain_holds_for_the_coherence_time(count, coherence) -> None:
     twin.standard_normal(2 * count)
     blocks = -(-count // coherence)
     gains = (twin.standard_normal(blocks) + 1j * twin.standard_normal(blocks)) * np.sqrt(0.5)
-    assert np.array_equal(channel.channel_gains, [gains[at // coherence] for at in range(count)])
+    assert np.array_equal(channel.channel_gains, np.repeat(gains, coherence)[:count])
 
 
 def test_bad_channels_are_named() -> None:
@@ -113,34 +100,6 @@ def test_bad_channels_are_named() -> None:
         fading("rice")
     with pytest.raises(InputError, match="'esn0_db' must be finite"):
         seeded_channel(np.random.default_rng(0), np.nan, fading("awgn"))
-
-
-# At least 200 errors are expected.  18 comparisons at 4.5 sigma: a false alarm in 1e-4 of all seeds.
-@pytest.mark.parametrize(
-    ("order", "channel", "esn0_db"),
-    [
-        *((4, "awgn", snr) for snr in (0.0, 8.0)),
-        *((16, "awgn", snr) for snr in (5.0, 14.0)),
-        *((64, "awgn", snr) for snr in (10.0, 20.0)),
-        *((256, "awgn", snr) for snr in (15.0, 26.0)),
-        *((order, "rayleigh", snr) for order in ORDERS for snr in (5.0, 20.0)),
-        (16, "rician", 12.0),
-        (64, "rician", 18.0),
-    ],
-)
-def test_bit_error_rate_meets_theory(order, channel, esn0_db) -> None:
-    rng = np.random.default_rng([order, int(esn0_db)])
-    constellation = qam(order)
-    sent = rng.integers(0, order, 80_000)
-    received, gains = _send(channel, esn0_db, rng, constellation.modulate(sent))
-    decided = hard_decisions(received, constellation, gains)
-    width = constellation.bits_per_symbol
-    # Bits of a symbol err together, symbols do not: the symbol is the unit.
-    wrong = (symbols_to_bits(sent, width) != symbols_to_bits(decided, width)).reshape(-1, width).sum(axis=1)
-    expected = width * float(qam_ber(order, esn0_db, channel))
-    assert wrong.size * expected > 200
-    z = (wrong.mean() - expected) / (wrong.std() / math.sqrt(wrong.size))
-    assert abs(z) < 4.5
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -166,20 +125,20 @@ def test_a_table_that_differs_from_commpy_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("order", "count"), [(4, 60), (16, 40), (64, 20), (256, 8)])
-@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
 def test_commpy_llrs_equal_the_exact_ones_where_finite(order, count, channel) -> None:
-    constellation = qam(order)
-    rng = np.random.default_rng(order)
+    constellation, rng = qam(order), np.random.default_rng(order)
     for esn0_db in (-5.0, 8.0, 18.0):
         symbols = constellation.modulate(rng.integers(0, order, (2, count)))
         received, gains = _send(channel, esn0_db, rng, symbols)
-        noise_var = 10 ** (-esn0_db / 10)
+        noise_var = 10 ** (-esn0_db / 10) * rng.uniform(0.8, 1.2, received.shape)  # one for each symbol
         demapper = CommpyDemapper()
         llr = demapper(received, constellation, noise_var, gains, clip=500.0)
-        brute = llr_bruteforce(received, constellation.points, noise_var, gains, clip=500.0)
         assert demapper.total == llr.size
         assert demapper.replaced < llr.size // 4
-        np.testing.assert_allclose(llr, brute, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            llr, llr_exact(received, constellation, noise_var, gains, clip=500.0), rtol=1e-9, atol=1e-9
+        )
 
 
 def test_commpy_llrs_are_made_finite_and_counted() -> None:
@@ -195,26 +154,11 @@ def test_commpy_llrs_are_made_finite_and_counted() -> None:
     mixed = CommpyDemapper()
     assert np.isfinite(mixed(received, constellation, 1.0, gain)).all()
     assert (mixed.replaced, mixed.total) == (2, 40)
-
-
-def test_commpy_llrs_take_one_noise_variance_per_symbol() -> None:
-    constellation = qam(16)
-    rng = np.random.default_rng(4)
-    received = rng.standard_normal((3, 4)) + 1j * rng.standard_normal((3, 4))
-    noise_var = rng.uniform(0.2, 2.0, (3, 4))
-    demapper = CommpyDemapper()
-    np.testing.assert_allclose(
-        demapper(received, constellation, noise_var),
-        llr_exact(received, constellation, noise_var),
-        atol=1e-10,
-    )
-    assert demapper.replaced == 0
-    assert demapper(np.empty((2, 0)), constellation, 1.0).shape == (2, 0)
+    assert mixed(np.empty((2, 0)), constellation, 1.0).shape == (2, 0)
 
 
 def test_commpy_llrs_that_are_wrong_are_noticed(monkeypatch) -> None:
     constellation = qam(16)
-    device = modem(constellation)
-    monkeypatch.setattr(device, "demodulate", lambda y, kind, n0: np.full(y.size * 4, 0.25))
+    monkeypatch.setattr(modem(constellation), "demodulate", lambda y, kind, n0: np.full(y.size * 4, 0.25))
     with pytest.raises(VerificationError, match="differ from the exact ones"):
         CommpyDemapper()(constellation.points, constellation, 0.5)
