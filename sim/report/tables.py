@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 from twophase.sim.results.figures import BackboneCheck, BestFixed, Point, Report, TextFigures, as_json
-from twophase.sim.results.verdict import verdict_reason
+from twophase.sim.results.points import verdict_reason
 from twophase.sim.theory.statistics import Interval
 
 __all__ = [

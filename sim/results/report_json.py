@@ -22,9 +22,8 @@ from twophase.sim.results.figures import (
     as_json,
 )
 from twophase.sim.results.modes import mode_figures, with_best_fixed
-from twophase.sim.results.points import point_results
+from twophase.sim.results.points import point_results, remarks_on, verdict_of
 from twophase.sim.results.text import with_text
-from twophase.sim.results.verdict import remarks_on, verdict_of
 from twophase.sim.settings import ChannelName, CoherenceName, Settings
 from twophase.sim.sweep.job import Job
 from twophase.sim.sweep.measure import Measured

@@ -11,8 +11,8 @@ from twophase.link.constellation import qam
 from twophase.link.errors import InputError
 from twophase.link.manifest import Manifest
 from twophase.link.samples import Samples
-from twophase.sim.baselines.registry import descriptions
-from twophase.sim.counts import Tally, tally_arrays, tally_from_arrays
+from twophase.sim.baselines.designs import descriptions
+from twophase.sim.counts import Tally
 from twophase.sim.results.figures import Scatter, ScatterGroup
 from twophase.sim.results.text import TextFacts, described, text_facts
 from twophase.sim.settings import Settings, Workers
@@ -106,10 +106,7 @@ def measure(
     if store is not None and store.folder not in _measured and (kept := _kept(store)):
         _log.warning("taking up an interrupted run: %d finished blocks are there already", kept)
     try:
-        with (
-            sweep_progress() as progress,
-            open_executor(job, workers.processes, workers.scheduler) as executor,
-        ):
+        with sweep_progress() as progress, open_executor(job, workers) as executor:
             # commpy takes long to import: other processes meanwhile make themselves ready.
             scatter = scatter_of(system, samples, grid, settings)
             results = run_sweep(points, rule, executor, store, progress)
@@ -185,4 +182,4 @@ def _unlock(out: Path) -> None:
 
 
 def _store(out: Path, job: Job) -> BlockStore:
-    return BlockStore(out / _BLOCKS, job.key(), tally_arrays, tally_from_arrays)
+    return BlockStore(out / _BLOCKS, job.key())

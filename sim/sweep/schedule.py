@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from twophase.link.command import Terminal
 from twophase.link.errors import InputError
 from twophase.sim.counts import Tally
-from twophase.sim.sweep.blocks import Block, Point, trial_blocks
 from twophase.sim.sweep.executors import Executor
+from twophase.sim.sweep.job import Block, Point, trial_blocks
 from twophase.sim.sweep.stopping import BlockSquares, StopRule
 from twophase.sim.sweep.store import BlockStore
 

@@ -16,8 +16,7 @@ from twophase.sim.counts import tally_digest
 from twophase.sim.packages import versions
 from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings, Workers
-from twophase.sim.sweep.blocks import Block
-from twophase.sim.sweep.job import Job, make_job
+from twophase.sim.sweep.job import Block, Job, make_job
 from twophase.sim.sweep.measure import clear_blocks, measure
 from twophase.sim.sweep.store import FolderLock
 

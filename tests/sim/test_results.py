@@ -12,9 +12,8 @@ from tools.tiny_bundle import LINK
 from twophase.link.errors import VerificationError
 from twophase.sim.counts import SystemCounts, Tally
 from twophase.sim.results.figures import Point, as_json
-from twophase.sim.results.points import point_results
+from twophase.sim.results.points import point_results, remarks_on, verdict_of, verdict_reason
 from twophase.sim.results.report_json import channel_text, csi_text
-from twophase.sim.results.verdict import remarks_on, verdict_of, verdict_reason
 from twophase.sim.settings import Settings
 from twophase.sim.theory.ber import qam_ber
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success

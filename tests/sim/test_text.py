@@ -14,11 +14,10 @@ import pytest
 from tools.tiny_bundle import write_tiny_bundle
 from twophase.sim.cli import main
 from twophase.sim.counts import tally_arrays, tally_digest, tally_from_arrays
-from twophase.sim.report.write import render
+from twophase.sim.report.page import render
 from twophase.sim.results.report_json import make_report
 from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings, Workers
-from twophase.sim.sweep.blocks import Block
-from twophase.sim.sweep.job import default_baselines, make_job
+from twophase.sim.sweep.job import Block, default_baselines, make_job
 from twophase.sim.sweep.measure import measure
 
 GRID = ("--snr", "4:6:10", "--trials", "2")

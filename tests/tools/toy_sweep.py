@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
 from twophase.sim.counts import SystemCounts, Tally, tally_arrays, tally_digest, tally_from_arrays
-from twophase.sim.sweep.blocks import Block, trial_blocks
+from twophase.sim.settings import Workers
 from twophase.sim.sweep.executors import Executor, open_executor
+from twophase.sim.sweep.job import Block, trial_blocks
 from twophase.sim.sweep.schedule import run_sweep
 from twophase.sim.sweep.stopping import StopRule
 from twophase.sim.sweep.store import BlockStore
@@ -146,17 +147,13 @@ def run_blocks(executor: Executor, blocks: Sequence[Block]) -> dict[Block, Tally
     return dict(executor.next_result() for _ in blocks)
 
 
-def toy_store(folder: Path, key: str = "{}") -> BlockStore:
-    return BlockStore(folder, key, tally_arrays, tally_from_arrays)
-
-
 def main() -> None:
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
     # The last point's last block hangs, when all else is on its way.
     task = ToyTask(log=folder / "log", trouble="hang", trouble_at=TRIALS - 5)
     try:
-        with open_executor(task, workers) as executor:
-            run_sweep(POINTS, StopRule(TRIALS), executor, toy_store(folder / "blocks"))
+        with open_executor(task, Workers(workers)) as executor:
+            run_sweep(POINTS, StopRule(TRIALS), executor, BlockStore(folder / "blocks", "{}"))
     except KeyboardInterrupt:
         print("interrupted", flush=True)
         sys.exit(130)

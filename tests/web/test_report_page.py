@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tools.tiny_report import tiny_report
-from twophase.sim.report.write import render
+from twophase.sim.report.page import render
 from twophase.sim.results.figures import Report
 
 BROWSER = Path(__file__).parent / "report.mjs"

@@ -10,7 +10,7 @@ import pytest
 
 from tools.tiny_report import tiny_report
 from twophase.link.errors import InputError
-from twophase.sim.report.write import render, require_writable, write_report
+from twophase.sim.report.page import render, require_writable, write_report
 from twophase.sim.results.figures import as_json
 from twophase.sim.results.report_json import json_text
 

@@ -12,10 +12,11 @@ from distributed import LocalCluster
 from tools.toy_sweep import BLOCKS, POINTS, ToyTask, blocks_run, openings, run_blocks, same
 from twophase.link.errors import InputError, PackageError
 from twophase.sim.packages import code_sha256, versions
+from twophase.sim.settings import Workers
 from twophase.sim.sweep import dask as module
-from twophase.sim.sweep.blocks import WorkerError, trial_blocks
 from twophase.sim.sweep.dask import Dask
 from twophase.sim.sweep.executors import InProcess, open_executor
+from twophase.sim.sweep.job import WorkerError, trial_blocks
 from twophase.sim.sweep.schedule import run_sweep
 from twophase.sim.sweep.stopping import StopRule
 
@@ -38,7 +39,7 @@ def cluster() -> Iterator[str]:
 def test_a_cluster_gives_what_one_process_gives(cluster: str, tmp_path: Path) -> None:
     with InProcess(ToyTask()) as executor:
         expected = run_sweep(POINTS, RULE, executor)
-    with open_executor(ToyTask(log=tmp_path / "log"), scheduler=cluster) as executor:
+    with open_executor(ToyTask(log=tmp_path / "log"), Workers(scheduler=cluster)) as executor:
         assert executor.workers == 2
         results = run_sweep(POINTS, RULE, executor)
     assert list(results) == list(expected)

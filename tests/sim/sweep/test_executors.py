@@ -20,14 +20,14 @@ from tools.toy_sweep import (
     run_blocks,
     same,
     spelled,
-    toy_store,
 )
 from twophase.link.errors import InputError
 from twophase.sim.settings import MOST_WORKERS, Workers
-from twophase.sim.sweep.blocks import WorkerError
 from twophase.sim.sweep.executors import InProcess, Processes, open_executor
+from twophase.sim.sweep.job import WorkerError
 from twophase.sim.sweep.schedule import run_sweep
 from twophase.sim.sweep.stopping import StopRule
+from twophase.sim.sweep.store import BlockStore
 
 TESTS = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ TESTS = Path(__file__).parents[2]
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_block_runs_once_whoever_runs_it(workers: int, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with open_executor(ToyTask(log=log), workers) as executor:
+    with open_executor(ToyTask(log=log), Workers(workers)) as executor:
         assert isinstance(executor, InProcess if workers == 1 else Processes)
         assert executor.workers == workers
         found = run_blocks(executor, BLOCKS)
@@ -111,7 +111,7 @@ def test_a_sweep_that_is_ended_leaves_no_worker_and_goes_on_where_it_stopped(
     assert not stderr  # only the parent speaks
     said = [line for line in stdout.splitlines() if line != "hanging"]
     assert (started.returncode, said) == ((130, ["interrupted"]) if sent == signal.SIGINT else (-sent, []))
-    store = toy_store(tmp_path / "blocks")
+    store = BlockStore(tmp_path / "blocks", "{}")
     kept = {spelled(block) for block in BLOCKS if store.load(block) is not None}
     # What was kept had run; what had run may not have been kept yet.
     assert kept
@@ -123,16 +123,7 @@ def test_a_sweep_that_is_ended_leaves_no_worker_and_goes_on_where_it_stopped(
     assert set(blocks_run(tmp_path / "again")) == set(map(spelled, BLOCKS)) - kept
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: open_executor(ToyTask(), 0),
-        lambda: open_executor(ToyTask(), 2, "tcp://127.0.0.1:1"),
-        lambda: Processes(ToyTask(), MOST_WORKERS + 1),
-        lambda: Workers(MOST_WORKERS + 1),
-    ],
-)
-def test_numbers_of_workers_are_refused_before_one_starts(call) -> None:
-    assert Processes(ToyTask(), MOST_WORKERS).workers == MOST_WORKERS
+@pytest.mark.parametrize("given", [(0,), (MOST_WORKERS + 1,), (2, "tcp://127.0.0.1:1")])
+def test_numbers_of_workers_are_refused_before_one_starts(given) -> None:
     with pytest.raises(InputError, match="'workers' must"):
-        call()
+        Workers(*given)

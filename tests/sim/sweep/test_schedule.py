@@ -23,15 +23,15 @@ from tools.toy_sweep import (
     merged,
     same,
     spelled,
-    toy_store,
     toy_tally,
 )
 from twophase.link.errors import InputError
 from twophase.sim.counts import Tally
-from twophase.sim.sweep.blocks import BLOCK_TRIALS, Block, Point, trial_blocks
 from twophase.sim.sweep.executors import InProcess
+from twophase.sim.sweep.job import BLOCK_TRIALS, Block, Point, trial_blocks
 from twophase.sim.sweep.schedule import run_sweep
 from twophase.sim.sweep.stopping import BlockSquares, StopRule
+from twophase.sim.sweep.store import BlockStore
 
 RULE = StopRule(TRIALS)
 PRECISE = StopRule(3, precision=0.02, max_trials=50)
@@ -48,12 +48,6 @@ def test_blocks_hold_every_trial_once_and_in_order(first: int, count: int) -> No
     # Only the last may be shorter; a block travels, and is a key.
     assert all(block.count == BLOCK_TRIALS for block in blocks[:-1])
     assert {pickle.loads(pickle.dumps(block)) for block in blocks} == set(blocks)
-
-
-@pytest.mark.parametrize(("first", "count", "name"), [(-1, 5, "first"), (0, 0, "count")])
-def test_bad_blocks_are_refused(first: int, count: int, name: str) -> None:
-    with pytest.raises(InputError, match=f"'{name}' must"):
-        Block("", 0.0, first, count)
 
 
 class Shuffled(InProcess):
@@ -169,7 +163,7 @@ def test_progress_counts_trials_and_ends_where_it_plans() -> None:
 @given(st.data())
 def test_a_sweep_goes_on_from_any_blocks(tmp_path_factory: pytest.TempPathFactory, data) -> None:
     tmp_path = tmp_path_factory.mktemp("any")
-    store = toy_store(tmp_path / "blocks")
+    store = BlockStore(tmp_path / "blocks", "{}")
     kept = data.draw(st.sets(st.sampled_from(BLOCKS)))
     for block in kept:
         store.save(block, ToyTask()(block))
@@ -188,7 +182,7 @@ def test_a_sweep_goes_on_from_any_blocks(tmp_path_factory: pytest.TempPathFactor
 
 
 def test_blocks_that_ended_before_an_error_are_kept(tmp_path: Path) -> None:
-    store = toy_store(tmp_path)
+    store = BlockStore(tmp_path, "{}")
     with InProcess(ToyTask(trouble="defect", trouble_at=5)) as executor, pytest.raises(ZeroDivisionError):
         run_sweep(POINTS, RULE, executor, store)
     assert store.load(BLOCKS[0]) is not None

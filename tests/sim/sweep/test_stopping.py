@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.toy_sweep import merged, toy_tally
-from twophase.link.errors import InputError
 from twophase.sim.counts import SystemCounts, Tally
-from twophase.sim.sweep.blocks import trial_blocks
+from twophase.sim.sweep.job import trial_blocks
 from twophase.sim.sweep.stopping import BlockSquares, StopRule, _gap_limit
 from twophase.sim.theory.statistics import paired_gap, wilson_by_sample
 
@@ -193,12 +192,3 @@ def test_nothing_is_given_up_before_it_is_known() -> None:
     rng = np.random.default_rng(0)
     extreme = [toy_tally(5, [5] * 20 + [0] * 3, [*rng.integers(0, 2, 20), *[5] * 3]) for _ in range(4)]
     assert 0 < _limit_of(extreme) <= 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [((0,), "trials"), ((5, 0.0), "precision"), ((5, 1.0), "precision"), ((5, 0.1, 4), "max_trials")],
-)
-def test_bad_rules_are_refused(arguments: tuple[float, ...], name: str) -> None:
-    with pytest.raises(InputError, match=f"'{name}' must"):
-        StopRule(*arguments)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.toy_sweep import ToyTask, same, toy_store
+from tools.toy_sweep import ToyTask, same
 from twophase.link.errors import ArtifactError, InputError
 from twophase.sim.counts import Tally, tally_arrays
-from twophase.sim.sweep.blocks import Block
+from twophase.sim.sweep.job import Block
 from twophase.sim.sweep.store import KEY_NAME, BlockStore, FolderLock
 
 BLOCK = Block("", 2.5, 5, 3)
@@ -31,10 +31,10 @@ def _comes_back(store: BlockStore, block: Block, counts: Tally) -> bool:
 
 
 def test_a_block_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    store = toy_store(tmp_path / "blocks")
+    store = BlockStore(tmp_path / "blocks", "{}")
     assert store.load(BLOCK) is None
     store.save(BLOCK, COUNTS)
-    assert _comes_back(toy_store(tmp_path / "blocks"), BLOCK, COUNTS)
+    assert _comes_back(BlockStore(tmp_path / "blocks", "{}"), BLOCK, COUNTS)
     # No temporary name is left; a file holds the counts and nothing else.
     assert sorted(path.name for path in store.folder.iterdir()) == sorted([_file(store).name, KEY_NAME])
     with np.load(_file(store)) as archive:
@@ -42,7 +42,7 @@ def test_a_block_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_every_field_of_a_block_tells_it_from_others_and_a_sweep_may_have_any_name(tmp_path: Path) -> None:
-    store = toy_store(tmp_path)
+    store = BlockStore(tmp_path, "{}")
     store.save(BLOCK, COUNTS)
     others = [Block("x", 2.5, 5, 3), Block("", 2.0, 5, 3), Block("", 2.5, 0, 3), Block("", 2.5, 5, 2)]
     assert [store.load(other) for other in others] == [None] * 4
@@ -54,7 +54,7 @@ def test_every_field_of_a_block_tells_it_from_others_and_a_sweep_may_have_any_na
 
 
 def test_damage_anywhere_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    store = toy_store(tmp_path)
+    store = BlockStore(tmp_path, "{}")
     store.save(BLOCK, COUNTS)
     path = _file(store)
     whole = path.read_bytes()
@@ -79,7 +79,7 @@ def test_damage_anywhere_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFix
 def test_what_is_whole_but_not_these_counts_runs_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store, other = toy_store(tmp_path), Block("", 2.5, 0, 3)
+    store, other = BlockStore(tmp_path, "{}"), Block("", 2.5, 0, 3)
     store.save(other, ToyTask()(other))
     another_block = _file(store).read_bytes()
     store.clear()
@@ -95,14 +95,14 @@ def test_what_is_whole_but_not_these_counts_runs_again(
     # Counts of another version of this program have another form.
     store.save(BLOCK, COUNTS)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(store, "_from_arrays", lambda arrays: arrays["absent"])
+        patched.setattr("twophase.sim.sweep.store.tally_from_arrays", lambda arrays: arrays["absent"])
         assert store.load(BLOCK) is None
     assert not path.exists()
 
 
 def test_keys_lie_apart_and_are_cleared_apart(tmp_path: Path) -> None:
     folder = tmp_path / "blocks"
-    one, other = toy_store(folder, json.dumps({"seed": 1})), toy_store(folder, json.dumps({"seed": 2}))
+    one, other = BlockStore(folder, json.dumps({"seed": 1})), BlockStore(folder, json.dumps({"seed": 2}))
     one.save(BLOCK, COUNTS)
     assert other.load(BLOCK) is None
     other.save(BLOCK, COUNTS)
@@ -119,7 +119,7 @@ def test_a_failing_disk_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pyt
     def failing(path: Path) -> bytes:
         raise OSError(5, "Input/output error", str(path))
 
-    store = toy_store(tmp_path / "blocks")
+    store = BlockStore(tmp_path / "blocks", "{}")
     store.save(BLOCK, COUNTS)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "read_bytes", failing)
@@ -128,7 +128,7 @@ def test_a_failing_disk_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pyt
     assert store.load(BLOCK) is not None
     (tmp_path / "file").write_text("a file")
     with pytest.raises(InputError, match="be writable"):
-        toy_store(tmp_path / "file").save(BLOCK, COUNTS)
+        BlockStore(tmp_path / "file", "{}").save(BLOCK, COUNTS)
 
 
 def test_a_lock_is_held_by_one_and_leaves_nothing(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_lock_is_held_by_one_and_leaves_nothing(tmp_path: Path) -> None:
     # A file that somebody left is no lock; what else is in the folder stays.
     folder.mkdir()
     (folder / ".lock").touch()
-    store = toy_store(folder)
+    store = BlockStore(folder, "{}")
     store.save(BLOCK, COUNTS)
     FolderLock(folder).release()
     assert [path.name for path in folder.iterdir()] == [store.folder.name]

@@ -1,7 +1,8 @@
-"""The coded baseline: sizes, what arrives without noise and under it, what the receiver is given."""
+"""Codes and labels on the link's air: sizes, what arrives without noise and under it, what is charged."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,7 +13,16 @@ from twophase.link.errors import InputError
 from twophase.link.modem import Transmission
 from twophase.link.modes import Mode, ModeTable
 from twophase.link.receiver import Reception
-from twophase.sim.baselines.coded import CodedBaseline, coded_description, coded_mode
+from twophase.sim.baselines.designs import (
+    CodedBaseline,
+    LabelSender,
+    Payload,
+    coded_mode,
+    descriptions,
+    make_baselines,
+)
+from twophase.sim.settings import Settings
+from twophase.sim.theory.label_bound import simplex_success
 
 # 24 bits over QPSK and 16-QAM; 25 bits, padded to 30, over 64-QAM and to 32 over 256-QAM.
 MODES = ModeTable((Mode(0, 64, 4, 4), Mode(0, 64, 4, 16), Mode(1, 32, 5, 64), Mode(1, 32, 5, 256)))
@@ -63,7 +73,6 @@ def test_a_code_takes_the_symbols_of_the_mode(name, mode, order, size) -> None:
     # Equal symbols where a constellation allows; 256-QAM has no larger one.
     assert coded.symbols == SYMBOLS[mode] == MODES[mode].symbols * (2 if MODES[mode].order == 256 else 1)
     assert (coded.order, coded.code.n, coded.code.k, len(coded.interleaver)) == (order, *size, size[0])
-    assert f"({size[0]}, {size[1]}) over {order}-QAM" in coded_description(name, MODES)  # without a build
     assert coded_mode(name, MODES[mode]) is coded  # built once
 
 
@@ -126,8 +135,63 @@ def test_the_receiver_knows_the_scale(name, transmission) -> None:
     assert (notebook.llr[:, :24] < -10).all()
 
 
-def test_an_unknown_code_and_a_mode_of_too_many_bits_are_refused() -> None:
-    with pytest.raises(InputError, match="'code' must be 'conv' or 'ldpc'"):
-        coded_mode("turbo", MODES[0])
+def _sent(sender: LabelSender, classes: np.ndarray, symbols: np.ndarray) -> Payload:
+    return sender.transmit(SimpleNamespace(mode=np.zeros(len(classes), dtype=np.int64)), classes, symbols)
+
+
+@pytest.mark.parametrize("tfidf", [False, True])
+def test_labels_of_all_lengths_arrive_without_noise(tfidf: bool) -> None:
+    rng = np.random.default_rng(3)
+    classes, symbols = rng.integers(0, 10, 300), rng.choice([1, 2, 6, 7, 14], 300)
+    sender = LabelSender(10, 14, classes if tfidf else None)
+    assert (sender.name, sender.max_symbols) == ("tfidf" if tfidf else "classify-and-send", 14)
+    payload = _sent(sender, np.zeros_like(classes) if tfidf else classes, symbols)
+    np.testing.assert_array_equal(payload.symbols, symbols)
+    used = np.arange(14) < symbols[:, None]
+    assert (payload.points[~used] == 0).all()
+    assert np.sum(np.abs(payload.points) ** 2) / symbols.sum() == pytest.approx(1)
+    gains = rng.standard_normal(used.shape) + 1j * rng.standard_normal(used.shape)
+    rows = np.flatnonzero(rng.random(300) < 0.5)
+    received = gains[rows] * payload.points[rows]
+    decided = sender.receive(payload, rows, received, gains[rows], np.full(received.shape, 1e-6))
+    np.testing.assert_array_equal(decided, classes[rows])
+
+
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
+@pytest.mark.parametrize(("symbols", "esn0_db"), [(1, 12.0), (6, 3.0)])
+def test_success_stays_below_the_simplex_and_near_it(channel, symbols, esn0_db) -> None:
+    samples, rng = 20_000, np.random.default_rng(symbols)
+    sender, classes = LabelSender(10, symbols), rng.integers(0, 10, samples)
+    payload = _sent(sender, classes, np.full(samples, symbols))
+    noise_var, shape = 10 ** (-esn0_db / 10), payload.points.shape
+    gains, noise = (rng.standard_normal((2, 2, *shape)) * [[[[1]], [[1j]]]]).sum(axis=1) / math.sqrt(2)
+    gains = np.ones_like(gains) if channel == "awgn" else gains
+    received = gains * payload.points + math.sqrt(noise_var) * noise
+    decided = sender.receive(payload, np.arange(samples), received, gains, np.full(shape, noise_var))
+    right = float(np.mean(decided == classes))
+    bound = float(simplex_success(10, symbols, esn0_db, channel))
+    # False alarm 3e-7 above; below it is a code of finite dimension, which fading bends as well.
+    assert right <= bound + 5 * math.sqrt(right * (1 - right) / samples)
+    assert right >= bound - (0.02 if channel == "awgn" and symbols > 1 else 0.2)
+
+
+def test_baselines_are_made_in_order_and_described_without_a_build() -> None:
+    system = SimpleNamespace(modes=MODES, receiver=None, classes=10, llr_clip=CLIP)
+    settings = Settings(codes=("ldpc", "conv"), baselines=("classify-and-send",))
+    made = make_baselines(settings, system, header_symbols=4)
+    assert [baseline.max_symbols for baseline in made] == [12, 12, 16]
+    described = descriptions(settings, MODES, 10)
+    assert [baseline.name for baseline in made] == [*described]
+    assert "(48, 24) over 16-QAM; (48, 24) over 256-QAM; (40, 25) over 256-QAM" in described["ldpc"]
+    assert "noise-free decision of the deployed link itself" in described["classify-and-send"]
+    assert make_baselines(Settings(), system) == ()
+    with pytest.raises(InputError, match="'baseline' must be left out where the samples hold no sentences"):
+        make_baselines(Settings(baselines=("tfidf",)), system)
+
+
+def test_a_mode_of_too_many_bits_and_a_payload_without_energy_are_refused() -> None:
     with pytest.raises(InputError, match="'k' must"):
         _baseline("ldpc", modes=ModeTable((Mode(0, 65536, 300, 4),)))
+    none = np.zeros(0, dtype=np.int64)
+    with pytest.raises(InputError, match="'points' must carry energy"):
+        _sent(LabelSender(4, 3), none, none)
