@@ -192,7 +192,7 @@ def _simulate(arguments: SimArguments) -> int:
 
 
 def _replay(arguments: SimArguments) -> int:
-    """Measure again what a report says; tell what differs."""
+    """Measure again what a report says, and print what differs."""
     from twophase.link.errors import InputError
     from twophase.sim.packages import require_scikit_commpy
 

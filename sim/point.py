@@ -100,17 +100,6 @@ class Transmitted:
 class PointSimulator:
     """One SNR point: everything that its trials share is made once.
 
-    Parameters
-    ----------
-    system
-        The deployed link and the soft references.
-    samples
-        Features and true classes.
-    esn0_db
-        Es/N0 in dB.
-    settings
-        How it is measured.
-
     Raises
     ------
     InputError

@@ -268,15 +268,8 @@ class CodedBaseline(Baseline):
 class LabelSender(Baseline):
     """Sends a decision as a label.
 
-    Parameters
-    ----------
-    classes
-        Number of classes, at least 2.
-    max_symbols
-        Longest frame of the deployed link, header included.
-    tfidf
-        What logistic regression on TF-IDF decides for, shape (samples,), to be sent as ``tfidf``.  None: the
-        link's noise-free decision, as ``classify-and-send``.
+    ``tfidf`` is what logistic regression on TF-IDF decides for, shape (samples,), to be sent as ``tfidf``;
+    None: the link's noise-free decision, as ``classify-and-send``.
     """
 
     after_header = False
@@ -309,16 +302,8 @@ def make_baselines(
 ) -> tuple[Baseline, ...]:
     """Make the baselines that the settings ask for, codes first.
 
-    Parameters
-    ----------
-    settings
-        Its ``codes``, ``baselines`` and ``kernel`` are used.
-    system
-        The deployed link; its receiver also classifies what the coded baselines decode.
-    header_symbols
-        Widest header of the deployed link: a label may use a frame's header symbols as well.
-    sentences
-        What the samples are features of, where a baseline needs them.
+    ``header_symbols`` is the widest header of the deployed link: a label may use a frame's header symbols as
+    well.
 
     Raises
     ------

@@ -31,22 +31,7 @@ _NAMED_CLASSES = 12
 
 
 def constellation_svg(group: ScatterGroup, esn0_db: float, name: str) -> tuple[str, int]:
-    """Received symbols of one mode around the points that are sent.
-
-    Parameters
-    ----------
-    group
-        What was received in one mode.
-    esn0_db
-        Of the panel, for its title.
-    name
-        Tells this figure from the page's others.
-
-    Returns
-    -------
-    tuple
-        The SVG, and how many received symbols lie outside it.
-    """
+    """Received symbols of one mode around the points that are sent; and how many lie outside the figure."""
     received = np.asarray(group.received, dtype=np.float64).reshape(-1, 2)
     reference = np.asarray(group.reference, dtype=np.float64).reshape(-1, 2)
     largest = float(np.abs(reference).max())
@@ -97,17 +82,7 @@ def _decision_lines(axes: Axes, reference: _Float) -> None:
 
 
 def confusion_svg(report: Report, point: Point, name: str) -> str:
-    """Which class is decided for which, in percent of the true class; errors in another hue.
-
-    Parameters
-    ----------
-    report
-        Names the classes.
-    point
-        Whose ``confusion`` is drawn, rows true, columns decided.
-    name
-        Tells this figure from the page's others.
-    """
+    """Which class is decided for which, in percent of the true class; errors in another hue."""
     counts = np.asarray(point.confusion, dtype=np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [str(entry) for entry in report.classes]

@@ -12,21 +12,17 @@ from twophase.sim.theory.statistics import Interval
 
 __all__ = [
     "aligned",
-    "baselines_table",
     "best_fixed_of",
-    "best_fixed_table",
     "csv_text",
     "front_text",
     "gains_taken",
     "hangs_together",
     "ratio_text",
-    "result_table",
     "samples_word",
     "span_text",
+    "summary",
+    "tables",
     "tenth",
-    "text_lines",
-    "text_table",
-    "usage_table",
 ]
 
 

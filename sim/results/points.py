@@ -11,7 +11,7 @@ multinomial sums over 100 to 3000 samples, gaps of -1, -2 and -5 points, 0 to 3 
 other way: at most 4.95 %.  At -2 points, with 0, 0.5, 1 and 3 % the other way: 1.8, 3.5, 3.4, 2.9 % at 200
 samples; 1.7, 3.5, 3.6, 3.7 % at 540; 3.8, 4.1, 4.0, 4.0 % at 1000; 3.5, 4.6, 4.4, 4.4 % at 3000.  Twenty
 trials of a sample, simulated for five shapes of discordance, to one side and to both: at most 4.3 %.  The
-bound is approximate; these figures, not a theorem, are what stands behind it.
+bound is approximate; these figures, not a theorem, are what it rests on.
 """
 
 from __future__ import annotations
@@ -55,18 +55,7 @@ def point_results(
 ) -> list[Point]:
     """Figures of each SNR point.
 
-    Parameters
-    ----------
-    tallies
-        Counts of each SNR point.
-    modes
-        All modes of the link.
-    classes
-        Number of classes of the task.
-    settings
-        How the sweep was run: its channel chooses the closed forms, its tolerance is the verdict's.
-    reasons
-        Why each point ended; without them: all trials were made that were asked for.
+    ``reasons`` say why each point ended; without them all trials were made that were asked for.
 
     Raises
     ------
@@ -177,13 +166,9 @@ def baseline_figures(
 ) -> BaselineFigures:
     """Figures of another design against the deployed link.
 
-    Parameters
-    ----------
-    accuracy, hard
-        Shares of the trials in which each sample was classified correctly, by that design and by the link;
-        shape (samples,).
-    symbols, energy
-        Its symbols per sample, and its average energy per symbol before scaling.
+    ``accuracy`` and ``hard`` are the shares of the trials in which each sample was classified correctly, by
+    that design and by the link, shape (samples,); ``symbols`` are its symbols per sample, ``energy`` its
+    average energy per symbol before scaling.
     """
     gap = paired_gap(accuracy - hard)
     return BaselineFigures(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,31 +211,22 @@ def _hash(path: Path) -> str:
 
 
 # One process measures one job at a time, and the blocks of a point one after another.
-_opened: dict[Job, tuple[System, Samples]] = {}
-_current: dict[tuple[Job, str, float], PointSimulator] = {}
-
-
+@lru_cache(maxsize=1)
 def _simulator(job: Job, sweep: str, esn0_db: float) -> PointSimulator:
     """The simulator of a point; that of the last one is kept, with what it has transmitted."""
     from twophase.sim.point import PointSimulator
 
-    place = (job, sweep, esn0_db)
-    if place not in _current:
-        system, samples = _open(job)
-        settings = job.settings
-        if sweep:
-            # A mode by itself, for comparison: references and baselines are the link's.
-            system = replace(system, references=())
-            settings = replace(settings, mode=sweep, codes=(), baselines=())
-        _current.clear()
-        _current[place] = PointSimulator(system, samples, esn0_db, settings)
-    return _current[place]
+    system, samples = _open(job)
+    settings = job.settings
+    if sweep:
+        # A mode by itself, for comparison: references and baselines are the link's.
+        system = replace(system, references=())
+        settings = replace(settings, mode=sweep, codes=(), baselines=())
+    return PointSimulator(system, samples, esn0_db, settings)
 
 
+@lru_cache(maxsize=1)
 def _open(job: Job) -> tuple[System, Samples]:
     """What the job names; that of the last job is kept."""
-    if job not in _opened:
-        system, _, samples = job.open()
-        _opened.clear()
-        _opened[job] = (system, samples)
-    return _opened[job]
+    system, _, samples = job.open()
+    return system, samples

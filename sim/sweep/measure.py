@@ -67,23 +67,10 @@ def measure(
     out: Path | None = None,
     modes_report: bool = False,
 ) -> Measured:
-    """Measure a bundle at every point of a grid.
+    """Measure a bundle at every point of a grid of Es/N0 in dB.
 
-    Parameters
-    ----------
-    job
-        What is measured, and how.
-    opened
-        What :meth:`Job.open` gave.
-    grid
-        Es/N0 of each point in dB.
-    workers
-        Who does the work.
-    out
-        Folder of the report, where finished blocks are kept until :func:`clear_blocks`; None keeps none.
-        Until then, or an error, no other process can measure into it, but where the system has no ``fcntl``.
-    modes_report
-        Whether every mode is measured by itself, too.
+    Finished blocks are kept in the folder ``out`` of the report, if any, until :func:`clear_blocks`.  Until
+    then, or an error, no other process can measure into it, but where the system has no locks.
 
     Raises
     ------

@@ -84,12 +84,7 @@ class StopRule:
     def reason(self, counts: Tally, squares: BlockSquares) -> str | None:
         """Why a point ends after a round, in words; None if it goes on.
 
-        Parameters
-        ----------
-        counts
-            Of all its trials so far.
-        squares
-            Of the same, block by block.
+        ``counts`` are of all its trials so far, ``squares`` of the same, block by block.
         """
         if self.precision is None:
             return "trials asked for"

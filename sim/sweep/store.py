@@ -44,12 +44,8 @@ _log = logging.getLogger(__name__)
 class BlockStore:
     """Counts of finished blocks under one key.  Only the process that merges them reads and writes here.
 
-    Parameters
-    ----------
-    folder
-        Where the folders of all keys lie; made when the first block is kept.
-    key
-        Everything that a result depends on apart from the block: version, bundle, samples, settings.
+    The folders of all keys lie in ``folder``; it is made when the first block is kept.  The key is everything
+    that a result depends on apart from the block: version, bundle, samples, settings.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
