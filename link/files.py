@@ -191,6 +191,32 @@ def _locked(folder: Path) -> Iterator[bool]:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Hold the system's lock on the file ``path``, which is made for it and removed with it.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process, or another part of this one, holds it.
+    OSError
+        If the file cannot be made, or its file system has no locks.
+    """
+    from filelock import FileLock, Timeout  # an edge process locks nothing
+
+    lock = FileLock(path, is_singleton=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path)) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes it when it is released
+            path.unlink()  # first, so that nobody finds it who could not have it
+        lock.release()
+
+
 def _clear_leftovers(target: Path) -> None:
     """Remove what killed processes left of ``target``; what a living one works on is locked and stays."""
     import shutil

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.files import read_json, write_json
+from twophase.link.files import lock_file, read_json, write_json
 from twophase.link.manifest import MANIFEST_NAME
 from twophase.training.config import TrainConfig
 
@@ -82,19 +82,14 @@ def folder_lock(config: TrainConfig) -> Iterator[None]:
     InputError
         If another one is at work there.
     """
-    from filelock import FileLock, Timeout  # comes with torch; the rest of this module needs neither
-
     folder = config.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError("out", "not be in use by another tp-train", str(folder)) from error
-    try:
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(lock_file(folder.with_name(f".{folder.name}.lock")))
+        except BlockingIOError as error:
+            raise InputError("out", "not be in use by another tp-train", str(folder)) from error
         yield
-    finally:
-        lock.release()
 
 
 def _set_aside(folder: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from twophase.link.constellation import qam
 from twophase.link.errors import InputError
+from twophase.link.files import lock_file
 from twophase.link.manifest import Manifest
 from twophase.link.samples import Samples
 from twophase.sim.baselines.designs import descriptions
@@ -20,7 +22,7 @@ from twophase.sim.sweep.executors import open_executor
 from twophase.sim.sweep.job import Job
 from twophase.sim.sweep.schedule import run_sweep, sweep_progress
 from twophase.sim.sweep.stopping import StopRule
-from twophase.sim.sweep.store import BlockStore, FolderLock
+from twophase.sim.sweep.store import BlockStore
 from twophase.sim.system import System
 
 __all__ = ["Measured", "Opened", "clear_blocks", "measure", "scatter_of"]
@@ -35,7 +37,7 @@ _BLOCKS = ".blocks"
 _SCATTERED = 400
 """Symbols of a mode that are shown at one Es/N0."""
 
-_locks: dict[Path, FolderLock] = {}
+_locks: dict[Path, ExitStack] = {}
 """Of the folders that this process works in."""
 _measured: set[Path] = set()
 """Folders of blocks of sweeps that this process has finished: to take those up is no resumption."""
@@ -154,18 +156,23 @@ def _lock(out: Path) -> None:
     folder = (out / _BLOCKS).resolve()
     if folder in _locks:
         return
+    lock = ExitStack()
     try:
-        _locks[folder] = FolderLock(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.enter_context(lock_file(folder / ".lock"))
     except BlockingIOError as error:
         raise InputError("out", "not be in use by another tp-sim that is running", str(out)) from error
     except OSError as error:
         raise InputError("out", f"be a folder that can be written ({error.strerror})", str(out)) from error
+    _locks[folder] = lock
 
 
 def _unlock(out: Path) -> None:
-    lock = _locks.pop((out / _BLOCKS).resolve(), None)
-    if lock is not None:
-        lock.release()
+    folder = (out / _BLOCKS).resolve()
+    if folder in _locks:
+        _locks.pop(folder).close()
+        with suppress(OSError):  # blocks of other sweeps stay
+            folder.rmdir()
 
 
 def _store(out: Path, job: Job) -> BlockStore:

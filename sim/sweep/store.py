@@ -2,23 +2,19 @@
 
 Everything that a result depends on, as text, is the key; its SHA-256 names the folder.  Blocks of another
 bundle, seed or channel are therefore never mixed up: they lie elsewhere.  The file of a block is whole or
-absent, and it holds a digest of its arrays, for a file can be damaged later.  A lock keeps two programs from
-working in the same folder at once.
+absent, and it holds a digest of its arrays, for a file can be damaged later.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +26,12 @@ from twophase.link.files import atomic_path, reading, write_text
 from twophase.sim.counts import Tally, tally_arrays, tally_from_arrays
 from twophase.sim.sweep.job import Block
 
-__all__ = ["KEY_NAME", "BlockStore", "FolderLock"]
+__all__ = ["KEY_NAME", "BlockStore"]
 
 KEY_NAME = "key.json"
 """What the blocks of a folder depend on, for who wants to know whose they are."""
 
 _DIGEST = "sha256"
-_LOCK_NAME = ".lock"
-_TRIES = 10
 _log = logging.getLogger(__name__)
 
 
@@ -99,69 +93,6 @@ class BlockStore:
         # A mode's name may hold what a file's name must not, hence the digest.
         name = hashlib.sha256(_spelled(block).encode()).hexdigest()[:24]
         return self.folder / f"{name}.npz"
-
-
-class FolderLock:
-    """An exclusive lock on the folder of finished blocks, held until :meth:`release` or the process's end.
-
-    The lock is the system's, on a file in the folder: what a killed process leaves of it blocks nobody.
-    Where the system has no ``fcntl`` (Windows) or the file system no locks, nothing is locked.
-
-    Parameters
-    ----------
-    folder
-        That of the blocks of all keys; made if it does not exist.
-
-    Raises
-    ------
-    BlockingIOError
-        If another holds it.
-    OSError
-        If the folder cannot be written.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / _LOCK_NAME
-        self._descriptor = -1
-        if find_spec("fcntl") is None:
-            return
-        for _ in range(_TRIES):
-            folder.mkdir(parents=True, exist_ok=True)
-            # Who held it may have removed it, or its folder, in the meantime: then again.
-            with suppress(FileNotFoundError):
-                self._descriptor = _locked(self._path)
-                return
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._path))
-
-    def release(self) -> None:
-        """Give the lock up and remove its file, and the folder if nothing else is in it."""
-        if self._descriptor < 0:
-            return
-        with suppress(OSError):
-            self._path.unlink()  # first, so that nobody finds it who could not have it
-        os.close(self._descriptor)
-        with suppress(OSError):
-            self._path.parent.rmdir()
-
-
-def _locked(path: Path) -> int:
-    """Descriptor of a locked file; ``FileNotFoundError`` if it was removed in the meantime."""
-    import fcntl
-
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:  # no locks here
-            return descriptor
-        if not os.path.samestat(os.fstat(descriptor), path.stat()):
-            raise FileNotFoundError(path)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _checked(archive: Any, block: Block) -> dict[str, NDArray[Any]]:

@@ -17,6 +17,7 @@ from twophase.link.files import (
     atomic_folder,
     atomic_path,
     cache_folder,
+    lock_file,
     read_json,
     sha256,
     sha256_of,
@@ -317,3 +318,12 @@ def test_the_cache_is_where_the_nearest_variable_says(monkeypatch, tmp_path, own
     monkeypatch.setenv("TWOPHASE_CACHE", "~nobody-of-this-name/cache")
     with pytest.raises(InputError, match="'TWOPHASE_CACHE' must name a folder"):
         cache_folder()
+
+
+def test_a_lock_is_held_by_one_and_its_file_goes_with_it(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    path.touch()  # what a killed process leaves is no lock
+    for _ in range(2):
+        with lock_file(path), pytest.raises(BlockingIOError), lock_file(path):
+            pass
+        assert not path.exists()

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from twophase.link.errors import ArtifactError, InputError
+from twophase.link.files import lock_file
 from twophase.sim.counts import tally_digest
 from twophase.sim.packages import versions
 from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings, Workers
 from twophase.sim.sweep.job import Block, Job, make_job
 from twophase.sim.sweep.measure import clear_blocks, measure
-from twophase.sim.sweep.store import FolderLock
 
 SETTINGS = Settings(trials=4, seed=2, codes=("conv",))
 
@@ -129,10 +129,11 @@ def test_an_interrupted_run_is_taken_up_and_a_finished_one_used_again(
 
 def test_one_folder_is_measured_into_by_one_process(job: Job, tmp_path: Path) -> None:
     # Another opening of the file counts as another process.
-    lock = FolderLock(tmp_path / ".blocks")
-    with pytest.raises(InputError, match=f"'out' must not be in use by another tp-sim .*, not '{tmp_path}'"):
+    (tmp_path / ".blocks").mkdir()
+    taken = f"'out' must not be in use by another tp-sim .*, not '{tmp_path}'"
+    with lock_file(tmp_path / ".blocks" / ".lock"), pytest.raises(InputError, match=taken):
         measure(job, job.open(), [5.0], Workers(), tmp_path)
-    lock.release()
+    (tmp_path / ".blocks").rmdir()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / ".blocks").write_text("a file")
     with pytest.raises(InputError, match="'out' must be a folder that can be written"):

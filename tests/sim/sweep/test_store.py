@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from tools.toy_sweep import ToyTask, same
 from twophase.link.errors import ArtifactError, InputError
 from twophase.sim.counts import Tally, tally_arrays
 from twophase.sim.sweep.job import Block
-from twophase.sim.sweep.store import KEY_NAME, BlockStore, FolderLock
+from twophase.sim.sweep.store import KEY_NAME, BlockStore
 
 BLOCK = Block("", 2.5, 5, 3)
 COUNTS = ToyTask()(BLOCK)
@@ -129,59 +127,3 @@ def test_a_failing_disk_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "file").write_text("a file")
     with pytest.raises(InputError, match="be writable"):
         BlockStore(tmp_path / "file", "{}").save(BLOCK, COUNTS)
-
-
-def test_a_lock_is_held_by_one_and_leaves_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "new" / "blocks"
-    lock = FolderLock(folder)
-    with pytest.raises(BlockingIOError):
-        FolderLock(folder)
-    lock.release()
-    assert not folder.exists()
-    # A file that somebody left is no lock; what else is in the folder stays.
-    folder.mkdir()
-    (folder / ".lock").touch()
-    store = BlockStore(folder, "{}")
-    store.save(BLOCK, COUNTS)
-    FolderLock(folder).release()
-    assert [path.name for path in folder.iterdir()] == [store.folder.name]
-    lock = FolderLock(folder)
-    store.clear()
-    assert (folder / ".lock").exists()
-    lock.release()
-    assert not folder.exists()
-
-
-def test_a_lock_that_was_removed_meanwhile_is_taken_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    true_open, calls = os.open, []
-
-    def removed(path: Path, *options: int) -> int:
-        descriptor = true_open(path, *options)
-        calls.append(path)
-        if len(calls) == 1:
-            path.unlink()
-        return descriptor
-
-    monkeypatch.setattr("twophase.sim.sweep.store.os.open", removed)
-    lock = FolderLock(tmp_path)
-    assert len(calls) == 2
-    with pytest.raises(BlockingIOError):
-        FolderLock(tmp_path)
-    lock.release()
-
-
-def test_without_locks_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr("twophase.sim.sweep.store.find_spec", lambda name: None)
-        locks = [FolderLock(tmp_path / "windows") for _ in range(2)]
-
-    def unsupported(descriptor: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", unsupported)
-    locks += [FolderLock(tmp_path / "network") for _ in range(2)]
-    for lock in locks:
-        lock.release()
-    assert list(tmp_path.iterdir()) == []
