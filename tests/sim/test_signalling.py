@@ -33,51 +33,19 @@ def _measured(opened: tuple[System, Samples], esn0_db: float, **given) -> tuple[
     return tally, point_results([tally], opened[0].modes, CLASSES, settings)[0]
 
 
-def _word_error(code: str, esn0_db: float, channel: str, coherence: str) -> float:
-    """Exact, for the four modes: either code is two index bits by themselves, each in so many code bits.
-
-    A bit in n code bits of the same gain g errs with probability Q(sqrt(n g Es/N0)): QPSK gives Es/2 to each
-    of its bits, N0/2 is the noise on its axis.
-    """
-    ratio = 10 ** (esn0_db / 10)
-    n = {"plain": 1, "hamming84": 4}[code]
-    log_power = np.linspace(-34.0, 4.5, 20001)
-    power, step = np.exp(log_power), log_power[1] - log_power[0]
-
-    def mean(values: np.ndarray, shape: int) -> float:
-        return float(values @ (power**shape * np.exp(-power) / math.gamma(shape))) * step
-
-    if channel == "awgn":
-        return float(1 - (1 - ndtr(-math.sqrt(n * ratio))) ** 2)
-    if n == 1 or coherence == "sample":
-        # Both bits share one gain.
-        return mean(1 - (1 - ndtr(-np.sqrt(n * power * ratio))) ** 2, 1)
-    # Each bit has two symbols of its own, of two code bits each: the sum of two gains.
-    return 1 - (1 - mean(ndtr(-np.sqrt(2 * power * ratio)), 2)) ** 2
-
-
-# Six comparisons of at least 100 expected errors at 4.5 sigma: a false alarm in 5e-5 of all seeds.
-@pytest.mark.parametrize(
-    ("code", "esn0_db", "channel", "coherence"),
-    [
-        ("plain", 7.0, "awgn", "symbol"),
-        ("hamming84", 0.0, "awgn", "symbol"),
-        ("plain", 10.0, "rayleigh", "symbol"),
-        ("plain", 10.0, "rayleigh", "sample"),
-        ("hamming84", 3.0, "rayleigh", "symbol"),
-        ("hamming84", 3.0, "rayleigh", "sample"),
-    ],
-)
-def test_headers_fail_as_often_as_theory_says(content, code, esn0_db, channel, coherence) -> None:
+@pytest.mark.parametrize(("code", "repetitions", "esn0_db"), [("plain", 1, 7.0), ("hamming84", 4, 0.0)])
+def test_headers_fail_as_often_as_theory_says(content, code, repetitions, esn0_db) -> None:
+    """Either code is the mode's two bits by themselves, each repeated: a bit fails with Q(sqrt(n Es/N0))."""
     system, samples = content
-    expected = _word_error(code, esn0_db, channel, coherence)
-    trials = min(50, math.ceil(500 / (expected * len(samples.labels))))
-    settings = Settings(trials=trials, channel=channel, coherence=coherence)
+    expected = 1 - ndtr(math.sqrt(repetitions * 10 ** (esn0_db / 10))) ** 2
     # The tiny transmitter chooses by a feature; the frame's header follows from the routing.
     routing = replace(system.routing, header=(HeaderStep(-10.0, code),))
-    tally = simulate_point(replace(system, routing=routing, references=()), samples, esn0_db, settings)
+    tally = simulate_point(
+        replace(system, routing=routing, references=()), samples, esn0_db, Settings(trials=30)
+    )
+    # At 4.5 sigma: a false alarm in 2e-5 of all seeds.
     sent = tally.deployed.frames.total()
-    assert sent * expected > 100
+    assert sent * expected > 50
     deviation = math.sqrt(sent * expected * (1 - expected))
     assert abs(tally.deployed.mode_errors - sent * expected) < 4.5 * deviation
 
