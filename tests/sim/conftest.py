@@ -7,9 +7,21 @@ import pytest
 
 from tools.tiny_bundle import write_tiny_bundle
 from twophase.link.samples import Samples, load_samples
+from twophase.sim.results.figures import Report
+from twophase.sim.results.report_json import json_text
 from twophase.sim.system import System, load_system
 
 Factory = pytest.TempPathFactory
+
+
+@pytest.fixture
+def only_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their figures and pages, which take most of the time of a short run."""
+
+    def render(report: Report) -> dict[str, bytes]:
+        return {"report.json": json_text(report).encode()}
+
+    monkeypatch.setattr("twophase.sim.report.page.render", render)
 
 
 def _bundle(factory: Factory, name: str, **options: Any) -> Path:

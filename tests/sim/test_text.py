@@ -14,7 +14,7 @@ import pytest
 from tools.tiny_bundle import write_tiny_bundle
 from twophase.sim.cli import main
 from twophase.sim.counts import tally_arrays, tally_digest, tally_from_arrays
-from twophase.sim.report.page import render
+from twophase.sim.report.text_plots import symbols_png
 from twophase.sim.results.report_json import make_report
 from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings, Workers
 from twophase.sim.sweep.job import Block, default_baselines, make_job
@@ -78,9 +78,10 @@ def test_each_line_can_be_had_by_itself(text_bundle: Path, wanted: tuple[Baselin
     assert (found.text is not None) == ("text" in wanted)
     assert set(found.points[0].baselines) == {"tfidf", "text"} & set(wanted)
     if wanted == ("text",):  # the picture does without the ceiling
-        assert "symbols.png" in render(found)
+        assert symbols_png(found).startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("only_json")
 def test_a_table_of_sentences_is_measured_by_itself(text_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("text,label\n" + "the superb film,d\nan awful plot,0\n" * 20)

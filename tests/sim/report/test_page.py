@@ -120,7 +120,8 @@ def _all_kinds(report: Report, plain: Report) -> Iterator[str]:
     """Pages that go through every branch of the template: an undefined name would be an error."""
     of_text = tiny_report(GRID, text=True)
     yield _words(of_text)
-    yield _words(replace(of_text, text=replace(of_text.text, table="rayleigh"), ceiling=None))
+    other = replace(of_text.text, table="rayleigh", sources={"deflate": 40, "huffman": 200})
+    yield _words(replace(of_text, text=other, ceiling=None))
     yield _words(plain)
     for channel in get_args(ChannelName):
         coherence = "sample" if channel in ("rayleigh", "rician") else "symbol"

@@ -33,6 +33,9 @@ def test_without_a_precision_there_is_one_round() -> None:
 
 ALL, MOST = [10] * 1000, [10] * 700 + [0] * 300
 NINETY = [10] * 90 + [0] * 10
+SURE = (1 - wilson_by_sample([1.0] * 1000)[0]) / 2
+ALIKE = paired_gap([0.0] * 1000).interval[1]
+"""Half-widths for a thousand samples: of an accuracy of one, and of a gap between equals."""
 WILSON = np.diff(wilson_by_sample([1.0] * 90 + [0.0] * 10))[0] / 2
 """Half-width for nine samples of ten that are always right."""
 
@@ -41,9 +44,9 @@ WILSON = np.diff(wilson_by_sample([1.0] * 90 + [0.0] * 10))[0] / 2
     ("counts", "precision", "most", "reason"),
     [
         # Both intervals are short; Wilson's is the shorter one.
-        (toy_tally(10, ALL, ALL), 0.006, 100, f"precision reached: accuracy +-{0.00191:.3g}"),
+        (toy_tally(10, ALL, ALL), 0.006, 100, f"precision reached: accuracy +-{SURE:.3g}"),
         # One of the two suffices: the gap of two systems that err together is known well.
-        (toy_tally(10, MOST, MOST), 0.006, 100, f"precision reached: gap +-{0.00508:.3g}"),
+        (toy_tally(10, MOST, MOST), 0.006, 100, f"precision reached: gap +-{ALIKE:.3g}"),
         # Without references accuracy alone decides; no sample ever changes, so that trials cannot help.
         (toy_tally(10, NINETY), WILSON + 1e-6, 100, f"precision reached: accuracy +-{WILSON:.3g}"),
         (toy_tally(10, NINETY), WILSON - 1e-6, 10, f"max trials: accuracy +-{WILSON:.3g}"),
