@@ -14,7 +14,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,10 @@ from twophase.link.constellation import qam
 from twophase.link.demap import hard_decisions
 from twophase.link.modem import Group, Transmission
 from twophase.link.modes import ModeTable
-from twophase.sim.frames import Frames
-from twophase.sim.receiver import Received
+
+if TYPE_CHECKING:  # commpy takes long to import
+    from twophase.sim.frames import Frames
+    from twophase.sim.receiver import Received
 
 __all__ = [
     "GAIN_BINS_DB",

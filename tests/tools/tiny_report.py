@@ -58,7 +58,7 @@ def tiny_report(
             best_fixed=point.best_fixed if modes_report else None,
             confusion=point.confusion if len(classes) == 4 else _confusion(len(classes)),
             references={name: replace(r, passes=not failing) for name, r in point.references.items()},
-            stop_reason=f"precision reached: gap +-0.0047{place}",
+            stop_reason=f"precision reached: gap +-0.047{place}",
         )
         for place, point in enumerate(_stretched(whole.points, grid))
     ]
