@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
@@ -206,6 +205,8 @@ class Tally:
 
         ``groups`` are the rows of each mode within the block; ``labels`` are true classes, shape (block,).
         """
+        from scipy.special import expit  # late: a command that is refused need not wait for it
+
         classes = len(self.confusion)
         pairs = np.bincount(labels * classes + decisions.classes, minlength=classes * classes)
         self.confusion += pairs.reshape(classes, classes)

@@ -132,8 +132,10 @@ class Baseline(ABC):
         decided = np.empty(len(rows), dtype=np.int64)
         for number in np.unique(kind):
             here = np.flatnonzero(kind == number)
-            arrays = (array[here, : lengths[here[0]]] for array in (received, noise_var, total_gain))
-            decided[here] = self._decide(int(number), *arrays)
+            length = int(lengths[here[0]])
+            decided[here] = self._decide(
+                int(number), received[here, :length], noise_var[here, :length], total_gain[here, :length]
+            )
         return decided
 
     @abstractmethod
