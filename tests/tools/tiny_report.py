@@ -44,7 +44,7 @@ def tiny_report(
 ) -> Report:
     """A report with points at the Es/N0 of ``grid`` in dB.
 
-    ``text``: of a text link, with all its baselines besides; ``header``: all modes in use, sent in a header,
+    ``text``: of a text link, with all its baselines; ``header``: all modes in use, sent in a header,
     and not one at a time, by the SNR; ``modes_report``: each mode by itself, too.  Only what the report says
     depends on ``channel``; ``baselines`` and the number of other bundles, ``compare``, are those that it
     shows; ``scatter``: with received symbols; ``failing``: worse than its references.

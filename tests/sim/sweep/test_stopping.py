@@ -139,7 +139,7 @@ def test_intervals_cover_under_the_stop_rule(population, samples, rule, usual) -
             found.lower_bound <= gap,
             low <= accuracy <= high,
         )
-        # What is reported was reached; it is told to three digits.
+        # What is reported was reached; it is printed to three digits.
         width = float(re.findall(r"\+-([\d.e-]+)", reason)[0])
         reached = reason.startswith("precision reached")
         assert width <= rule.precision * 1.005 if reached else width >= rule.precision * 0.995
