@@ -137,7 +137,7 @@ _SERIES = (
     (COLOURS["aligned"], "^"),
 )
 _MOST_DECADES = 3
-"""Ticks of a density's axis, which is not high."""
+"""Of a density's axis, which is not high, from which not every one has a tick."""
 AVERAGED_TO = 14.0
 """LLR up to which what a bin promises is averaged over its LLRs, and not taken for its middle."""
 
@@ -181,8 +181,9 @@ def _draw_densities(axes: Axes, edges: _Float, zeros: _Float, ones: _Float) -> N
         axes.stairs(density, edges, baseline=floor, color=COLOURS[colour], fill=True, alpha=0.13, linewidth=0)
     axes.set_yscale("log")
     axes.set_ylim(bottom=floor)
-    low, high = np.ceil(np.log10(floor)), np.floor(np.log10(axes.get_ylim()[1]))
-    decades = np.arange(high, low - 1, -max(1.0, np.ceil((high - low + 1) / _MOST_DECADES)))
+    low, high = np.log10(axes.get_ylim())
+    step = max(1.0, np.ceil((high - low) / _MOST_DECADES))
+    decades = np.arange(np.floor(high), np.ceil(low) - 1, -step)
     axes.yaxis.set_major_locator(FixedLocator((10.0**decades).tolist()))
     axes.yaxis.set_minor_locator(NullLocator())
     if len(used):
