@@ -95,7 +95,8 @@ def test_a_gain_holds_for_the_coherence_time(count, coherence) -> None:
     assert np.array_equal(channel.channel_gains, np.repeat(gains, coherence)[:count])
 
 
-def test_bad_channels_are_named() -> None:
+def test_channels_are_named_and_rician_ones_have_6_db() -> None:
+    assert fading("rician") == fading("rician", 6.0)
     with pytest.raises(InputError, match="'channel' must be 'awgn', 'rayleigh' or 'rician'"):
         fading("rice")
     with pytest.raises(InputError, match="'esn0_db' must be finite"):
