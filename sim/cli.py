@@ -143,7 +143,7 @@ def _simulate(arguments: SimArguments) -> int:
     bundle = arguments.bundle or (compare.pop(0) if compare else newest(Path("runs"), "bundle"))
     out = arguments.out or _next_to(bundle)
 
-    from twophase.sim.report.write import render, require_writable, write_report
+    from twophase.sim.report.page import render, require_writable, write_report
     from twophase.sim.sweep.job import default_baselines, make_job
 
     if arguments.baseline == ("auto",) and not arguments.semi_analytic:
@@ -192,7 +192,7 @@ def _simulate(arguments: SimArguments) -> int:
 
 
 def _replay(arguments: SimArguments) -> int:
-    """Measure again what a report says; tell what differs."""
+    """Measure again what a report says, and print what differs."""
     from twophase.link.errors import InputError
     from twophase.sim.packages import require_scikit_commpy
 
@@ -319,8 +319,8 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
 
 
 def _print_report(report: Report, out: Path) -> None:
+    from twophase.sim.report.page import REPORT_PAGE
     from twophase.sim.report.tables import summary, tables
-    from twophase.sim.report.write import REPORT_PAGE
 
     print("\n\n".join(tables(report)))  # noqa: T201
     print("\n".join([*summary(report), f"report: {out / REPORT_PAGE}"]))  # noqa: T201

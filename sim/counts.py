@@ -12,14 +12,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
+from twophase.link.bits import symbols_to_bits
+from twophase.link.constellation import qam
+from twophase.link.demap import hard_decisions
+from twophase.link.modem import Group, Transmission
+from twophase.link.modes import ModeTable
+
+if TYPE_CHECKING:  # commpy takes long to import
     from twophase.sim.frames import Frames
     from twophase.sim.receiver import Received
 
@@ -160,6 +166,87 @@ class Tally:
     def merge(self, later: Tally) -> None:
         """Add the counts of ``later`` trials of the same point."""
         _add(self, later)
+
+    def transmitted(
+        self, sent: Transmission, groups: Sequence[Group], deployed: Frames, soft: Mapping[str, Frames]
+    ) -> None:
+        """Count energies of what all systems send, and how often the link uses each point of each mode.
+
+        ``groups`` are the rows of each mode.
+        """
+        self.transmissions += 1
+        self.deployed.transmitted(deployed.energy)
+        for name, frames in soft.items():
+            self.references[name].transmitted(frames.energy)
+        for mode, rows in groups:
+            used = np.bincount(sent.symbols[rows, : mode.symbols].ravel(), minlength=mode.order)
+            number = int(sent.mode[rows[0]])
+            self.histograms[number] = self.histograms.get(number, np.zeros_like(used)) + used
+
+    def met(self, deployed: Frames, gain_db: NDArray[np.float64]) -> None:
+        """Count power gains in dB, shape (samples,), that the frames of each kind met."""
+        place = np.rint((gain_db - GAIN_BINS_DB[0]) * 10).astype(np.int64).clip(0, GAIN_BINS_DB.size - 1)
+        kinds = np.stack([deployed.mode, deployed.header_count], axis=1)
+        for kind in np.unique(kinds, axis=0):
+            counted = np.bincount(place[(kinds == kind).all(axis=1)], minlength=GAIN_BINS_DB.size)
+            key = (int(kind[0]), int(kind[1]))
+            self.gains[key] = self.gains.get(key, np.zeros_like(counted)) + counted
+
+    def decided(
+        self,
+        sent: Transmission,
+        block: slice,
+        groups: Sequence[Group],
+        decisions: Received,
+        labels: NDArray[np.int64],
+        modes: ModeTable,
+    ) -> None:
+        """Count a block's decisions by class, its codewords and its LLRs.
+
+        ``groups`` are the rows of each mode within the block; ``labels`` are true classes, shape (block,).
+        """
+        from scipy.special import expit  # late: a command that is refused need not wait for it
+
+        classes = len(self.confusion)
+        pairs = np.bincount(labels * classes + decisions.classes, minlength=classes * classes)
+        self.confusion += pairs.reshape(classes, classes)
+        self.abs_llr += float(np.abs(decisions.llr).sum())
+        self.llrs += int(np.array([mode.channel_bits for mode in modes])[decisions.mode].sum())
+        mistaken = decisions.mode != sent.mode[block]
+        bins = LLR_EDGES.size - 1
+        for mode, rows in groups:
+            wrong = decisions.indices[rows, : mode.tokens] != sent.indices[block][rows, : mode.tokens]
+            wrong |= mistaken[rows, np.newaxis]
+            self.codeword_errors += int(np.count_nonzero(wrong))
+            self.codewords_sent += wrong.size
+            known = rows[~mistaken[rows]]
+            llr = decisions.llr[known, : mode.channel_bits].ravel()
+            ones = sent.bits[block][known, : mode.channel_bits].ravel().astype(bool)
+            place = np.searchsorted(LLR_EDGES[1:-1], llr, side="right")
+            self.llr_ones += np.bincount(place[ones], minlength=bins)
+            self.llr_zeros += np.bincount(place[~ones], minlength=bins)
+            self.llr_expected += np.bincount(place, weights=expit(llr), minlength=bins)
+
+    def sliced(
+        self,
+        sent: Transmission,
+        block: slice,
+        groups: Sequence[Group],
+        received: NDArray[np.complex128],
+        gains: NDArray[np.complex128],
+    ) -> None:
+        """Count channel bits, decided by the nearest point, against those sent; padding included.
+
+        ``received`` and ``gains`` are those of the payload where it truly stands, shape (block, max_symbols).
+        """
+        symbols = sent.symbols[block]
+        for mode, rows in groups:
+            width = mode.symbols
+            nearest = hard_decisions(received[rows, :width], qam(mode.order), gains[rows, :width])
+            sent_bits = symbols_to_bits(symbols[rows, :width], mode.bits_per_symbol)
+            wrong = symbols_to_bits(nearest, mode.bits_per_symbol) != sent_bits
+            self.bit_errors += int(np.count_nonzero(wrong))
+            self.bits_sent += wrong.size
 
 
 def _add(total: Any, later: Any) -> None:

@@ -38,21 +38,8 @@ _log = logging.getLogger(__name__)
 class FoldedReceiver:
     """The receiver of a bundle for samples of one mode at a time: a graph of its own for each mode in use.
 
-    Parameters
-    ----------
-    bundle
-        Folder of the bundle, whose hashes are checked already.
-    threads
-        As for :class:`~twophase.link.receiver.Receiver`.
-    file
-        Its graph.
-    manifest
-        The bundle's.
-
-    Raises
-    ------
-    ArtifactError
-        As :class:`~twophase.link.receiver.Receiver`.
+    The bundle's hashes are checked already; arguments and errors are those of
+    :class:`~twophase.link.receiver.Receiver`.
     """
 
     def __init__(self, bundle: Path, threads: int, file: str, manifest: Manifest) -> None:
@@ -128,13 +115,6 @@ def fold_mode(model: onnx.ModelProto, mode: int) -> onnx.ModelProto:
     Folded is ``Gather(GatherElements(Concat(Unsqueeze(x0), Unsqueeze(x1), ...), index), 0)`` along axis 1
     where ``index`` depends on the mode alone: the entry x_i that the mode picks.  The input ``mode`` stays if
     something else takes it.
-
-    Parameters
-    ----------
-    model
-        The receiver of all modes.
-    mode
-        Number of the mode.
     """
     import onnx
 

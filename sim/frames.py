@@ -67,14 +67,10 @@ def transmit(
 
     Parameters
     ----------
-    transmitter
-        Features to integers.
     features
         Shape (samples, *input_shape).
     snr_db
         Es/N0 in dB that the transmitter acts on, one or one per sample.
-    modes
-        All modes of the link.
     forced
         The mode of every sample; None leaves it to the router.
 
@@ -181,14 +177,7 @@ class Frames:
 def framed(stream: Stream, header: Header, snr_db: NDArray[np.float32]) -> Frames:
     """Put in front of each payload the header that names its mode, coded for the transmitter's SNR.
 
-    Parameters
-    ----------
-    stream
-        Modes and scaled payload points of all samples.
-    header
-        The headers of the link; of no symbols where the receiver knows the mode.
-    snr_db
-        Es/N0 in dB that the transmitter acts on, shape (samples,).
+    ``snr_db`` is the Es/N0 in dB that the transmitter acts on, shape (samples,).
     """
     symbols, count = header.encode(stream.mode, snr_db)
     return Frames(stream.mode, count, frames_of(symbols, count, stream.points), stream.energy)

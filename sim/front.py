@@ -34,14 +34,7 @@ MOST_DIFFERENT = 0.01
 
 
 def csv_samples(bundle: Path, manifest: Manifest, path: Path) -> bytes:
-    """A table of sentences as an ``.npz`` of features and labels.
-
-    Parameters
-    ----------
-    bundle, manifest
-        The link.
-    path
-        A ``.csv`` with the columns ``text`` and ``label``.
+    """A table of sentences, with columns ``text`` and ``label``, as an ``.npz`` of features and labels.
 
     Raises
     ------
@@ -67,14 +60,8 @@ def check_front(
 ) -> BackboneCheck | None:
     """Entry ``front`` of ``report.json``; None if the link has no front or the samples no sentences.
 
-    Parameters
-    ----------
-    bundle, manifest, transmitter
-        The link, and its transmitter from features on.
-    samples
-        What is simulated.
-    seed
-        Chooses the sentences if there are more than :data:`CHECKED_SENTENCES`.
+    ``transmitter`` is that of the features on; ``seed`` chooses the sentences if there are more than
+    :data:`CHECKED_SENTENCES`.
 
     Raises
     ------

@@ -36,19 +36,10 @@ from twophase.link.header import Header
 from twophase.link.modem import Demap, Group, Transmission, group_by_mode
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.samples import Samples
-from twophase.sim.baselines.base import Baseline, Payload
-from twophase.sim.baselines.registry import make_baselines
+from twophase.sim.baselines.designs import Baseline, Payload, make_baselines
 from twophase.sim.baselines.text import TEXT, TextSender
 from twophase.sim.channel.commpy import CommpyDemapper
 from twophase.sim.channel.radio import Arrival, Radio, pilot_symbols
-from twophase.sim.counting import (
-    count_bits,
-    count_codewords,
-    count_confusion,
-    count_gains,
-    count_llrs,
-    count_transmission,
-)
 from twophase.sim.counts import SystemCounts, Tally, TextCounts
 from twophase.sim.frames import (
     Frames,
@@ -108,17 +99,6 @@ class Transmitted:
 
 class PointSimulator:
     """One SNR point: everything that its trials share is made once.
-
-    Parameters
-    ----------
-    system
-        The deployed link and the soft references.
-    samples
-        Features and true classes.
-    esn0_db
-        Es/N0 in dB.
-    settings
-        How it is measured.
 
     Raises
     ------
@@ -271,15 +251,12 @@ class PointSimulator:
             parts.append(received.classes)
         return np.concatenate(parts)
 
-    def _count_transmission(self, tally: Tally, transmitted: Transmitted, trial: int) -> None:
-        now = transmitted
-        count_transmission(
-            tally, now.sent, group_by_mode(now.sent.mode, self._system.modes), now.deployed, now.soft
-        )
+    def _count_transmission(self, tally: Tally, now: Transmitted, trial: int) -> None:
+        tally.transmitted(now.sent, group_by_mode(now.sent.mode, self._system.modes), now.deployed, now.soft)
         for name, payload in now.baselines.items():
             tally.baselines[name].transmitted(payload.energy)
         if self._settings.known_snr == "block":
-            count_gains(tally, now.deployed, self._gain_db(trial))
+            tally.met(now.deployed, self._gain_db(trial))
         tally.noiseless_correct += now.noiseless == self._samples.labels
 
     def _send_block(self, tally: Tally, now: Transmitted, trial: int, block: int, rows: slice) -> None:
@@ -303,11 +280,8 @@ class PointSimulator:
         tally.signal_power += float((on_air.real**2 + on_air.imag**2).sum())
         tally.signal_count += int(length.sum())
         tally.pilots += int(pilot_symbols(self._settings, length).sum())
-        count_codewords(tally, now.sent, rows, groups, received, modes)
-        count_llrs(tally, now.sent, rows, groups, received)
-        count_confusion(tally, labels[rows], received)
-        gains = payload.gains / math.sqrt(energy)
-        count_bits(tally, now.sent, rows, groups, payload.received, gains)
+        tally.decided(now.sent, rows, groups, received, labels[rows], modes)
+        tally.sliced(now.sent, rows, groups, payload.received, payload.gains / math.sqrt(energy))
 
         for item in self._system.references:
             frames = now.soft[item.name]

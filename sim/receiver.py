@@ -3,7 +3,7 @@
 A receiver goes by what it received, its own estimate of the SNR and what both ends know: routing, modes,
 noise variance and gains.  It reads the mode from the header that it believes was sent, or looks it up, and
 takes the symbols after that header for the payload of that mode.  If it errs, it demaps other symbols, or
-the same ones by another constellation, or mere noise after the frame; nothing tells it so.
+the same ones by another constellation, or mere noise after the frame; nothing shows it.
 
 Both ends go by estimates of Es/N0, never by the truth: of its mean, or under block fading of that of each
 block, if both ends know its gain.  Each holds its estimates through a
@@ -37,19 +37,7 @@ _STREAM = 1
 
 
 class SnrEstimates:
-    """Estimates of both ends at one SNR point, trial by trial.
-
-    Parameters
-    ----------
-    esn0_db
-        The true Es/N0 in dB.
-    samples
-        How many samples a trial has.
-    routing
-        The link's; its table and hysteresis decide what an end acts on.
-    settings
-        Bias and jitter, where they arise, whether a block's gain is known, and the seed.
-    """
+    """Estimates of both ends at one SNR point, trial by trial; a trial has so many ``samples``."""
 
     def __init__(self, esn0_db: float, samples: int, routing: Routing, settings: Settings) -> None:
         self._esn0_db = esn0_db

@@ -25,7 +25,6 @@ __all__ = [
     "Options",
     "Settings",
     "Workers",
-    "check_workers",
 ]
 
 ChannelName = Literal["awgn", "rayleigh", "rician", "tdl-a", "tdl-c"]
@@ -175,7 +174,8 @@ class Workers:
     Raises
     ------
     InputError
-        As :func:`check_workers`.
+        If there is no process or more than ``MOST_WORKERS``, or both more than one and a scheduler are asked
+        for.
     """
 
     processes: int = 1
@@ -184,21 +184,10 @@ class Workers:
     """Address of a Dask scheduler whose workers take their place."""
 
     def __post_init__(self) -> None:
-        check_workers(self.processes, self.scheduler)
-
-
-def check_workers(processes: int, scheduler: str | None = None) -> None:
-    """Refuse workers that nobody could start.
-
-    Raises
-    ------
-    InputError
-        If there is no process or more than ``MOST_WORKERS``, or both more than one and a scheduler are asked
-        for.
-    """
-    if processes < 1:
-        raise InputError("workers", "be at least 1", processes)
-    if processes > MOST_WORKERS:
-        raise InputError("workers", f"be at most {MOST_WORKERS}", processes)
-    if scheduler is not None and processes != 1:
-        raise InputError("workers", "be left out with --scheduler, whose cluster has its own", processes)
+        if self.processes < 1:
+            raise InputError("workers", "be at least 1", self.processes)
+        if self.processes > MOST_WORKERS:
+            raise InputError("workers", f"be at most {MOST_WORKERS}", self.processes)
+        if self.scheduler is not None and self.processes != 1:
+            rule = "be left out with --scheduler, whose cluster has its own"
+            raise InputError("workers", rule, self.processes)

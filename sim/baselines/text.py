@@ -85,12 +85,7 @@ _COLUMNS = ("awgn", "rayleigh")
 def scheme_at(esn0_db: float, column: str) -> Scheme:
     """The scheme of most bits per symbol that delivers 99 % of the sentences; the sturdiest if none does.
 
-    Parameters
-    ----------
-    esn0_db
-        Es/N0 in dB.
-    column
-        ``awgn`` or ``rayleigh``.
+    ``column`` is ``awgn`` or ``rayleigh``.
 
     Examples
     --------
@@ -130,19 +125,7 @@ class _Frame:
 
 
 class TextSender:
-    """Sends the sentences at one SNR point.
-
-    Parameters
-    ----------
-    sentences
-        The sentences and what a classifier decides for them.
-    labels
-        True classes, shape (samples,).
-    settings
-        Channel, what the receiver knows of it, kernel and seed.
-    esn0_db
-        Es/N0 in dB.
-    """
+    """Sends the sentences at one SNR point; ``labels`` are the true classes, shape (samples,)."""
 
     def __init__(
         self, sentences: Sentences, labels: NDArray[np.int64], settings: Settings, esn0_db: float

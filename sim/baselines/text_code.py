@@ -89,15 +89,7 @@ class Scheme:
 
 
 class TextCode:
-    """Encoder and decoder of a scheme.
-
-    Parameters
-    ----------
-    scheme
-        How messages travel.
-    kernel
-        ``"numpy"`` or ``"numba"``, for the decoder.
-    """
+    """Encoder and decoder of a scheme; ``kernel`` is that of the decoder, ``"numpy"`` or ``"numba"``."""
 
     def __init__(self, scheme: Scheme, kernel: str = "numpy") -> None:
         self.scheme, self._kernel = scheme, kernel
@@ -122,19 +114,10 @@ class TextCode:
         ]
 
     def decode(self, llr: Sequence[NDArray[np.floating]], lengths: Sequence[int]) -> list[Bits]:
-        """Decided messages.
+        """Each message's bits.
 
-        Parameters
-        ----------
-        llr
-            log P1/P0 of the bits of each message's symbols, shape (symbols * bits_per_symbol,).
-        lengths
-            Bits of each message.
-
-        Returns
-        -------
-        list
-            Each message's bits.
+        ``llr`` holds log P1/P0 of the bits of each message's symbols, shape (symbols * bits_per_symbol,);
+        ``lengths`` the bits of each message.
         """
         pieces = _cut(lengths)
         received = [

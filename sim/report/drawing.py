@@ -61,16 +61,8 @@ _PLACES = tuple(
 def place_labels(axes: Axes, points: Sequence[tuple[float, float, str]], dpi: float) -> None:
     """Write each name next to its point; limits and layout of the axes must be final.
 
-    A label takes the first place that is free.  One that finds none stands where it covers least.
-
-    Parameters
-    ----------
-    axes
-        Where the points are drawn already.
-    points
-        x, y and name; a point without a name is only kept free.
-    dpi
-        Of the figure.
+    A label takes the first place that is free.  One that finds none stands where it covers least.  ``points``
+    are x, y and name; a point without a name is only kept free.
     """
     scale = dpi / 72
     frame = np.array(axes.get_window_extent().extents)

@@ -31,22 +31,7 @@ _NAMED_CLASSES = 12
 
 
 def constellation_svg(group: ScatterGroup, esn0_db: float, name: str) -> tuple[str, int]:
-    """Received symbols of one mode around the points that are sent.
-
-    Parameters
-    ----------
-    group
-        What was received in one mode.
-    esn0_db
-        Of the panel, for its title.
-    name
-        Tells this figure from the page's others.
-
-    Returns
-    -------
-    tuple
-        The SVG, and how many received symbols lie outside it.
-    """
+    """Received symbols of one mode around the points that are sent; and how many lie outside the figure."""
     received = np.asarray(group.received, dtype=np.float64).reshape(-1, 2)
     reference = np.asarray(group.reference, dtype=np.float64).reshape(-1, 2)
     largest = float(np.abs(reference).max())
@@ -97,17 +82,7 @@ def _decision_lines(axes: Axes, reference: _Float) -> None:
 
 
 def confusion_svg(report: Report, point: Point, name: str) -> str:
-    """Which class is decided for which, in percent of the true class; errors in another hue.
-
-    Parameters
-    ----------
-    report
-        Names the classes.
-    point
-        Whose ``confusion`` is drawn, rows true, columns decided.
-    name
-        Tells this figure from the page's others.
-    """
+    """Which class is decided for which, in percent of the true class; errors in another hue."""
     counts = np.asarray(point.confusion, dtype=np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [str(entry) for entry in report.classes]
@@ -162,7 +137,7 @@ _SERIES = (
     (COLOURS["aligned"], "^"),
 )
 _MOST_DECADES = 3
-"""Ticks of a density's axis, which is not high."""
+"""Of a density's axis, which is not high, from which not every one has a tick."""
 AVERAGED_TO = 14.0
 """LLR up to which what a bin promises is averaged over its LLRs, and not taken for its middle."""
 
@@ -206,8 +181,9 @@ def _draw_densities(axes: Axes, edges: _Float, zeros: _Float, ones: _Float) -> N
         axes.stairs(density, edges, baseline=floor, color=COLOURS[colour], fill=True, alpha=0.13, linewidth=0)
     axes.set_yscale("log")
     axes.set_ylim(bottom=floor)
-    low, high = np.ceil(np.log10(floor)), np.floor(np.log10(axes.get_ylim()[1]))
-    decades = np.arange(high, low - 1, -max(1.0, np.ceil((high - low + 1) / _MOST_DECADES)))
+    low, high = np.log10(axes.get_ylim())
+    step = max(1.0, np.ceil((high - low) / _MOST_DECADES))
+    decades = np.arange(np.floor(high), np.ceil(low) - 1, -step)
     axes.yaxis.set_major_locator(FixedLocator((10.0**decades).tolist()))
     axes.yaxis.set_minor_locator(NullLocator())
     if len(used):

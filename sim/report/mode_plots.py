@@ -125,7 +125,7 @@ def _named(report: Report, place: int) -> list[tuple[float, float, str]]:
     """Points of a panel, to be named or kept free.
 
     Names have the modes that no mode of fewer or as many symbols equals, without the ``qam`` that all share;
-    the legend tells the others.  The adaptive link and the bound's line are kept free.
+    the legend names the others.  The adaptive link and the bound's line are kept free.
     """
     point = report.points[place]
     modes: list[tuple[float, float, str]] = []

@@ -1,14 +1,18 @@
-"""The page of a report: one HTML file that needs nothing else."""
+"""The files of a report: the page, which needs nothing else, ``report.json``, ``report.csv``, and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from twophase.link.errors import InputError
 from twophase.sim.channel import tdl
 from twophase.sim.report.link_plots import (
     AVERAGED_TO,
@@ -17,18 +21,21 @@ from twophase.sim.report.link_plots import (
     constellation_svg,
     llr_svg,
 )
-from twophase.sim.report.mode_plots import modes_svgs
+from twophase.sim.report.mode_plots import modes_png, modes_svgs
 from twophase.sim.report.plots import (
+    accuracy_png,
     accuracy_svg,
     baselines_svg,
     ber_svg,
     compare_svg,
     gap_svg,
     rates_svg,
+    usage_png,
     usage_svg,
 )
 from twophase.sim.report.tables import (
     best_fixed_of,
+    csv_text,
     front_text,
     gains_taken,
     hangs_together,
@@ -37,11 +44,12 @@ from twophase.sim.report.tables import (
     span_text,
     tenth,
 )
-from twophase.sim.report.text_plots import symbols_svg
+from twophase.sim.report.text_plots import symbols_png, symbols_svg
 from twophase.sim.results.figures import BaselineFigures, Point, Report
-from twophase.sim.results.verdict import verdict_reason
+from twophase.sim.results.points import verdict_reason
+from twophase.sim.results.report_json import json_text
 
-__all__ = ["is_adaptive", "page_figures", "page_text"]
+__all__ = ["REPORT_PAGE", "page_figures", "page_text", "render", "require_writable", "write_report"]
 
 _MOST_MODES = 3
 """Panels of received symbols at one SNR."""
@@ -77,7 +85,7 @@ def page_text(report: Report, figures: dict[str, Any]) -> str:
         training=[item for item in report.training.items() if _is_short(item[1])],
         names=[entry.name for entry in report.references],
         usage=_mean_usage(points),
-        adaptive=is_adaptive(report),
+        adaptive=_is_adaptive(report),
         closest=min(points, key=lambda point: best_fixed_of(point).difference)
         if report.modes is not None
         else None,
@@ -108,7 +116,7 @@ def page_figures(report: Report) -> dict[str, Any]:
         "baselines": baselines_svg(report) if report.baselines else "",
         "compare": compare_svg(report) if report.compare else "",
         "symbols": symbols_svg(report) if report.text is not None else "",
-        "usage": usage_svg(report) if is_adaptive(report) else "",
+        "usage": usage_svg(report) if _is_adaptive(report) else "",
         "modes": modes_svgs(report) if report.modes is not None else [],
         "air": _air_figures(report),
         "llr": llr_svg(report),
@@ -158,7 +166,7 @@ def _points(difference: float) -> str:
     return f"{round(100 * difference, 2) + 0.0:+.2f}"
 
 
-def is_adaptive(report: Report) -> bool:
+def _is_adaptive(report: Report) -> bool:
     """Whether there are several modes to be told apart in this report."""
     return len(report.mode_table) > 1 and report.mode is None
 
@@ -181,3 +189,70 @@ def _mean_usage(points: Sequence[Point]) -> dict[str, float]:
 def _is_short(value: Any) -> bool:
     """Whether a value of the training record fits into a line."""
     return not isinstance(value, dict) and len(str(value)) < 100
+
+
+REPORT_PAGE = "report.html"
+_SOMETIMES = ("usage.png", "modes.png", "symbols.png")
+"""Files that not every report has; one of an earlier report does not stay."""
+
+
+def render(report: Report) -> dict[str, bytes]:
+    """All files of a report, name to content; they depend on the content of ``report.json`` alone."""
+    return {
+        "accuracy.png": accuracy_png(report),
+        **({"usage.png": usage_png(report)} if _is_adaptive(report) else {}),
+        **({"modes.png": modes_png(report)} if report.modes is not None else {}),
+        **({"symbols.png": symbols_png(report)} if report.text is not None else {}),
+        REPORT_PAGE: page_text(report, page_figures(report)).encode(),
+        "report.csv": csv_text(report).encode(),
+        # Last: who finds report.json finds the rest too.
+        "report.json": json_text(report).encode(),
+    }
+
+
+def write_report(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write ``files`` into ``folder``: all to temporary names first, then renamed.
+
+    Figures of an earlier report that this one does not have are removed; other files of the folder stay.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    with _refused(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".report.", suffix=".tmp", dir=folder))
+        try:
+            for name, content in files.items():
+                (temporary / name).write_bytes(content)
+            for name in files:
+                (temporary / name).replace(folder / name)
+            for name in set(_SOMETIMES) - files.keys():
+                (folder / name).unlink(missing_ok=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Try, before a long run, whether a report could be written; leaves no file.
+
+    Raises
+    ------
+    InputError
+        If it could not.
+    """
+    with _refused(folder):
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(20, "not a folder")
+        standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=standing):
+            pass
+
+
+@contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError("out", f"be a folder that can be written ({error.strerror})", str(folder)) from error

@@ -7,26 +7,22 @@ import io
 from typing import Any
 
 from twophase.sim.results.figures import BackboneCheck, BestFixed, Point, Report, TextFigures, as_json
-from twophase.sim.results.verdict import verdict_reason
+from twophase.sim.results.points import verdict_reason
 from twophase.sim.theory.statistics import Interval
 
 __all__ = [
     "aligned",
-    "baselines_table",
     "best_fixed_of",
-    "best_fixed_table",
     "csv_text",
     "front_text",
     "gains_taken",
     "hangs_together",
     "ratio_text",
-    "result_table",
     "samples_word",
     "span_text",
+    "summary",
+    "tables",
     "tenth",
-    "text_lines",
-    "text_table",
-    "usage_table",
 ]
 
 

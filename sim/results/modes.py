@@ -24,15 +24,7 @@ __all__ = ["mode_figures", "with_best_fixed"]
 def mode_figures(
     tallies: Sequence[Sequence[Tally]], modes: ModeTable, classes: int, settings: Settings
 ) -> tuple[ModeFigures, ...]:
-    """Each mode by itself over the grid.
-
-    Parameters
-    ----------
-    tallies
-        Counts of every mode at every SNR point, [mode][point], soft references left out.
-    modes, classes, settings
-        As for :func:`~twophase.sim.results.points.point_results`.
-    """
+    """Each mode by itself over the grid, from its counts, [mode][point], without soft references."""
     return tuple(
         ModeFigures(
             name,
@@ -67,18 +59,7 @@ def with_best_fixed(
     """Points with the best mode of at least as many symbols as the adaptive link has there.
 
     Where no mode is that long, because the header makes the adaptive link the longest of all, it is the best
-    of all modes.
-
-    Parameters
-    ----------
-    points, adaptive
-        Figures and counts of the adaptive link.
-    fixed
-        Counts of every mode, [mode][point].
-    modes
-        All modes of the link.
-    settings
-        How the sweep was run: pilots count as symbols.
+    of all modes.  ``fixed`` are the counts of every mode, [mode][point].
     """
     lengths = [_symbols(mode, settings) for mode in modes]
     completed = []

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +33,9 @@ def replay(path: Path, bundle: Path | None, data: Path | None, workers: Workers)
     """Differences between a report and a new one, made from a new measurement of the same.
 
     Everything in ``report.json`` is compared, numbers exactly, but for the command, the places of bundle and
-    samples (their hashes must agree), the versions, ``front`` (how far the backbone agrees is the machine's)
-    and ``compare``: other bundles that were laid over are not measured again.  A note is logged
-    where versions differ or bundles are left out so.
-
-    Parameters
-    ----------
-    path
-        A ``report.json``.
-    bundle, data
-        Where bundle and samples lie now; where the report says, if None.
-    workers
-        Who does the work.
+    samples (their hashes must agree; ``bundle`` and ``data`` say where they lie now), the versions, ``front``
+    (how far the backbone agrees is the machine's) and ``compare``: other bundles that were laid over are not
+    measured again.  A note is logged where versions differ or bundles are left out so.
 
     Returns
     -------
@@ -62,24 +52,25 @@ def replay(path: Path, bundle: Path | None, data: Path | None, workers: Workers)
     """
     report = _read(path)
     try:
-        recorded = _recorded(report)
+        settings, grid = _recorded(report)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, LinkError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
         raise ArtifactError(f"'{path}' is no report that can be replayed: {why}") from error
-    settings = recorded.settings
     usable_kernel(settings.kernel)
-    if bundle is None and not recorded.bundle.exists():
-        raise ArtifactError(f"'{recorded.bundle}' is missing; if it was moved, say where with --bundle")
-    job = make_job(bundle or recorded.bundle, data or (recorded.data if bundle is None else None), settings)
+    if bundle is None:
+        bundle, data = Path(report["bundle"]), data or Path(report["data"])
+        if not bundle.exists():
+            raise ArtifactError(f"'{bundle}' is missing; if it was moved, say where with --bundle")
+    job = make_job(bundle, data, settings)
     for what, now, then in (
-        (job.bundle, job.bundle_sha256, recorded.bundle_sha256),
-        (job.data, job.data_sha256, recorded.data_sha256),
+        (job.bundle, job.bundle_sha256, report["bundle_sha256"]),
+        (job.data, job.data_sha256, report["data_sha256"]),
     ):
         if now != then:
             raise ArtifactError(f"'{what}' is not what the report was made from: its SHA-256 is another")
-    _tell_what_is_not_compared(report)
+    _note_what_is_not_compared(report)
     parts = job.open()
-    measured = measure(job, parts, recorded.grid, workers, modes_report="modes" in report)
+    measured = measure(job, parts, grid, workers, modes_report="modes" in report)
     again = json.loads(json.dumps(as_json(make_report("", job, parts[1], measured))))
     said, found = (
         {name: value for name, value in content.items() if name not in _NOT_COMPARED}
@@ -94,19 +85,8 @@ def shown(differences: Sequence[str]) -> list[str]:
     return [*differences[:_SHOWN], *([f"... and {more} more"] if more > 0 else [])]
 
 
-@dataclass(frozen=True)
-class _Recorded:
-    """What a report says about how it was made, its types checked."""
-
-    settings: Settings
-    grid: list[float]
-    bundle: Path
-    data: Path
-    bundle_sha256: str
-    data_sha256: str
-
-
-def _recorded(report: dict[str, Any]) -> _Recorded:
+def _recorded(report: dict[str, Any]) -> tuple[Settings, list[float]]:
+    """Settings and grid of a report; the types of all that says how it was made are checked."""
     for name in ("bundle", "data", "bundle_sha256", "data_sha256"):
         if not isinstance(report[name], str) or "\0" in report[name]:
             raise InputError(name, "be a text", report[name])
@@ -117,14 +97,7 @@ def _recorded(report: dict[str, Any]) -> _Recorded:
         raise InputError("modes", "be left out where one mode is used", settings.mode)
     _check_esn0_db("grid", report["grid"])
     _check_esn0_db("points", [point["esn0_db"] for point in report["points"]])
-    return _Recorded(
-        settings,
-        [float(value) for value in report["grid"]],
-        Path(report["bundle"]),
-        Path(report["data"]),
-        report["bundle_sha256"],
-        report["data_sha256"],
-    )
+    return settings, [float(value) for value in report["grid"]]
 
 
 def _check_esn0_db(name: str, values: Any) -> None:
@@ -136,7 +109,7 @@ def _check_esn0_db(name: str, values: Any) -> None:
         esn0_db_to_noise_var(value)
 
 
-def _tell_what_is_not_compared(report: dict[str, Any]) -> None:
+def _note_what_is_not_compared(report: dict[str, Any]) -> None:
     then, now = report.get("versions"), versions()
     then = then if isinstance(then, dict) else {}
     differing = [

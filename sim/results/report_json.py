@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from twophase.link.manifest import Manifest
 from twophase.link.modes import ModeTable
@@ -22,9 +23,8 @@ from twophase.sim.results.figures import (
     as_json,
 )
 from twophase.sim.results.modes import mode_figures, with_best_fixed
-from twophase.sim.results.points import point_results
+from twophase.sim.results.points import point_results, remarks_on, verdict_of
 from twophase.sim.results.text import with_text
-from twophase.sim.results.verdict import remarks_on, verdict_of
 from twophase.sim.settings import ChannelName, CoherenceName, Settings
 from twophase.sim.sweep.job import Job
 from twophase.sim.sweep.measure import Measured
@@ -82,7 +82,7 @@ def csi_text(settings: Settings) -> str:
 
 
 def signalling_text(routing: Routing, modes: ModeTable, settings: Settings) -> str:
-    """Who chooses the mode and what it costs to tell it; one sentence without a full stop."""
+    """Who chooses the mode and what it costs to signal it; one sentence without a full stop."""
     if len(modes) == 1:
         return "one mode, nothing to choose or to tell"
     if settings.mode is not None:
@@ -127,24 +127,14 @@ def estimates_text(settings: Settings) -> str:
     return f"error of the estimated {known}: " + "; ".join(parts)
 
 
+_SAME = ("seed", "channel", "kernel", "coherence", "known_snr", "demapper", "header", "tolerance")
+"""Settings that stand among the entries of a report as well."""
+
+
 def make_report(
     command: str, job: Job, manifest: Manifest, measured: Measured, others: Sequence[Compared] = ()
 ) -> Report:
-    """Everything that a report shows.
-
-    Parameters
-    ----------
-    command
-        The command that repeats it.
-    job
-        What was measured, and how.
-    manifest
-        The bundle's.
-    measured
-        Its counts.
-    others
-        Other bundles that are laid over.
-    """
+    """Everything that a report shows; ``others`` are the bundles that are laid over."""
     settings, adaptive, fixed = job.settings, measured.link, measured.modes
     modes, classes = manifest.modes, len(manifest.classes)
     points = point_results(adaptive, modes, classes, settings, measured.reasons)
@@ -153,30 +143,25 @@ def make_report(
     text = measured.text.text
     if text is not None:
         points, text = with_text(points, adaptive, text, settings)
+    same: dict[str, Any] = {name: getattr(settings, name) for name in _SAME}
     return Report(
+        **same,
         verdict=verdict_of(points),
         remarks=_remarks(points, manifest, settings),
         task=manifest.task,
         command=command,
         versions=versions(),
-        seed=settings.seed,
         bundle=str(job.bundle),
         bundle_sha256=job.bundle_sha256,
         data=str(job.data),
         data_sha256=job.data_sha256,
         settings=settings,
         grid=[point.esn0_db for point in points],
-        channel=settings.channel,
         channel_text=channel_text(
             settings.channel, settings.coherence, settings.rician_k_db, settings.delay_spread_ns
         ),
         csi_text=csi_text(settings),
-        kernel=settings.kernel,
-        coherence=settings.coherence,
-        known_snr=settings.known_snr,
-        demapper=settings.demapper,
         router=manifest.routing.router,
-        header=settings.header,
         mode=None if settings.mode is None else modes.names[modes.find(settings.mode)],
         signalling=signalling_text(manifest.routing, modes, settings),
         router_snr_error=SnrError(
@@ -185,7 +170,6 @@ def make_report(
         estimates=estimates_text(settings),
         trials=max(point.trials for point in points),
         samples=points[0].samples,
-        tolerance=settings.tolerance,
         classes=list(manifest.classes),
         mode_table=[
             ModeEntry(

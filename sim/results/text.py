@@ -91,17 +91,7 @@ _AIRS = {"awgn": "AWGN", "rayleigh": "Rayleigh fading by the symbol"}
 def with_text(
     points: Sequence[Point], tallies: Sequence[Tally], text: TextFigures, settings: Settings
 ) -> tuple[list[Point], TextFigures]:
-    """Put the sentences into each point, as a baseline and as ``text``; and the ends of their figures.
-
-    Parameters
-    ----------
-    points, tallies
-        Figures and counts of the link.
-    text
-        What :func:`text_facts` gave.
-    settings
-        How the sweep was run.
-    """
+    """Put the sentences into each point, as a baseline and as ``text``; and the ends of their figures."""
     from twophase.sim.baselines.text import scheme_at
 
     completed, entries = [], []

@@ -16,18 +16,16 @@ import threading
 from asyncio import CancelledError
 from contextlib import suppress
 from functools import cache
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from twophase.link.errors import InputError, PackageError
+from twophase.sim.counts import Tally
 from twophase.sim.packages import code_sha256, versions
-from twophase.sim.sweep.blocks import Block, WorkerError
+from twophase.sim.sweep.job import Block, Job, WorkerError
 
 if TYPE_CHECKING:
     from distributed import Future
 
-    from twophase.sim.counts import Tally
-    from twophase.sim.sweep.job import Job
 
 __all__ = ["Dask"]
 
@@ -42,14 +40,8 @@ _tasks: dict[bytes, Job] = {}
 class Dask:
     """Blocks on the workers of a Dask scheduler.
 
-    A worker that is lost is replaced by the others; Dask gives up after three losses on one block.
-
-    Parameters
-    ----------
-    task
-        What is done with a block.
-    address
-        Of the scheduler, as ``tcp://10.0.0.1:8786``.
+    A worker that is lost is replaced by the others; Dask gives up after three losses on one block.  The
+    address is as ``tcp://10.0.0.1:8786``.
 
     Raises
     ------
@@ -127,9 +119,7 @@ class Dask:
         self._done = completed([], loop=self._client.loop)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._client is not None:
             # Closing gives up what nobody else waits for; cancelling would tell every client of the cluster.
             self._blocks.clear()

@@ -17,16 +17,12 @@ from collections import deque
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 from twophase.link.errors import LinkError
-from twophase.sim.settings import check_workers
-from twophase.sim.sweep.blocks import Block, WorkerError
-
-if TYPE_CHECKING:
-    from twophase.sim.counts import Tally
-    from twophase.sim.sweep.job import Job
+from twophase.sim.counts import Tally
+from twophase.sim.settings import Workers
+from twophase.sim.sweep.job import Block, Job, WorkerError
 
 __all__ = ["Executor", "InProcess", "Processes", "open_executor"]
 
@@ -37,52 +33,33 @@ class Executor(Protocol):
     @property
     def workers(self) -> int:
         """How many blocks can run at once."""
-        ...
 
     def submit(self, block: Block) -> None:
         """Have a block run; returns at once."""
-        ...
 
     def next_result(self) -> tuple[Block, Tally]:
         """Wait for a submitted block, whichever ends first; what its task raised is raised here."""
-        ...
 
     def __enter__(self) -> Self:
         """Start what is needed."""
-        ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """End it; what still runs is given up."""
-        ...
 
 
-def open_executor(task: Job, workers: int = 1, scheduler: str | None = None) -> Executor:
+def open_executor(task: Job, workers: Workers) -> Executor:
     """The executor for ``--workers`` and ``--scheduler``.
-
-    Parameters
-    ----------
-    task
-        What is done with a block.
-    workers
-        Processes; one is this process itself.
-    scheduler
-        Address of a Dask scheduler, whose workers take the place of processes.
 
     Raises
     ------
-    InputError
-        As :func:`check_workers`.
     PackageError
         If Dask is asked for and not installed.
     """
-    check_workers(workers, scheduler)
-    if scheduler is None:
-        return InProcess(task) if workers == 1 else Processes(task, workers)
+    if workers.scheduler is None:
+        return InProcess(task) if workers.processes == 1 else Processes(task, workers.processes)
     from twophase.sim.sweep.dask import Dask
 
-    return Dask(task, scheduler)
+    return Dask(task, workers.scheduler)
 
 
 class InProcess:
@@ -106,9 +83,7 @@ class InProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._waiting.clear()
 
 
@@ -116,23 +91,10 @@ class Processes:
     """Blocks in worker processes on this machine.
 
     The workers end with this process, however it ends, and on leaving the context.  They do not see Ctrl-C:
-    the interrupt is this process's, which ends them.
-
-    Parameters
-    ----------
-    task
-        Pickled, and sent to each worker once.
-    workers
-        How many.
-
-    Raises
-    ------
-    InputError
-        As :func:`check_workers`.
+    the interrupt is this process's, which ends them.  The task is pickled, and sent to each worker once.
     """
 
     def __init__(self, task: Job, workers: int) -> None:
-        check_workers(workers)
         self.workers = workers
         self._task = task
         self._processes: dict[Connection, SpawnProcess] = {}
@@ -196,9 +158,7 @@ class Processes:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._end()
 
     def _hand_out(self) -> None:

@@ -2,16 +2,22 @@
 
 A job is small and can be sent to another process; what it names is opened there, once, and checked against
 the hashes that it was made with, so that no worker measures anything else.
+
+Blocks of trials are the unit that is run anywhere, kept, and resumed.  How trials are cut into blocks follows
+from the stop rule alone, never from the number of workers, and counts are merged in the order of the trials.
+So even sums of real numbers come out the same for any split.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twophase.link.errors import ArtifactError, InputError
+from twophase.link.errors import ArtifactError, InputError, LinkError
 from twophase.link.files import sha256, sha256_of
 from twophase.link.manifest import EVAL_FILE, MANIFEST_NAME, Manifest, load_manifest
 from twophase.link.samples import Samples, load_samples, npz_names
@@ -19,13 +25,60 @@ from twophase.link.sentences import SENTENCE_ARRAYS
 from twophase.sim.counts import Tally
 from twophase.sim.packages import code_sha256, versions
 from twophase.sim.settings import SENTENCE_BASELINES, BaselineName, Settings
-from twophase.sim.sweep.blocks import Block
 from twophase.sim.system import System, load_system
 
 if TYPE_CHECKING:
     from twophase.sim.point import PointSimulator
 
-__all__ = ["Job", "default_baselines", "make_job"]
+__all__ = [
+    "BLOCK_TRIALS",
+    "Block",
+    "Job",
+    "Point",
+    "WorkerError",
+    "default_baselines",
+    "make_job",
+    "trial_blocks",
+]
+
+BLOCK_TRIALS = 5
+"""Most trials of a block.  Sums of real numbers depend on it in their last digits, so it is no option."""
+
+Point = tuple[str, float]
+"""A sweep and its Es/N0 in dB."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some trials of one point."""
+
+    sweep: str
+    """Empty for the link as it is deployed, else the name of the one mode that is used."""
+    esn0_db: float
+    first: int
+    """Number of the first trial."""
+    count: int
+
+    @property
+    def point(self) -> Point:
+        """What is measured."""
+        return self.sweep, self.esn0_db
+
+    @property
+    def trials(self) -> range:
+        """Numbers of the trials."""
+        return range(self.first, self.first + self.count)
+
+
+class WorkerError(LinkError):
+    """A worker process ended, or raised what cannot be sent to another process."""
+
+
+def trial_blocks(point: Point, first: int, stop: int) -> Iterator[Block]:
+    """Trials ``first`` to ``stop - 1`` of a point in blocks of at most :data:`BLOCK_TRIALS`."""
+    for start in range(first, stop, BLOCK_TRIALS):
+        yield Block(*point, start, min(BLOCK_TRIALS, stop - start))
+
 
 _NO_MATTER = ("trials", "precision", "max_trials", "tolerance")
 """Settings that the counts of one trial do not depend on."""
@@ -58,7 +111,7 @@ class Job:
         ArtifactError
             If bundle or samples are not those that the job was made for.
         """
-        return _simulator(self, block.sweep, block.esn0_db).run(range(block.first, block.first + block.count))
+        return _simulator(self, block.sweep, block.esn0_db).run(block.trials)
 
     def prepare(self) -> None:
         """Import and open what the first block would wait for; errors as :meth:`open`."""
@@ -158,31 +211,22 @@ def _hash(path: Path) -> str:
 
 
 # One process measures one job at a time, and the blocks of a point one after another.
-_opened: dict[Job, tuple[System, Samples]] = {}
-_current: dict[tuple[Job, str, float], PointSimulator] = {}
-
-
+@lru_cache(maxsize=1)
 def _simulator(job: Job, sweep: str, esn0_db: float) -> PointSimulator:
     """The simulator of a point; that of the last one is kept, with what it has transmitted."""
     from twophase.sim.point import PointSimulator
 
-    place = (job, sweep, esn0_db)
-    if place not in _current:
-        system, samples = _open(job)
-        settings = job.settings
-        if sweep:
-            # A mode by itself, for comparison: references and baselines are the link's.
-            system = replace(system, references=())
-            settings = replace(settings, mode=sweep, codes=(), baselines=())
-        _current.clear()
-        _current[place] = PointSimulator(system, samples, esn0_db, settings)
-    return _current[place]
+    system, samples = _open(job)
+    settings = job.settings
+    if sweep:
+        # A mode by itself, for comparison: references and baselines are the link's.
+        system = replace(system, references=())
+        settings = replace(settings, mode=sweep, codes=(), baselines=())
+    return PointSimulator(system, samples, esn0_db, settings)
 
 
+@lru_cache(maxsize=1)
 def _open(job: Job) -> tuple[System, Samples]:
     """What the job names; that of the last job is kept."""
-    if job not in _opened:
-        system, _, samples = job.open()
-        _opened.clear()
-        _opened[job] = (system, samples)
-    return _opened[job]
+    system, _, samples = job.open()
+    return system, samples

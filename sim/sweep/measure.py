@@ -13,8 +13,8 @@ from twophase.link.errors import InputError
 from twophase.link.files import lock_file
 from twophase.link.manifest import Manifest
 from twophase.link.samples import Samples
-from twophase.sim.baselines.registry import descriptions
-from twophase.sim.counts import Tally, tally_arrays, tally_from_arrays
+from twophase.sim.baselines.designs import descriptions
+from twophase.sim.counts import Tally
 from twophase.sim.results.figures import Scatter, ScatterGroup
 from twophase.sim.results.text import TextFacts, described, text_facts
 from twophase.sim.settings import Settings, Workers
@@ -69,23 +69,10 @@ def measure(
     out: Path | None = None,
     modes_report: bool = False,
 ) -> Measured:
-    """Measure a bundle at every point of a grid.
+    """Measure a bundle at every point of a grid of Es/N0 in dB.
 
-    Parameters
-    ----------
-    job
-        What is measured, and how.
-    opened
-        What :meth:`Job.open` gave.
-    grid
-        Es/N0 of each point in dB.
-    workers
-        Who does the work.
-    out
-        Folder of the report, where finished blocks are kept until :func:`clear_blocks`; None keeps none.
-        Until then, or an error, no other process can measure into it, but where the system has no ``fcntl``.
-    modes_report
-        Whether every mode is measured by itself, too.
+    Finished blocks are kept in the folder ``out`` of the report, if any, until :func:`clear_blocks`.  Until
+    then, or an error, no other process can measure into it, but where the system has no locks.
 
     Raises
     ------
@@ -108,10 +95,7 @@ def measure(
     if store is not None and store.folder not in _measured and (kept := _kept(store)):
         _log.warning("taking up an interrupted run: %d finished blocks are there already", kept)
     try:
-        with (
-            sweep_progress() as progress,
-            open_executor(job, workers.processes, workers.scheduler) as executor,
-        ):
+        with sweep_progress() as progress, open_executor(job, workers) as executor:
             # commpy takes long to import: other processes meanwhile make themselves ready.
             scatter = scatter_of(system, samples, grid, settings)
             results = run_sweep(points, rule, executor, store, progress)
@@ -192,4 +176,4 @@ def _unlock(out: Path) -> None:
 
 
 def _store(out: Path, job: Job) -> BlockStore:
-    return BlockStore(out / _BLOCKS, job.key(), tally_arrays, tally_from_arrays)
+    return BlockStore(out / _BLOCKS, job.key())

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from twophase.link.command import Terminal
 from twophase.link.errors import InputError
 from twophase.sim.counts import Tally
-from twophase.sim.sweep.blocks import Block, Point, trial_blocks
 from twophase.sim.sweep.executors import Executor
+from twophase.sim.sweep.job import Block, Point, trial_blocks
 from twophase.sim.sweep.stopping import BlockSquares, StopRule
 from twophase.sim.sweep.store import BlockStore
 
@@ -33,24 +33,11 @@ def run_sweep(
     store: BlockStore | None = None,
     progress: Progress = lambda block, done, planned: None,
 ) -> dict[Point, tuple[Tally, str]]:
-    """Measure every point until the rule ends it.
+    """Measure every point until the rule ends it, which sees that point's counts alone.
 
     The result depends on the points, the rule and what the blocks give; not on the executor, on how many
-    blocks were in the store, or on which was finished first.
-
-    Parameters
-    ----------
-    points
-        Sweep and Es/N0 of each; each once.
-    rule
-        When a point ends.  It sees that point's counts alone.
-    executor
-        Where blocks run; entered already.
-    store
-        Finished blocks are taken from it and put into it.  To clear it, once the report is written, is left
-        to the caller.
-    progress
-        Called after each block.
+    blocks were in the store, or on which was finished first.  To clear the store, once the report is written,
+    is left to the caller.
 
     Returns
     -------

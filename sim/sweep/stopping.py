@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.link.errors import InputError
 from twophase.sim.counts import Tally
 from twophase.sim.theory.statistics import Interval, paired_gap, wilson_by_sample
 
@@ -59,13 +58,7 @@ class BlockSquares:
 
 @dataclass(frozen=True)
 class StopRule:
-    """Rounds of trials, and when they end.
-
-    Raises
-    ------
-    InputError
-        If a number breaks its rule.
-    """
+    """Rounds of trials, and when they end; the numbers are those of the settings, which check them."""
 
     trials: int
     """Trials of the first round; of all, if there is no precision."""
@@ -74,18 +67,6 @@ class StopRule:
     or of the accuracy's, whichever comes first."""
     max_trials: int = 1000
     """Most trials of a point, if there is a precision."""
-
-    def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise InputError("trials", "be at least 1", self.trials)
-        if self.precision is None:
-            return
-        if not 0 < self.precision < 1:
-            raise InputError("precision", "lie between 0 and 1 (0.005 is half a point)", self.precision)
-        if self.max_trials < self.trials:
-            raise InputError(
-                "max_trials", f"be at least the {self.trials} trials of a start", self.max_trials
-            )
 
     @property
     def most(self) -> int:
@@ -103,12 +84,7 @@ class StopRule:
     def reason(self, counts: Tally, squares: BlockSquares) -> str | None:
         """Why a point ends after a round, in words; None if it goes on.
 
-        Parameters
-        ----------
-        counts
-            Of all its trials so far.
-        squares
-            Of the same, block by block.
+        ``counts`` are of all its trials so far, ``squares`` of the same, block by block.
         """
         if self.precision is None:
             return "trials asked for"

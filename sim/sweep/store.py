@@ -12,7 +12,7 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
@@ -21,14 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.link.errors import InputError, first_line
+from twophase.link.errors import first_line
 from twophase.link.files import atomic_path, reading, write_text
-from twophase.sim.counts import Tally
-from twophase.sim.sweep.blocks import Block
+from twophase.sim.counts import Tally, tally_arrays, tally_from_arrays
+from twophase.sim.sweep.job import Block
 
-__all__ = ["KEY_NAME", "Arrays", "BlockStore"]
-
-Arrays = Mapping[str, NDArray[Any]]
+__all__ = ["KEY_NAME", "BlockStore"]
 
 KEY_NAME = "key.json"
 """What the blocks of a folder depend on, for who wants to know whose they are."""
@@ -40,26 +38,12 @@ _log = logging.getLogger(__name__)
 class BlockStore:
     """Counts of finished blocks under one key.  Only the process that merges them reads and writes here.
 
-    Parameters
-    ----------
-    folder
-        Where the folders of all keys lie; made when the first block is kept.
-    key
-        Everything that a result depends on apart from the block: version, bundle, samples, settings.
-    to_arrays, from_arrays
-        Counts to named arrays and back.  ``from_arrays`` may raise ``KeyError`` or ``ValueError``.
+    The folders of all keys lie in ``folder``; it is made when the first block is kept.  The key is everything
+    that a result depends on apart from the block: version, bundle, samples, settings.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        key: str,
-        to_arrays: Callable[[Tally], Arrays],
-        from_arrays: Callable[[Arrays], Tally],
-    ) -> None:
-        self._parent = folder
-        self._key = key
-        self._to_arrays, self._from_arrays = to_arrays, from_arrays
+    def __init__(self, folder: Path, key: str) -> None:
+        self._parent, self._key = folder, key
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()
         """Where the blocks of this key lie."""
 
@@ -77,7 +61,7 @@ class BlockStore:
         with reading(path):
             content = path.read_bytes()
         try:
-            return self._from_arrays(_checked(np.load(io.BytesIO(content), allow_pickle=False), block))
+            return tally_from_arrays(_checked(np.load(io.BytesIO(content), allow_pickle=False), block))
         except Exception as error:  # noqa: BLE001 - damage shows as anything from a bad checksum to a syntax error
             _log.warning("'%s' is damaged (%s); its block runs again", path, first_line(error))
         path.unlink(missing_ok=True)
@@ -89,13 +73,9 @@ class BlockStore:
         Raises
         ------
         InputError
-            If the file cannot be written (no permission, disk full), or an array holds Python objects, which
-            would not be loaded again.
+            If the file cannot be written (no permission, disk full).
         """
-        arrays = {name: np.asarray(array) for name, array in self._to_arrays(counts).items()}
-        for name, array in arrays.items():
-            if array.dtype.hasobject:
-                raise InputError(name, "be an array without Python objects", array.dtype)
+        arrays = tally_arrays(counts)
         # Any: the keyword allow_pickle is of NumPy 2, an earlier one takes it for an array.
         content: dict[str, Any] = {**arrays, _DIGEST: np.array(_digest(arrays, block))}
         if not (self.folder / KEY_NAME).exists():
@@ -123,7 +103,7 @@ def _checked(archive: Any, block: Block) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _digest(arrays: Arrays, block: Block) -> str:
+def _digest(arrays: Mapping[str, NDArray[Any]], block: Block) -> str:
     """Of the block, too, so that a renamed file is not taken for another block's."""
     state = hashlib.sha256(_spelled(block).encode())
     for name, array in sorted(arrays.items()):

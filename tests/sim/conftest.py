@@ -1,37 +1,49 @@
+"""Tiny bundles that all tests share: read-only, who alters a bundle makes one."""
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tools.tiny_bundle import write_tiny_bundle
 from twophase.link.samples import Samples, load_samples
+from twophase.sim.results.figures import Report
+from twophase.sim.results.report_json import json_text
 from twophase.sim.system import System, load_system
 
+Factory = pytest.TempPathFactory
+
+
+@pytest.fixture
+def only_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their figures and pages, which take most of the time of a short run."""
+
+    def render(report: Report) -> dict[str, bytes]:
+        return {"report.json": json_text(report).encode()}
+
+    monkeypatch.setattr("twophase.sim.report.page.render", render)
+
+
+def _bundle(factory: Factory, name: str, **options: Any) -> Path:
+    return write_tiny_bundle(factory.mktemp(name) / "runs" / "tiny" / "bundle", **options)
+
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four modes, chosen by the SNR; both references.  Read-only: who alters a bundle makes one."""
-    return write_tiny_bundle(tmp_path_factory.mktemp("tiny") / "runs" / "tiny" / "bundle")
+def bundle(tmp_path_factory: Factory) -> Path:
+    """Four modes, chosen by the SNR; both references."""
+    return _bundle(tmp_path_factory, "tiny")
 
 
 @pytest.fixture(scope="session")
-def content_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def content_bundle(tmp_path_factory: Factory) -> Path:
     """Four modes in every batch, chosen by the content and sent in a header."""
-    folder = tmp_path_factory.mktemp("content") / "runs" / "tiny" / "bundle"
-    return write_tiny_bundle(folder, router="content")
+    return _bundle(tmp_path_factory, "content", router="content")
 
 
 @pytest.fixture(scope="session")
-def table_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four modes by a table over the SNR, with 1 dB of hysteresis."""
-    folder = tmp_path_factory.mktemp("table") / "runs" / "tiny" / "bundle"
-    return write_tiny_bundle(folder, router="table", hysteresis_db=1.0)
-
-
-@pytest.fixture(scope="session")
-def text_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_bundle(tmp_path_factory: Factory) -> Path:
     """As ``bundle``, with sentences ahead of it."""
-    folder = tmp_path_factory.mktemp("text") / "runs" / "tiny" / "bundle"
-    return write_tiny_bundle(folder, text=True)
+    return _bundle(tmp_path_factory, "text", text=True)
 
 
 def _opened(folder: Path) -> tuple[System, Samples]:
@@ -53,11 +65,11 @@ def content(content_bundle: Path) -> tuple[System, Samples]:
 
 @pytest.fixture(scope="session")
 def system(content: tuple[System, Samples]) -> System:
-    """All modes in one batch, sent in a header."""
+    """That of ``content``."""
     return content[0]
 
 
 @pytest.fixture(scope="session")
 def samples(content: tuple[System, Samples]) -> Samples:
-    """Those of ``system``."""
+    """Those of ``content``."""
     return content[1]

@@ -1,9 +1,8 @@
-"""What a worker is sent: small, checked where it is opened, known by what its counts depend on."""
+"""What a worker is sent, by what its counts are known, and who measures into which folder."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import pickle
 import shutil
 from pathlib import Path
@@ -18,8 +17,7 @@ from twophase.sim.counts import tally_digest
 from twophase.sim.packages import versions
 from twophase.sim.point import simulate_point
 from twophase.sim.settings import Settings, Workers
-from twophase.sim.sweep.blocks import Block
-from twophase.sim.sweep.job import Job, make_job
+from twophase.sim.sweep.job import Block, Job, make_job
 from twophase.sim.sweep.measure import clear_blocks, measure
 
 SETTINGS = Settings(trials=4, seed=2, codes=("conv",))
@@ -34,21 +32,17 @@ def test_a_block_is_part_of_its_point(job: Job) -> None:
     sent = pickle.loads(pickle.dumps(job))
     assert len(pickle.dumps(job)) < 4000
     first, second = sent(Block("", 5.0, 0, 1)), sent(Block("", 5.0, 1, 3))
+    # Whatever was measured before, a block is the same.
+    sent(Block("", 7.0, 0, 1))
+    assert tally_digest(sent(Block("", 5.0, 1, 3))) == tally_digest(second)
     first.merge(second)
     system, _, samples = job.open()
     whole = simulate_point(system, samples, 5.0, SETTINGS)
     assert np.array_equal(first.deployed.correct, whole.deployed.correct)
     assert first.bit_errors == whole.bit_errors
-    # Whatever was measured before, a block is the same.
-    again = job(Block("", 5.0, 1, 3))
-    job(Block("", 7.0, 0, 1))
-    assert tally_digest(job(Block("", 5.0, 1, 3))) == tally_digest(again)
-
-
-def test_a_mode_by_itself_has_no_reference_and_no_baseline(job: Job) -> None:
-    tally = job(Block("4x16qam", 5.0, 0, 2))
-    assert (tally.references, tally.baselines) == ({}, {})
-    assert list(tally.histograms) == [1]
+    # A mode by itself has no reference and no baseline.
+    alone = job(Block("4x16qam", 5.0, 0, 2))
+    assert (alone.references, alone.baselines, list(alone.histograms)) == ({}, {}, [1])
 
 
 def test_the_key_holds_what_counts_depend_on_and_nothing_else(
@@ -59,27 +53,23 @@ def test_the_key_holds_what_counts_depend_on_and_nothing_else(
 
     for same in ({"trials": 9}, {"precision": 0.01}, {"max_trials": 77}, {"tolerance": 0.5}):
         assert key(**same) == job.key()
+    # Not where it lies: a bundle that was moved is the same one.
+    assert dataclasses.replace(job, bundle=Path("elsewhere")).key() == job.key()
     others = [
         key(seed=3),
         key(channel="rayleigh"),
-        key(csi="pilot", estimator="ls"),
         key(demapper="maxlog"),
         key(codes=()),
         key(mode="4x16qam"),
-        dataclasses.replace(job, bundle_sha256="0").key(),
-        dataclasses.replace(job, data_sha256="0").key(),
     ]
-    before = {job.key(), *others}
-    assert len(before) == 9
+    others += [dataclasses.replace(job, **{name: "0"}).key() for name in ("bundle_sha256", "data_sha256")]
     # A `git pull` between two runs begins afresh, and so does another numba.
-    with monkeypatch.context() as patched:
-        patched.setattr("twophase.sim.sweep.job.code_sha256", lambda: "0" * 64)
-        assert job.key() not in before
-    with monkeypatch.context() as patched:
-        patched.setattr("twophase.sim.sweep.job.versions", lambda: versions() | {"numba": "missing"})
-        assert job.key() not in before
-    # Not where it lies: a bundle that was moved is the same one.
-    assert dataclasses.replace(job, bundle=Path("elsewhere")).key() == job.key()
+    other_versions = versions() | {"numba": "missing"}
+    for name, value in (("code_sha256", "0" * 64), ("versions", other_versions)):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"twophase.sim.sweep.job.{name}", lambda value=value: value)
+            others.append(job.key())
+    assert len({job.key(), *others}) == 10
 
 
 def test_another_bundle_under_the_same_path_is_refused(job: Job, tmp_path: Path) -> None:
@@ -87,13 +77,15 @@ def test_another_bundle_under_the_same_path_is_refused(job: Job, tmp_path: Path)
     shutil.copytree(job.bundle, copy)
     with pytest.raises(ArtifactError, match=r"link\.json' was altered since this run began"):
         dataclasses.replace(job, bundle=copy, bundle_sha256="0" * 64).open()
-    other = tmp_path / "other.npz"
-    with np.load(job.data) as held:
-        np.savez(other, input=held["input"][:5], label=held["label"][:5])
-    mine = make_job(copy, other, SETTINGS)
+
+    def write(samples: int) -> None:
+        with np.load(job.data) as held:
+            np.savez(tmp_path / "other.npz", input=held["input"][:samples], label=held["label"][:samples])
+
+    write(5)
+    mine = make_job(copy, tmp_path / "other.npz", SETTINGS)
     assert len(mine.open()[2].labels) == 5
-    with np.load(job.data) as held:
-        np.savez(other, input=held["input"][:6], label=held["label"][:6])
+    write(6)
     with pytest.raises(ArtifactError, match=r"other\.npz' was altered"):
         mine.open()
 
@@ -107,22 +99,7 @@ def test_what_is_missing_is_named(tmp_path: Path, bundle: Path) -> None:
         make_job(bundle, None, Settings(mode="8x8qam")).open()
 
 
-def test_what_this_process_has_finished_is_no_interrupted_run(
-    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    opened = job.open()
-    first = measure(job, opened, [5.0], Workers(), tmp_path)
-    held = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
-    # As with --bundle X --compare X: the blocks are used again, and nothing is said.
-    second = measure(job, opened, [5.0], Workers(), tmp_path)
-    assert caplog.text == ""
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == held
-    assert tally_digest(first.link[0]) == tally_digest(second.link[0])
-    clear_blocks(tmp_path, [job, job])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_interrupted_run_is_told_and_leaves_no_lock(
+def test_an_interrupted_run_is_taken_up_and_a_finished_one_used_again(
     job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(points: object, rule: object, executor: object, store: Any, progress: object) -> None:
@@ -130,16 +107,23 @@ def test_an_interrupted_run_is_told_and_leaves_no_lock(
         store.save(block, job(block))
         raise KeyboardInterrupt
 
+    opened = job.open()
     with monkeypatch.context() as patched:
         patched.setattr("twophase.sim.sweep.measure.run_sweep", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            measure(job, job.open(), [5.0], Workers(), tmp_path)
+            measure(job, opened, [5.0], Workers(), tmp_path)
     assert "1 finished blocks are kept" in caplog.text
     assert list(tmp_path.rglob(".lock")) == []
-    with caplog.at_level(logging.WARNING):
-        measure(job, job.open(), [5.0], Workers(), tmp_path)
+    first = measure(job, opened, [5.0], Workers(), tmp_path)
     assert "taking up an interrupted run: 1 finished blocks" in caplog.text
-    clear_blocks(tmp_path, [job])
+    # As with --bundle X --compare X: the blocks are used again, and nothing is said.
+    caplog.clear()
+    held = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    second = measure(job, opened, [5.0], Workers(), tmp_path)
+    assert caplog.text == ""
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == held
+    assert tally_digest(first.link[0]) == tally_digest(second.link[0])
+    clear_blocks(tmp_path, [job, job])
     assert list(tmp_path.iterdir()) == []
 
 

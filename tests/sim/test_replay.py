@@ -43,14 +43,12 @@ def _leaves(value: Any) -> int:
 def test_a_report_is_what_is_measured_again_and_what_is_left_out_is_said(
     report: Report, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    left_out = {"command", "bundle", "data", "versions", "compare"}
-    values = {name: value for name, value in report.items() if name not in left_out}
-    assert _replayed(report, tmp_path) == ([], _leaves(values))
-    assert caplog.text == ""
     own = report["versions"]["numpy"]
     versions = {**report["versions"], "numpy": "1.0"}
     altered = report | {"command": "rm", "versions": versions, "compare": [{"name": "other"}]}
-    assert _replayed(altered, tmp_path)[0] == []
+    left_out = {"command", "bundle", "data", "versions", "compare"}
+    compared = _leaves({name: value for name, value in report.items() if name not in left_out})
+    assert _replayed(altered, tmp_path) == ([], compared)
     assert f"numpy 1.0 then, {own} now" in caplog.text
     assert "('compare') are not measured again" in caplog.text
 
@@ -59,17 +57,13 @@ ALTERED: list[tuple[str, tuple[str | int, ...], Any]] = [
     ("verdict: ", ("verdict",), "BEST"),
     ("trials: 2 in the report, 1 now", ("trials",), 2),
     ("points[1].accuracy_hard: ", ("points", 1, "accuracy_hard"), lambda was: was + 1e-15),
-    ("points[0].gap: ", ("points", 0, "gap"), 0.5),
     ("points[0].confusion[1][2]: ", ("points", 0, "confusion", 1, 2), lambda was: was + 1),
-    ("points[1].llr_ones[3]: ", ("points", 1, "llr_ones", 3), -1),
-    ("points[1].mode_usage.16x16qam: ", ("points", 1, "mode_usage", "16x16qam"), 0.123),
     ("points[0].references.aligned.pass: ", ("points", 0, "references", "aligned", "pass"), int),
     ("points[0].companions.conv.accuracy: ", ("points", 0, "companions", "conv", "accuracy"), 0.99),
     ("points[0].counts.bit_errors: ", ("points", 0, "counts", "bit_errors"), 0),
     ("scatter[0].groups[0].received[0][0]: ", ("scatter", 0, "groups", 0, "received", 0, 0), 9.0),
     ('praise: "good" in the report, absent now', ("praise",), "good"),
     ("settings.tolerance: absent in the report, 0.02 now", ("settings", "tolerance"), None),
-    ("points[0].best_fixed", ("points", 0, "best_fixed"), None),
     ("modes: 3 entries in the report, 4 now", ("modes",), lambda was: was[:-1]),
 ]
 """The line that must be found; where the report is altered and how, None for an entry that is taken out."""
@@ -100,28 +94,21 @@ def test_few_of_many_differences_are_shown() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("grid", None, "'grid' is missing"),
         ("settings", None, "'settings' is missing"),
         ("settings", [], ""),
+        ("settings.codes", 5, ""),
+        ("settings.trials", "20", "'trials' must"),
+        ("settings.frequency", 5, "frequency"),
+        ("settings.mode", "4x4qam", "'modes' must be left out"),
+        ("settings.noise_estimate", "pilot", "'noise_estimate' must"),
         ("grid", [], "'grid' must be a list with at least one entry"),
-        ("grid", "4", "'grid' must be a list"),
         ("grid", [True], "'esn0_db' must be a finite number, not True"),
         ("grid", [4.0, 10**400], ""),
         ("grid", [float("nan")], "'esn0_db' must be a finite number"),
         ("grid", [1e300], "'esn0_db' must"),
-        ("points", [], "'points' must be a list with at least one entry"),
-        ("points", [{"esn0_db": "4"}], "'esn0_db' must be a finite number, not '4'"),
-        ("points", [3], ""),
         ("points", {"a": 1}, ""),
+        ("points", [{"esn0_db": "4"}], "'esn0_db' must be a finite number, not '4'"),
         ("bundle", 5, "'bundle' must be a text"),
-        ("data_sha256", None, "'data_sha256' is missing"),
-        ("settings.seed", -1, "'seed' must"),
-        ("settings.codes", 5, ""),
-        ("settings.trials", "20", "'trials' must"),
-        ("settings.channel", ["awgn"], "'channel' must"),
-        ("settings.frequency", 5, "frequency"),
-        ("settings.mode", "4x4qam", "'modes' must be left out"),
-        ("settings.noise_estimate", "pilot", "'noise_estimate' must"),
     ],
 )
 def test_a_crafted_report_is_one_line(name, value, why, report: Report, tmp_path: Path) -> None:

@@ -12,73 +12,49 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
-from twophase.sim.sweep.blocks import Block
-from twophase.sim.sweep.executors import open_executor
+from twophase.sim.counts import SystemCounts, Tally, tally_arrays, tally_digest, tally_from_arrays
+from twophase.sim.settings import Workers
+from twophase.sim.sweep.executors import Executor, open_executor
+from twophase.sim.sweep.job import Block, trial_blocks
 from twophase.sim.sweep.schedule import run_sweep
 from twophase.sim.sweep.stopping import StopRule
 from twophase.sim.sweep.store import BlockStore
 
 POINTS = [("", 0.0), ("", 1.5), ("a mode", 0.0)]
+TRIALS = 20
+BLOCKS = [block for point in POINTS for block in trial_blocks(point, 0, TRIALS)]
 SAMPLES = 300
 
-
-@dataclass
-class ToyDecisions:
-    correct: np.ndarray
+Right = Sequence[int] | NDArray[np.int64]
 
 
-@dataclass
-class ToyCounts:
-    trials: int
-    deployed: ToyDecisions
-    references: dict[str, ToyDecisions]
-    real: float = 0.0
-    """A sum that depends on the order in which it is made."""
-
-    def merge(self, later: ToyCounts) -> None:
-        self.trials += later.trials
-        self.real += later.real
-        self.deployed.correct = self.deployed.correct + later.deployed.correct
-        for name, other in later.references.items():
-            self.references[name].correct = self.references[name].correct + other.correct
+def toy_tally(trials: int, deployed: Right, soft: Right | None = None) -> Tally:
+    """Counts with nothing but the trials in which link and reference were right about each sample."""
+    references = {} if soft is None else {"soft": SystemCounts(np.array(soft))}
+    none = np.zeros(len(deployed), dtype=np.int64)
+    return Tally(0.0, SystemCounts(np.array(deployed)), references, none, trials=trials)
 
 
-def to_arrays(counts: ToyCounts) -> dict[str, np.ndarray]:
-    references = {f"reference {name}": item.correct for name, item in counts.references.items()}
-    return {
-        "trials": np.array(counts.trials),
-        "real": np.array(counts.real),
-        "deployed": counts.deployed.correct,
-        **references,
-    }
+def merged(parts: Sequence[Tally]) -> Tally:
+    """The sum of counts, which stay as they are."""
+    total = tally_from_arrays(tally_arrays(parts[0]))
+    for part in parts[1:]:
+        total.merge(part)
+    return total
 
 
-def from_arrays(arrays: Mapping[str, np.ndarray]) -> ToyCounts:
-    prefix = "reference "
-    return ToyCounts(
-        int(arrays["trials"]),
-        ToyDecisions(arrays["deployed"]),
-        {
-            name.removeprefix(prefix): ToyDecisions(array)
-            for name, array in arrays.items()
-            if name.startswith(prefix)
-        },
-        float(arrays["real"]),
-    )
-
-
-def same(one: ToyCounts, other: ToyCounts) -> bool:
+def same(one: Tally, other: Tally) -> bool:
     """Bit for bit."""
-    first, second = to_arrays(one), to_arrays(other)
-    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+    return tally_digest(one) == tally_digest(other)
 
 
 class UnsendableError(Exception):
@@ -90,7 +66,7 @@ class UnsendableError(Exception):
 
 @dataclass
 class ToyTask:
-    """Flips coins by trial; tells ``log`` what it did, and misbehaves at ``trouble_at``."""
+    """Flips coins by trial; writes to ``log`` what it did, and misbehaves at ``trouble_at``."""
 
     seed: int = 3
     log: Path | None = None
@@ -111,26 +87,23 @@ class ToyTask:
         if self.trouble == "preparing":
             raise RuntimeError("cannot be prepared")
 
-    def __call__(self, block: Block) -> ToyCounts:
+    def __call__(self, block: Block) -> Tally:
         if not self.opened:
-            self.tell("open")
+            self.note("open")
             self.opened = True
         if block.first == self.trouble_at:
             self.make_trouble()
-        parts = [self.trial(block, trial) for trial in block.trials]
-        counts = parts[0]
-        for part in parts[1:]:
-            counts.merge(part)
-        self.tell(spelled(block))
+        counts = merged([self.trial(block, trial) for trial in block.trials])
+        self.note(spelled(block))
         return counts
 
-    def trial(self, block: Block, trial: int) -> ToyCounts:
-        key = [self.seed, len(block.sweep), round(block.esn0_db * 1e3), trial]
-        rng = np.random.default_rng(key)
+    def trial(self, block: Block, trial: int) -> Tally:
+        rng = np.random.default_rng([self.seed, len(block.sweep), round(block.esn0_db * 1e3), trial])
         easy = np.linspace(0.2 + 0.2 * block.esn0_db, 1.0, SAMPLES)
-        draw = rng.random((2, SAMPLES))
-        references = {} if block.sweep else {"soft": ToyDecisions((draw[1] < easy).astype(np.int64))}
-        return ToyCounts(1, ToyDecisions((draw[0] < easy).astype(np.int64)), references, rng.random() / 3)
+        deployed, soft = (rng.random((2, SAMPLES)) < easy).astype(np.int64)
+        counts = toy_tally(1, deployed, None if block.sweep else soft)
+        counts.abs_llr = rng.random() / 3  # a sum that depends on the order in which it is made
+        return counts
 
     def make_trouble(self) -> None:
         if self.trouble == "input":
@@ -145,7 +118,7 @@ class ToyTask:
             print("hanging", flush=True)
             threading.Event().wait()
 
-    def tell(self, what: str) -> None:
+    def note(self, what: str) -> None:
         if self.log is not None:
             # One write to a file opened for appending: lines of several processes do not mix.
             with self.log.open("ab", buffering=0) as stream:
@@ -156,23 +129,31 @@ def spelled(block: Block) -> str:
     return json.dumps([block.sweep, block.esn0_db, block.first, block.count])
 
 
-def logged(log: Path) -> list[tuple[int, str]]:
-    """Process and event, in order."""
+def blocks_run(log: Path) -> list[str]:
+    """The blocks that tasks with this log have run, :func:`spelled`, in order."""
     lines = log.read_text().splitlines() if log.exists() else []
-    return [(int(line.partition(" ")[0]), line.partition(" ")[2]) for line in lines]
+    return [line.partition(" ")[2] for line in lines if not line.endswith(" open")]
 
 
-def toy_store(folder: Path, key: str = "{}") -> BlockStore:
-    return BlockStore(folder, key, to_arrays, from_arrays)
+def openings(log: Path) -> list[int]:
+    """The processes in which tasks with this log were opened, once for each time."""
+    return [int(line.split()[0]) for line in log.read_text().splitlines() if line.endswith(" open")]
+
+
+def run_blocks(executor: Executor, blocks: Sequence[Block]) -> dict[Block, Tally]:
+    """Results of blocks that are all submitted at once."""
+    for block in blocks:
+        executor.submit(block)
+    return dict(executor.next_result() for _ in blocks)
 
 
 def main() -> None:
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
     # The last point's last block hangs, when all else is on its way.
-    task = ToyTask(log=folder / "log", trouble="hang", trouble_at=15)
+    task = ToyTask(log=folder / "log", trouble="hang", trouble_at=TRIALS - 5)
     try:
-        with open_executor(task, workers) as executor:
-            run_sweep(POINTS, StopRule(20), executor, toy_store(folder / "blocks"))
+        with open_executor(task, Workers(workers)) as executor:
+            run_sweep(POINTS, StopRule(TRIALS), executor, BlockStore(folder / "blocks", "{}"))
     except KeyboardInterrupt:
         print("interrupted", flush=True)
         sys.exit(130)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tools.fake_report import fake_report
-from twophase.sim.report.write import render
+from tools.tiny_report import tiny_report
+from twophase.sim.report.page import render
 from twophase.sim.results.figures import Report
 
 SCREENS = ("light", "dark", "phone", "phoneDark")
@@ -18,11 +18,11 @@ FOUR_TO_ONE = 4.5
 """Contrast that WCAG 2.2 asks of text (success criterion 1.4.3)."""
 
 REPORTS: dict[str, Callable[[], Report]] = {
-    "whole": lambda: fake_report(modes_report=True, compare=2),
-    "one-point": lambda: fake_report(
+    "whole": lambda: tiny_report(modes_report=True, compare=2),
+    "one-point": lambda: tiny_report(
         (5.0,), classes=("the first category", "b", "c"), baselines=(), compare=0, scatter=False
     ),
-    "many and failing": lambda: fake_report(
+    "many and failing": lambda: tiny_report(
         tuple(n / 2 for n in range(-10, 51)),
         channel="tdl-a",
         header=False,

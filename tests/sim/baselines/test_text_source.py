@@ -55,11 +55,8 @@ def test_what_repeats_is_deflated_and_what_is_long_has_a_longer_field() -> None:
 
 
 @pytest.mark.parametrize("bits", [[], [0, 1], [1, 1, *[0] * 20], [0, 1, *[0] * 9, 1]])
-def test_other_bits_are_refused(bits: list[int]) -> None:
+def test_other_bits_and_no_text_are_refused(bits: list[int]) -> None:
     with pytest.raises(InputError, match="'bits' must be those of a sentence"):
         SOURCE.decode(bits)
-
-
-def test_nothing_is_no_sentence() -> None:
     with pytest.raises(InputError, match="'text' must not be empty"):
         SOURCE.encode("")

@@ -10,36 +10,40 @@ from pathlib import Path
 
 import pytest
 
-from tools.toy_sweep import POINTS, ToyCounts, ToyTask, logged, same, spelled, toy_store
+from tools.toy_sweep import (
+    BLOCKS,
+    POINTS,
+    TRIALS,
+    ToyTask,
+    blocks_run,
+    openings,
+    run_blocks,
+    same,
+    spelled,
+)
 from twophase.link.errors import InputError
 from twophase.sim.settings import MOST_WORKERS, Workers
-from twophase.sim.sweep.blocks import Block, WorkerError, trial_blocks
-from twophase.sim.sweep.executors import Executor, InProcess, Processes, open_executor
+from twophase.sim.sweep.executors import InProcess, Processes, open_executor
+from twophase.sim.sweep.job import WorkerError
 from twophase.sim.sweep.schedule import run_sweep
 from twophase.sim.sweep.stopping import StopRule
+from twophase.sim.sweep.store import BlockStore
 
-BLOCKS = [block for point in POINTS for block in trial_blocks(point, 0, 12)]
 TESTS = Path(__file__).parents[2]
-
-
-def _run(executor: Executor, blocks: list[Block]) -> dict[Block, ToyCounts]:
-    for block in blocks:
-        executor.submit(block)
-    return dict(executor.next_result() for _ in blocks)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_block_runs_once_whoever_runs_it(workers: int, tmp_path: Path) -> None:
-    task = ToyTask(log=tmp_path / "log")
-    with open_executor(task, workers) as executor:
+    log = tmp_path / "log"
+    with open_executor(ToyTask(log=log), Workers(workers)) as executor:
+        assert isinstance(executor, InProcess if workers == 1 else Processes)
         assert executor.workers == workers
-        found = _run(executor, BLOCKS)
+        found = run_blocks(executor, BLOCKS)
     assert found.keys() == set(BLOCKS)
     assert all(same(found[block], ToyTask()(block)) for block in BLOCKS)
-    events = logged(tmp_path / "log")
-    assert sorted(what for _, what in events if what != "open") == sorted(map(spelled, BLOCKS))
+    assert sorted(blocks_run(log)) == sorted(map(spelled, BLOCKS))
     # What a task opens, it opens once in each process.
-    opened = [process for process, what in events if what == "open"]
+    opened = openings(log)
     assert len(opened) == len(set(opened)) <= workers
     assert (os.getpid() in opened) == (workers == 1)
 
@@ -57,23 +61,27 @@ def test_every_block_runs_once_whoever_runs_it(workers: int, tmp_path: Path) -> 
 def test_errors_arrive_as_they_are(trouble: str, kind: type[Exception], words: str) -> None:
     task = ToyTask(trouble=trouble, trouble_at=5)
     with Processes(task, 1) as executor, pytest.raises(kind, match=words) as caught:
-        _run(executor, BLOCKS)
+        run_blocks(executor, BLOCKS)
     if trouble == "defect":  # with its place
         assert "make_trouble" in caught.value.__notes__[0]
-    if trouble == "input":
-        assert isinstance(caught.value, InputError)
+    if isinstance(caught.value, InputError):
         assert (caught.value.name, caught.value.rule, caught.value.value) == ("esn0_db", "be another", 7.0)
-        with InProcess(task) as executor, pytest.raises(InputError):
-            _run(executor, BLOCKS)
+
+
+def test_what_fails_while_a_worker_makes_ready_is_left_to_its_blocks() -> None:
+    """Getting ready only saves time: what is wrong shows in a block, or was not needed."""
+    with Processes(ToyTask(trouble="preparing"), 1) as executor:
+        ((block, counts),) = run_blocks(executor, BLOCKS[:1]).items()
+    assert block == BLOCKS[0]
+    assert same(counts, ToyTask()(BLOCKS[0]))
 
 
 def test_leaving_ends_workers_in_the_middle_of_a_block(tmp_path: Path) -> None:
-    hanging = ToyTask(log=tmp_path / "log", trouble="hang", trouble_at=5)
-    with Processes(hanging, 2) as executor:
+    with Processes(ToyTask(log=tmp_path / "log", trouble="hang", trouble_at=5), 2) as executor:
         for block in BLOCKS[:2]:
             executor.submit(block)
         assert executor.next_result()[0] == BLOCKS[0]
-    for process in {process for process, _ in logged(tmp_path / "log")}:
+    for process in openings(tmp_path / "log"):
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
 
@@ -101,48 +109,21 @@ def test_a_sweep_that_is_ended_leaves_no_worker_and_goes_on_where_it_stopped(
             if started.poll() is None:
                 os.killpg(started.pid, signal.SIGKILL)
     assert not stderr  # only the parent speaks
-    told = [line for line in stdout.splitlines() if line != "hanging"]
-    assert (started.returncode, told) == ((130, ["interrupted"]) if sent == signal.SIGINT else (-sent, []))
-    before = {what for _, what in logged(tmp_path / "log")} - {"open"}
-    store, every = toy_store(tmp_path / "blocks"), [b for point in POINTS for b in trial_blocks(point, 0, 20)]
-    kept = {spelled(block) for block in every if store.load(block) is not None}
+    said = [line for line in stdout.splitlines() if line != "hanging"]
+    assert (started.returncode, said) == ((130, ["interrupted"]) if sent == signal.SIGINT else (-sent, []))
+    store = BlockStore(tmp_path / "blocks", "{}")
+    kept = {spelled(block) for block in BLOCKS if store.load(block) is not None}
     # What was kept had run; what had run may not have been kept yet.
     assert kept
-    assert kept <= before
+    assert kept <= set(blocks_run(tmp_path / "log"))
     with InProcess(ToyTask(log=tmp_path / "again")) as executor:
-        again = run_sweep(POINTS, StopRule(20), executor, store)
-        expected = run_sweep(POINTS, StopRule(20), InProcess(ToyTask()))
+        again = run_sweep(POINTS, StopRule(TRIALS), executor, store)
+        expected = run_sweep(POINTS, StopRule(TRIALS), InProcess(ToyTask()))
     assert all(same(again[point][0], expected[point][0]) for point in POINTS)
-    ran = {what for _, what in logged(tmp_path / "again")} - {"open"}
-    assert ran == set(map(spelled, every)) - kept
+    assert set(blocks_run(tmp_path / "again")) == set(map(spelled, BLOCKS)) - kept
 
 
-def test_executors_are_chosen_by_what_is_asked_for() -> None:
-    assert isinstance(open_executor(ToyTask()), InProcess)
-    assert isinstance(open_executor(ToyTask(), 2), Processes)
-    assert Processes(ToyTask(), MOST_WORKERS).workers == MOST_WORKERS
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: open_executor(ToyTask(), 0),
-        lambda: Processes(ToyTask(), 0),
-        lambda: open_executor(ToyTask(), 2, "tcp://127.0.0.1:1"),
-        lambda: open_executor(ToyTask(), 99_999_999),
-        lambda: Processes(ToyTask(), MOST_WORKERS + 1),
-        lambda: Workers(MOST_WORKERS + 1),
-    ],
-)
-def test_numbers_of_workers_are_refused_before_one_starts(call) -> None:
+@pytest.mark.parametrize("given", [(0,), (MOST_WORKERS + 1,), (2, "tcp://127.0.0.1:1")])
+def test_numbers_of_workers_are_refused_before_one_starts(given) -> None:
     with pytest.raises(InputError, match="'workers' must"):
-        call()
-
-
-def test_what_fails_while_a_worker_makes_ready_is_left_to_its_blocks() -> None:
-    """Getting ready only saves time: what is wrong shows in a block, or was not needed."""
-    with Processes(ToyTask(trouble="preparing"), 1) as executor:
-        executor.submit(BLOCKS[0])
-        block, counts = executor.next_result()
-    assert block == BLOCKS[0]
-    assert same(counts, ToyTask()(BLOCKS[0]))
+        Workers(*given)

@@ -24,7 +24,6 @@ def samples(text_bundle: Path) -> Samples:
 
 
 def _counts(samples: Samples, settings: Settings, esn0_db: float, trials: tuple[int, ...] = (0,)):
-    assert samples.sentences is not None
     counts = TextCounts(np.zeros_like(samples.labels))
     sender = TextSender(samples.sentences, samples.labels, settings, esn0_db)
     for trial in trials:
@@ -33,29 +32,24 @@ def _counts(samples: Samples, settings: Settings, esn0_db: float, trials: tuple[
 
 
 def _symbols(samples: Samples, esn0_db: float, column: str = "awgn") -> int:
-    assert samples.sentences is not None
     scheme = scheme_at(esn0_db, column)
     return sum(scheme.symbols(len(message)) for message in messages_of(samples.sentences))
 
 
-def test_what_arrives_is_classified_as_without_a_channel(samples: Samples) -> None:
+def test_what_arrives_is_classified_as_without_a_channel_and_the_rest_as_the_most_frequent(samples) -> None:
     # 4 dB above the threshold of the scheme: all arrive.
     counts = _counts(samples, Settings(), 28.0)
-    assert samples.sentences is not None
     assert counts.intact == 240
     assert np.array_equal(counts.correct, samples.sentences.without_link == samples.labels)
     assert counts.symbols == _symbols(samples, 28.0)
     assert (counts.trials, round(counts.energy_sum, 1)) == (1, 1.0)
-
-
-def test_what_does_not_is_taken_for_the_most_frequent_class(samples: Samples) -> None:
     counts = _counts(samples, Settings(), -40.0)
     assert counts.intact == 0
     assert np.array_equal(counts.correct, samples.labels == most_frequent(samples.labels))
     assert most_frequent(np.array([3, 1, 1, 2, 2])) == 1
 
 
-@pytest.mark.parametrize("esn0_db", [-6.0, 3.0, 16.0])
+@pytest.mark.parametrize("esn0_db", [-6.0, 16.0])
 def test_nearly_all_arrive_where_the_table_says_so(samples: Samples, esn0_db: float) -> None:
     # Sentences as short as these are lost more often than those that the table was made with.
     assert _counts(samples, Settings(), esn0_db).intact > 0.9 * 240
@@ -68,29 +62,28 @@ def test_they_are_sent_in_every_tenth_trial_and_each_is_the_same_by_itself(sampl
     assert first.intact + second.intact == together.intact
     assert np.array_equal(first.correct + second.correct, together.correct)
     assert _counts(samples, Settings(), 4.0, (1, 2, 9)).trials == 0
-    assert _counts(samples, Settings(seed=1), 4.0).intact != first.intact or first.intact > 230
+    # Another kernel decides alike.
+    compiled = _counts(samples, Settings(kernel="numba"), 4.0)
+    assert (compiled.intact, compiled.symbols) == (first.intact, first.symbols)
 
 
-def test_fading_takes_its_own_thresholds(samples: Samples) -> None:
-    for settings in (Settings(channel="rayleigh"), Settings(channel="tdl-a"), Settings(channel="rician")):
-        counts = _counts(samples, settings, 12.0)
-        assert counts.symbols == _symbols(samples, 12.0, "rayleigh") > _symbols(samples, 12.0)
-        assert counts.intact > (150 if settings.channel == "tdl-a" else 210)
+@pytest.mark.parametrize(("channel", "least"), [("rayleigh", 210), ("tdl-a", 150)])
+def test_fading_takes_its_own_thresholds(samples: Samples, channel, least) -> None:
+    counts = _counts(samples, Settings(channel=channel), 12.0)
+    assert counts.symbols == _symbols(samples, 12.0, "rayleigh") > _symbols(samples, 12.0)
+    assert counts.intact > least
 
 
-def test_who_knows_a_frames_gain_adapts_to_it(samples: Samples) -> None:
-    adapted = _counts(samples, BLOCK, 10.0)
+def test_who_knows_a_frames_gain_adapts_to_it_in_every_trial_anew(samples: Samples) -> None:
+    adapted, other = (_counts(samples, BLOCK, 10.0, (trial,)) for trial in (0, EVERY))
     blind = _counts(samples, replace(BLOCK, known_snr="mean"), 10.0)
     assert adapted.intact > 220 > blind.intact
-    assert adapted.symbols != blind.symbols == _symbols(samples, 10.0, "rayleigh")
-    # In every trial anew.
-    other = _counts(samples, BLOCK, 10.0, (EVERY,))
-    assert other.symbols != adapted.symbols
+    assert blind.symbols == _symbols(samples, 10.0, "rayleigh")
+    assert len({adapted.symbols, other.symbols, blind.symbols}) == 3
 
 
 def test_pilots_count_as_symbols(samples: Samples) -> None:
-    settings = Settings(channel="rayleigh", coherence=12, csi="pilot", pilots=2)
-    counts = _counts(samples, settings, 14.0)
+    counts = _counts(samples, Settings(channel="rayleigh", coherence=12, csi="pilot", pilots=2), 14.0)
     data = _symbols(samples, 14.0, "rayleigh")
     assert 1.2 * data < counts.symbols < 1.25 * data
     assert counts.intact > 120
@@ -98,12 +91,4 @@ def test_pilots_count_as_symbols(samples: Samples) -> None:
 
 def test_which_column_serves_which_air() -> None:
     assert column_of(Settings()) == column_of(BLOCK) == "awgn"
-    assert column_of(replace(BLOCK, csi="pilot")) == "rayleigh"
-    assert column_of(Settings(channel="tdl-c")) == "rayleigh"
-
-
-def test_both_kernels_decide_alike(samples: Samples) -> None:
-    pytest.importorskip("numba")
-    compiled = _counts(samples, Settings(kernel="numba"), 4.0)
-    plain = _counts(samples, Settings(kernel="numpy"), 4.0)
-    assert (compiled.intact, compiled.symbols) == (plain.intact, plain.symbols)
+    assert column_of(replace(BLOCK, csi="pilot")) == column_of(Settings(channel="tdl-c")) == "rayleigh"

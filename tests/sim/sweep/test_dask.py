@@ -9,13 +9,14 @@ import dask
 import pytest
 from distributed import LocalCluster
 
-from tools.toy_sweep import POINTS, ToyCounts, ToyTask, logged, same
+from tools.toy_sweep import BLOCKS, POINTS, ToyTask, blocks_run, openings, run_blocks, same
 from twophase.link.errors import InputError, PackageError
 from twophase.sim.packages import code_sha256, versions
+from twophase.sim.settings import Workers
 from twophase.sim.sweep import dask as module
-from twophase.sim.sweep.blocks import Block, WorkerError, trial_blocks
 from twophase.sim.sweep.dask import Dask
 from twophase.sim.sweep.executors import InProcess, open_executor
+from twophase.sim.sweep.job import WorkerError, trial_blocks
 from twophase.sim.sweep.schedule import run_sweep
 from twophase.sim.sweep.stopping import StopRule
 
@@ -28,12 +29,6 @@ def _cluster(workers: int) -> LocalCluster:
     )
 
 
-def _run(executor: Dask, blocks: list[Block]) -> dict[Block, ToyCounts]:
-    for block in blocks:
-        executor.submit(block)
-    return dict(executor.next_result() for _ in blocks)
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """Address of a scheduler with two worker processes."""
@@ -44,7 +39,7 @@ def cluster() -> Iterator[str]:
 def test_a_cluster_gives_what_one_process_gives(cluster: str, tmp_path: Path) -> None:
     with InProcess(ToyTask()) as executor:
         expected = run_sweep(POINTS, RULE, executor)
-    with open_executor(ToyTask(log=tmp_path / "log"), scheduler=cluster) as executor:
+    with open_executor(ToyTask(log=tmp_path / "log"), Workers(scheduler=cluster)) as executor:
         assert executor.workers == 2
         results = run_sweep(POINTS, RULE, executor)
     assert list(results) == list(expected)
@@ -52,25 +47,21 @@ def test_a_cluster_gives_what_one_process_gives(cluster: str, tmp_path: Path) ->
         assert results[point][1] == reason
         assert same(results[point][0], counts)
     # Each block ran once, and each worker opened what it needs once.
-    events = logged(tmp_path / "log")
-    ran = [what for _, what in events if what != "open"]
-    assert len(ran) == len(set(ran))
-    opened = [process for process, what in events if what == "open"]
-    assert len(opened) == len(set(opened)) <= 2
+    for ran in (blocks_run(tmp_path / "log"), openings(tmp_path / "log")):
+        assert len(ran) == len(set(ran))
 
 
 def test_another_task_takes_the_place_of_the_first_and_errors_arrive_as_they_are(cluster: str) -> None:
-    blocks = list(trial_blocks(POINTS[0], 0, 20))
     for trouble, kind in (("input", InputError), ("defect", ZeroDivisionError)):
         with (
             Dask(ToyTask(trouble=trouble, trouble_at=5), cluster) as executor,
             pytest.raises(kind, match=r"^'esn0_db' must be another, not 7\.0$|^a defect$"),
         ):
-            _run(executor, blocks)
+            run_blocks(executor, BLOCKS[:4])
     for seed in (1, 2, 1):
         with Dask(ToyTask(seed=seed), cluster) as executor:
-            found = _run(executor, blocks)
-        assert all(same(found[block], ToyTask(seed=seed)(block)) for block in blocks)
+            found = run_blocks(executor, BLOCKS[:4])
+        assert all(same(found[block], ToyTask(seed=seed)(block)) for block in BLOCKS[:4])
 
 
 @pytest.mark.parametrize("name", ["numpy", "code"])
@@ -81,21 +72,20 @@ def test_a_worker_with_other_versions_is_refused(cluster: str, monkeypatch: pyte
     (name,) = (each for each in own if (name in each if name == "code" else name == each))
     assert name == "numpy" or code_sha256().startswith(own[name])
     monkeypatch.setattr(module, "_versions", lambda: {**own, name: "0" * 16})
-    with Dask(ToyTask(), cluster) as executor:
-        executor.submit(Block("", 0.0, 0, 5))
-        with pytest.raises(PackageError, match=f"{name} {own[name]} and not 0000"):
-            executor.next_result()
+    refused = pytest.raises(PackageError, match=f"{name} {own[name]} and not 0000")
+    with Dask(ToyTask(), cluster) as executor, refused:
+        run_blocks(executor, BLOCKS[:1])
 
 
 def test_what_is_given_up_does_not_run(cluster: str, tmp_path: Path) -> None:
     task = ToyTask(log=tmp_path / "log", trouble="defect", trouble_at=0)
     blocks = list(trial_blocks(POINTS[0], 0, 2000))
     with Dask(task, cluster) as executor, pytest.raises(ZeroDivisionError):
-        _run(executor, blocks)
-    assert len(logged(tmp_path / "log")) < len(blocks)
+        run_blocks(executor, blocks)
+    assert len(blocks_run(tmp_path / "log")) < len(blocks) - 1
     # The cluster is free for others.
     with Dask(ToyTask(), cluster) as executor:
-        assert same(_run(executor, blocks[:1])[blocks[0]], ToyTask()(blocks[0]))
+        assert same(run_blocks(executor, blocks[:1])[blocks[0]], ToyTask()(blocks[0]))
 
 
 def test_a_scheduler_without_answer_or_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,4 +103,4 @@ def test_a_block_that_kills_its_workers_is_given_up() -> None:
         Dask(ToyTask(trouble="killed"), own.scheduler_address) as executor,
         pytest.raises(WorkerError, match=r"lost a block .*goes on from there"),
     ):
-        _run(executor, list(trial_blocks(POINTS[0], 0, 5)))
+        run_blocks(executor, BLOCKS[:1])
