@@ -25,8 +25,8 @@ from twophase.sim.results.points import point_results
 from twophase.sim.settings import Settings
 from twophase.sim.sweep.measure import scatter_of
 from twophase.sim.system import SoftReference, System, load_system
-from twophase.sim.theory.rates import ber_for_usage
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
+from twophase.sim.theory.rates import ber_for_usage
 
 MODES = LINK.modes
 BLOCK = {"channel": "rayleigh", "coherence": "sample", "known_snr": "block"}
