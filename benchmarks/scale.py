@@ -46,18 +46,18 @@ def timed(part, function):
         finally:
             spent[part] = spent.get(part, 0.0) + time.perf_counter() - begin
     return wrapper
-from twophase.link import runtime
-from twophase.sim import sweep
+from twophase.link.transmitter import SoftTransmitter, Transmitter
+from twophase.sim import point
 from twophase.sim.channel import radio
+from twophase.sim.folding import FoldedReceiver
+from twophase.sim.sweep import measure
 for name in ("__init__", "draw", "send"):
     setattr(radio.Radio, name, timed("channel", getattr(radio.Radio, name)))
 for name in ("llr_exact", "llr_maxlog", "llr_hard"):
-    setattr(sweep, name, timed("demapper", getattr(sweep, name)))
-runtime.Receiver.receive = timed("receiver graphs", runtime.Receiver.receive)
-for name in ("send",):
-    for kind in (runtime.Transmitter, runtime.SoftTransmitter):
-        setattr(kind, name, timed("transmitter graphs", getattr(kind, name)))
-from twophase.sim import measure
+    setattr(point, name, timed("demapper", getattr(point, name)))
+FoldedReceiver.receive = timed("receiver graphs", FoldedReceiver.receive)
+for kind in (Transmitter, SoftTransmitter):
+    kind.send = timed("transmitter graphs", kind.send)
 measure.run_sweep = timed("sweep", measure.run_sweep)
 from twophase.sim.cli import main
 status = main(sys.argv[2:])
@@ -157,9 +157,9 @@ def full_sweep(bundle: Path, folder: Path) -> list[str]:
     """The sweep of the target, and where its time goes."""
     words = ["--bundle", str(bundle), "--out", str(folder / "full"), "--snr", "0:20", "--trials", "100"]
     plain = run(SIM, words)
-    told = folder / "spent.json"
-    timed = run(TIMED, [str(told), *words])
-    spent = json.loads(told.read_text())
+    times = folder / "spent.json"
+    timed = run(TIMED, [str(times), *words])
+    spent = json.loads(times.read_text())
     sweep = spent.pop("sweep")
     print(f"\n21 points x all samples x 100 trials: {plain.wall:.1f} s wall, {plain.cpu:.1f} s CPU,", end=" ")
     print(f"{plain.rss:.0f} MiB; with counters {timed.wall:.1f} s, of which {sweep:.1f} s in the sweep:")
