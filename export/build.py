@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from onnx import ModelProto
 
@@ -98,8 +98,6 @@ def build_bundle(
 
     Parameters
     ----------
-    run
-        Run folder, as training leaves it.
     out
         Folder of the bundle.  An older bundle there is replaced when everything is proved, and left as it is
         otherwise.
@@ -111,8 +109,6 @@ def build_bundle(
         How the mode is chosen and signalled; see ``options.exported_routing``.
     precision
         ``int8`` quantises the deployed pair after everything is proved of it in float32, and proves it again.
-    extras
-        What the bundle holds besides; nothing if not given.
 
     Raises
     ------
@@ -138,9 +134,7 @@ def build_bundle(
         for name in manifest.graph_files:
             _add_graph(name, draft)
         _add_whole(draft)
-        proof = draft.proved()
-        record: dict[str, Any] = {}
-        accuracy = None
+        proof, accuracy, int8 = draft.proved(), None, None
         if calibration is not None:
             made = quantise(
                 calibration,
@@ -154,15 +148,13 @@ def build_bundle(
                 draft.whole,
             )
             draft.models |= made.models
-            proof, accuracy, record = made.proof, made.accuracy, {"int8": made.record}
+            proof, accuracy, int8 = made.proof, made.accuracy, made.record
             _take_whole(draft, made.whole)
-        record = (
-            export_record(
-                draft.models[manifest.head_file], proof, draft.tallies, manifest, random_inputs, seed
-            )
-            | {"router": router}
-            | record
-        )
+        head = draft.models[manifest.head_file]
+        record = export_record(head, proof, draft.tallies, manifest, random_inputs, seed)
+        record["router"] = router
+        if int8 is not None:
+            record["int8"] = int8
         if draft.whole is not None:
             record["front"] = draft.whole.record
         bundled = replace(

@@ -16,9 +16,10 @@ from onnx import ModelProto
 from twophase.export.artefacts.accuracy import measure_accuracy
 from twophase.export.artefacts.conformance import Run, replay
 from twophase.export.compare.inputs import SPLIT_SNRS_DB, llr_batches
-from twophase.export.compare.margins import DecidingGraph, Margins
 from twophase.export.compare.tally import (
     TOLERANCE,
+    DecidingGraph,
+    Margins,
     Tally,
     check_rules,
     compare_receptions,
