@@ -465,7 +465,7 @@ class GridSpec(TinySpec):
 
 FOUR_GRID = GridSpec(FOUR_MODES.link, "snr")
 CONTENT_GRID = GridSpec(CONTENT.link, "content")
-TEXT_GRID = GridSpec(TEXT.link, "snr", input_shape=TEXT.input_shape, classes=TEXT.classes)
+TEXT_GRID = GridSpec(TEXT.link, "content", input_shape=TEXT.input_shape, classes=TEXT.classes)
 
 
 def grid_manifest(spec: GridSpec, references: tuple[str, ...] = ()) -> Manifest:
