@@ -134,7 +134,8 @@ def build_bundle(
         for name in manifest.graph_files:
             _add_graph(name, draft)
         _add_whole(draft)
-        proof, accuracy, int8 = draft.proved(), None, None
+        proof = draft.proved()
+        made = None
         if calibration is not None:
             made = quantise(
                 calibration,
@@ -147,14 +148,14 @@ def build_bundle(
                 progress,
                 draft.whole,
             )
+            proof = made.proof
             draft.models |= made.models
-            proof, accuracy, int8 = made.proof, made.accuracy, made.record
             _take_whole(draft, made.whole)
         head = draft.models[manifest.head_file]
         record = export_record(head, proof, draft.tallies, manifest, random_inputs, seed)
         record["router"] = router
-        if int8 is not None:
-            record["int8"] = int8
+        if made is not None:
+            record["int8"] = made.record
         if draft.whole is not None:
             record["front"] = draft.whole.record
         bundled = replace(
@@ -162,7 +163,7 @@ def build_bundle(
             kind="bundle",
             files={},
             precision=precision,
-            accuracy=accuracy,
+            accuracy=None if made is None else made.accuracy,
             provenance={**manifest.provenance, "export": record},
         )
         graphs = {name: serialize(model) for name, model in draft.models.items()}
