@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
 
 from tools.tiny_bundle import write_tiny_bundle
 from twophase.export.artefacts.ort import CONFIG_FILE, canonical_ort, ort_runner, write_ort
@@ -28,22 +26,6 @@ def converted(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("converted")
     assert write_ort(bundle, folder) == ("tx.ort", "rx.ort", CONFIG_FILE)
     return folder
-
-
-def kernel_types(path: Path) -> dict[bytes, dict[bytes, list[tuple[int, int]]]]:
-    """The table of kernel types of a file."""
-    resolver = InferenceSession.GetRootAs(bytearray(path.read_bytes()), 0).KernelTypeStrResolver()
-
-    def items(entry: Any, name: str) -> list[Any]:
-        return [getattr(entry, name)(place) for place in range(getattr(entry, f"{name}Length")())]
-
-    return {
-        entry.OpId(): {
-            kind.KernelTypeStr(): [(place.ArgType(), place.Index()) for place in items(kind, "Args")]
-            for kind in items(entry, "KernelTypeStrArgs")
-        }
-        for entry in items(resolver, "OpKernelTypeStrArgs")
-    }
 
 
 def test_the_graphs_give_what_the_originals_give(bundle: Path, converted: Path) -> None:
@@ -79,14 +61,15 @@ def test_the_list_of_operators_is_that_of_the_graphs_and_names_no_folder(
     assert listed <= {node.op_type for graph in graphs for node in graph.node}
 
 
-def test_the_table_of_the_runtime_survives(bundle: Path, converted: Path, tmp_path: Path) -> None:
+def test_what_the_runtime_writes_in_another_order_each_time_is_written_in_one(
+    bundle: Path, converted: Path, tmp_path: Path
+) -> None:
     raw = tmp_path / "raw.ort"
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(raw)
     options.add_session_config_entry("session.save_model_format", "ORT")
     onnxruntime.InferenceSession(str(bundle / "tx.onnx"), options, providers=["CPUExecutionProvider"])
-    assert kernel_types(raw) == kernel_types(converted / "tx.ort")
     assert canonical_ort(raw.read_bytes()) == (converted / "tx.ort").read_bytes()
 
 
