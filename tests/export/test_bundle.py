@@ -240,7 +240,7 @@ def test_what_is_wrong_is_told_of_all_graphs_and_leaves_an_older_bundle_as_it_wa
         "tx.onnx: mode 0 (8x4qam): 'bits' of indices",
         "tx.onnx: 'bits' are not what the manifest gives",
         "rx.onnx: RandomUniformLike ('node_draw') draws random numbers",
-        "soft.onnx: 'mode' is computed from 'input', which the receiver does not know",
+        "soft.onnx: 'mode' must be made by a Where that takes 'mode_request'",
     ):
         assert any(problem.startswith(told) for problem in problems), problems
     assert content(tmp_path) == {"bundle/link.json": OLDER.encode()}
