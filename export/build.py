@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from onnx import ModelProto
 
@@ -97,8 +97,6 @@ def build_bundle(
 
     Parameters
     ----------
-    run
-        Run folder, as training leaves it.
     out
         Folder of the bundle.  An older bundle there is replaced when everything is proved, and left as it is
         otherwise.
@@ -110,8 +108,6 @@ def build_bundle(
         How the mode is chosen and signalled; see ``options.exported_routing``.
     precision
         ``int8`` quantises the deployed pair after everything is proved of it in float32, and proves it again.
-    extras
-        What the bundle holds besides; nothing if not given.
 
     Raises
     ------
@@ -138,8 +134,7 @@ def build_bundle(
             _add_graph(name, draft)
         _add_whole(draft)
         proof = draft.proved()
-        record: dict[str, Any] = {}
-        accuracy = None
+        made = None
         if calibration is not None:
             made = quantise(
                 calibration,
@@ -152,16 +147,14 @@ def build_bundle(
                 progress,
                 draft.whole,
             )
+            proof = made.proof
             draft.models |= made.models
-            proof, accuracy, record = made.proof, made.accuracy, {"int8": made.record}
             _take_whole(draft, made.whole)
-        record = (
-            export_record(
-                draft.models[manifest.head_file], proof, draft.tallies, manifest, random_inputs, seed
-            )
-            | {"router": router}
-            | record
-        )
+        head = draft.models[manifest.head_file]
+        record = export_record(head, proof, draft.tallies, manifest, random_inputs, seed)
+        record["router"] = router
+        if made is not None:
+            record["int8"] = made.record
         if draft.whole is not None:
             record["front"] = draft.whole.record
         bundled = replace(
@@ -169,7 +162,7 @@ def build_bundle(
             kind="bundle",
             files={},
             precision=precision,
-            accuracy=accuracy,
+            accuracy=None if made is None else made.accuracy,
             provenance={**manifest.provenance, "export": record},
         )
         graphs = {name: serialize(model) for name, model in draft.models.items()}

@@ -33,17 +33,13 @@ def exported_routing(
     hysteresis_db: float | None = None,
     header: str = AUTO,
 ) -> Routing:
-    """The routing of a bundle.
+    """The routing of a bundle, from the manifest of its run.
 
     Parameters
     ----------
-    manifest
-        The run's.
-    router
-        Whether the run's table takes the place of its router.
     hysteresis_db
-        Hysteresis in dB of a bundle that goes by a table; None: the run's own, or ``HYSTERESIS_DB`` for a
-        table that takes a router's place.
+        In dB, of a bundle that goes by a table; None: the run's own, or ``HYSTERESIS_DB`` for a table that
+        takes a router's place.
     header
         Name of the one code that signals the mode at every SNR, or ``auto``.
 

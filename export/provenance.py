@@ -21,21 +21,11 @@ __all__ = ["export_record", "listing_lines", "mode_listing"]
 
 
 def mode_listing(manifest: Manifest, usage: dict[float, dict[int, int]]) -> list[dict[str, Any]]:
-    """What the manifest says of the choice of the mode.
+    """What the manifest of a bundle says of the choice of the mode.
 
-    Parameters
-    ----------
-    manifest
-        The bundle's.
-    usage
-        Samples of the test split by Es/N0 in dB and by the mode that the router chose.
-
-    Returns
-    -------
-    list
-        Where a header signals the mode: for each SNR of ``usage`` the header, the symbols per sample and the
-        share of each mode.  Otherwise: for each step of the table where it begins and ends (None: nowhere),
-        its mode and its symbols.
+    Where a header signals the mode: for each SNR of ``usage`` the header, the symbols per sample and the
+    share of each mode.  Otherwise: for each step of the table where it begins and ends (None: nowhere), its
+    mode and its symbols.  ``usage`` counts samples by Es/N0 in dB and by the mode that the router chose.
     """
     modes, routing = manifest.modes, manifest.routing
     if not routing.tells_mode:
@@ -46,9 +36,8 @@ def mode_listing(manifest: Manifest, usage: dict[float, dict[int, int]]) -> list
                 "mode": modes.names[mode],
                 "symbols": modes[mode].symbols,
             }
-            for mode, (low, high) in (
-                (mode, routing.table.bounds(step)) for step, mode in enumerate(routing.table.modes)
-            )
+            for step, mode in enumerate(routing.table.modes)
+            for low, high in [routing.table.bounds(step)]
         ]
     listing = []
     for esn0_db, counts in sorted(usage.items()):
@@ -117,18 +106,8 @@ def export_record(
 ) -> dict[str, Any]:
     """The record.  Rounding errors differ between machines, so they stay out.
 
-    Parameters
-    ----------
-    transmitter
-        The transmitter from features on, as it is in the bundle.
-    proof
-        Its proof.
-    tallies
-        What was compared with torch, by graph.
-    manifest
-        The link, with the routing of the bundle.
-    random_inputs, seed
-        Of the comparison.
+    ``transmitter`` is the graph from features on, as it is in the bundle, and ``proof`` its proof;
+    ``tallies`` are of what was compared with torch, by graph.
     """
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},

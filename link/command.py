@@ -15,7 +15,7 @@ import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-__all__ = ["WIDTH", "Progress", "Terminal", "require", "run_command"]
+__all__ = ["WIDTH", "Progress", "Terminal", "folded", "require", "run_command"]
 
 Arguments = TypeVar("Arguments")
 
@@ -160,6 +160,21 @@ def _one_line(framed: str, program: str) -> str:
     message = message.partition(" For full helptext")[0].partition(" Argument helptext:")[0]
     message = re.sub(r"^Error parsing [\w.]+: ", "", message)
     return f"{message} (see {program} --help)"
+
+
+def folded(lines: Iterable[str], indent: int = 4) -> Iterator[str]:
+    """Lines of at most ``WIDTH`` columns, but for a long word; what does not fit goes on in the next one."""
+    for line in lines:
+        if len(line) <= WIDTH:
+            yield line
+        else:
+            yield from textwrap.wrap(
+                line,
+                WIDTH,
+                subsequent_indent=" " * indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
 
 
 class Terminal:

@@ -69,27 +69,10 @@ def measure_accuracy(
     seed: int,
     esn0_db: Sequence[float],
 ) -> Accuracy:
-    """Send every sample ``trials`` times at each Es/N0 and count right decisions.
+    """Send every sample ``trials`` times at each Es/N0 in dB and count right decisions.
 
-    Parameters
-    ----------
-    transmitter, receiver
-        The deployed pair.
-    features
-        Shape (n, *input_shape).
-    labels
-        True class of each sample, shape (n,).
-    trials
-        At least 1.
-    seed
-        Of the noise, which is drawn afresh for each SNR, by its value, and each trial.
-    esn0_db
-        Es/N0 in dB.
-
-    Returns
-    -------
-    Accuracy
-        Counts, and channel uses per sample with headers.
+    ``features`` have shape (n, *input_shape), ``labels``, the true classes, shape (n,).  The noise is drawn
+    afresh for each SNR, by its value, and each trial.  Channel uses are counted with headers.
 
     Raises
     ------

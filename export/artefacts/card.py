@@ -27,17 +27,8 @@ _CHOOSERS = {
 _GRAPHS = (".onnx", ".ort")
 
 
-def link_card(manifest: Manifest, latency_us: Mapping[str, tuple[float, float]] | None = None) -> str:
-    """The card of a bundle; equal manifests give equal cards.
-
-    Parameters
-    ----------
-    manifest
-        The bundle's.
-    latency_us
-        p50 and p99 of one sample in microseconds, by graph.  A bundle's own card has none: its bytes do not
-        depend on the machine.
-    """
+def link_card(manifest: Manifest) -> str:
+    """The card of a bundle; equal manifests give equal cards."""
     source = Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     export = manifest.provenance.get("export", {})
@@ -57,7 +48,6 @@ def link_card(manifest: Manifest, latency_us: Mapping[str, tuple[float, float]] 
         int8_accuracy=_int8_rows(int8["accuracy"]) if int8 else [],
         provenance=_provenance(manifest),
         files=[item for item in sorted(manifest.files.items()) if item[0].endswith(_GRAPHS)],
-        latency_us=latency_us,
         excused=f"{EXCUSED_MARGIN:.0e}",
         db=lambda value: f"{value:g}",
         equal=_equal,

@@ -51,23 +51,17 @@ def write_vectors(
     *,
     sentences: Sentences | None = None,
 ) -> Conformance:
-    """Choose vectors, run the graphs on them and write the sets into ``folder``.
+    """Choose vectors, run the graphs on them and write the sets into ``folder``, the bundle.
 
     Parameters
     ----------
-    folder
-        The bundle.
     graphs
         Bytes of the graphs, by file: the transmitter from features on, ``rx.onnx`` and, with ``sentences``,
         ``tx.onnx``.
-    manifest
-        The link.
     features
         The test split, shape (n, *input_shape).
     proof
         Where the transmitter takes its decisions.
-    seed
-        Of all that is drawn.
     sentences
         What the features were made of, where the link takes text.
 
@@ -107,13 +101,6 @@ def set_files(folder: Path, conformance: Conformance) -> tuple[str, ...]:
 def read_set(folder: Path, entry: VectorSet) -> tuple[Values, Values]:
     """Inputs and outputs of a set by name, in the graph's order.
 
-    Parameters
-    ----------
-    folder
-        The bundle.
-    entry
-        The set.
-
     Raises
     ------
     ArtifactError
@@ -132,16 +119,8 @@ def replay(run: Run, folder: Path, manifest: Manifest) -> list[str]:
     """Run all vectors and compare.
 
     Vectors that prove little are a problem too: a set that is empty or lacks a tensor of its graph, files
-    that the manifest does not list or lists in vain, a graph without a set, a mode that no set has.
-
-    Parameters
-    ----------
-    run
-        The runtime.
-    folder
-        The bundle.
-    manifest
-        Its manifest.  Its files are compared if it lists any.
+    that the manifest does not list or lists in vain, a graph without a set, a mode that no set has.  The
+    files are compared if the manifest lists any.
 
     Returns
     -------

@@ -144,16 +144,7 @@ CONFIG_FILE = "required_operators.config"
 
 
 def write_ort(bundle: Path, folder: Path, graphs: Sequence[str] = _PAIR) -> tuple[str, ...]:
-    """Convert graphs of a bundle, and list the operators that they need.
-
-    Parameters
-    ----------
-    bundle
-        Folder of the bundle.
-    folder
-        Where the files go; it is made if it is missing.
-    graphs
-        The graphs.
+    """Convert graphs of a bundle into ``folder``, and list the operators that they need.
 
     Returns
     -------
@@ -185,14 +176,7 @@ def write_ort(bundle: Path, folder: Path, graphs: Sequence[str] = _PAIR) -> tupl
 def ort_runner(
     folder: Path, graphs: Sequence[str] = _PAIR
 ) -> Callable[[str, list[str], Values], list[NDArray[Any]]]:
-    """Run converted graphs by the names of the original ones, as ``conformance.replay`` asks for.
-
-    Parameters
-    ----------
-    folder
-        Where ``write_ort`` wrote them.
-    graphs
-        The originals.
+    """Run what ``write_ort`` wrote by the names of the original graphs, as ``conformance.replay`` asks for.
 
     Raises
     ------

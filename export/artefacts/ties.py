@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.export.compare.inputs import SPLIT_SNRS_DB
-from twophase.export.compare.margins import DecidingGraph
-from twophase.export.compare.tally import EXCUSED_MARGIN
+from twophase.export.compare.tally import EXCUSED_MARGIN, DecidingGraph
 from twophase.export.graphs.run import Values
 from twophase.export.proof.hard import HardProof
 from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
 
-__all__ = ["Decisions", "TieSearch", "Ties"]
+__all__ = ["Decisions", "Pool", "TieSearch"]
 
 _NOISY = 512
 """Test samples in noise, for each mode."""
@@ -47,29 +46,45 @@ class Decisions:
 
 
 @dataclass(frozen=True, eq=False)
-class Ties:
-    """Inputs with small margins."""
+class Pool:
+    """Inputs and how they are decided, all arrays with a row for each."""
 
     features: NDArray[np.float32]
-    """Shape (batch, *input_shape)."""
     snr_db: NDArray[np.float32]
-    """Shape (batch,)."""
     mode: NDArray[np.int64]
-    """The mode that is requested, shape (batch,)."""
+    """The mode that is requested."""
+    indices: NDArray[np.int64]
+    margin: NDArray[np.float64]
+    """As in ``Decisions``."""
+
+    def rows(self, subset: NDArray[np.int64]) -> Pool:
+        """Some of them."""
+        return Pool(*(getattr(self, name)[subset] for name in self.__dataclass_fields__))
+
+    def replaced(self, other: Pool, where: NDArray[np.bool_]) -> Pool:
+        """These rows, but those of ``other`` where it says so; the conditions are the same in both."""
+
+        def choose(name: str) -> NDArray[np.generic]:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            chosen: NDArray[np.generic] = np.where(where.reshape(-1, *(1,) * (mine.ndim - 1)), theirs, mine)
+            return chosen
+
+        return Pool(*(choose(name) for name in self.__dataclass_fields__))  # type: ignore[arg-type]
+
+    def smallest(self, count: int, bound: float) -> Pool:
+        """The different rows of the smallest margins that reach ``bound``; of equal ones the first."""
+        order = np.argsort(self.margin, kind="stable")
+        order = order[self.margin[order] >= bound]
+        seen: dict[bytes, int] = {}
+        for row in order:
+            if len(seen) == count:
+                break
+            seen.setdefault(self.features[row].tobytes() + self.snr_db[row].tobytes(), int(row))
+        return self.rows(np.array(list(seen.values()), dtype=np.int64))
 
 
 class TieSearch:
-    """A transmitter's graph, and the tensors that it decides by.
-
-    Parameters
-    ----------
-    serialized
-        Bytes of ``tx.onnx``.
-    manifest
-        The link.
-    proof
-        Where the graph takes its decisions.
-    """
+    """A transmitter's graph, as bytes, and by its proof the tensors that it decides by."""
 
     def __init__(self, serialized: bytes, manifest: Manifest, proof: HardProof) -> None:
         self._manifest = manifest
@@ -103,34 +118,24 @@ class TieSearch:
         codewords = np.full(len(found.margin), True) if self.is_exact else found.margin >= EXCUSED_MARGIN
         return codewords & (found.mode_margin >= EXCUSED_MARGIN)
 
-    def find(self, features: NDArray[np.float32], per_mode: int, seed: int) -> Ties:
-        """For each mode the clear inputs with the smallest margins.
+    def find(self, features: NDArray[np.float32], per_mode: int, seed: int) -> Pool:
+        """For each mode the clear inputs with the smallest margins, at most ``per_mode``.
 
         Of an exact transmitter half of them are pairs of neighbours in float32 with a boundary in between.
-
-        Parameters
-        ----------
-        features
-            The test split, shape (n, *input_shape).
-        per_mode
-            How many to find in each mode, at most.
-        seed
-            Of the pool.
         """
         rng = np.random.default_rng(seed)
         noisy = self._noisy(features, rng)
         ends, visited = self._halved(features, rng)
         pool = _joined([noisy, *visited])
-        kept: list[_Pool] = []
+        kept: list[Pool] = []
         for number in range(len(self._manifest.modes)):
             here = pool.rows(np.flatnonzero(pool.mode == number))
             pairs = np.flatnonzero(ends[0].mode == number)[: per_mode // 4 if self.is_exact else 0]
             kept += [end.rows(pairs) for end in ends]
             kept.append(here.smallest(per_mode - 2 * len(pairs), 0.0 if self.is_exact else EXCUSED_MARGIN))
-        found = _joined(kept)
-        return Ties(found.features, found.snr_db, found.mode)
+        return _joined(kept)
 
-    def _noisy(self, features: NDArray[np.float32], rng: np.random.Generator) -> _Pool:
+    def _noisy(self, features: NDArray[np.float32], rng: np.random.Generator) -> Pool:
         """Test samples in Gaussian noise of 0.3 of each feature's standard deviation."""
         count = _NOISY * len(self._manifest.modes)
         drawn = features[rng.integers(0, len(features), count)]
@@ -139,7 +144,7 @@ class TieSearch:
 
     def _halved(
         self, features: NDArray[np.float32], rng: np.random.Generator
-    ) -> tuple[tuple[_Pool, _Pool], list[_Pool]]:
+    ) -> tuple[tuple[Pool, Pool], list[Pool]]:
         """Neighbours between which a codeword changes, and the smallest margins met on the way to them."""
         count = _PAIRS * len(self._manifest.modes)
         start, stop = (features[rng.integers(0, len(features), count)].astype(np.float64) for _ in range(2))
@@ -175,7 +180,7 @@ class TieSearch:
 
     def _pool(
         self, features: NDArray[np.float32], snr_db: NDArray[np.float32], mode: NDArray[np.int64]
-    ) -> _Pool:
+    ) -> Pool:
         parts = []
         for begin in range(0, len(features), _CHUNK):
             rows = slice(begin, begin + _CHUNK)
@@ -184,49 +189,14 @@ class TieSearch:
                 feed[MODE_REQUEST] = mode[rows]
             parts.append(self.decide(feed))
         indices = np.concatenate([part.indices for part in parts])
-        return _Pool(features, snr_db, mode, indices, np.concatenate([part.margin for part in parts]))
+        return Pool(features, snr_db, mode, indices, np.concatenate([part.margin for part in parts]))
 
 
-@dataclass(frozen=True, eq=False)
-class _Pool:
-    """Candidates, all arrays with a row for each."""
-
-    features: NDArray[np.float32]
-    snr_db: NDArray[np.float32]
-    mode: NDArray[np.int64]
-    indices: NDArray[np.int64]
-    margin: NDArray[np.float64]
-
-    def rows(self, subset: NDArray[np.int64]) -> _Pool:
-        return _Pool(*(getattr(self, name)[subset] for name in self.__dataclass_fields__))
-
-    def replaced(self, other: _Pool, where: NDArray[np.bool_]) -> _Pool:
-        """These rows, but those of ``other`` where it says so; the conditions are the same in both."""
-
-        def choose(name: str) -> NDArray[np.generic]:
-            mine, theirs = getattr(self, name), getattr(other, name)
-            chosen: NDArray[np.generic] = np.where(where.reshape(-1, *(1,) * (mine.ndim - 1)), theirs, mine)
-            return chosen
-
-        return _Pool(*(choose(name) for name in self.__dataclass_fields__))  # type: ignore[arg-type]
-
-    def smallest(self, count: int, bound: float) -> _Pool:
-        """The different rows of the smallest margins that reach ``bound``; of equal ones the first."""
-        order = np.argsort(self.margin, kind="stable")
-        order = order[self.margin[order] >= bound]
-        seen: dict[bytes, int] = {}
-        for row in order:
-            if len(seen) == count:
-                break
-            seen.setdefault(self.features[row].tobytes() + self.snr_db[row].tobytes(), int(row))
-        return self.rows(np.array(list(seen.values()), dtype=np.int64))
-
-
-def _equal(one: _Pool, other: _Pool) -> NDArray[np.bool_]:
+def _equal(one: Pool, other: Pool) -> NDArray[np.bool_]:
     same: NDArray[np.bool_] = (one.features == other.features).reshape(len(one.features), -1).all(axis=1)
     return same
 
 
-def _joined(pools: list[_Pool]) -> _Pool:
-    names = _Pool.__dataclass_fields__
-    return _Pool(*(np.concatenate([getattr(pool, name) for pool in pools]) for name in names))
+def _joined(pools: list[Pool]) -> Pool:
+    names = Pool.__dataclass_fields__
+    return Pool(*(np.concatenate([getattr(pool, name) for pool in pools]) for name in names))

@@ -10,10 +10,10 @@ import onnx
 from numpy.typing import NDArray
 
 from twophase.export.artefacts.ties import TieSearch
-from twophase.export.backbone.compare import decided, rows_apart, spread_db
-from twophase.export.compare.inputs import SPLIT_SNRS_DB, llr_batches
-from twophase.export.compare.tally import POSTERIOR_MARGIN, TOLERANCE
-from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
+from twophase.export.backbone.compare import decided, rows_apart
+from twophase.export.compare.inputs import llr_batches, sent_llr, spread_db
+from twophase.export.compare.tally import POSTERIOR_MARGIN, TOLERANCE, posterior_margin
+from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values, rows_of
 from twophase.export.graphs.signature import UNFORCED, WHOLE_FILE, Signature, signature_of
 from twophase.export.int8.calibrate import steady_rows
 from twophase.export.proof.hard import HardProof
@@ -113,7 +113,7 @@ def _transmitter_feeds(
         return values | {MODE_REQUEST: mode} if modes > 1 else values
 
     count = min(_ORDINARY, room, len(features))
-    snr_db = _spread(count)
+    snr_db = spread_db(count)
     # a request of one number holds for all samples
     yield (
         "test samples from -5 to 20 dB, mode left to the router",
@@ -128,7 +128,7 @@ def _transmitter_feeds(
     if modes > 1:
         number = np.repeat(np.arange(modes), min(_SAMPLES_PER_MODE, max(1, room // modes)))
         rows = np.arange(len(number)) % len(features)
-        yield "test samples, each mode requested", feed(features[rows], _spread(len(rows)), number)
+        yield "test samples, each mode requested", feed(features[rows], spread_db(len(rows)), number)
     patterns, snr_db = _extreme_features(manifest, features), _extreme_snrs(manifest)
     rows = np.arange(len(snr_db)) % len(features)
     asked = np.arange(len(patterns)) % (modes + 1) + UNFORCED
@@ -138,7 +138,7 @@ def _transmitter_feeds(
         + ", of either sign, and half-way between multiples of powers of two; SNRs far out and at thresholds",
         feed(
             np.concatenate([patterns, features[rows]]),
-            np.concatenate([_spread(len(patterns)), snr_db]),
+            np.concatenate([spread_db(len(patterns)), snr_db]),
             np.concatenate([asked, np.full(len(rows), UNFORCED)]),
         ),
     )
@@ -213,23 +213,15 @@ def _whole_set(
 def _receiver_feeds(sent: FilledSet, manifest: Manifest, seed: int) -> Iterator[tuple[str, Values]]:
     count = min(_RECEIVED, _room(signature_of("rx.onnx", manifest)))
     rows = np.linspace(0, len(sent.outputs["mode"]) - 1, count).astype(np.int64)
-    bits, bit_count = sent.outputs["bits"][rows], sent.outputs["bit_count"][rows]
-    inside = np.arange(manifest.modes.max_bits) < bit_count[:, np.newaxis]
-    llr = np.where(inside, _SENT_LLR * (2.0 * bits - 1.0), 0.0).astype(np.float32)
+    given = rows_of(sent.outputs, rows)
     yield (
         f"what the first set sends, all LLRs +-{_SENT_LLR:g}",
-        {
-            "llr": llr,
-            "mode": sent.outputs["mode"][rows],
-        },
+        {"llr": sent_llr(given, _SENT_LLR), "mode": given["mode"]},
     )
     llr, mode = next(llr_batches(manifest, 0, seed))
     yield (
         f"extremes in each mode: all LLRs 0, {manifest.llr_clip:g} and -{manifest.llr_clip:g}",
-        {
-            "llr": llr,
-            "mode": mode,
-        },
+        {"llr": llr, "mode": mode},
     )
     llr, mode = next(llr_batches(manifest, count, seed, extremes=False))
     yield "random LLRs in random modes", {"llr": llr, "mode": mode}
@@ -237,8 +229,7 @@ def _receiver_feeds(sent: FilledSet, manifest: Manifest, seed: int) -> Iterator[
 
 def _clear_receptions(outputs: Values, modes: NDArray[np.int64], manifest: Manifest) -> NDArray[np.bool_]:
     """Samples whose codewords and class do not hang by rounding errors, shape (batch,)."""
-    top = np.sort(outputs["posterior"].astype(np.float64), axis=-1)[..., -2:]
-    margin = (top[..., 1] - top[..., 0]) / np.maximum(top[..., 1], np.finfo(np.float64).tiny)
+    margin = posterior_margin(outputs["posterior"])
     tokens = np.array([mode.tokens for mode in manifest.modes])[modes]
     unused = np.arange(manifest.modes.max_tokens) >= tokens[:, np.newaxis]
     clear = np.asarray(((margin >= POSTERIOR_MARGIN) | unused).all(axis=1))
@@ -259,10 +250,6 @@ def _rows(values: Values, where: NDArray[np.bool_], by_sample: tuple[str, ...] |
         name: value if by_sample and name not in by_sample and len(value) == 1 else value[where]
         for name, value in values.items()
     }
-
-
-def _spread(count: int) -> NDArray[np.float32]:
-    return np.linspace(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], count, dtype=np.float32)
 
 
 def _room(signature: Signature) -> int:

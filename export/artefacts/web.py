@@ -81,13 +81,8 @@ def fetch_runtime(cache: Path | None = None) -> WebRuntime:
     """The files of onnxruntime-web, from the cache or through npm.
 
     npm is asked as the user has set it up, registry and proxy included.  What it brings is accepted only with
-    the SHA-512 that stands in this module.
-
-    Parameters
-    ----------
-    cache
-        Folder to keep them in; by default ``twophase-link/onnxruntime-web-VERSION`` in ``$XDG_CACHE_HOME`` or
-        ``~/.cache``.
+    the SHA-512 that stands in this module.  The cache is by default ``twophase-link/onnxruntime-web-VERSION``
+    in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
     Raises
     ------
@@ -122,14 +117,7 @@ def fetch_runtime(cache: Path | None = None) -> WebRuntime:
 
 
 def write_web(bundle: Path, runtime: WebRuntime) -> tuple[str, ...]:
-    """Write the page into the folder of a bundle that is being made.
-
-    Parameters
-    ----------
-    bundle
-        Folder with ``eval.npz``; the page goes to its subfolder ``web``.
-    runtime
-        From :func:`fetch_runtime`.
+    """Write the page into the subfolder ``web`` of a bundle that is being made and has its ``eval.npz``.
 
     Returns
     -------

@@ -23,12 +23,7 @@ from twophase.export.graphs.signature import run_by_devices
 from twophase.export.proof.hard import HardProof
 from twophase.link.errors import VerificationError
 from twophase.link.files import sha256_of
-from twophase.link.manifest import (
-    EVAL_FILE,
-    TOKENIZER_FILE,
-    Manifest,
-    write_manifest,
-)
+from twophase.link.manifest import EVAL_FILE, TOKENIZER_FILE, Manifest, write_manifest
 from twophase.link.samples import Samples
 
 if TYPE_CHECKING:
@@ -58,12 +53,10 @@ def write_artefacts(
     extras: Extras,
     progress: Callable[[str], None],
 ) -> None:
-    """Write a whole bundle.
+    """Write a whole bundle into an empty folder.
 
     Parameters
     ----------
-    folder
-        An empty folder.
     run
         Where the test split is copied from, and the tokenizer of a link that takes text.
     graphs
@@ -76,8 +69,6 @@ def write_artefacts(
         Of the transmitter from features on.
     seed
         Of the vectors.
-    extras
-        What is asked for besides.
     progress
         Is given each step before it begins.
 
@@ -105,7 +96,10 @@ def write_artefacts(
         accuracy = accuracy_of(folder, graphs, manifest, samples)
     manifest = replace(manifest, conformance=conformance, accuracy=accuracy)
     files += set_files(folder, conformance)
-    _check_vectors(folder, graphs, manifest)
+    runners = {entry.graph: OnnxRuntime(graphs[entry.graph]) for entry in conformance.sets}
+    problems = replay(lambda graph, names, feed: runners[graph].run(names, feed), folder, manifest)
+    if problems:
+        raise VerificationError("the conformance vectors", problems)
     if extras.ort:
         from twophase.export.artefacts.ort import ORT_FOLDER, ort_runner, write_ort
 
@@ -126,15 +120,6 @@ def write_artefacts(
     }
     (folder / CARD_FILE).write_text(link_card(replace(manifest, files=listed)), encoding="utf-8")
     write_manifest(folder, manifest, (*files, CARD_FILE))
-
-
-def _check_vectors(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) -> None:
-    """What was written reads back, and the graphs give it again."""
-    assert manifest.conformance is not None
-    runners = {entry.graph: OnnxRuntime(graphs[entry.graph]) for entry in manifest.conformance.sets}
-    problems = replay(lambda graph, names, feed: runners[graph].run(names, feed), folder, manifest)
-    if problems:
-        raise VerificationError("the conformance vectors", problems)
 
 
 def _write_split(source: Path, target: Path, features: NDArray[np.float32]) -> None:

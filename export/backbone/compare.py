@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.export.compare.inputs import SPLIT_SNRS_DB
+from twophase.export.compare.inputs import spread_db
 from twophase.export.compare.tally import Count
 from twophase.export.graphs.run import OnnxRuntime, Values, joined, rows_of
 from twophase.export.graphs.signature import FEATURES, signature_of
@@ -32,7 +32,6 @@ __all__ = [
     "decided",
     "problems_of_tokenizer",
     "rows_apart",
-    "spread_db",
     "unlike_head",
 ]
 
@@ -55,14 +54,7 @@ def allowed(count: int) -> int:
 
 
 class WholeRunner:
-    """A transmitter that takes token ids, and its head.
-
-    Parameters
-    ----------
-    whole, head
-        Bytes of the two graphs.
-    manifest
-        The link.
+    """A transmitter that takes token ids, and its head, of the bytes of both.
 
     Raises
     ------
@@ -81,17 +73,8 @@ class WholeRunner:
     ) -> tuple[Values, NDArray[np.float32]]:
         """Send each sentence by itself, unpadded, in the mode that the routing gives it, from -5 to 20 dB.
 
-        Parameters
-        ----------
-        sentences
-            The test split.
-        progress
-            Is given how many are done.
-
-        Returns
-        -------
-        tuple
-            What is sent, by name, and the features, shape (n, C).
+        Returns what is sent, by name, and the features, shape (n, C); ``progress`` is given how many are
+        done.
         """
         snr_db = spread_db(len(sentences))
         parts = []
@@ -120,29 +103,13 @@ class WholeRunner:
         return batches
 
 
-def spread_db(count: int) -> NDArray[np.float32]:
-    """SNRs from -5 to 20 dB over a split."""
-    return np.linspace(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], count, dtype=np.float32)
-
-
 def unlike_head(
     runner: WholeRunner, sentences: Sentences, sent: Values, features: NDArray[np.float32]
 ) -> tuple[int, list[str]]:
     """What the whole sends in another way than the head does for its features.
 
-    Parameters
-    ----------
-    runner
-        The two.
-    sentences
-        The test split; its first ones are sent in each mode besides.
-    sent, features
-        What ``WholeRunner.alone`` gave for it.
-
-    Returns
-    -------
-    tuple
-        Transmissions compared, and one sentence for each output that differs.
+    ``sent`` and ``features`` are what ``WholeRunner.alone`` gave; the first sentences are sent in each mode
+    besides.  Returns how many transmissions were compared, and one sentence for each output that differs.
     """
     snr_db = spread_db(len(sentences))
     pairs = [
@@ -152,8 +119,8 @@ def unlike_head(
         )
         for row in range(len(sentences))
     ]
-    requests = np.arange(runner.modes if runner.modes > 1 else 0)
-    for row in range(min(_EACH_MODE, len(sentences)) if len(requests) else 0):
+    requests = np.arange(runner.modes)
+    for row in range(min(_EACH_MODE, len(sentences)) if len(requests) > 1 else 0):
         tokens = {
             name: np.repeat(value, len(requests), axis=0) for name, value in sentences.alone(row).items()
         }
@@ -174,13 +141,10 @@ def unlike_head(
 
 def decided(head: OnnxRuntime, features: NDArray[np.float32], manifest: Manifest) -> list[Values]:
     """Modes and indices that a head gives for features, from -5 to 20 dB: as routed, then in each mode."""
-    feed: Values = {"input": features, "snr_db": spread_db(len(features))}
-    count = len(manifest.modes)
-    feeds = [
-        feed,
-        *({**feed, MODE_REQUEST: np.array([number])} for number in range(count if count > 1 else 0)),
-    ]
-    return [head.read(["mode", "indices"], entry) for entry in feeds]
+    feeds: list[Values] = [{"input": features, "snr_db": spread_db(len(features))}]
+    if len(manifest.modes) > 1:
+        feeds += [{**feeds[0], MODE_REQUEST: np.array([mode])} for mode in range(len(manifest.modes))]
+    return [head.read(["mode", "indices"], feed) for feed in feeds]
 
 
 def rows_apart(ones: list[Values], others: list[Values]) -> tuple[NDArray[np.bool_], Count]:

@@ -40,16 +40,9 @@ _GIVEN = "input"
 
 
 def merge(backbone: ModelProto, head: ModelProto, manifest: Manifest) -> ModelProto:
-    """One graph of both; neither is changed.
+    """One graph of both, of one operator set; neither is changed.
 
-    Parameters
-    ----------
-    backbone
-        From ``input_ids`` and ``attention_mask`` to ``features``.
-    head
-        From ``input`` on; of the same operator set.
-    manifest
-        The link.
+    The backbone goes from ``input_ids`` and ``attention_mask`` to ``features``, the head from ``input`` on.
 
     Raises
     ------
@@ -111,9 +104,8 @@ def unlike_proved(whole: GraphView, head: ModelProto, manifest: Manifest) -> lis
     ours = {node.output[0]: node for node in whole.model.graph.node}
     stored = {tensor.name: tensor for tensor in whole.model.graph.initializer}
     problems = []
-    parts = set()
+    parts = {node.output[0] for node in head.graph.node}
     for node in _placed(head):
-        parts.add(node.output[0])
         own = ours.get(node.output[0])
         if own is None or own.SerializeToString() != node.SerializeToString():
             problems.append(f"{node.op_type} ('{node.name}') of the head is not in it as it is")

@@ -26,9 +26,16 @@ from twophase.export.backbone.compare import (
     unlike_head,
 )
 from twophase.export.backbone.merge import check_whole, merge
+from twophase.export.compare.inputs import sent_llr
 from twophase.export.compare.tally import Count
 from twophase.export.graphs.run import GraphRunError, OnnxRuntime, Values
-from twophase.export.graphs.signature import FEATURES, backbone_signature, check_interface, check_operators
+from twophase.export.graphs.signature import (
+    FEATURES,
+    backbone_signature,
+    check_interface,
+    check_operators,
+    deployed,
+)
 from twophase.export.graphs.torch_program import TorchProgram, freeze, load_program
 from twophase.export.graphs.view import GraphError, GraphView, serialize
 from twophase.export.int8.weights import check_weights, quantise_weights
@@ -44,12 +51,7 @@ _MOST_BYTES = 2_000_000_000
 
 
 def freeze_backbone(run: Path, manifest: Manifest) -> tuple[ExportedProgram, ModelProto, list[str]]:
-    """Convert the backbone of a run.
-
-    Returns
-    -------
-    tuple
-        The program, its graph, and one sentence for each problem of the graph.
+    """Convert the backbone of a run: its program, its graph, and one sentence for each problem of the graph.
 
     Raises
     ------
@@ -105,8 +107,6 @@ def build_whole(
 
     Parameters
     ----------
-    run
-        Run folder.
     manifest
         The run's, with the routing of the bundle.
     head
@@ -115,8 +115,6 @@ def build_whole(
         The test split.
     trained_on
         Its features as training computed them, shape (n, C).
-    progress
-        Is given each step before it begins.
 
     Raises
     ------
@@ -163,14 +161,7 @@ def quantise_whole(
 ) -> WholeTransmitter:
     """The same in INT8: weights of the backbone in 8 bits, ahead of the head in INT8.
 
-    Parameters
-    ----------
-    whole
-        In float32.
-    pairs
-        Heads and receivers of ``float32`` and ``int8``, by file.
-    manifest, sentences, progress
-        As for ``build_whole``.
+    ``pairs`` are heads and receivers of ``float32`` and ``int8``, by file.
 
     Raises
     ------
@@ -185,17 +176,15 @@ def quantise_whole(
     model = merge(backbone, head, manifest)
     problems = check_whole(model, head, manifest) + check_weights(model, head)
     measured = _measured(model, head, manifest, sentences, progress)
-    sessions = {
-        name: {file: OnnxRuntime(pair[file]) for file in (manifest.head_file, "rx.onnx")}
-        for name, pair in pairs.items()
-    }
-    before = decided(sessions["float32"][manifest.head_file], whole.features, manifest)
-    after = decided(sessions["int8"][manifest.head_file], measured.features, manifest)
-    apart, count = rows_apart(before, after)
-    classes = [
-        _classes(sessions[name]["rx.onnx"], sent, manifest)
-        for name, sent in (("float32", whole.sent), ("int8", measured.sent))
-    ]
+    decisions, classes = [], []
+    for name, features, sent in (
+        ("float32", whole.features, whole.sent),
+        ("int8", measured.features, measured.sent),
+    ):
+        sender, receiver = (OnnxRuntime(pairs[name][file]) for file in deployed(manifest))
+        decisions.append(decided(sender, features, manifest))
+        classes.append(_classes(receiver, sent))
+    apart, count = rows_apart(*decisions)
     record = {
         **measured.record,
         "float32": {
@@ -296,11 +285,9 @@ def _count_apart(
     ]
 
 
-def _classes(receiver: OnnxRuntime, sent: Values, manifest: Manifest) -> NDArray[np.int64]:
+def _classes(receiver: OnnxRuntime, sent: Values) -> NDArray[np.int64]:
     """Classes that a receiver decides for from what is sent, without noise."""
-    inside = np.arange(manifest.modes.max_bits) < sent["bit_count"][:, np.newaxis]
-    llr = np.where(inside, _SENT_LLR * (2.0 * sent["bits"] - 1.0), 0.0).astype(np.float32)
-    (logits,) = receiver.run(["logits"], {"llr": llr, "mode": sent["mode"]})
+    (logits,) = receiver.run(["logits"], {"llr": sent_llr(sent, _SENT_LLR), "mode": sent["mode"]})
     decisions: NDArray[np.int64] = logits.argmax(axis=-1)
     return decisions
 

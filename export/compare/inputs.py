@@ -12,7 +12,7 @@ from twophase.export.graphs.run import Values
 from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
 
-__all__ = ["FeatureBatch", "feature_batches", "llr_batches"]
+__all__ = ["FeatureBatch", "feature_batches", "llr_batches", "sent_llr", "spread_db"]
 
 SPLIT_SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 """SNRs at which the whole test split is compared."""
@@ -44,6 +44,18 @@ class FeatureBatch:
         return feed if self.request is None else {**feed, MODE_REQUEST: np.array([self.request])}
 
 
+def spread_db(count: int) -> NDArray[np.float32]:
+    """SNRs from -5 to 20 dB, one for each of so many samples."""
+    return np.linspace(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], count, dtype=np.float32)
+
+
+def sent_llr(sent: Values, magnitude: float) -> NDArray[np.float32]:
+    """LLRs of this magnitude in favour of the bits that were sent, 0 after them."""
+    bits = sent["bits"]
+    inside = np.arange(bits.shape[1]) < sent["bit_count"][:, np.newaxis]
+    return np.where(inside, magnitude * (2.0 * bits - 1.0), 0.0).astype(np.float32)
+
+
 def feature_batches(
     features: NDArray[np.float32], modes: int, random_inputs: int, seed: int
 ) -> Iterator[FeatureBatch]:
@@ -59,11 +71,11 @@ def feature_batches(
         for start in range(0, len(features), CHUNK):
             part = features[start : start + CHUNK]
             yield FeatureBatch("test split", part, np.full(len(part), snr_db, dtype=np.float32))
-    spread_db = np.linspace(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], len(features), dtype=np.float32)
+    snrs_db = spread_db(len(features))
     for mode in range(modes if modes > 1 else 0):
         for start in range(0, len(features), CHUNK):
             rows = slice(start, start + CHUNK)
-            yield FeatureBatch("each mode", features[rows], spread_db[rows], mode)
+            yield FeatureBatch("each mode", features[rows], snrs_db[rows], mode)
     rng = np.random.default_rng(seed)
     low, high, spread = features.min(axis=0), features.max(axis=0), features.std(axis=0)
     for number, start in enumerate(range(0, random_inputs, CHUNK)):

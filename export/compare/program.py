@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch.export import ExportedProgram
 
-from twophase.export.compare.inputs import SPLIT_SNRS_DB, feature_batches, llr_batches
-from twophase.export.compare.margins import DecidingGraph, Margins
+from twophase.export.compare.inputs import feature_batches, llr_batches, spread_db
 from twophase.export.compare.tally import (
     BY_PROGRAM,
+    DecidingGraph,
+    Margins,
     Tally,
     check_modes,
     check_rules,
@@ -77,8 +78,6 @@ def verify_transmitter(
 
     Parameters
     ----------
-    program, model
-        What to compare.
     proof
         Where the graph takes its decisions, for the margins; without it no difference is excused.
     manifest
@@ -90,11 +89,6 @@ def verify_transmitter(
     table
         What took the place of the program's router in the graph, if anything did; the program is then asked
         for the mode of each sample.
-
-    Returns
-    -------
-    Tally
-        Counts, and what failed.
     """
     searches, scores = ((), ()) if proof is None else (proof.searches, proof.mode.scores)
     graph = DecidingGraph(model, manifest.head_file, manifest, searches, scores)
@@ -249,8 +243,7 @@ def _mixed(features: NDArray[np.float32], modes: int) -> list[Values]:
     In the modes that the router gives them and, where there are several, in each mode.
     """
     rows = np.arange(_REGROUPED) % len(features)
-    snr_db = np.linspace(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], _REGROUPED, dtype=np.float32)
-    feed: Values = {"input": features[rows], "snr_db": snr_db}
+    feed: Values = {"input": features[rows], "snr_db": spread_db(_REGROUPED)}
     forced = range(modes if modes > 1 else 0)
     return [feed, *({**feed, MODE_REQUEST: np.full(_REGROUPED, mode)} for mode in forced)]
 

@@ -1,20 +1,22 @@
-"""Comparison of two runs of the same graph, and the tally of what differed.
+"""Comparison of two runs of a graph: how clearly it decides, and the tally of what differed.
 
 ``theirs`` and ``ours`` are outputs by name; ``ours`` come from the graph that is shipped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
-from twophase.export.compare.margins import Margins
-from twophase.export.graphs.run import Values
-from twophase.export.graphs.signature import UNFORCED
+from twophase.export.graphs.run import OnnxRuntime, Values
+from twophase.export.graphs.signature import UNFORCED, signature_of
 from twophase.export.proof.hard import expected_bits
+from twophase.export.proof.nearest_codeword import BARRED, ModeSearch
 from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
 
@@ -25,12 +27,16 @@ __all__ = [
     "POSTERIOR_MARGIN",
     "TOLERANCE",
     "Count",
+    "DecidingGraph",
+    "Margins",
     "Tally",
     "check_modes",
     "check_rules",
     "compare_receptions",
     "compare_soft",
     "compare_transmissions",
+    "posterior_margin",
+    "read_margins",
 ]
 
 EXCUSED_MARGIN = 1e-5
@@ -47,6 +53,91 @@ BY_SEARCH = "float64 search and ONNX Runtime"
 
 TOLERANCE = 1e-4
 """Largest difference of real outputs: absolute plus relative."""
+
+
+@dataclass(frozen=True, eq=False)
+class Margins:
+    """The codebook search of a batch, done in float64, and how clear the choice of the mode is."""
+
+    nearest: NDArray[np.int64]
+    """Best codeword of each token, shape (batch, max_tokens); -1 after a mode's tokens."""
+    margin: NDArray[np.float64]
+    """Margin over the second best, same shape; infinite after a mode's tokens."""
+    mode: NDArray[np.float64]
+    """Margin of the chosen mode, shape (batch,): the gap between the two largest scores over the largest
+    magnitude of a score; infinite where the mode was requested or follows from the SNR by a table."""
+
+    def rows(self, subset: NDArray[np.int64]) -> Margins:
+        """Those of some samples."""
+        return Margins(self.nearest[subset], self.margin[subset], self.mode[subset])
+
+
+def read_margins(
+    inner: Values,
+    modes: NDArray[Any],
+    searches: tuple[ModeSearch, ...],
+    manifest: Manifest,
+    scores: tuple[str, ...] = (),
+    requests: NDArray[Any] | None = None,
+) -> Margins:
+    """Search each sample's latents in its mode's codebook; without searches every margin is infinite.
+
+    ``inner`` holds the latents of ``searches``, one for each mode, and the ``scores`` (batch, choices) of
+    which the router takes the largest; ``requests`` is ``mode_request`` as it was given, if it was.
+    """
+    shape = (len(modes), manifest.modes.max_tokens)
+    nearest, margin = np.full(shape, -1, dtype=np.int64), np.full(shape, np.inf)
+    for number, search in enumerate(searches):
+        rows = np.flatnonzero(modes == number)
+        if rows.size:
+            vectors = inner[search.latents]
+            best, gap = search.nearest(vectors.reshape(len(modes), -1, vectors.shape[-1])[rows])
+            nearest[rows, : search.tokens], margin[rows, : search.tokens] = best, gap
+    clear = np.full(len(modes), np.inf)
+    for name in scores:
+        clear = np.minimum(clear, _gap(np.asarray(inner[name], dtype=np.float64)))
+    if requests is not None:
+        clear = np.where(requests >= 0, np.inf, clear)
+    return Margins(nearest, margin, clear)
+
+
+def _gap(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gap between the two largest scores of each row over the largest magnitude of one that is not barred."""
+    if scores.shape[-1] < 2:
+        return np.full(len(scores), np.inf)
+    top = np.partition(scores, -2, axis=-1)[:, -2:]
+    reach = np.abs(np.where(scores <= BARRED, 0.0, scores)).max(axis=-1)
+    return np.asarray((top[:, 1] - top[:, 0]) / np.maximum(reach, np.finfo(np.float64).tiny))
+
+
+class DecidingGraph(OnnxRuntime):
+    """A transmitter, hard or soft, in ONNX Runtime, and the inner tensors that it decides by.
+
+    ``file`` says which graph of the bundle it is; ``searches`` are those of each mode, none of a soft
+    transmitter, and ``scores`` tensors whose largest entries a router that sees the content takes.
+    """
+
+    def __init__(
+        self,
+        graph: ModelProto | bytes,
+        file: str,
+        manifest: Manifest,
+        searches: Sequence[ModeSearch],
+        scores: Sequence[str],
+        *,
+        threads: int = 1,
+    ) -> None:
+        self.manifest, self.searches, self.scores = manifest, tuple(searches), tuple(scores)
+        self.decided_by = tuple(dict.fromkeys((*(search.latents for search in searches), *scores)))
+        super().__init__(graph, signature_of(file, manifest), inner=self.decided_by, threads=threads)
+
+    def margins(self, feed: Values, modes: NDArray[Any]) -> Margins:
+        """Margins of a feed for which the graph gives these modes."""
+        return self.margins_from(self.read(self.decided_by, feed), feed, modes)
+
+    def margins_from(self, inner: Values, feed: Values, modes: NDArray[Any]) -> Margins:
+        """The same where the tensors that it decides by have been read."""
+        return read_margins(inner, modes, self.searches, self.manifest, self.scores, feed.get(MODE_REQUEST))
 
 
 @dataclass
@@ -162,14 +253,19 @@ def check_rules(ours: Values, margins: Margins, manifest: Manifest, tally: Tally
                 )
 
 
+def posterior_margin(posterior: NDArray[Any]) -> NDArray[np.float64]:
+    """Relative margin between the two most probable codewords, one axis less."""
+    top = np.partition(posterior.astype(np.float64), -2, axis=-1)[..., -2:]
+    return np.asarray((top[..., 1] - top[..., 0]) / np.maximum(top[..., 1], np.finfo(np.float64).tiny))
+
+
 def compare_receptions(
     what: str, theirs: Values, ours: Values, modes: NDArray[np.int64], manifest: Manifest, tally: Tally
 ) -> None:
     """Logits and posteriors must be close, indices equal up to the margin of the posterior."""
     _compare_close(what, "logits", theirs, ours, tally)
     _compare_close(what, "posterior", theirs, ours, tally)
-    top = np.partition(np.asarray(ours["posterior"], dtype=np.float64), -2, axis=-1)[..., -2:]
-    margin = (top[..., 1] - top[..., 0]) / np.maximum(top[..., 1], np.finfo(np.float64).tiny)
+    margin = posterior_margin(ours["posterior"])
     _count_indices(what, theirs["indices"], ours["indices"], margin, POSTERIOR_MARGIN, tally)
     for number, mode in enumerate(manifest.modes):
         indices = ours["indices"][modes == number]

@@ -37,10 +37,7 @@ class GraphRunError(RuntimeError):
 class Runner(ABC):
     """What makes tensors, by name, from the inputs of a graph or of a program.
 
-    Parameters
-    ----------
-    signature
-        Names, types and shapes of the inputs and outputs, for ``outputs``.
+    ``signature`` has names, types and shapes of the inputs and outputs, for ``outputs``.
     """
 
     called = "the graph"
@@ -98,8 +95,6 @@ class OnnxRuntime(Runner):
     ----------
     graph
         The model, or the bytes of a file, also of one in ONNX Runtime's own format.
-    signature
-        As for ``Runner``.
     inner
         Names of inner tensors to read.
     optimised

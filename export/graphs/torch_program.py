@@ -163,15 +163,8 @@ def load_program(path: Path) -> ExportedProgram:
 def freeze(name: str, program: ExportedProgram, signature: Signature) -> ModelProto:
     """Convert a program to ONNX, with the names of ``signature`` and nothing that shows where it was made.
 
-    Parameters
-    ----------
-    name
-        What errors call the program.
-    program
-        A program whose tensors have a free leading batch axis; an input that may be left out has the shape
-        (1,) there.
-    signature
-        Names of its inputs and outputs, in order.
+    Its tensors have a free leading batch axis; an input that may be left out has the shape (1,) there.
+    ``name`` is what errors call it.
 
     Raises
     ------
@@ -299,14 +292,7 @@ def _quiet() -> Iterator[None]:
 class TorchProgram(Runner):
     """The operations of a saved program, run by torch; tensors are the outputs of the signature.
 
-    Parameters
-    ----------
-    program
-        The program.
-    signature
-        Names, types and shapes of its inputs and outputs.
-    table
-        What chooses the mode where none is requested, in the place of the program's own router.
+    ``table`` chooses the mode where none is requested, in the place of the program's own router.
     """
 
     called = "the program"

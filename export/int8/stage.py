@@ -21,9 +21,9 @@ from onnx import ModelProto
 from twophase.export.artefacts.accuracy import accuracy_of
 from twophase.export.backbone.whole import WholeTransmitter, quantise_whole
 from twophase.export.compare.inputs import feature_batches, llr_batches
-from twophase.export.compare.margins import DecidingGraph
 from twophase.export.compare.tally import (
     Count,
+    DecidingGraph,
     Tally,
     check_modes,
     check_rules,

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twophase.export.terminal import folded
-from twophase.link.command import Terminal, require, run_command
+from twophase.link.command import Terminal, folded, require, run_command
 from twophase.link.errors import ArtifactError
 
 if TYPE_CHECKING:

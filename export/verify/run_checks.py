@@ -17,9 +17,10 @@ from twophase.export.artefacts.accuracy import measure_accuracy
 from twophase.export.artefacts.conformance import Run, replay
 from twophase.export.backbone.compare import WholeRunner, allowed, decided, rows_apart, unlike_head
 from twophase.export.compare.inputs import SPLIT_SNRS_DB, llr_batches
-from twophase.export.compare.margins import DecidingGraph, Margins
 from twophase.export.compare.tally import (
     TOLERANCE,
+    DecidingGraph,
+    Margins,
     Tally,
     check_rules,
     compare_receptions,

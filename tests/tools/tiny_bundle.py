@@ -14,6 +14,7 @@ the score of its class, a numeral the choice of the mode.  The sums are exact in
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from tools.mutate import nodes
 from tools.tiny_text import FILLERS, NUMERALS, OPINIONS, WORDS, sentences, text_arrays, write_tokenizer
 from twophase.link.bits import bits_to_symbols, indices_to_bits, pad_bits
 from twophase.link.constellation import qam
-from twophase.link.manifest import TOKENIZER_FILE, Front, Manifest, Reference, write_manifest
+from twophase.link.manifest import EVAL_FILE, TOKENIZER_FILE, Front, Manifest, Reference, write_manifest
 from twophase.link.modes import LinkConfig, ModeTable
 from twophase.link.routing import HeaderStep, Router, Routing, SnrTable
 from twophase.link.text import TextEncoder
@@ -52,63 +54,62 @@ def write_tiny_bundle(
     *,
     router: Router = "snr",
     hysteresis_db: float = 0.0,
-    header: tuple[HeaderStep, ...] = HEADER,
     link: LinkConfig = LINK,
     references: tuple[str, ...] = ("learning", "aligned"),
     samples: int = 240,
-    seed: int = 0,
     wrong_receiver: bool = False,
     wrong_learning_receiver: bool = False,
     text: bool = False,
 ) -> Path:
     """Write a bundle into ``folder`` and return it.
 
-    ``header`` is that of the router ``content``, ``hysteresis_db`` that of ``table``.
+    ``hysteresis_db`` is that of the router ``table``.
     ``wrong_receiver`` swaps two classes in the deployed receiver, which the verdict must notice;
     ``wrong_learning_receiver`` swaps them in the one of the learning reference.
     ``text`` puts a tokenizer and a table of words ahead of it.
     """
-    folder.mkdir(parents=True)
     modes = link.modes
     table = TABLE if len(modes) > 1 else SnrTable((), (0,))
-    routing = Routing(
-        router=router if len(modes) > 1 else "fixed",
-        table=table,
-        hysteresis_db=hysteresis_db,
-        header=header if router == "content" else (),
-    )
+    header = HEADER if router == "content" else ()
+    routing = Routing(router if len(modes) > 1 else "fixed", table, hysteresis_db, header)
     tables = _tables(modes)
-    _save(folder / ("tx_head.onnx" if text else "tx.onnx"), _transmitter(tables, modes, routing))
-    _save(folder / "rx.onnx", _receiver(tables, modes, swapped=wrong_receiver))
-    _save(folder / "soft.onnx", _soft_transmitter(tables, modes, routing, temperature=0.5))
-    files = ["tx_head.onnx" if text else "tx.onnx", "rx.onnx", "soft.onnx", "eval.npz"]
+    graphs = {
+        "tx_head.onnx" if text else "tx.onnx": _transmitter(tables, modes, routing),
+        "rx.onnx": _receiver(tables, modes, swapped=wrong_receiver),
+        "soft.onnx": _soft_transmitter(tables, modes, routing, temperature=0.5),
+    }
     if "learning" in references:
-        _save(folder / "soft_learning.onnx", _soft_transmitter(tables, modes, routing, temperature=0.7))
-        _save(folder / "rx_learning.onnx", _receiver(tables, modes, swapped=wrong_learning_receiver))
-        files += ["soft_learning.onnx", "rx_learning.onnx"]
-    rng = np.random.default_rng(seed)
+        graphs["soft_learning.onnx"] = _soft_transmitter(tables, modes, routing, temperature=0.7)
+        graphs["rx_learning.onnx"] = _receiver(tables, modes, swapped=wrong_learning_receiver)
+    if text:
+        graphs["tx.onnx"] = _transmitter(tables, modes, routing, from_words=True)
+    folder.mkdir(parents=True)
+    for name, model in graphs.items():
+        (folder / name).write_bytes(model.SerializeToString(deterministic=True))
+    rng = np.random.default_rng(0)
     label = rng.integers(0, CLASSES, samples)
     scores = 2.0 * np.eye(CLASSES)[label] + 0.5 * rng.standard_normal((samples, CLASSES))
     wanted = rng.integers(0, len(modes), samples)
     split = {"input": np.column_stack([scores, wanted]).astype(np.float32), "label": label}
     if text:
-        _save(folder / "tx.onnx", _transmitter(tables, modes, routing, from_words=True))
         encoder = TextEncoder(write_tokenizer(folder / TOKENIZER_FILE), FRONT.max_length)
-        split = text_arrays(sentences(label, rng, wanted), label, CLASSES, encoder, seed)
+        split = text_arrays(sentences(label, rng, wanted), label, CLASSES, encoder)
         split["input"] = word_features(split["input_ids"], split["attention_mask"])
-        files += ["tx.onnx", TOKENIZER_FILE]
-    np.savez(folder / "eval.npz", **split)
+    np.savez(folder / EVAL_FILE, **split)
+    files = (*graphs, EVAL_FILE, *((TOKENIZER_FILE,) if text else ()))
+    write_manifest(folder, _manifest(link, routing, references, FRONT if text else None), files)
+    return folder
+
+
+def _manifest(
+    link: LinkConfig, routing: Routing, references: tuple[str, ...], front: Front | None
+) -> Manifest:
+    learning = ("best model of the learning phase, soft", "soft_learning.onnx", "rx_learning.onnx", 0.7)
     known = {
-        "learning": Reference(
-            "learning",
-            "best model of the learning phase, soft",
-            "soft_learning.onnx",
-            "rx_learning.onnx",
-            0.7,
-        ),
+        "learning": Reference("learning", *learning),
         "aligned": Reference("aligned", "aligned model on its soft path", "soft.onnx", "rx.onnx", 0.5),
     }
-    manifest = Manifest(
+    return Manifest(
         kind="bundle",
         task="tiny",
         classes=tuple("abcd"),
@@ -122,12 +123,10 @@ def write_tiny_bundle(
         class_frequency=(1 / CLASSES,) * CLASSES,
         llr_clip=100.0,
         references=tuple(known[name] for name in references),
-        training={"method": "by hand", "seed": seed},
+        training={"method": "by hand", "seed": 0},
         provenance={},
-        front=FRONT if text else None,
+        front=front,
     )
-    write_manifest(folder, manifest, tuple(files))
-    return folder
 
 
 def word_features(ids: NDArray[np.integer], mask: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -160,27 +159,27 @@ def _tables(modes: ModeTable) -> dict[str, np.ndarray]:
         "symbol_count": np.zeros(rows, dtype=np.int64),
         "iq": np.zeros((rows, modes.max_symbols, 2), dtype=np.float32),
     }
-    for number, mode in enumerate(modes):
-        for label in range(CLASSES):
-            row = number * CLASSES + label
-            sent = np.array(SENT[mode.codebook][label])
-            labels = np.array(LABELS[mode.codebook])[sent]
-            bits = pad_bits(indices_to_bits(labels, mode.bits_per_index).ravel(), mode.bits_per_symbol)
-            symbols = bits_to_symbols(bits, mode.bits_per_symbol)
-            points = qam(mode.order).points[symbols]
-            tables["indices"][row, : mode.tokens] = sent
-            tables["bits"][row, : bits.size] = bits
-            tables["symbols"][row, : symbols.size] = symbols
-            tables["bit_count"][row] = bits.size
-            tables["symbol_count"][row] = symbols.size
-            tables["iq"][row, : symbols.size] = np.stack([points.real, points.imag], axis=-1)
+    for row, (mode, label) in enumerate(product(modes, range(CLASSES))):
+        sent = np.array(SENT[mode.codebook][label])
+        labels = np.array(LABELS[mode.codebook])[sent]
+        bits = pad_bits(indices_to_bits(labels, mode.bits_per_index).ravel(), mode.bits_per_symbol)
+        symbols = bits_to_symbols(bits, mode.bits_per_symbol)
+        points = qam(mode.order).points[symbols]
+        iq = np.stack([points.real, points.imag], axis=-1)
+        for name, value in {"indices": sent, "bits": bits, "symbols": symbols, "iq": iq}.items():
+            tables[name][row, : len(value)] = value
+        tables["bit_count"][row], tables["symbol_count"][row] = bits.size, symbols.size
     return tables
+
+
+Ports = dict[str, tuple[int, list[str | int]]]
+"""Types and axes of inputs or outputs."""
 
 
 def _transmitter(
     tables: dict[str, np.ndarray], modes: ModeTable, routing: Routing, from_words: bool = False
 ) -> onnx.ModelProto:
-    outputs = {
+    outputs: Ports = {
         "mode": (TensorProto.INT64, ["batch"]),
         "indices": (TensorProto.INT64, ["batch", modes.max_tokens]),
         "bits": (TensorProto.UINT8, ["batch", modes.max_bits]),
@@ -188,44 +187,38 @@ def _transmitter(
         "bit_count": (TensorProto.INT64, ["batch"]),
         "symbol_count": (TensorProto.INT64, ["batch"]),
     }
-    nodes = [
-        *(_front() if from_words else ()),
-        *_scores(),
-        *_choice(modes, routing),
-        helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
-        helper.make_node("Mul", ["chosen", "classes"], ["first_row"]),
-        helper.make_node("Add", ["first_row", "best"], ["row"]),
-        *(helper.make_node("Gather", [f"{name}_table", "row"], [name], axis=0) for name in outputs),
-    ]
+    text = _choice(modes, routing) + (
+        "; best = ArgMax<axis=1, keepdims=0>(scores); first_row = Mul(chosen, classes);"
+        "row = Add(first_row, best)"
+    )
+    text += "".join(f"; {name} = Gather<axis=0>({name}_table, row)" for name in outputs)
     constants = {f"{name}_table": tables[name] for name in outputs} | _constants(routing)
     if from_words:
+        text = f"{_FRONT}; {text}"
         outputs["features"] = (TensorProto.FLOAT, ["batch", CLASSES + 1])
-    return _model("tx", nodes, _features(modes, from_words), outputs, constants)
+    return _model("tx", text, _features(modes, from_words), outputs, constants)
 
 
 def _soft_transmitter(
     tables: dict[str, np.ndarray], modes: ModeTable, routing: Routing, temperature: float
 ) -> onnx.ModelProto:
     width = modes.max_symbols
-    nodes = [
-        *_scores(),
-        *_choice(modes, routing),
-        helper.make_node("Identity", ["chosen"], ["mode"]),
-        helper.make_node("Div", ["scores", "temperature"], ["sharpened"]),
-        helper.make_node("Softmax", ["sharpened"], ["weights"], axis=1),
-        helper.make_node("Unsqueeze", ["weights", "axis_one"], ["row_weights"]),
-        helper.make_node("Gather", ["iq_table", "chosen"], ["candidates"], axis=0),
-        helper.make_node("MatMul", ["row_weights", "candidates"], ["mixed"]),
-        helper.make_node("Reshape", ["mixed", "iq_shape"], ["symbols_iq"]),
-    ]
+    text = _choice(modes, routing) + (
+        "; mode = Identity(chosen); sharpened = Div(scores, temperature);"
+        "weights = Softmax<axis=1>(sharpened); row_weights = Unsqueeze(weights, one);"
+        "candidates = Gather<axis=0>(iq_table, chosen); mixed = MatMul(row_weights, candidates);"
+        "symbols_iq = Reshape(mixed, iq_shape)"
+    )
     constants = _constants(routing) | {
         "temperature": np.float32(temperature),
-        "axis_one": np.array([1]),
         "iq_table": tables["iq"].reshape(len(modes), CLASSES, width * 2),
         "iq_shape": np.array([-1, width, 2]),
     }
-    outputs = {"mode": (TensorProto.INT64, ["batch"]), "symbols_iq": (TensorProto.FLOAT, ["batch", width, 2])}
-    return _model("soft", nodes, _features(modes), outputs, constants)
+    outputs: Ports = {
+        "mode": (TensorProto.INT64, ["batch"]),
+        "symbols_iq": (TensorProto.FLOAT, ["batch", width, 2]),
+    }
+    return _model("soft", text, _features(modes), outputs, constants)
 
 
 def _receiver(tables: dict[str, np.ndarray], modes: ModeTable, swapped: bool) -> onnx.ModelProto:
@@ -239,94 +232,68 @@ def _receiver(tables: dict[str, np.ndarray], modes: ModeTable, swapped: bool) ->
     for number, mode in enumerate(modes):
         size, step = mode.codebook_size, mode.bits_per_index
         bits = indices_to_bits(np.array(LABELS[mode.codebook]), step) - 0.5
+        mask[number, : mode.tokens, :size] = 0
         for token in range(mode.tokens):
             signs[number, token, :size, token * step : (token + 1) * step] = bits
-            mask[number, token, :size] = 0
-    used_token = np.array([[token < mode.tokens for token in range(tokens)] for mode in modes])
-    nodes = [
-        helper.make_node("Unsqueeze", ["llr", "last_axis"], ["column"]),
-        helper.make_node("Gather", ["class_signs", "mode"], ["class_rows"], axis=0),
-        helper.make_node("MatMul", ["class_rows", "column"], ["class_column"]),
-        helper.make_node("Squeeze", ["class_column", "last_axis"], ["logits"]),
-        helper.make_node("Gather", ["signs", "mode"], ["token_rows"], axis=0),
-        helper.make_node("MatMul", ["token_rows", "column"], ["token_column"]),
-        helper.make_node("Reshape", ["token_column", "token_shape"], ["correlation"]),
-        helper.make_node("Gather", ["mask", "mode"], ["token_mask"], axis=0),
-        helper.make_node("Add", ["correlation", "token_mask"], ["evidence"]),
-        helper.make_node("Softmax", ["evidence"], ["posterior"], axis=2),
-        helper.make_node("ArgMax", ["evidence"], ["likeliest"], axis=2, keepdims=0),
-        helper.make_node("Gather", ["used_token", "mode"], ["is_used"], axis=0),
-        helper.make_node("Where", ["is_used", "likeliest", "absent"], ["indices"]),
-    ]
+    text = (
+        "column = Unsqueeze(llr, last_axis); class_rows = Gather<axis=0>(class_signs, mode);"
+        "class_column = MatMul(class_rows, column); logits = Squeeze(class_column, last_axis);"
+        "token_rows = Gather<axis=0>(signs, mode); token_column = MatMul(token_rows, column);"
+        "correlation = Reshape(token_column, token_shape); token_mask = Gather<axis=0>(mask, mode);"
+        "evidence = Add(correlation, token_mask); posterior = Softmax<axis=2>(evidence);"
+        "likeliest = ArgMax<axis=2, keepdims=0>(evidence); is_used = Gather<axis=0>(used_token, mode);"
+        "indices = Where(is_used, likeliest, absent)"
+    )
     constants = {
         "last_axis": np.array([2]),
         "class_signs": class_signs.astype(np.float32),
         "signs": signs.reshape(len(modes), tokens * codewords, width).astype(np.float32),
         "token_shape": np.array([-1, tokens, codewords]),
         "mask": mask.astype(np.float32),
-        "used_token": used_token,
+        "used_token": np.arange(tokens) < np.array([[mode.tokens] for mode in modes]),
         "absent": np.int64(-1),
     }
-    inputs = {"llr": (TensorProto.FLOAT, ["batch", width]), "mode": (TensorProto.INT64, ["batch"])}
-    outputs = {
+    inputs: Ports = {"llr": (TensorProto.FLOAT, ["batch", width]), "mode": (TensorProto.INT64, ["batch"])}
+    outputs: Ports = {
         "logits": (TensorProto.FLOAT, ["batch", CLASSES]),
         "posterior": (TensorProto.FLOAT, ["batch", tokens, codewords]),
         "indices": (TensorProto.INT64, ["batch", tokens]),
     }
-    return _model("rx", nodes, inputs, outputs, constants)
+    return _model("rx", text, inputs, outputs, constants)
 
 
-def _features(modes: ModeTable, from_words: bool = False) -> dict[str, tuple[int, list[str | int]]]:
-    features: dict[str, tuple[int, list[str | int]]] = {"input": (TensorProto.FLOAT, ["batch", CLASSES + 1])}
+def _features(modes: ModeTable, from_words: bool = False) -> Ports:
+    inputs: Ports = {"input": (TensorProto.FLOAT, ["batch", CLASSES + 1])}
     if from_words:
-        names = ("input_ids", "attention_mask")
-        features = {name: (TensorProto.INT64, ["batch", "length"]) for name in names}
-    features["snr_db"] = (TensorProto.FLOAT, ["batch"])
-    request = {"mode_request": (TensorProto.INT64, ["requests"])}
-    return features | request if len(modes) > 1 else features
+        inputs = dict.fromkeys(("input_ids", "attention_mask"), (TensorProto.INT64, ["batch", "length"]))
+    inputs["snr_db"] = (TensorProto.FLOAT, ["batch"])
+    return inputs | ({"mode_request": (TensorProto.INT64, ["requests"])} if len(modes) > 1 else {})
 
 
-def _front() -> list[onnx.NodeProto]:
-    """Nodes that give ``input``, and ``features`` of the same values: the sum of the words' rows."""
-    return [
-        helper.make_node("Gather", ["word_table", "input_ids"], ["rows"], axis=0),
-        helper.make_node("Cast", ["attention_mask"], ["weight"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["weight", "word_axis"], ["weights_of_words"]),
-        helper.make_node("Mul", ["rows", "weights_of_words"], ["counted"]),
-        helper.make_node("ReduceSum", ["counted", "one"], ["input"], keepdims=0),
-        helper.make_node("Identity", ["input"], ["features"]),
-    ]
+_FRONT = (
+    f"rows = Gather<axis=0>(word_table, input_ids); weight = Cast<to={TensorProto.FLOAT}>(attention_mask);"
+    "weights_of_words = Unsqueeze(weight, word_axis); counted = Mul(rows, weights_of_words);"
+    "input = ReduceSum<keepdims=0>(counted, one); features = Identity(input)"
+)
+"""Nodes that give ``input``, and ``features`` of the same values: the sum of the words' rows."""
 
 
-def _scores() -> list[onnx.NodeProto]:
-    return [helper.make_node("Slice", ["input", "zero", "score_end", "one"], ["scores"])]
-
-
-def _choice(modes: ModeTable, routing: Routing) -> list[onnx.NodeProto]:
-    """Nodes that give ``chosen``: what is requested, or else what the router says."""
+def _choice(modes: ModeTable, routing: Routing) -> str:
+    """Nodes that give the ``scores`` of classes, and ``chosen``: what is requested or routed."""
+    text = "scores = Slice(input, zero, score_end, one);"
     if routing.router == "content":
-        nodes = [
-            helper.make_node("Slice", ["input", "score_end", "input_end", "one"], ["wish"]),
-            helper.make_node("Squeeze", ["wish", "one"], ["wished"]),
-            helper.make_node("Cast", ["wished"], ["routed"], to=TensorProto.INT64),
-        ]
+        text += "wish = Slice(input, score_end, input_end, one); wished = Squeeze(wish, one);"
+        text += f"routed = Cast<to={TensorProto.INT64}>(wished)"
     else:
-        nodes = [
-            helper.make_node("Unsqueeze", ["snr_db", "one"], ["snr_column"]),
-            helper.make_node("GreaterOrEqual", ["snr_column", "thresholds"], ["is_above"]),
-            helper.make_node("Cast", ["is_above"], ["above"], to=TensorProto.INT64),
-            helper.make_node("ReduceSum", ["above", "one"], ["step"], keepdims=0),
-            helper.make_node("Gather", ["step_modes", "step"], ["routed"], axis=0),
-        ]
+        text += "snr_column = Unsqueeze(snr_db, one); is_above = GreaterOrEqual(snr_column, thresholds);"
+        text += f"above = Cast<to={TensorProto.INT64}>(is_above); step = ReduceSum<keepdims=0>(above, one);"
+        text += "routed = Gather<axis=0>(step_modes, step)"
     if len(modes) == 1:
-        return [*nodes, helper.make_node("Identity", ["routed"], ["chosen"])]
-    return [
-        *nodes,
-        helper.make_node("Shape", ["snr_db"], ["batch_shape"]),
-        helper.make_node("Expand", ["mode_request", "batch_shape"], ["requested"]),
-        helper.make_node("GreaterOrEqual", ["requested", "no_mode"], ["is_requested"]),
-        helper.make_node("Where", ["is_requested", "requested", "routed"], ["chosen"]),
-    ]
+        return f"{text}; chosen = Identity(routed)"
+    return text + (
+        "; batch_shape = Shape(snr_db); requested = Expand(mode_request, batch_shape);"
+        "is_requested = GreaterOrEqual(requested, no_mode); chosen = Where(is_requested, requested, routed)"
+    )
 
 
 def _constants(routing: Routing) -> dict[str, np.ndarray]:
@@ -346,10 +313,13 @@ def _constants(routing: Routing) -> dict[str, np.ndarray]:
     }
 
 
-def _model(name, nodes, inputs, outputs, constants) -> onnx.ModelProto:  # type: ignore[no-untyped-def]
-    used = {entry for node in nodes for entry in node.input}
+def _model(
+    name: str, text: str, inputs: Ports, outputs: Ports, constants: dict[str, np.ndarray]
+) -> onnx.ModelProto:
+    made = nodes(text)
+    used = {entry for node in made for entry in node.input}
     graph = helper.make_graph(
-        nodes,
+        made,
         name,
         [helper.make_tensor_value_info(key, *value) for key, value in inputs.items()],
         [helper.make_tensor_value_info(key, *value) for key, value in outputs.items()],
@@ -358,7 +328,3 @@ def _model(name, nodes, inputs, outputs, constants) -> onnx.ModelProto:  # type:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _save(path: Path, model: onnx.ModelProto) -> None:
-    path.write_bytes(model.SerializeToString(deterministic=True))

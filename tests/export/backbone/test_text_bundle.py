@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import io
-import json
-import shutil
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, numpy_helper
+from onnx import numpy_helper
 
-from tools.mutants import Mutant, in_graph, make_mutant
-from tools.mutate import constant, insert_behind, node, store
-from tools.tiny_text import text_arrays
+from tools.mutants import Change, Mutant, in_graph, make_mutant
+from tools.mutate import after, changed, store
 from twophase.export.artefacts.conformance import read_set
+from twophase.export.backbone import whole
 from twophase.export.cli import main
+from twophase.export.compare.inputs import SPLIT_SNRS_DB
 from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.view import all_nodes
 from twophase.export.verify.bundle import Bundle
-from twophase.export.verify.checks import NAMES, Check, check_bundle
+from twophase.export.verify.checks import NAMES, check_bundle
 from twophase.export.verify.cli import main as verify
+from twophase.link.bits import symbols_to_bits
 from twophase.link.graphs import GraphOptions
-from twophase.link.manifest import (
-    EVAL_FILE,
-    TOKENIZER_FILE,
-    Manifest,
-    load_manifest,
-)
-from twophase.link.text import TextEncoder, unpack_texts
+from twophase.link.header import HeaderStep
+from twophase.link.manifest import EVAL_FILE, TOKENIZER_FILE, Manifest, load_manifest
+from twophase.link.receiver import Receiver
+from twophase.link.text import unpack_texts
 from twophase.link.transmitter import FeatureTransmitter, Transmitter
-
-FRONT_CHECKS = ("head in tx.onnx", "tokenizer", "text to symbols")
 
 
 def split(folder: Path) -> dict[str, Any]:
@@ -49,39 +43,27 @@ def texts(folder: Path) -> tuple[str, ...]:
     return unpack_texts(arrays["text"], arrays["text_ends"])
 
 
-def told(command: Callable[[Sequence[str]], int], *words: str) -> tuple[int, str, str]:
-    """Exit status and what a command prints on stdout and stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        status = command(words)
-    return status, out.getvalue(), err.getvalue()
-
-
 # what a bundle holds
 
 
-@pytest.mark.parametrize("name", ["text_bundle", "int8_text_bundle"])
-def test_every_check_passes(name: str, request: pytest.FixtureRequest) -> None:
-    bundle: Path = request.getfixturevalue(name)
-    checks = {check.name: check for check in check_bundle(Bundle(bundle), ("latency", "threads"))}
+def test_every_check_passes(text_bundle: Path) -> None:
+    checks = {check.name: check for check in check_bundle(Bundle(text_bundle), ("latency", "threads"))}
     assert {name: check.problems for name, check in checks.items() if check.problems} == {}
-    assert set(FRONT_CHECKS) <= checks.keys()
+    assert {"head in tx.onnx", "tokenizer", "text to symbols"} <= checks.keys()
     assert "features bit for bit as recorded" in checks["text to symbols"].detail
 
 
-@pytest.mark.parametrize("name", ["text_bundle", "int8_text_bundle"])
+@pytest.mark.parametrize(("name", "rounded"), [("text_bundle", 1e-6), ("int8_text_bundle", 0.05)])
 def test_features_of_the_split_are_those_that_a_device_computes(
-    name: str, request: pytest.FixtureRequest, text_run: Path
+    name: str, rounded: float, request: pytest.FixtureRequest, text_run: Path
 ) -> None:
     bundle: Path = request.getfixturevalue(name)
     ours, trained = split(bundle), split(text_run)
-    whole = Transmitter(bundle)
-    np.testing.assert_array_equal(ours["input"], whole.features(texts(bundle)))
+    np.testing.assert_array_equal(ours["input"], Transmitter(bundle).features(texts(bundle)))
+    np.testing.assert_allclose(ours.pop("input"), trained.pop("input"), atol=rounded)
     assert list(ours) == list(trained)
-    for key in ours.keys() - {"input"}:
-        np.testing.assert_array_equal(ours[key], trained[key])
-    rounded = 1e-6 if name == "text_bundle" else 0.05
-    np.testing.assert_allclose(ours["input"], trained["input"], atol=rounded)
+    for key, value in ours.items():
+        np.testing.assert_array_equal(value, trained[key])
 
 
 def test_the_whole_sends_what_the_head_sends(text_bundle: Path) -> None:
@@ -94,40 +76,68 @@ def test_the_whole_sends_what_the_head_sends(text_bundle: Path) -> None:
         np.testing.assert_array_equal(value, vars(converted)[key])
 
 
-def test_int8_stores_the_backbone_in_8_bits_and_nothing_else_changes(
-    text_bundle: Path, int8_text_bundle: Path
+def test_nothing_tells_where_it_was_made(text_bundle: Path, text_run: Path) -> None:
+    for path in (str(text_run), str(Path(whole.__file__).parent)):
+        assert path.encode() not in (text_bundle / "tx.onnx").read_bytes()
+
+
+def test_the_mode_that_the_content_decides_travels_in_the_header_that_was_asked_for(
+    text_bundle: Path, text_run: Path
 ) -> None:
+    manifest, trained = load_manifest(text_bundle, "bundle"), load_manifest(text_run, "run").routing
+    assert manifest.routing == replace(trained, header=(HeaderStep(-10.0, "rm14"),))
+    record = manifest.provenance["export"]
+    assert (record["router"], record["proof"]["snr_points"]) == ("trained", 0)
+    assert [entry["esn0_db"] for entry in record["modes"]] == list(SPLIT_SNRS_DB)
+    assert {(entry["header"], entry["header_symbols"]) for entry in record["modes"]} == {("rm14", 8)}
+    assert all(sum(entry["shares"].values()) == pytest.approx(1.0) for entry in record["modes"])
+    # far apart, for this router is not trained
+    features, sender = 30 * split(text_bundle)["input"], FeatureTransmitter(text_bundle)
+    sent = sender.send(features, 15.0)
+    assert len(set(sent.mode)) > 1
+    llr = 20.0 * symbols_to_bits(sent.header, 2) - 10.0
+    received = Receiver(text_bundle).mode_of(np.full(len(features), 15.0), llr)
+    np.testing.assert_array_equal(received, sent.mode)
+    for mode in range(len(manifest.modes)):
+        assert set(sender.send(features, 15.0, mode).mode) == {mode}
+
+
+def test_int8_stores_the_backbone_in_8_bits_and_nothing_else_changes(int8_text_bundle: Path) -> None:
     model = onnx.load(int8_text_bundle / "tx.onnx")
+    assert (model.opset_import[0].version, model.ir_version) == (21, 10)
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert sum(value.dtype == np.int8 for value in stored.values()) == 2
-    assert not {entry.op_type for entry in all_nodes(model) if entry.name.startswith("backbone/")} & {
-        "DequantizeLinear",
-        "QuantizeLinear",
-        "DynamicQuantizeLinear",
-        "MatMulInteger",
-    }
-    record = load_manifest(int8_text_bundle, "bundle").provenance["export"]
-    assert record["int8"]["bytes"].keys() == {"tx.onnx", "tx_head.onnx", "rx.onnx"}
-    beside = record["front"]["int8"]["float32"]
-    assert (beside["sentences"], beside["decisions"]["compared"]) == (40, 40)
-    assert 0 < beside["features"] < 0.05
+    operators = {entry.op_type for entry in all_nodes(model) if entry.name.startswith("backbone/")}
+    assert not [name for name in operators if "Quantize" in name or name == "MatMulInteger"]
+    manifest = load_manifest(int8_text_bundle, "bundle")
+    record = manifest.provenance["export"]
+    assert (manifest.precision, record["opset"], record["ir_version"]) == ("int8", 21, 10)
+    assert manifest.accuracy is not None
+    assert record["int8"]["accuracy"]["int8"] == list(manifest.accuracy.correct)
+    compared_with = record["front"]["int8"]["float32"]
+    assert (compared_with["sentences"], compared_with["decisions"]["compared"]) == (40, 40)
+    assert 0 < compared_with["features"] < 0.05
     assert record["int8"]["indices"]["test_split"]["different"] == 0
-    assert "front" in load_manifest(text_bundle, "bundle").provenance["export"]
+    said = int8_text_bundle.with_suffix(".report").read_text()
+    assert "INT8 and float32" in said
+    assert "## INT8 and float32" in (int8_text_bundle / "LINK_CARD.md").read_text()
+    assert set(record["int8"]["bytes"]) == {"tx.onnx", "tx_head.onnx", "rx.onnx"}
+    for name, size in record["int8"]["bytes"].items():
+        assert size["int8"] == manifest.files[name]["bytes"]
+        (line,) = [line for line in said.splitlines() if line.startswith(f"{name} ") and line.endswith(" %")]
+        assert f"{100 * size['int8'] / size['float32']:.1f} %" in line
 
 
 def test_the_whole_has_a_set_of_its_own(text_bundle: Path) -> None:
     manifest = load_manifest(text_bundle, "bundle")
     assert manifest.conformance is not None
-    graphs = [entry.graph for entry in manifest.conformance.sets]
-    assert graphs.count("tx.onnx") == 1
-    assert {"tx_head.onnx", "rx.onnx"} <= set(graphs)
+    assert {entry.graph for entry in manifest.conformance.sets} == {"tx.onnx", "tx_head.onnx", "rx.onnx"}
     (entry,) = [entry for entry in manifest.conformance.sets if entry.graph == "tx.onnx"]
     inputs, outputs = read_set(text_bundle, entry)
     assert list(inputs) == ["input_ids", "attention_mask", "snr_db", "mode_request"]
     assert list(outputs)[-1] == "features"
     assert set(outputs["mode"].tolist()) == set(range(len(manifest.modes)))
-    lengths = inputs["attention_mask"].sum(axis=1)
-    assert lengths.min() < inputs["input_ids"].shape[1]
+    assert inputs["attention_mask"].sum(axis=1).min() < inputs["input_ids"].shape[1]
     # features that are moved by what another runtime may move them give the same integers
     head = OnnxRuntime((text_bundle / "tx_head.onnx").read_bytes())
     moved = outputs["features"] + np.float32(1e-4) * np.sign(outputs["features"])
@@ -136,130 +146,91 @@ def test_the_whole_has_a_set_of_its_own(text_bundle: Path) -> None:
     np.testing.assert_array_equal(indices, outputs["indices"])
 
 
-def test_the_page_is_refused_before_any_work(text_run: Path, tmp_path: Path) -> None:
-    status, out, err = told(main, "--run", str(text_run), "--out", str(tmp_path / "bundle"), "--web")
-    assert (status, out) == (2, "")
-    (line,) = err.strip().splitlines()
-    assert "'web' must be left out for a link that takes text" in line
-    assert not (tmp_path / "bundle").exists()
-
-
-@pytest.mark.parametrize("command", ["tp-export", "tp-verify"])
-def test_without_the_tokenizers_library_one_line_says_so(
-    command: str, text_run: Path, text_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_done_is_refused_in_one_line_before_any_work(
+    text_run: Path,
+    text_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    export = ["--run", str(text_run), "--out", str(tmp_path / "bundle")]
+    remedy = "pip install 'twophase-link[text]'"
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    if command == "tp-export":
-        status, out, err = told(main, "--run", str(text_run), "--out", str(tmp_path / "bundle"))
-    else:
-        status, out, err = told(verify, str(text_bundle))
-    assert (status, out) == (2, "")
-    (line,) = err.strip().splitlines()
-    assert line.startswith(f"{command}: error: {command} needs tokenizers")
-    assert line.endswith("pip install 'twophase-link[text]'")
+    for command, words, parts in (
+        (main, [*export, "--web"], ["tp-export: error: 'web' must be left out for a link that takes text"]),
+        (main, export, ["tp-export: error: tp-export needs tokenizers", remedy]),
+        (verify, [str(text_bundle)], ["tp-verify: error: tp-verify needs tokenizers", remedy]),
+    ):
+        assert command(words) == 2
+        out, error = capsys.readouterr()
+        (line,) = error.strip().splitlines()
+        assert out == ""
+        for part in parts:
+            assert part in line
+    assert not (tmp_path / "bundle").exists()
 
 
 # what no check lets pass
 
 
-def swap_words(folder: Path, manifest: Manifest) -> Manifest:
-    content = json.loads((folder / TOKENIZER_FILE).read_text())
-    words = content["model"]["vocab"]
-    words["the"], words["film"] = words["film"], words["the"]
-    (folder / TOKENIZER_FILE).write_text(json.dumps(content))
+def in_split(alter: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
+    def change(folder: Path, manifest: Manifest) -> Manifest:
+        arrays = split(folder)
+        np.savez(folder / EVAL_FILE, **(arrays | alter(arrays)))
+        return manifest
+
+    return change
+
+
+def swapped_words(folder: Path, manifest: Manifest) -> Manifest:
+    content = (folder / TOKENIZER_FILE).read_text()
+    swapped = content.replace('"the":', '"?":').replace('"film":', '"the":').replace('"?":', '"film":')
+    assert swapped != content
+    (folder / TOKENIZER_FILE).write_text(swapped)
     return manifest
 
 
-def other_texts(folder: Path, manifest: Manifest) -> Manifest:
-    assert manifest.front is not None
-    arrays = split(folder)
-    encoder = TextEncoder(folder / TOKENIZER_FILE, manifest.front.max_length)
-    other = text_arrays(["the film."] * 40, arrays["label"], 2, encoder)
-    np.savez(folder / EVAL_FILE, **(arrays | {"text": other["text"], "text_ends": other["text_ends"]}))
-    return manifest
+def many_ids(arrays: dict[str, Any]) -> dict[str, Any]:
+    names = ("input_ids", "attention_mask")
+    return {name: np.pad(arrays[name], ((0, 0), (0, 9)), mode="edge") for name in names}
 
 
-def other_features(folder: Path, manifest: Manifest) -> Manifest:
-    arrays = split(folder)
-    np.savez(folder / EVAL_FILE, **(arrays | {"input": arrays["input"] + np.float32(0.01)}))
-    return manifest
+def other_features(arrays: dict[str, Any]) -> dict[str, Any]:
+    return {"input": arrays["input"] + np.float32(0.01)}
 
 
-def many_ids(folder: Path, manifest: Manifest) -> Manifest:
-    arrays = split(folder)
-    wide = {
-        name: np.pad(arrays[name], ((0, 0), (0, 9)), mode="edge") for name in ("input_ids", "attention_mask")
-    }
-    np.savez(folder / EVAL_FILE, **(arrays | wide))
-    return manifest
+def stored(*filler: Any) -> Change:
+    """More weights in the whole."""
+    return in_graph(lambda model: store(model, "backbone/filler", np.zeros(*filler)))
 
 
-def other_head(model: ModelProto) -> None:
-    store(model, "w1", -constant(model, "w1"))
-
-
-def other_backbone(model: ModelProto) -> None:
-    store(model, "backbone/layer.bias", constant(model, "backbone/layer.bias") + 1)
-
-
-def noise(model: ModelProto) -> None:
-    added = [node("RandomNormalLike", ["features_before"], "drawn", scale=1e-9)]
-    insert_behind(model, "features", [*added, node("Add", ["features_before", "drawn"], "features")])
-
-
-def in_whole(alter: Callable[[ModelProto], None]) -> Callable[[Path, Manifest], Manifest]:
-    return in_graph(alter, "tx.onnx")
-
-
+OTHER_HEAD = in_graph(changed("w1", np.negative))
+NOISE = "drawn = RandomNormalLike<scale=0.000000001>(it); features = Add(it, drawn)"
+FLOAT, INT8 = "text_bundle", "int8_text_bundle"
 MUTANTS = (
-    Mutant("swapped tokenizer", swap_words, "tokenizer", "it gives other ids", False),
-    Mutant("other texts", other_texts, "tokenizer", "it gives other ids", False),
-    Mutant("too many tokens", many_ids, "tokenizer", "must have at most 16 tokens, not 20", False),
-    Mutant("features of another model", other_features, "text to symbols", "differ by up to", False),
-    Mutant("other head", in_whole(other_head), "head in tx.onnx", "which the head stores", False),
-    Mutant("other head sends", in_whole(other_head), "text to symbols", "is not what the head gives", False),
-    Mutant("other backbone", in_whole(other_backbone), "text to symbols", "'features' differ by", False),
-    Mutant("noise", in_whole(noise), "random operators", "RandomNormalLike", False),
+    (FLOAT, swapped_words, "tokenizer", "it gives other ids"),
+    (FLOAT, in_split(many_ids), "tokenizer", "must have at most 16 tokens, not 20"),
+    (FLOAT, in_split(other_features), "text to symbols", "differ by up to"),
+    (FLOAT, OTHER_HEAD, "head in tx.onnx", "which the head stores"),
+    (FLOAT, OTHER_HEAD, "text to symbols", "is not what the head gives"),
+    (
+        FLOAT,
+        in_graph(changed("backbone/layer.bias", lambda value: value + 1)),
+        "text to symbols",
+        "differ by",
+    ),
+    (FLOAT, in_graph(after("features", NOISE)), "random operators", "RandomNormalLike"),
+    (FLOAT, stored(1, np.int8), "precision", "is stored in int8"),
+    (INT8, stored(70_000, np.float32), "precision", "the backbone stores 70,"),
 )
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_is_rejected_for_its_reason(text_bundle: Path, tmp_path: Path, mutant: Mutant) -> None:
-    folder = make_mutant(text_bundle, tmp_path / "bundle", mutant)
-    found = {
-        check.name: check for check in check_bundle(Bundle(folder), set(NAMES) - {NAMES[0], mutant.check})
-    }
-    assert found[mutant.check].state == "fail"
-    assert any(mutant.reason in problem for problem in found[mutant.check].problems), found[mutant.check]
-    assert found[NAMES[0]].state == "pass"
-
-
-def precision_of(folder: Path) -> Check:
-    (check,) = [
-        check
-        for check in check_bundle(Bundle(folder), set(NAMES) - {"precision"})
-        if check.state != "left out"
-    ]
-    assert check.state == "fail"
-    return check
-
-
-def test_float_weights_in_an_int8_bundle_are_rejected(int8_text_bundle: Path, tmp_path: Path) -> None:
-    def alter(model: ModelProto) -> None:
-        store(model, "backbone/filler", np.zeros(70_000, dtype=np.float32))
-
-    mutant = Mutant("float weights", in_whole(alter), "precision", "", False)
-    check = precision_of(make_mutant(int8_text_bundle, tmp_path / "bundle", mutant))
-    assert "the backbone stores 70," in check.detail
-
-
-def test_a_whole_in_8_bits_is_no_float32_graph(
-    text_bundle: Path, int8_text_bundle: Path, tmp_path: Path
+@pytest.mark.parametrize(("bundle", "change", "check", "reason"), MUTANTS)
+def test_a_mutant_is_rejected_for_its_reason(
+    bundle: str, change: Change, check: str, reason: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    def swap(folder: Path, manifest: Manifest) -> Manifest:
-        shutil.copyfile(int8_text_bundle / "tx.onnx", folder / "tx.onnx")
-        return manifest
-
-    mutant = Mutant("int8", swap, "precision", "", False)
-    check = precision_of(make_mutant(text_bundle, tmp_path / "bundle", mutant))
-    assert any("is stored in int8" in problem for problem in check.problems)
+    mutant = Mutant(check, change, check, reason, resigned=False)
+    folder = make_mutant(request.getfixturevalue(bundle), tmp_path / "bundle", mutant)
+    found = {each.name: each for each in check_bundle(Bundle(folder), set(NAMES) - {NAMES[0], check})}
+    assert (found[NAMES[0]].state, found[check].state) == ("pass", "fail")
+    assert any(reason in text for text in (found[check].detail, *found[check].problems)), found[check]
