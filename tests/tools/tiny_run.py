@@ -480,7 +480,7 @@ def write_complete_bundle(
 # --- sentences: a backbone ahead of the link
 
 FRONT = Front(backbone="tiny", max_length=16)
-TEXT_GRID = GridSpec(FOUR_MODES.link, "snr", input_shape=(12,), classes=2)
+TEXT_GRID = GridSpec(FOUR_MODES.link, "content", input_shape=(12,), classes=2)
 
 
 class TinyBackbone(nn.Module):
