@@ -51,13 +51,7 @@ _STREAM = 2
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is looked at.
-
-    Raises
-    ------
-    InputError
-        If a value breaks its rule.
-    """
+    """How much is looked at."""
 
     table_bits: int = 20
     """Channel bits of a word up to which all received words are looked at; 2**bits receiver runs, once."""
@@ -120,14 +114,9 @@ def expected_accuracy(
     """Expected accuracy of the deployed link at each Es/N0 in dB of ``grid``.
 
     Of the settings channel, coherence, forced mode, header and seed count; the demapper is ``hard`` whatever
-    is named, and trials are none.
-
-    Raises
-    ------
-    InputError
-        If the settings have no such law (:func:`check_semi_analytic`) or the ends would take different modes.
-    ArtifactError
-        If the transmitter sends what its mode does not allow.
+    is named, and trials are none.  InputError if the settings have no such law (:func:`check_semi_analytic`)
+    or the ends would take different modes, ArtifactError if the transmitter sends what its mode does not
+    allow.
     """
     check_semi_analytic(system, settings)
     bounds = limits or Limits()
@@ -139,13 +128,10 @@ def expected_accuracy(
 
 
 def check_semi_analytic(system: System, settings: Settings) -> None:
-    """Refuse what has no exact law: called before anything is computed.
+    """Refuse with InputError what has no exact law: called before anything is computed.
 
-    Raises
-    ------
-    InputError
-        If the channel is frequency-selective, the receiver estimates its gains or N0, the mode comes in a
-        header or follows from estimates that vary, or differ between the ends.
+    That is a frequency-selective channel, a receiver that estimates its gains or N0, or a mode that comes in
+    a header or follows from estimates that vary, or differ between the ends.
     """
     where = "for --semi-analytic"
     if settings.channel not in ("awgn", "rayleigh", "rician"):

@@ -76,26 +76,12 @@ class WordLaw:
 
 
 def axis_transitions(order: int, noise_var: ArrayLike) -> _Float:
-    """P(decided level | sent level) on one axis of a square QAM.
+    """P(decided level | sent level) on one axis of a square QAM, levels ascending.
 
-    Parameters
-    ----------
-    order
-        M: 4, 16, 64 or 256.
-    noise_var
-        N0 (total complex variance) over the power |h|^2 of the gain and over the scaling of the points, any
-        shape (...,).
-
-    Returns
-    -------
-    NDArray
-        Shape (..., L, L) with L = sqrt(M), [sent, decided], levels ascending; rows sum to 1 to rounding.
-        Small entries are differences of tails on their own side, so they keep their relative accuracy.
-
-    Raises
-    ------
-    InputError
-        If the order does not exist or ``noise_var`` is not positive.
+    ``noise_var``, positive and of any shape (...,), is N0 (total complex variance) over the power |h|^2 of
+    the gain and over the scaling of the points.  The result has the shape (..., L, L), L = sqrt(M), [sent,
+    decided]; rows sum to 1 to rounding.  Small entries are differences of tails on their own side, so they
+    keep their relative accuracy.
     """
     levels = qam(order).axis_levels
     variance = np.asarray(noise_var, dtype=np.float64)
@@ -116,29 +102,12 @@ def symbol_transitions(
     channel: ChannelName = "awgn",
     rician_k_db: float = 6.0,
 ) -> _Float:
-    """P(decided point | sent point) of a square QAM.
+    """P(decided point | sent point) of a square QAM, shape (..., M, M), [sent, decided] by point number.
 
-    Parameters
-    ----------
-    order
-        M: 4, 16, 64 or 256.
-    noise_var
-        N0 for points of unit average energy; points divided by sqrt(E) see N0 E.  Shape (...,).
-    channel
-        ``"awgn"``, or the mean over a gain of E|h|^2 = 1 that the receiver knows: ``"rayleigh"``,
-        ``"rician"``.
-    rician_k_db
-        Power of the direct path over the scattered one, in dB.
-
-    Returns
-    -------
-    NDArray
-        Shape (..., M, M), [sent, decided] by point number.
-
-    Raises
-    ------
-    InputError
-        If the order does not exist, ``noise_var`` is not positive or the channel has no such law.
+    ``noise_var``, positive and of shape (...,), is N0 for points of unit average energy; points divided by
+    sqrt(E) see N0 E.  For ``"rayleigh"`` and ``"rician"`` the law is the mean over a gain of E|h|^2 = 1 that
+    the receiver knows, ``rician_k_db`` being the power of the direct path over the scattered one; but for
+    ``"awgn"`` no other channel has such a law.
     """
     variance = np.asarray(noise_var, dtype=np.float64)
     first, second = _levels_of(order)
@@ -161,13 +130,9 @@ def symbol_transitions(
 def gain_nodes(channel: ChannelName, rician_k_db: float = 6.0) -> tuple[_Float, _Float]:
     """Amplitudes |h| and their probabilities, so that a sum over them is the mean over the gain.
 
-    The channel is ``"rayleigh"`` or ``"rician"``, E|h|^2 = 1.  Both arrays have the shape (nodes,) and are
-    read-only; the probabilities sum to 1.
-
-    Raises
-    ------
-    InputError
-        If the channel is neither (a frequency-selective one gives each subcarrier its own, dependent gain).
+    The channel is ``"rayleigh"`` or ``"rician"``, E|h|^2 = 1; InputError if not (a frequency-selective one
+    gives each subcarrier its own, dependent gain).  Both arrays have the shape (nodes,) and are read-only;
+    the probabilities sum to 1.
 
     Examples
     --------
@@ -203,22 +168,10 @@ def word_law(
     coherence: CoherenceName | int = "symbol",
     rician_k_db: float = 6.0,
 ) -> WordLaw:
-    """Law of all symbols of a mode's word, decided one by one.
+    """Law of all symbols of a mode's word, decided one by one as in :func:`symbol_transitions`.
 
-    Parameters
-    ----------
-    mode
-        How many symbols of which constellation.
-    noise_var, channel, rician_k_db
-        As for :func:`symbol_transitions`.
-    coherence
-        How many symbols in a row share a gain, from the first of the word: ``"symbol"``, a number, or
-        ``"sample"`` for all of them.
-
-    Raises
-    ------
-    InputError
-        As :func:`symbol_transitions`, or if ``coherence`` is no such thing.
+    ``coherence`` is how many symbols in a row share a gain, from the first of the word: ``"symbol"`` for one,
+    a number, or ``"sample"`` for all of them.
     """
     if coherence not in ("symbol", "sample") and (isinstance(coherence, str) or coherence < 1):
         raise InputError("coherence", "be 'symbol', 'sample' or a number of symbols", coherence)

@@ -38,25 +38,11 @@ def run_semi_analytic(
     limits: Limits | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> str:
-    """Compute, write three files into ``out`` and return the table for the terminal.
+    """Compute, write three files into ``out``, each whole, and return the table for the terminal.
 
-    Parameters
-    ----------
-    system, samples, grid, settings, limits
-        As for :func:`~twophase.sim.analytic.expected.expected_accuracy`.
-    manifest_name
-        What the link is called in title and files: the manifest's task.
-    origin
-        What the files say of where the figures come from: bundle, hashes, command, versions.
-    out
-        Folder of ``semianalytic.json``, ``semianalytic.csv`` and ``semianalytic.png``; each appears whole.
-
-    Raises
-    ------
-    InputError
-        If the settings have no such law or a file cannot be written.
-    ArtifactError
-        If the transmitter sends what its mode does not allow.
+    Title and files call the link ``manifest_name``, the manifest's task.  ``origin`` is what the files say of
+    where the figures come from: bundle, hashes, command, versions.  Errors are those of
+    :func:`~twophase.sim.analytic.expected.expected_accuracy`, and InputError if a file cannot be written.
     """
     points = expected_accuracy(system, samples, grid, settings, limits)
     content = _content(manifest_name, points, settings, limits or Limits()) | dict(origin or {})

@@ -55,17 +55,7 @@ _LARGEST_CODE = 62
 
 
 class WordClasses:
-    """The receiver as a function of decided words of one mode.
-
-    Parameters
-    ----------
-    receiver
-        The receiving graph.
-    modes, number
-        All modes and which of them.
-    clip
-        |LLR| of a hard decision.
-    """
+    """The receiving graph as a function of decided words of one mode; ``clip`` is a hard decision's |LLR|."""
 
     def __init__(self, receiver: FoldedReceiver, modes: ModeTable, number: int, clip: float) -> None:
         self._receiver = receiver
@@ -142,16 +132,8 @@ def class_probabilities(
 ) -> _Float:
     """P(decided class | sent word), (words, classes); rows sum to 1.
 
-    Parameters
-    ----------
-    law
-        Of a word's symbols.
-    table
-        Class of every received word by its :func:`word_codes`, shape (M**symbols,).
-    words
-        Sent words as point numbers, shape (words, symbols).
-    classes
-        Number of classes.
+    ``table`` holds the class of every received word by its :func:`word_codes`, shape (M**symbols,); ``words``
+    are the sent ones as point numbers, (words, symbols).
     """
     codes = word_codes(words, law.order)
     expected = np.empty((len(words), classes))
@@ -224,24 +206,11 @@ def stratified_probabilities(
     budget: int,
     rng: np.random.Generator,
 ) -> Strata:
-    """Estimate the law of the decided class for each sent word.
+    """Estimate the law of the decided class for each sent word, looking at about ``budget`` received ones.
 
-    Parameters
-    ----------
-    law
-        Of a word's symbols.
-    classes_of
-        The receiver: words (n, symbols) to classes (n,).
-    words
-        Sent words as point numbers, shape (words, symbols), no two equal.
-    weight
-        Share of the samples that send each, shape (words,).
-    classes
-        Number of classes.
-    budget
-        Received words to look at, about.
-    rng
-        For the tail.
+    ``classes_of`` is the receiver, words (n, symbols) to classes (n,).  ``words`` are the sent ones as point
+    numbers, (words, symbols), no two equal; ``weight`` is the share of the samples that send each, (words,).
+    ``rng`` is for the tail.
     """
     threshold = head_threshold(law, words, weight, budget) if law.is_memoryless else np.inf
     log_law = _log(law.matrices[0])
@@ -309,14 +278,8 @@ def head_threshold(law: WordLaw, words: _Words, weight: _Float, budget: int) -> 
 def enumerate_head(log_law: _Float, word: _Words, least: float) -> _Words:
     """All received words of at least a log-probability, and the sent word; shape (words, symbols).
 
-    Parameters
-    ----------
-    log_law
-        log P(decided | sent), shape (M, M).
-    word
-        The sent one, shape (symbols,).
-    least
-        Threshold; infinite for the sent word alone.
+    ``log_law`` is log P(decided | sent), shape (M, M), ``word`` the sent one, shape (symbols,); an infinite
+    ``least`` gives the sent word alone.
     """
     rows = log_law[word]
     later = np.append(np.cumsum(rows.max(axis=1)[::-1])[::-1][1:], 0.0)

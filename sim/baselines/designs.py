@@ -81,20 +81,9 @@ class Baseline(ABC):
     def transmit(self, sent: Transmission, classes: Integers, symbols: Integers) -> Payload:
         """Points of all samples, divided by the root of their measured energy per symbol, as the link's are.
 
-        Parameters
-        ----------
-        sent
-            What the deployed transmitter sends.
-        classes
-            The transmitter's own decision: the deployed receiver on what was sent, without noise; shape
-            (samples,).
-        symbols
-            Length of the deployed link's frames, header and payload, shape (samples,).
-
-        Raises
-        ------
-        InputError
-            If no symbol or no energy is sent.
+        ``sent`` is what the deployed transmitter sends, ``classes`` its own decision: the deployed receiver
+        on that, without noise.  ``symbols`` is the length of the deployed link's frames, header and payload.
+        Both have the shape (samples,).  InputError if no symbol or no energy is sent.
         """
         kind, lengths = self._kinds(sent.mode, symbols)
         points = np.zeros((len(sent.mode), self.max_symbols), dtype=np.complex128)
@@ -115,17 +104,10 @@ class Baseline(ABC):
         gains: NDArray[np.complex128],
         noise_var: NDArray[np.float64],
     ) -> Integers:
-        """Decided classes, shape (len(rows),).
+        """Decided classes, shape (len(rows),), of the samples ``rows`` of what :meth:`transmit` gave.
 
-        Parameters
-        ----------
-        payload
-            What :meth:`transmit` gave.
-        rows
-            Which of its samples these are.
-        received, gains, noise_var
-            Shape (len(rows), max_symbols): what came in, the gain of the air that the receiver goes by
-            (before the division by sqrt(E)) and its N0, the total complex variance of the noise.
+        The arrays have the shape (len(rows), max_symbols): what came in, the gain of the air that the
+        receiver goes by (before the division by sqrt(E)) and its N0, the total complex variance of the noise.
         """
         kind, lengths = self._kinds(payload.mode[rows], payload.symbols[rows])
         total_gain = gains / math.sqrt(payload.energy)
@@ -181,7 +163,7 @@ class CodedMode:
 
 @lru_cache(maxsize=256)
 def coded_mode(name: str, mode: Mode, kernel: str = "numpy") -> CodedMode:
-    """Constellation, code and interleaver for one mode; built once in a process.
+    """Constellation, code and interleaver for one mode; InputError if the code cannot take so many bits.
 
     Examples
     --------
@@ -189,11 +171,6 @@ def coded_mode(name: str, mode: Mode, kernel: str = "numpy") -> CodedMode:
     >>> coded = coded_mode("conv", Mode(codebook=0, codebook_size=64, tokens=4, order=16))
     >>> coded.order, coded.symbols, coded.code.k, coded.code.n
     (256, 6, 24, 48)
-
-    Raises
-    ------
-    InputError
-        If the code cannot take so many bits.
     """
     order, symbols, n = _shape(mode)
     width = order.bit_length() - 1
@@ -219,11 +196,6 @@ class CodedBaseline(Baseline):
     """Codes the deployed transmitter's index bits, by ``conv`` or ``ldpc``.
 
     The receiver of the deployed link is given the decoder's LLRs, within its bound.
-
-    Raises
-    ------
-    InputError
-        As :func:`coded_mode`.
     """
 
     after_header = True
@@ -305,12 +277,7 @@ def make_baselines(
     """Make the baselines that the settings ask for, codes first.
 
     ``header_symbols`` is the widest header of the deployed link: a label may use a frame's header symbols as
-    well.
-
-    Raises
-    ------
-    InputError
-        If a mode has more bits than a code can take, or a baseline lacks its sentences.
+    well.  InputError if a mode has more bits than a code can take, or a baseline lacks its sentences.
     """
     made: list[Baseline] = [CodedBaseline(name, system, settings.kernel) for name in settings.codes]
     longest = header_symbols + system.modes.max_symbols

@@ -41,10 +41,7 @@ Bits = NDArray[np.uint8]
 class TextSource:
     """Sentences to bits and back.
 
-    Parameters
-    ----------
-    huffman_lengths
-        Bits of each byte value's codeword, shape (256,); Kraft's inequality must hold.
+    ``huffman_lengths``, shape (256,), are the bits of each byte's codeword; Kraft's inequality must hold.
 
     Examples
     --------
@@ -61,10 +58,7 @@ class TextSource:
     def encode(self, text: str) -> Bits:
         """Bits of a sentence, field included: the shortest form, the first of equals.
 
-        Raises
-        ------
-        InputError
-            If it is empty, or too long for the field.
+        InputError if it is empty, or too long for the field.
         """
         if not text:
             raise InputError("text", "not be empty", text)
@@ -87,10 +81,7 @@ class TextSource:
     def decode(self, bits: ArrayLike) -> str:
         """The sentence of :meth:`encode`; what follows its bits is not looked at.
 
-        Raises
-        ------
-        InputError
-            If these are no bits of a sentence.
+        InputError if these are no bits of a sentence.
         """
         spelled = "".join(map(str, np.asarray(bits, dtype=np.uint8).tolist()))
         try:

@@ -40,15 +40,7 @@ class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
 
     The order of the draws is commpy's: noise real, noise imaginary, gain real, gain imaginary.  Under the
     same underlying generator the output is bit-identical with :class:`commpy.channels.SISOFlatChannel`.
-
-    Parameters
-    ----------
-    rng
-        Where noise and gains come from.
-    noise_std
-        commpy's: its square is twice the total complex variance N0.
-    fading_param
-        (mean, variance) of the gain, as of :func:`fading`.
+    ``noise_std`` is commpy's, too: its square is twice the total complex variance N0.
     """
 
     def __init__(
@@ -86,17 +78,8 @@ class SeededFlatChannel(SISOFlatChannel):  # type: ignore[misc]
 def fading(channel: str, rician_k_db: float = 6.0) -> tuple[complex, float]:
     """The ``fading_param`` of commpy: mean and variance of the gain of a flat channel, E|h|^2 = 1.
 
-    Parameters
-    ----------
-    channel
-        ``"awgn"``, ``"rayleigh"`` or ``"rician"``.
-    rician_k_db
-        Power of the direct path over that of the scattered ones, in dB: K = |mean|^2 / variance.
-
-    Raises
-    ------
-    InputError
-        If the channel is none of these.
+    ``rician_k_db`` is the power of the direct path over that of the scattered ones, K = |mean|^2 / variance.
+    InputError if the channel is not ``"awgn"``, ``"rayleigh"`` or ``"rician"``.
     """
     if channel == "rician":
         ratio = 10.0 ** (rician_k_db / 10.0)
@@ -111,13 +94,7 @@ def fading(channel: str, rician_k_db: float = 6.0) -> tuple[complex, float]:
 def seeded_channel(
     rng: np.random.Generator, esn0_db: float, fading_param: tuple[complex, float]
 ) -> SeededFlatChannel:
-    """The seeded channel with the noise of symbols of unit average energy at ``esn0_db``.
-
-    Raises
-    ------
-    InputError
-        If the SNR is not finite.
-    """
+    """The seeded channel with the noise of symbols of unit average energy at ``esn0_db``, finite."""
     if not math.isfinite(esn0_db):
         raise InputError("esn0_db", "be finite", esn0_db)
     channel = SeededFlatChannel(rng, None, fading_param)
@@ -129,10 +106,7 @@ def seeded_channel(
 def modem(constellation: Constellation) -> Modem:
     """Commpy's modem over our TS 38.211 table, after a proof that the table look-up equals it.
 
-    Raises
-    ------
-    VerificationError
-        If commpy maps any point's bits to another point than :meth:`Constellation.modulate` does.
+    VerificationError if it maps any point's bits to another point than :meth:`Constellation.modulate` does.
     """
     # The default would permute the points by a Gray code; they are in Gray order already.
     made = Modem(constellation.points, reorder_as_gray=False)
@@ -171,14 +145,9 @@ class CommpyDemapper:
         gain: ArrayLike = 1.0,
         clip: float = LLR_CLIP,
     ) -> NDArray[np.float64]:
-        """LLRs, (..., n) to (..., n * bits_per_symbol), finite and clipped.
+        """LLRs, (..., n) to (..., n * bits_per_symbol), finite and clipped; InputError as of ``llr_exact``.
 
-        Raises
-        ------
-        InputError
-            As :func:`twophase.link.demap.llr_exact`.
-        VerificationError
-            If commpy's finite LLRs differ from the exact ones by more than rounding.
+        VerificationError if commpy's finite LLRs differ from the exact ones by more than rounding.
         """
         exact = llr_exact(received, constellation, noise_var, gain, clip)
         y = np.asarray(received, dtype=np.complex128)

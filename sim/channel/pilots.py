@@ -81,15 +81,7 @@ class Spectrum(NamedTuple):
 
 
 def spectrum_of(at_pilots: Gains, to_data: Gains) -> Spectrum:
-    """Spectrum of any covariance.
-
-    Parameters
-    ----------
-    at_pilots
-        R_pp, covariance of the gains at the pilots, (pilots, pilots).
-    to_data
-        R_dp, covariance of the gains at data symbols with those at pilots, (data, pilots).
-    """
+    """Spectrum of any covariance: R_pp at pilots, (pilots, pilots), R_dp of data to these, (data, pilots)."""
     powers, vectors = np.linalg.eigh(at_pilots)
     loadings = to_data @ vectors
     kept = np.abs(loadings).max(axis=0) > _ROUNDING
@@ -99,18 +91,9 @@ def spectrum_of(at_pilots: Gains, to_data: Gains) -> Spectrum:
 class BlockEstimator:
     """Linear estimates of the gains of a block's data symbols from those at its pilots.
 
-    Parameters
-    ----------
-    mean
-        mu, mean of the gain.
-    spectrum
-        Of the covariances R_pp and R_dp; data may be 1 for all symbols of a block.
-    variance
-        R_dd, variance of the gain at a data symbol.
-    weights
-        Least-squares weights w_dp, (data, pilots).
-    shapes
-        What the channel may look like along the pilots when N0 is estimated, (shapes, pilots).
+    The gain of a data symbol has the mean mu and the ``variance`` R_dd; ``weights`` are those of least
+    squares, w_dp, (data, pilots), and data may be 1 for all symbols of a block.  ``shapes`` are what the
+    channel may look like along the pilots when N0 is estimated, (shapes, pilots).
     """
 
     def __init__(
@@ -122,21 +105,11 @@ class BlockEstimator:
         self._freedom = shapes.shape[1] - len(shapes)
 
     def gains(self, matched: Gains, noise_var: Reals, estimator: EstimatorName) -> tuple[Gains, Reals]:
-        """Gains at the data symbols and the variance of their error.
+        """Gains at the data symbols, (rows, blocks, data), and the variance of their error.
 
-        Parameters
-        ----------
-        matched
-            Received pilots times the conjugate of those sent, (rows, blocks, pilots).
-        noise_var
-            N0 that the receiver believes in, (rows or 1,).
-        estimator
-            ``"ls"`` or ``"mmse"``.
-
-        Returns
-        -------
-        tuple
-            Gains, (rows, blocks, data), and error variances that the receiver knows of, (rows or 1, 1, data).
+        ``matched`` are received pilots times the conjugate of those sent, (rows, blocks, pilots).  The
+        variance is what the receiver knows of, (rows or 1, 1, data), if it believes in the N0
+        ``noise_var``, (rows or 1,).
         """
         n0 = noise_var[:, np.newaxis, np.newaxis]
         # Sums term by term: a matrix product may round by the number of its rows.

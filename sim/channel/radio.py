@@ -65,15 +65,8 @@ class FlatAir:
     """Gains and noise of a flat channel, drawn once and used by every system that is compared.
 
     The order of the draws is that of commpy: the noise of all data symbols, real parts first, then the gains
-    likewise, one for each block of each row.  The noise of the pilots follows.  A gain without variance is
-    not drawn.
-
-    Parameters
-    ----------
-    channel
-        commpy's channel, seeded, with its fading and noise.
-    layout
-        Blocks of symbols that share a gain.
+    likewise, one for each block of each row, whose symbols share it.  The noise of the pilots follows.  A
+    gain without variance is not drawn.
     """
 
     def __init__(self, channel: SeededFlatChannel, layout: Layout) -> None:
@@ -117,19 +110,8 @@ class FlatAir:
 class Radio:
     """Gains and noise of one block of samples at one SNR, and the receiver's knowledge of them.
 
-    Parameters
-    ----------
-    settings
-        Channel, pilots and estimators.
-    esn0_db
-        Es/N0 in dB for symbols of unit average energy; on fading channels its mean.
-    rng
-        Where everything is drawn from.
-
-    Raises
-    ------
-    InputError
-        As :func:`check_radio`, or if the SNR is not within -``MAX_ESN0_DB``..``MAX_ESN0_DB``.
+    ``esn0_db`` is for symbols of unit average energy, on fading channels its mean, and must lie within
+    -``MAX_ESN0_DB``..``MAX_ESN0_DB``; InputError if not, and as :func:`check_radio`.
     """
 
     def __init__(self, settings: Settings, esn0_db: float, rng: np.random.Generator) -> None:
@@ -163,13 +145,7 @@ class Radio:
         return self._air.gains
 
     def draw(self, rows: int, width: int) -> None:
-        """Draw gains, noise and pilots for ``rows`` frames of up to ``width`` data symbols.
-
-        Raises
-        ------
-        InputError
-            If there is not at least one of each.
-        """
+        """Draw gains, noise and pilots for ``rows`` frames, 1 or more, of up to ``width`` data symbols."""
         if rows < 1 or width < 1:
             raise InputError("rows and width", "be at least 1", (rows, width))
         self._air.draw(rows, width)
@@ -177,13 +153,7 @@ class Radio:
         self._noise_var = np.broadcast_to(noise_var, (rows, width))
 
     def send(self, points: ArrayLike) -> Arrival:
-        """Send data symbols, complex (rows, width), through what was drawn; the same air at every call.
-
-        Raises
-        ------
-        InputError
-            If the shape is not what was drawn.
-        """
+        """Send data symbols, complex (rows, width) as drawn, through the same air at every call."""
         sent = np.asarray(points, dtype=np.complex128)
         if sent.shape != self.true_gains.shape:
             raise InputError("points", f"have the shape {self.true_gains.shape} that was drawn", sent.shape)
@@ -229,13 +199,10 @@ def pilot_symbols(settings: Settings, data_symbols: ArrayLike) -> NDArray[np.int
 
 
 def check_radio(settings: Settings) -> None:
-    """Refuse what no receiver could do; quick, and without importing commpy.
+    """Refuse with InputError what no receiver could do; quick, and without importing commpy.
 
-    Raises
-    ------
-    InputError
-        If gains without coherence are to be estimated, pilots leave no room for data or for an estimate of
-        N0, N0 is to be estimated without pilots, or echoes outlast the cyclic prefix.
+    That is: to estimate gains without coherence, pilots that leave no room for data or for an estimate of N0,
+    an estimate of N0 without pilots, or echoes that outlast the cyclic prefix.
     """
     selective = settings.channel in ("tdl-a", "tdl-c")
     if selective:

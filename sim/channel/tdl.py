@@ -62,21 +62,9 @@ def slots(carriers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def to_time(points: Symbols, places: NDArray[np.int64], symbols: int) -> Symbols:
-    """Samples of so many OFDM symbols one after the other, each after its cyclic prefix.
+    """Samples of so many OFDM symbols, each after its prefix, (rows, symbols * (PREFIX + FFT_SIZE)).
 
-    Parameters
-    ----------
-    points
-        Symbols of the subcarriers, (rows, *places.shape); the others stay empty.
-    places
-        Their :func:`slots`.
-    symbols
-        OFDM symbols.
-
-    Returns
-    -------
-    NDArray
-        Shape (rows, symbols * (PREFIX + FFT_SIZE)).
+    ``points``, (rows, *places.shape), go to the :func:`slots` ``places``; other subcarriers stay empty.
     """
     rows = len(points)
     spectrum = np.zeros((rows, symbols * FFT_SIZE), dtype=np.complex128)
@@ -88,14 +76,9 @@ def to_time(points: Symbols, places: NDArray[np.int64], symbols: int) -> Symbols
 
 
 def from_time(samples: Symbols, noise: Symbols, places: NDArray[np.int64]) -> Symbols:
-    """Symbols of the subcarriers at ``places``, (rows, *places.shape).
+    """Symbols of the subcarriers at ``places``, (rows, *places.shape), from samples as of :func:`to_time`.
 
-    Parameters
-    ----------
-    samples
-        Shape (rows, symbols * (PREFIX + FFT_SIZE)); what falls into a prefix is thrown away.
-    noise
-        Noise of the samples that are left, (rows, symbols, FFT_SIZE).
+    What falls into a prefix is thrown away; ``noise``, (rows, symbols, FFT_SIZE), is that of what is left.
     """
     rows, symbols, _ = noise.shape
     kept = samples.reshape(rows, symbols, PREFIX + FFT_SIZE)[..., PREFIX:]
@@ -143,19 +126,10 @@ class PowerDelayProfile:
 
 @lru_cache(maxsize=32)
 def power_delay_profile(name: str, delay_spread_ns: float) -> PowerDelayProfile:
-    """The profile of a channel at a delay spread.
+    """The profile of ``"tdl-a"`` or ``"tdl-c"`` at a root mean square delay spread.
 
-    Parameters
-    ----------
-    name
-        ``"tdl-a"`` or ``"tdl-c"``.
-    delay_spread_ns
-        Root mean square delay spread in ns; TR 38.901 has 10 for very short to 1000 for very long.
-
-    Raises
-    ------
-    InputError
-        If the last tap comes later than the cyclic prefix is long.
+    TR 38.901 has 10 ns for very short to 1000 for very long.  InputError if the last tap comes later than the
+    cyclic prefix is long.
     """
     normalised, power_db = np.array(PROFILES[name]).T
     limit = (PREFIX + 0.5) * SAMPLE_NS / normalised.max()
@@ -172,12 +146,8 @@ def simulated_spread_ns(name: str, delay_spread_ns: float) -> float:
     """Root mean square delay spread in ns of the taps on the grid of samples, where they are simulated.
 
     Below some 200 ns it is up to a third off what was asked for, and irregularly so, since many taps fall
-    into few samples; far below one sample nothing is left of it and the channel is flat.
-
-    Raises
-    ------
-    InputError
-        As :func:`power_delay_profile`.
+    into few samples; far below one sample nothing is left of it and the channel is flat.  InputError as
+    :func:`power_delay_profile`.
     """
     profile = power_delay_profile(name, delay_spread_ns)
     delays = profile.delays * SAMPLE_NS
@@ -199,13 +169,7 @@ def data_carriers(pilots: int) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=32)
 def tdl_estimator(name: str, delay_spread_ns: float, pilots: int) -> BlockEstimator:
-    """Estimator of the gains in a resource block with so many pilots, at most 11.
-
-    Raises
-    ------
-    InputError
-        As :func:`power_delay_profile`.
-    """
+    """Estimator of a resource block's gains, at most 11 pilots; InputError as :func:`power_delay_profile`."""
     profile = power_delay_profile(name, delay_spread_ns)
     at, data = pilot_carriers(pilots), data_carriers(pilots)
     lines = np.array([np.interp(data, at, unit) for unit in np.eye(pilots)]).T
@@ -225,16 +189,7 @@ class TdlAir:
     """Taps and noise, drawn once and used by every system that is compared.
 
     The noise of all samples in time that a receiver transforms is drawn first, real parts before imaginary
-    ones, then the taps likewise.
-
-    Parameters
-    ----------
-    channel
-        commpy's Rayleigh channel, seeded: the source of noise and taps.
-    layout
-        Data symbols and pilots of a resource block.
-    profile
-        Delays and powers of the taps.
+    ones, then the taps likewise, both from commpy's Rayleigh channel, seeded.
     """
 
     def __init__(self, channel: SeededFlatChannel, layout: Layout, profile: PowerDelayProfile) -> None:

@@ -77,11 +77,6 @@ def row_column_interleaver(n: int, bits_per_symbol: int) -> NDArray[np.int64]:
     --------
     >>> row_column_interleaver(8, 4).tolist()
     [0, 2, 4, 6, 1, 3, 5, 7]
-
-    Raises
-    ------
-    InputError
-        If n is no multiple of ``bits_per_symbol``.
     """
     symbols = _symbols(n, bits_per_symbol)
     return np.arange(n, dtype=np.int64).reshape(bits_per_symbol, symbols).T.ravel()
@@ -97,11 +92,6 @@ def rotating_interleaver(n: int, bits_per_symbol: int) -> NDArray[np.int64]:
     --------
     >>> rotating_interleaver(8, 4).tolist()
     [0, 2, 4, 6, 7, 1, 3, 5]
-
-    Raises
-    ------
-    InputError
-        If n is no multiple of ``bits_per_symbol``.
     """
     symbols = _symbols(n, bits_per_symbol)
     turn, symbol = np.divmod(np.arange(n, dtype=np.int64), symbols)
@@ -111,6 +101,7 @@ def rotating_interleaver(n: int, bits_per_symbol: int) -> NDArray[np.int64]:
 
 
 def _symbols(n: int, bits_per_symbol: int) -> int:
+    """How many symbols ``n`` bits fill; InputError if there is a rest."""
     if n < 1 or bits_per_symbol < 1 or n % bits_per_symbol:
         raise InputError("n", f"be a positive multiple of {bits_per_symbol} bits per symbol", n)
     return n // bits_per_symbol
@@ -136,26 +127,14 @@ class BlockCode(Protocol):
 
 
 def checked_kernel(kernel: str) -> str:
-    """``kernel`` if it is available here.
-
-    Raises
-    ------
-    InputError
-        If it is neither ``"numpy"`` nor, where numba is installed, ``"numba"``.
-    """
+    """``kernel`` if it is ``"numpy"`` or, where numba is installed, ``"numba"``; InputError otherwise."""
     if kernel not in available_kernels():
         raise InputError("kernel", "be " + " or ".join(map(repr, available_kernels())), kernel)
     return kernel
 
 
 def checked_bits(bits: ArrayLike, width: int) -> NDArray[np.uint8]:
-    """Zeros and ones, shape (..., width).
-
-    Raises
-    ------
-    InputError
-        If the shape is wrong or something is neither 0 nor 1.
-    """
+    """Zeros and ones, shape (..., width); InputError if they are not."""
     values = np.asarray(bits)
     if values.ndim == 0 or values.shape[-1] != width:
         raise InputError("bits", f"have shape (..., {width})", values.shape)
@@ -165,12 +144,9 @@ def checked_bits(bits: ArrayLike, width: int) -> NDArray[np.uint8]:
 
 
 def checked_llr(llr: ArrayLike, width: int) -> NDArray[np.float32]:
-    """Finite LLRs in single precision, shape (..., width), held within -:data:`LARGEST`..:data:`LARGEST`.
+    """LLRs in single precision, held within -:data:`LARGEST`..:data:`LARGEST`.
 
-    Raises
-    ------
-    InputError
-        If the shape is wrong or an LLR is not finite.
+    InputError if they are not finite numbers of shape (..., width).
     """
     values = np.asarray(llr)
     if values.dtype.kind not in "iuf":

@@ -18,21 +18,14 @@ the polynomials ``LSB``.
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cache
 from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import InputError
-from twophase.sim.codes.code import (
-    checked_bits,
-    checked_kernel,
-    checked_llr,
-    collect,
-    from_lanes,
-    to_lanes,
-)
+from twophase.sim.codes.code import checked_bits, checked_kernel, checked_llr, collect, from_lanes, to_lanes
 
 __all__ = ["GENERATORS", "MEMORY", "OUTPUTS", "STATES", "ConvCode", "puncturing", "weight_spectrum"]
 
@@ -134,27 +127,16 @@ _Floats = NDArray[np.float32]
 
 
 class ConvCode:
-    """K = 7, rate 1/2, zero tail, punctured or repeated to ``n`` bits.
+    """K = 7, rate 1/2, zero tail: ``k`` information bits, at least 1, to the ``n`` sent, at least ``k``.
 
-    Parameters
-    ----------
-    k
-        Information bits, at least 1.
-    n
-        Code bits that are sent, at least ``k``.
-    kernel
-        ``"numpy"`` or ``"numba"``; both decide alike, bit for bit.
+    Mother bits are punctured or repeated.  The ``kernel``, ``"numpy"`` or ``"numba"``, makes no difference
+    to any bit.
 
     Examples
     --------
     >>> code = ConvCode(4, 20)
     >>> code.encode([1, 0, 0, 0]).tolist()
     [1, 1, 0, 1, 1, 1, 1, 1, 0, 0, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0]
-
-    Raises
-    ------
-    InputError
-        If a number is out of range or the kernel is unknown.
     """
 
     def __init__(self, k: int, n: int, kernel: str = "numpy") -> None:
@@ -165,6 +147,7 @@ class ConvCode:
         self.k, self.n, self.kernel = k, n, checked_kernel(kernel)
         self.steps = k + MEMORY
         self.pattern = puncturing(self.steps, n)
+        self._in_order = np.array_equal(self.pattern, np.arange(2 * self.steps))
 
     def encode(self, bits: ArrayLike) -> NDArray[np.uint8]:
         """Information bits, (..., k), to the bits sent, (..., n)."""
@@ -215,10 +198,6 @@ class ConvCode:
         if self._in_order:
             return frames, values.shape[:-1]
         return collect(frames, self.pattern, 2 * self.steps), values.shape[:-1]
-
-    @cached_property
-    def _in_order(self) -> bool:
-        return np.array_equal(self.pattern, np.arange(2 * self.steps))
 
 
 def _viterbi(llr: _Floats, k: int) -> NDArray[np.uint8]:

@@ -163,54 +163,22 @@ class LabelCode:
     words: NDArray[np.complex128]
     """Shape (M, n), of unit average energy if all labels are equally likely."""
 
-    @property
-    def classes(self) -> int:
-        """M."""
-        return int(self.words.shape[0])
-
-    @property
-    def symbols(self) -> int:
-        """n, channel uses."""
-        return int(self.words.shape[1])
-
     def word_error_bound(self, esn0_db: ArrayLike) -> _Float:
-        """Union bound on AWGN, mean over all labels, held to at most 1; same shape.
-
-        Raises
-        ------
-        InputError
-            If an SNR is not finite.
-        """
+        """Union bound on AWGN at finite Es/N0, mean over all labels, held to at most 1; same shape."""
         ratio = np.asarray(1.0 / esn0_db_to_noise_var(esn0_db))
         return np.asarray(np.minimum(_union_bound(_squared_distances(self.words), ratio), 1.0))
 
     def decode(self, received: ArrayLike, noise_var: ArrayLike, gain: ArrayLike = 1.0) -> NDArray[np.int64]:
-        """Most likely labels; of equally likely ones the lowest.
+        """Most likely labels, complex (samples, n) to (samples,); of equally likely ones the lowest.
 
-        The word x of the largest  sum over t of (2 Re(y_t conj(h_t x_t)) - |h_t x_t|^2) / N0_t.
-
-        Parameters
-        ----------
-        received
-            Complex, shape (samples, n).
-        noise_var
-            N0, total complex variance; broadcasts to ``received``.
-        gain
-            Complex gain; broadcasts to ``received``.
-
-        Returns
-        -------
-        NDArray
-            Shape (samples,).
-
-        Raises
-        ------
-        InputError
-            If the shape is wrong, a value is not finite or N0 is not positive.
+        The word x of the largest  sum over t of (2 Re(y_t conj(h_t x_t)) - |h_t x_t|^2) / N0_t.  The complex
+        gain and N0, the total complex variance, broadcast to ``received``.  InputError if the shape is wrong,
+        a value is not finite or N0 is not positive.
         """
         y = np.asarray(received, dtype=np.complex128)
-        if y.ndim != 2 or y.shape[1] != self.symbols:
-            raise InputError("received", f"have shape (samples, {self.symbols})", y.shape)
+        classes, symbols = self.words.shape
+        if y.ndim != 2 or y.shape[1] != symbols:
+            raise InputError("received", f"have shape (samples, {symbols})", y.shape)
         h = np.broadcast_to(np.asarray(gain, dtype=np.complex128), y.shape)
         variance = np.broadcast_to(np.asarray(noise_var, dtype=np.float64), y.shape)
         if not (np.isfinite(y).all() and np.isfinite(h).all()):
@@ -222,9 +190,8 @@ class LabelCode:
         quadrature = (y.imag * h.real - y.real * h.imag) / variance
         power = (h.real**2 + h.imag**2) / variance
         energy = self.words.real**2 + self.words.imag**2
-        score = np.zeros((len(y), self.classes))
-        for place in range(self.symbols):
-            word = self.words[:, place]
+        score = np.zeros((len(y), classes))
+        for place, word in enumerate(self.words.T):
             score += 2 * in_phase[:, place, np.newaxis] * word.real
             score += 2 * quadrature[:, place, np.newaxis] * word.imag
             score -= power[:, place, np.newaxis] * energy[:, place]
@@ -233,18 +200,13 @@ class LabelCode:
 
 @cache
 def label_code(classes: int, symbols: int) -> LabelCode:
-    """Search the code for M labels in n symbols.
+    """Search the code for M labels, 2 to 256, in n symbols, at least 1.
 
     Examples
     --------
     >>> code = label_code(2, 3)  # antipodal
     >>> code.alphabet, bool(np.allclose(code.words[0], -code.words[1]))
     ('QPSK', True)
-
-    Raises
-    ------
-    InputError
-        If there are fewer than 2 or more than 256 classes, or no symbol.
     """
     if not 2 <= classes <= _MOST_CLASSES:
         raise InputError("classes", f"lie in 2..{_MOST_CLASSES}", classes)

@@ -41,17 +41,12 @@ _LARGEST_Z = 384
 
 
 def lifting_size(k: int) -> tuple[int, int]:
-    """Lifting size Z and its set for ``k`` information bits, clause 5.2.2.
+    """Lifting size Z and its set for ``k`` information bits, 1..3840, clause 5.2.2.
 
     Examples
     --------
     >>> lifting_size(24), lifting_size(720)
     ((4, 0), (72, 4))
-
-    Raises
-    ------
-    InputError
-        If k is not in 1..3840.
     """
     if not 1 <= k <= LARGEST_K:
         raise InputError("k", f"lie in 1..{LARGEST_K} for base graph 2", k)
@@ -111,31 +106,16 @@ def encode_mother(information: NDArray[np.uint8], z: int, number: int) -> NDArra
 
 
 class LdpcCode:
-    """Base graph 2 for ``k`` information bits, rate matched to ``n``.
+    """Base graph 2 for ``k`` information bits, 1..3840, rate matched to ``n`` sent, at least ``k``.
 
-    Parameters
-    ----------
-    k
-        Information bits, 1..3840.
-    n
-        Code bits that are sent, at least ``k``.
-    iterations
-        At most so many passes of the decoder.
-    rule
-        ``"min-sum"`` or ``"sum-product"``, see :mod:`twophase.sim.codes.message_passing`.
-    kernel
-        ``"numpy"`` or ``"numba"``.
+    The decoder makes at most ``iterations`` passes; for ``rule`` and ``kernel`` see
+    :func:`twophase.sim.codes.message_passing.propagate`.
 
     Examples
     --------
     >>> code = LdpcCode(24, 48)
     >>> code.z, code.checks.width, len(code.checks.starts) - 1
     (4, 56, 32)
-
-    Raises
-    ------
-    InputError
-        If a number is out of range or a word is unknown.
     """
 
     def __init__(

@@ -62,10 +62,7 @@ class Checks:
 def parity_checks(checks: Iterable[Sequence[int]], width: int) -> Checks:
     """Group checks into layers: neighbours of equal degree that share no bit, in the order given.
 
-    Raises
-    ------
-    InputError
-        If a check joins fewer than two bits, one bit twice, or a bit that does not exist.
+    InputError if a check joins fewer than two bits, one bit twice, or a bit that does not exist.
     """
     groups: list[list[Sequence[int]]] = []
     taken: set[int] = set()
@@ -90,21 +87,8 @@ def propagate(
 ) -> _Floats:
     """A-posteriori LLRs of all bits, (frames, width) float32, from those of the channel, log P1/P0.
 
-    Parameters
-    ----------
-    checks, llr
-        The code, and what the channel says, of the same shape as the result.
-    iterations
-        At most so many passes over all checks, at least 1.
-    rule
-        ``"min-sum"`` or ``"sum-product"``.
-    kernel
-        ``"numpy"`` or ``"numba"``; both give the same numbers.
-
-    Raises
-    ------
-    InputError
-        If a word is unknown, ``iterations`` is too small or the shape is wrong.
+    At most ``iterations`` passes over all checks, at least 1, by the ``rule`` ``"min-sum"`` or
+    ``"sum-product"``; the ``kernel``, ``"numpy"`` or ``"numba"``, makes no difference to the numbers.
     """
     if rule not in RULES:
         raise InputError("rule", "be 'min-sum' or 'sum-product'", rule)

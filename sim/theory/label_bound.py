@@ -44,26 +44,12 @@ def simplex_success(
     eigenvalues of the correlation of the frame's subcarriers, which are taken as consecutive from the lowest
     one, and which every further OFDM symbol uses again.  Where all symbols share one gain nothing is bent.
 
-    Parameters
-    ----------
-    classes
-        M, at least 2.
-    symbols
-        Complex channel uses per sample, header and pilots included, at least 1: the ideal sender spends all
-        their energy on the label.
-    esn0_db
-        Es/N0 in dB, any shape, which is that of the result.
-    channel, coherence, rician_k_db, delay_spread_ns
-        As in :class:`~twophase.sim.settings.Settings`.
+    M is at least 2.  ``symbols``, at least 1, counts the complex channel uses per sample, header and pilots
+    included: the ideal sender spends all their energy on the label.  Es/N0 may have any shape, which is that
+    of the result; the channel is described as in :class:`~twophase.sim.settings.Settings`.  InputError if a
+    count is too small, the channel does not exist, an SNR is not finite, K lies beyond 100 dB of 0 or a delay
+    spread is too long for the cyclic prefix.
 
-    Raises
-    ------
-    InputError
-        If a count is too small, the channel does not exist, an SNR is not finite, K lies beyond 100 dB of 0
-        or a delay spread is too long for the cyclic prefix.
-
-    Notes
-    -----
     J. G. Proakis, "Digital Communications", 4th edition, section 5.2 (orthogonal and simplex signals).
 
     Examples
@@ -129,11 +115,6 @@ def label_accuracy(clean: float, delivered: float, classes: int) -> float:
     This is the send-the-label bound of a report.  It is what one ideal system reaches with this classifier
     and a good yardstick for others, but no proven ceiling: a system may send its samples with unequal
     energies, or let errors of the channel undo errors of the classifier.
-
-    Raises
-    ------
-    InputError
-        If a probability lies outside [0, 1] or there are too few classes.
 
     Examples
     --------

@@ -41,13 +41,7 @@ _BEND, _FAR = 0.1, 20.0
 
 
 def rician_factor(rician_k_db: float) -> float:
-    """K, the power of the direct path over that of the scattered ones, linear.
-
-    Raises
-    ------
-    InputError
-        If ``rician_k_db`` does not lie within 100 dB of 0.
-    """
+    """K, the power of the direct path over that of the scattered ones, linear; it lies within 100 dB of 0."""
     if not abs(rician_k_db) <= LARGEST_ERROR_DB:
         raise InputError("rician_k_db", f"lie within {LARGEST_ERROR_DB:g} dB of 0", rician_k_db)
     return float(10 ** (rician_k_db / 10))
@@ -60,21 +54,9 @@ def power_gain_nodes(weights: tuple[float, ...], factor: float = 0.0) -> tuple[_
     The trapezoidal rule over log G, where density and integrand are smooth and die out at both ends; over G
     itself a success that rises within the first thousandth would fall between two nodes.
 
-    Parameters
-    ----------
-    weights
-        w_i: how many symbols share each gain, or the eigenvalues of the correlation of the gains.
-    factor
-        K, linear; 0 is Rayleigh fading.
-
-    Returns
-    -------
-    Nodes G, ascending, and their weights, of sum one; both of shape (500,) and read-only.
-
-    Raises
-    ------
-    InputError
-        If a weight is negative or not finite, none is positive, or the factor is negative or not finite.
+    ``weights`` are the w_i: how many symbols share each gain, or the eigenvalues of the correlation of the
+    gains; finite, none negative, one positive.  ``factor`` is K, linear and finite; 0 is Rayleigh fading.
+    The nodes G ascend and their weights sum to one; both are of shape (500,) and read-only.
 
     Examples
     --------

@@ -64,8 +64,6 @@ def qam_ber(
     of TS 38.211 is a relabelling (some bits inverted).  On a fading channel every term is averaged over the
     distribution of the power gain: a closed form for Rayleigh, a single smooth integral for Rician fading.
 
-    Notes
-    -----
     K. Cho and D. Yoon, "On the general BER expression of one- and two-dimensional amplitude modulations",
     IEEE Transactions on Communications 50, 2002; M. K. Simon and M.-S. Alouini, "Digital Communication over
     Fading Channels", 2nd edition, for Craig's form of the tail and its mean over a gain.

@@ -40,18 +40,10 @@ class PairedGap:
 def wilson_by_sample(fractions: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Wilson score interval of a mean of per-sample fractions.
 
-    The effective count is the number of samples.  A fraction in [0, 1] has at most the variance
+    ``fractions`` are the shares of each sample's trials that succeeded, shape (samples,), in [0, 1].  The
+    effective count is the number of samples, at least 1.  A fraction in [0, 1] has at most the variance
     p (1 - p) of a single yes or no, so the interval covers at least as often as for one trial per sample.
 
-    ``fractions`` are the shares of each sample's trials that succeeded, shape (samples,), in [0, 1].
-
-    Raises
-    ------
-    InputError
-        If there is no sample or a fraction lies outside [0, 1].
-
-    Notes
-    -----
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
 
     Examples
@@ -63,7 +55,7 @@ def wilson_by_sample(fractions: ArrayLike, confidence: float = CONFIDENCE) -> In
     values = _per_sample("fractions", fractions, 0.0)
     level = _level(confidence)
     n, p = values.size, float(values.mean())
-    z2 = _quantile((1 + level) / 2) ** 2
+    z2 = float(ndtri((1 + level) / 2)) ** 2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     # The exact ends at p = 0 and p = 1 are 0 and 1; rounding must not move them.
@@ -94,21 +86,10 @@ def paired_gap(differences: ArrayLike, confidence: float = CONFIDENCE) -> Paired
     the cluster: the spread between samples holds all correlation within a sample.  Every condition is
     quadratic in g, so the bounds are closed forms.
 
-    Parameters
-    ----------
-    differences
-        For each sample, mean over its trials of (correct for the first - correct for the second), shape
-        (samples,), in [-1, 1].
-    confidence
-        Level of the two-sided interval and of the one-sided bound.
+    ``differences`` hold for each sample the mean over its trials of (correct for the first - correct for the
+    second), shape (samples,), in [-1, 1]; ``confidence`` is the level of the two-sided interval and of the
+    one-sided bound.
 
-    Raises
-    ------
-    InputError
-        If there is no sample or a difference lies outside [-1, 1].
-
-    Notes
-    -----
     T. Tango, "Equivalence test and confidence interval for the difference in proportions for the
     paired-sample design", Statistics in Medicine 17, 1998.  A. Agresti and Y. Min, "Simple improved
     confidence intervals for comparing matched proportions", Statistics in Medicine 24, 2005.
@@ -121,11 +102,11 @@ def paired_gap(differences: ArrayLike, confidence: float = CONFIDENCE) -> Paired
     """
     values = _per_sample("differences", differences, -1.0)
     level = _level(confidence)
-    two_sided = _quantile((1 + level) / 2)
+    two_sided = float(ndtri((1 + level) / 2))
     return PairedGap(
         gap=float(values.mean()),
         interval=(_lower_bound(values, two_sided), 0.0 - _lower_bound(-values, two_sided)),
-        lower_bound=_lower_bound(values, _quantile(level)),
+        lower_bound=_lower_bound(values, float(ndtri(level))),
     )
 
 
@@ -152,15 +133,8 @@ def _lower_root(a: float, b: float, c: float) -> list[float]:
 
 
 def clopper_pearson(count: int, total: int, confidence: float = CONFIDENCE) -> Interval:
-    """Exact binomial interval of ``count`` events in ``total`` independent trials.
+    """Exact binomial interval of ``count`` events in ``total`` independent trials, at least 1.
 
-    Raises
-    ------
-    InputError
-        If ``total`` is not positive or ``count`` lies outside 0..total.
-
-    Notes
-    -----
     C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of
     the binomial", Biometrika 26, 1934.
 
@@ -194,7 +168,3 @@ def _level(confidence: float) -> float:
     if not 0.0 < confidence < 1.0:
         raise InputError("confidence", "lie between 0 and 1", confidence)
     return confidence
-
-
-def _quantile(probability: float) -> float:
-    return float(ndtri(probability))
