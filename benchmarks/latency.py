@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from twophase.export.graphs.torch_program import check_archive
+from twophase.export.graphs.torch_program import load_program
 from twophase.link.errors import LinkError
 from twophase.link.graphs import MODE_REQUEST, GraphOptions
 from twophase.link.manifest import Manifest, load_manifest
@@ -143,10 +142,7 @@ def heard(
 def program(run: Path, name: str, feeds: list[Values]) -> Call:
     """A saved program, run by torch operation by operation."""
     path = run / "programs" / f"{name}.pt2"
-    check_archive(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.export warns of its own deprecations
-        module = torch.export.load(path).module()
+    module = load_program(path).module()
     tensors = [[torch.from_numpy(value) for value in feed.values()] for feed in feeds]
 
     def call(number: int) -> list[NDArray[Any]]:

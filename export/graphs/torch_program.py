@@ -1,7 +1,7 @@
 """From a saved program of the run folder to an ONNX model with reproducible bytes.
 
 The class of the trained model is not needed: training saves ``torch.export`` programs, which hold the
-operations and the weights.  :func:`check_archive` makes sure that loading one runs no code of its own.
+operations and the weights.  :func:`checked_archive` makes sure that loading one runs no code of its own.
 
 ``torch.export.load`` of torch 2.13 reads plain tensors as raw bytes next to a JSON description of the
 operations: no pickle.  It does run code of the file's choosing in these cases, each found in its source:
@@ -13,8 +13,10 @@ operations: no pickle.  It does run code of the file's choosing in these cases, 
 - symbolic sizes, which go through ``sympy.sympify``, that is ``eval``; guards, which become Python source;
 - operations named by a dotted path below ``torch`` (``torch.os.system``), which run with the program.
 
-None of these is needed for a trained link, so an archive with one of them is refused here.  This is no
-sandbox, and a hash in a manifest does not say who wrote the file: export runs that you trained or trust.
+None of these is needed for a trained link, so an archive with one of them is refused here.  Of two records
+of one name Python's reader takes the last and torch's the first: an archive with such a pair is refused, and
+torch is given another archive, written from what was checked.  This is no sandbox, and a hash in a manifest
+does not say who wrote the file: export runs that you trained or trust.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import logging
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,7 @@ __all__ = [
     "OPSET",
     "TorchProgram",
     "canonical",
-    "check_archive",
+    "checked_archive",
     "freeze",
     "load_program",
 ]
@@ -74,8 +76,8 @@ _EXPRESSION = re.compile(r"('[su]\d+'|[A-Za-z_]\w*|\d+|[-+*/(),= ])*")
 _GUARD = re.compile(r"(L\['\w+'\]|\.size\(\)\[\d+\]|\d+|[<>=!]=|[<>]|\b(and|or|not)\b|[-+*%() ])*")
 
 
-def check_archive(path: Path) -> None:
-    """Check that ``path`` is a program archive of plain tensors and standard operations.
+def checked_archive(path: Path) -> io.BytesIO:
+    """The program archive ``path``, written anew from its records: plain tensors and standard operations.
 
     Raises
     ------
@@ -84,28 +86,48 @@ def check_archive(path: Path) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            problem = next(_problems(archive), None)
+            problem, records = next(_ambiguities(archive.infolist()), None), {}
+            if problem is None:
+                records = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+                problem = next(_problems(records), None)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         raise ArtifactError(f"'{path}' is no saved program: truncated or altered ({error})") from error
     except OSError as error:
         raise ArtifactError(f"'{path}' cannot be read: {error.strerror}") from error
     if problem is not None:
         raise ArtifactError(f"'{path}' is refused: {problem}")
+    checked = io.BytesIO()
+    with zipfile.ZipFile(checked, "w") as archive:
+        for record, content in records.items():
+            archive.writestr(f"archive/{record}", content)
+    checked.seek(0)
+    return checked
 
 
-def _problems(archive: zipfile.ZipFile) -> Iterator[str]:
-    records = {name.partition("/")[2]: name for name in archive.namelist()}
-    program = json.loads(archive.read(records["models/model.json"]))
+def _ambiguities(entries: Sequence[zipfile.ZipInfo]) -> Iterator[str]:
+    """What another reader may take for something else, or is far larger than the file."""
+    names = [entry.filename for entry in entries]
+    if len({name.partition("/")[0] for name in names}) > 1:
+        yield "its records are not in one folder"
+    for entry in entries:
+        if names.count(entry.filename) > 1:
+            yield f"it holds '{entry.filename}' more than once"
+        if entry.compress_type != zipfile.ZIP_STORED:
+            yield f"its '{entry.filename}' is compressed, which torch does not"
+
+
+def _problems(records: Mapping[str, bytes]) -> Iterator[str]:
+    program = json.loads(records["models/model.json"])
     for record in records:
         if not _RECORDS.fullmatch(record):
             yield f"it holds '{record}', which a program of plain tensors has not (saved by another torch?)"
-    for record, name in records.items():
+    for record, content in records.items():
         if record.endswith("_config.json"):
-            for tensor, entry in json.loads(archive.read(name))["config"].items():
+            for tensor, entry in json.loads(content)["config"].items():
                 if entry["use_pickle"]:
                     yield f"'{tensor}' is stored as a pickle, which can run code"
     try:
-        torch.load(io.BytesIO(archive.read(records["data/sample_inputs/model.pt"])), weights_only=True)
+        torch.load(io.BytesIO(records["data/sample_inputs/model.pt"]), weights_only=True)
     except Exception as error:  # noqa: BLE001 - whatever it is, torch.export.load would go on without protection
         yield f"its example inputs are no plain tensors ({type(error).__name__})"
     for key, text in _strings(program):
@@ -149,10 +171,10 @@ def load_program(path: Path) -> ExportedProgram:
         If the file is no such program, was written by a torch that this one cannot read, or would need
         code of its own to load.
     """
-    check_archive(path)
+    archive = checked_archive(path)
     try:
         with _quiet():
-            return torch.export.load(path)
+            return torch.export.load(archive)
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ArtifactError(

@@ -13,6 +13,7 @@ from twophase.training.losses import (
     commitment_loss,
     consistency_loss,
     distillation_loss,
+    latent_loss,
     margin_loss,
     task_loss,
     usage_entropy_loss,
@@ -37,6 +38,14 @@ def test_consistency_pulls_the_soft_side_only_and_commitment_both() -> None:
         found = torch.autograd.grad(loss, (soft, hard), allow_unused=True)
         assert loss.item() == value
         assert tuple(None if pull is None else pull.tolist() for pull in found) == pulls
+
+
+def test_even_use_is_what_the_entropy_loss_wants_and_unit_power_what_the_latents_one() -> None:
+    # The mean assignment counts: two certain tokens on two codewords use both evenly.
+    assert usage_entropy_loss(torch.eye(2)).item() == pytest.approx(-math.log(2))
+    assert usage_entropy_loss(torch.tensor([[0.75, 0.25]])).item() == pytest.approx(-0.5623351)
+    # Mean squares of 4 and 1: ((4 - 1)^2 + 0) / 2.
+    assert latent_loss(torch.tensor([[[2.0, -2.0], [1.0, 1.0]]])).item() == pytest.approx(4.5)
 
 
 @pytest.mark.parametrize("rounding", [0.0, 1e-7])

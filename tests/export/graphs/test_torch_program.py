@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +32,6 @@ from twophase.export.graphs.torch_program import (
     IR_VERSION,
     OPSET,
     canonical,
-    check_archive,
     freeze,
     load_program,
 )
@@ -183,7 +184,7 @@ def program(one_run: Path) -> Path:
 
 
 def test_a_program_of_plain_tensors_loads(program: Path, tmp_path: Path) -> None:
-    check_archive(program)
+    load_program(program)
     again = load_program(repack(program, tmp_path / "again.pt2", lambda records: None))
     assert len(again.graph_signature.user_outputs) == 6
 
@@ -216,6 +217,36 @@ def test_what_could_run_code_is_refused(
         load_program(altered)
     assert str(caught.value).startswith(f"'{altered}' is refused: ")
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("folder", "compression", "reason"),
+    [
+        ("tx", zipfile.ZIP_STORED, f"it holds 'tx/{WEIGHTS}' more than once"),
+        ("other", zipfile.ZIP_STORED, "its records are not in one folder"),
+        (None, zipfile.ZIP_DEFLATED, "is compressed, which torch does not"),
+    ],
+)
+def test_what_is_checked_is_what_torch_is_given(
+    program: Path, tmp_path: Path, folder: str | None, compression: int, reason: str
+) -> None:
+    # torch takes the first of two records of one name, Python's zipfile the last.
+    trace, altered = tmp_path / "trace", tmp_path / "tx.pt2"
+    with zipfile.ZipFile(program) as source:
+        records = {name.partition("/")[2]: source.read(name) for name in source.namelist()}
+    tensor = re.search(rb'"path_name": "(\w+)"', records[WEIGHTS])[1].decode()
+    pickled = {
+        WEIGHTS: records[WEIGHTS].replace(b'"use_pickle": false', b'"use_pickle": true'),
+        f"data/weights/{tensor}": pickle.dumps(Opener(str(trace))),
+    }
+    with zipfile.ZipFile(altered, "w", compression) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the second record of one name
+        for top, named in (("tx" if folder is None else folder, pickled if folder else {}), ("tx", records)):
+            for name, content in named.items():
+                archive.writestr(f"{top}/{name}", content)
+    with pytest.raises(ArtifactError, match=reason):
+        load_program(altered)
+    assert not trace.exists()
 
 
 def test_example_inputs_that_are_no_tensors_are_refused_and_not_run(program: Path, tmp_path: Path) -> None:
