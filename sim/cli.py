@@ -22,7 +22,6 @@ from twophase.sim.settings import (
 )
 
 if TYPE_CHECKING:
-    from twophase.sim.results.figures import Report
     from twophase.sim.sweep.job import Job
 
 __all__ = ["SimArguments", "main"]
@@ -143,7 +142,8 @@ def _simulate(arguments: SimArguments) -> int:
     bundle = arguments.bundle or (compare.pop(0) if compare else newest(Path("runs"), "bundle"))
     out = arguments.out or _next_to(bundle)
 
-    from twophase.sim.report.page import render, require_writable, write_report
+    from twophase.sim.report.page import REPORT_PAGE, render, require_writable, write_report
+    from twophase.sim.report.tables import summary, tables
     from twophase.sim.sweep.job import default_baselines, make_job
 
     if arguments.baseline == ("auto",) and not arguments.semi_analytic:
@@ -183,7 +183,8 @@ def _simulate(arguments: SimArguments) -> int:
     report = make_report(_command(arguments, job, out), job, manifest, measured, entries)
     write_report(out, render(report))
     clear_blocks(out, [job, *others])
-    _print_report(report, out)
+    print("\n\n".join(tables(report)))  # noqa: T201
+    print("\n".join([*summary(report), f"report: {out / REPORT_PAGE}"]))  # noqa: T201
     if settings.demapper == "commpy":
         replaced = sum(tally.llrs_replaced for tally in measured.link)
         total = sum(tally.llrs_total for tally in measured.link)
@@ -235,9 +236,11 @@ def _settings(arguments: SimArguments) -> Settings:
         raise InputError("mode", "be left to the router with --modes-report", arguments.mode)
     if arguments.semi_analytic and (arguments.modes_report or arguments.compare):
         raise InputError("semi_analytic", "stand without --modes-report and --compare", True)
+    # A block's own where its gain is known, unless nobody could average over it.
+    known = arguments.coherence == "sample" and arguments.csi == "perfect" and not arguments.semi_analytic
     settings = Settings(
         **{entry.name: getattr(arguments, entry.name) for entry in fields(Options)},
-        known_snr=arguments.known_snr or _known_snr(arguments),
+        known_snr=arguments.known_snr or ("block" if known else "mean"),
         codes=_names("code", arguments.code),
         baselines=_names("baseline", arguments.baseline),
         snr_error_bias_db=error[0],
@@ -249,13 +252,7 @@ def _settings(arguments: SimArguments) -> Settings:
 
 
 def _refuse_idle(arguments: SimArguments) -> None:
-    """Refuse options that would change nothing in this combination: whoever gives them expects otherwise.
-
-    Raises
-    ------
-    InputError
-        If one of them is not at its default.
-    """
+    """Refuse options that would change nothing in this combination: whoever gives them expects otherwise."""
     from twophase.link.errors import InputError
 
     drawing = ("code", "baseline", "workers", "scheduler", "demapper", "precision", "trials", "tolerance")
@@ -274,12 +271,6 @@ def _refuse_idle(arguments: SimArguments) -> None:
                 raise InputError(name, f"be left out {when}", shown)
 
 
-def _known_snr(arguments: SimArguments) -> KnownSnr:
-    """The default: a block's own where its gain is known, unless nobody could average over it."""
-    known = arguments.coherence == "sample" and arguments.csi == "perfect"
-    return "block" if known and not arguments.semi_analytic else "mean"
-
-
 def _names(option: str, names: tuple[Any, ...]) -> tuple[Any, ...]:
     """Names without the words for none and for the default, which stand alone."""
     from twophase.link.errors import InputError
@@ -296,10 +287,9 @@ def _next_to(bundle: Path) -> Path:
 
 
 def _command(arguments: SimArguments, job: Job, out: Path) -> str:
-    """The command that repeats a report, every option spelled out that is not its default.
+    """The command that repeats a report; how the work was shared is left out, as nothing depends on it.
 
-    Bundle, grid, channel, trials and seed are always spelled out; how the work was shared is not: the report
-    does not depend on it.
+    Options at their defaults are left out but for bundle, grid, channel, trials and seed.
     """
     always = {"snr", "channel", "trials", "seed"}
     left_out = {"bundle", "out", "workers", "scheduler", "replay", "kernel"}
@@ -316,14 +306,6 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
         else:
             words += [option, str(value)]
     return shlex.join([*words, "--kernel", job.settings.kernel, "--out", str(out)])
-
-
-def _print_report(report: Report, out: Path) -> None:
-    from twophase.sim.report.page import REPORT_PAGE
-    from twophase.sim.report.tables import summary, tables
-
-    print("\n\n".join(tables(report)))  # noqa: T201
-    print("\n".join([*summary(report), f"report: {out / REPORT_PAGE}"]))  # noqa: T201
 
 
 if __name__ == "__main__":

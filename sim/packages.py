@@ -32,13 +32,7 @@ _REMEDY = "run: pip uninstall -y commpy scikit-commpy && pip install scikit-comm
 
 
 def require_scikit_commpy() -> None:
-    """Make sure that ``import commpy`` gives scikit-commpy, whole and unaltered.
-
-    Raises
-    ------
-    PackageError
-        If scikit-commpy is missing, hidden behind another ``commpy``, or overwritten by one.
-    """
+    """PackageError unless ``import commpy`` gives scikit-commpy, whole and unaltered."""
     spec = PathFinder.find_spec("commpy")
     if spec is None:
         raise PackageError(f"the package 'scikit-commpy' must be installed, and is not; {_REMEDY}")
@@ -109,13 +103,7 @@ _log = logging.getLogger(__name__)
 
 
 def usable_kernel(wanted: KernelName | Literal["auto"]) -> KernelName:
-    """The kernel to use; ``auto`` is numba where it is installed and works.
-
-    Raises
-    ------
-    PackageError
-        If numba is asked for and missing or broken.
-    """
+    """The kernel to use; ``auto`` is numba where it works, PackageError if that is asked for and does not."""
     if wanted == "numpy":
         return "numpy"
     if "numba" not in available_kernels():

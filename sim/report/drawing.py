@@ -253,7 +253,7 @@ def svg(draw: Callable[[Figure], None], size: tuple[float, float], name: str, ti
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
-    text = _DRAWN.sub(_shortened, text[text.index("<svg") :])
+    text = _DRAWN.sub(lambda drawn: _DIGITS.sub(r"\1", drawn[0]), text[text.index("<svg") :])
     # Groups are named alike in every figure, and nothing refers to them.
     text = _GROUP.sub("<g", text)
     for variable, colour in COLOURS.items():
@@ -265,10 +265,6 @@ def svg(draw: Callable[[Figure], None], size: tuple[float, float], name: str, ti
 _DRAWN = re.compile(r'\b(?:d|x|y)="[^"]*"')
 _GROUP = re.compile(r'<g id="[^"]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")
-
-
-def _shortened(attribute: re.Match[str]) -> str:
-    return _DIGITS.sub(r"\1", attribute[0])
 
 
 _NARROWEST = 3.0

@@ -236,19 +236,9 @@ def _draw_log_odds(axes: Axes, edges: _Float, point: Point, colour: str, marker:
 def log_odds(edges: NDArray[np.float64], point: Point) -> tuple[_Float, _Float, _Float, _Float]:
     """Log odds of a one in each bin of LLRs: as the LLRs promise, as it was, and its 95 % interval.
 
-    Parameters
-    ----------
-    edges
-        Of the bins, shape (bins + 1,).
-    point
-        Its ``llr_zeros`` and ``llr_ones``, counts of the bits that were sent, and ``llr_expected_ones``, the
-        sum of 1 / (1 + exp(-LLR)); shape (bins,) each.
-
-    Returns
-    -------
-    tuple
-        Four arrays of equal length; bins without a zero or without a one, whose log odds are infinite, are
-        left out.  The interval is that of Clopper and Pearson for independent bits.
+    ``edges`` are those of the bins, shape (bins + 1,); the point's counts have shape (bins,).  Bins without a
+    zero or without a one, whose log odds are infinite, are left out.  The interval is that of Clopper and
+    Pearson for independent bits.
     """
     zeros, ones, expected = (
         np.asarray(counts, dtype=np.float64)

@@ -36,7 +36,9 @@ _PANEL = (3.7, 3.4)
 def modes_png(report: Report) -> bytes:
     """Accuracy against symbols per sample, a panel for each of up to six SNRs, as a PNG on white."""
     title = f"{report.task} over {report.channel_text}: the adaptive link among fixed modes"
-    return png(lambda figure: _draw_modes(figure, report), _modes_size(report), title)
+    rows, columns = _grid(report)
+    size = max(6.4, 3.7 * columns), 1.1 + 3.3 * rows
+    return png(lambda figure: _draw_modes(figure, report), size, title)
 
 
 def modes_svgs(report: Report) -> list[str]:
@@ -95,11 +97,6 @@ def _grid(report: Report) -> tuple[int, int]:
     panels = len(_panels(report))
     rows = 1 if panels <= 3 else 2
     return rows, -(-panels // rows)
-
-
-def _modes_size(report: Report) -> tuple[float, float]:
-    rows, columns = _grid(report)
-    return max(6.4, 3.7 * columns), 1.1 + 3.3 * rows
 
 
 def _draw_modes(figure: Figure, report: Report) -> None:

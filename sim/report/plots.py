@@ -81,25 +81,25 @@ def accuracy_png(report: Report) -> bytes:
 
 def accuracy_svg(report: Report) -> str:
     """Accuracy of link, soft references and baselines over SNR with 95 % bands; the send-the-label bound."""
-    return _svg(_draw_accuracy, report, "accuracy", "Accuracy over Es/N0", 3.4)
+    return _svg(_draw_accuracy, report, "accuracy", "Accuracy over Es/N0")
 
 
 def gap_svg(report: Report) -> str:
     """Paired difference deployed minus soft over SNR with 95 % bands, and the limit of the verdict."""
-    return _svg(_draw_gap, report, "gap", "Deployed minus soft accuracy over Es/N0", 3.4)
+    return _svg(_draw_gap, report, "gap", "Deployed minus soft accuracy over Es/N0")
 
 
 def ber_svg(report: Report) -> str:
     """Bit error rate over SNR with 95 % intervals, and both closed forms."""
-    return _svg(_draw_ber, report, "ber", "Bit error rate over Es/N0", 3.4)
+    return _svg(_draw_ber, report, "ber", "Bit error rate over Es/N0")
 
 
 def rates_svg(report: Report) -> str:
     """Capacity, mutual information of the modes in use, and information bits per symbol sent."""
-    return _svg(_draw_rates, report, "rates", "Bits per symbol over Es/N0", 3.4)
+    return _svg(_draw_rates, report, "rates", "Bits per symbol over Es/N0")
 
 
-def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title: str, height: float) -> str:
+def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title: str) -> str:
     def whole(figure: Figure) -> None:
         axes = figure.subplots()
         draw(axes, report)
@@ -107,7 +107,7 @@ def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title:
 
     # A row of the legend needs its share of the height.
     rows = 2 + len(report.references) + len(report.baselines) + (report.ceiling is not None)
-    return svg(whole, (WIDTH, height + (0.1 * rows if name in ("accuracy", "gap") else 0.2)), name, title)
+    return svg(whole, (WIDTH, 3.4 + (0.1 * rows if name in ("accuracy", "gap") else 0.2)), name, title)
 
 
 def _draw_accuracy(axes: Axes, report: Report) -> None:

@@ -213,10 +213,8 @@ def _remarks(points: Sequence[Point], manifest: Manifest, settings: Settings) ->
 
 def _precision_remarks(points: Sequence[Point], settings: Settings) -> list[str]:
     """Where the precision that was asked for is not reached, and what would help."""
-    if settings.precision is None:
-        return []
     missed = [point for point in points if not point.stop_reason.startswith("precision reached")]
-    if not missed:
+    if settings.precision is None or not missed:
         return []
     limited = sum(point.stop_reason.startswith("limited by samples") for point in missed)
     remedy = "more samples (--data) would" if limited else "a higher --max-trials may"
