@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from twophase.link.command import run_command
+from twophase.link.errors import InputError
 from twophase.sim.settings import (
     SENTENCE_BASELINES,
     BaselineName,
@@ -194,7 +195,6 @@ def _simulate(arguments: SimArguments) -> int:
 
 def _replay(arguments: SimArguments) -> int:
     """Measure again what a report says, and print what differs."""
-    from twophase.link.errors import InputError
     from twophase.sim.packages import require_scikit_commpy
 
     allowed = {"replay", "workers", "scheduler", "bundle", "data"}
@@ -224,7 +224,6 @@ def _labels(bundles: list[Path]) -> list[str]:
 
 def _settings(arguments: SimArguments) -> Settings:
     """The settings with what the command line spells otherwise."""
-    from twophase.link.errors import InputError
     from twophase.sim.packages import usable_kernel
 
     error = arguments.router_snr_error
@@ -253,8 +252,6 @@ def _settings(arguments: SimArguments) -> Settings:
 
 def _refuse_idle(arguments: SimArguments) -> None:
     """Refuse options that would change nothing in this combination: whoever gives them expects otherwise."""
-    from twophase.link.errors import InputError
-
     drawing = ("code", "baseline", "workers", "scheduler", "demapper", "precision", "trials", "tolerance")
     defaults = {entry.name: entry.default for entry in fields(arguments)}
     for names, used, when in (
@@ -273,8 +270,6 @@ def _refuse_idle(arguments: SimArguments) -> None:
 
 def _names(option: str, names: tuple[Any, ...]) -> tuple[Any, ...]:
     """Names without the words for none and for the default, which stand alone."""
-    from twophase.link.errors import InputError
-
     for word in ("none", "auto"):
         if word in names and len(names) > 1:
             raise InputError(option, f"be '{word}' or names, not both", ", ".join(names))

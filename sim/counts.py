@@ -292,26 +292,19 @@ def tally_arrays(counts: Tally | SystemCounts | TextCounts) -> dict[str, NDArray
             rows = [[*(key if isinstance(key, tuple) else (key,)), count] for key, count in value.items()]
             arrays[name] = np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS[name])
         elif isinstance(value, (SystemCounts, TextCounts)):
-            arrays |= {f"{name}/{inner}": array for inner, array in tally_arrays(value).items()}
-        elif value is None:
-            continue  # the digest of who counts nothing here stays what it was
-        elif isinstance(value, dict):
-            arrays |= _dict_arrays(name, value)
-        else:
+            arrays |= _nested(name, value)
+        elif isinstance(value, dict):  # keys are names, modes, or (mode, header symbols)
+            arrays[name] = np.array([_spelled(key) for key in value], dtype="U64")
+            for key, inner in value.items():
+                place = f"{name}/{_spelled(key)}"
+                arrays |= _nested(place, inner) if isinstance(inner, SystemCounts) else {place: inner}
+        elif value is not None:  # the digest of who counts nothing here stays what it was
             arrays[name] = np.asarray(value)
     return arrays
 
 
-def _dict_arrays(name: str, values: dict[Any, Any]) -> dict[str, NDArray[Any]]:
-    """Entries of a dict, each under its key; keys are names, modes, or (mode, header symbols)."""
-    arrays: dict[str, NDArray[Any]] = {name: np.array([_spelled(key) for key in values], dtype="U64")}
-    for key, value in values.items():
-        place = f"{name}/{_spelled(key)}"
-        if isinstance(value, SystemCounts):
-            arrays |= {f"{place}/{inner}": array for inner, array in tally_arrays(value).items()}
-        else:
-            arrays[place] = value
-    return arrays
+def _nested(place: str, counts: SystemCounts | TextCounts) -> dict[str, NDArray[Any]]:
+    return {f"{place}/{name}": array for name, array in tally_arrays(counts).items()}
 
 
 def _spelled(key: object) -> str:
@@ -334,10 +327,9 @@ def _from_arrays(kind: type, arrays: Mapping[str, NDArray[Any]], prefix: str = "
             if "text/correct" in arrays:
                 values["text"] = TextCounts(**_from_arrays(TextCounts, arrays, "text/"))
         elif entry.name in ("histograms", "gains"):
-            keys = {key: tuple(map(int, key.split())) for key in arrays[place].tolist()}
             values[entry.name] = {
-                (key if entry.name == "gains" else key[0]): arrays[f"{place}/{spelled}"]
-                for spelled, key in keys.items()
+                tuple(map(int, key.split())) if entry.name == "gains" else int(key): arrays[f"{place}/{key}"]
+                for key in arrays[place].tolist()
             }
         elif entry.name in ("frames", "correct_by_mode"):
             rows = arrays[place].tolist()

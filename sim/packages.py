@@ -14,7 +14,7 @@ import platform
 from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Literal
 
@@ -43,8 +43,12 @@ def require_scikit_commpy() -> None:
     expected = Path(str(installed.locate_file(_USED[0]))).resolve()
     if spec.origin is None or Path(spec.origin).resolve() != expected:
         raise _wrong(spec.origin)
-    for path in _overwritten(installed):
-        raise _wrong(str(path))
+    for entry in installed.files or ():
+        if entry.as_posix() in _USED and entry.hash is not None:
+            path = Path(str(entry.locate()))
+            digest = hashlib.new(entry.hash.mode, path.read_bytes() if path.is_file() else b"").digest()
+            if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != entry.hash.value:
+                raise _wrong(str(path))
 
 
 def versions() -> dict[str, str]:
@@ -76,19 +80,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "missing"
-
-
-def _overwritten(installed: Distribution) -> list[Path]:
-    """Files of scikit-commpy whose hash is not the one in its record of what it installed."""
-    altered = []
-    for entry in installed.files or ():
-        if entry.as_posix() not in _USED or entry.hash is None:
-            continue
-        path = Path(str(entry.locate()))
-        digest = hashlib.new(entry.hash.mode, path.read_bytes() if path.is_file() else b"").digest()
-        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != entry.hash.value:
-            altered.append(path)
-    return altered
 
 
 def _wrong(found: str | None) -> PackageError:

@@ -77,13 +77,7 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str]], dpi: fl
         chosen = int(np.argmin(_common(boxes, taken).sum(axis=1) + outside))
         right, up, align = _PLACES[chosen]
         axes.annotate(
-            name,
-            (x, y),
-            (right, up),
-            textcoords="offset points",
-            ha=align,
-            va="bottom",
-            fontsize=_FONT_SIZE,
+            name, (x, y), (right, up), textcoords="offset points", ha=align, va="bottom", fontsize=_FONT_SIZE
         )
         taken = np.vstack([taken, boxes[chosen]])
 

@@ -131,11 +131,7 @@ def _short(name: str, classes: int) -> str:
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
-_SERIES = (
-    (COLOURS["learning"], "s"),
-    (COLOURS["deployed"], "o"),
-    (COLOURS["aligned"], "^"),
-)
+_SERIES = ((COLOURS["learning"], "s"), (COLOURS["deployed"], "o"), (COLOURS["aligned"], "^"))
 _MOST_DECADES = 3
 """Of a density's axis, which is not high, from which not every one has a tick."""
 AVERAGED_TO = 14.0
@@ -166,10 +162,7 @@ def llr_svg(report: Report) -> str:
 
 def _draw_densities(axes: Axes, edges: _Float, zeros: _Float, ones: _Float) -> None:
     total = max(1.0, float(zeros.sum() + ones.sum()))
-    bits = (
-        (zeros, "deployed", "-", "0 sent"),
-        (ones, "learning", (0, (4, 1.5)), "1 sent"),
-    )
+    bits = ((zeros, "deployed", "-", "0 sent"), (ones, "learning", (0, (4, 1.5)), "1 sent"))
     used = np.flatnonzero(zeros + ones)
     widest = float(np.diff(edges)[used].max(initial=1.0))
     floor = 0.5 / total / widest

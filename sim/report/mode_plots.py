@@ -207,14 +207,10 @@ def _bound(report: Report, place: int) -> tuple[NDArray[np.int64], NDArray[np.fl
     low, high = _limits(report)
     clean = max(entry.points[place].accuracy_noiseless for entry in _fixed(report))
     lengths = np.arange(max(1, int(low)), int(np.ceil(high)) + 1)
-    return lengths, np.array([100 * _label_bound(report, clean, int(n), place) for n in lengths])
-
-
-def _label_bound(report: Report, clean: float, symbols: int, place: int) -> float:
-    classes, esn0_db = len(report.classes), report.points[place].esn0_db
-    shape = report.settings.rician_k_db, report.settings.delay_spread_ns
-    delivered = simplex_success(classes, symbols, esn0_db, report.channel, report.coherence, *shape)
-    return label_accuracy(clean, min(1.0, float(delivered)), classes)
+    classes, esn0_db, settings = len(report.classes), report.points[place].esn0_db, report.settings
+    air = report.channel, report.coherence, settings.rician_k_db, settings.delay_spread_ns
+    delivered = [float(simplex_success(classes, int(symbols), esn0_db, *air)) for symbols in lengths]
+    return lengths, np.array([100 * label_accuracy(clean, min(1.0, share), classes) for share in delivered])
 
 
 def _limits(report: Report) -> tuple[float, float]:

@@ -198,11 +198,7 @@ def _draw_rates(axes: Axes, report: Report) -> None:
 
 
 def _percent(
-    axes: Axes,
-    snr: NDArray[np.float64],
-    values: Sequence[tuple[float, Interval]],
-    look: Look,
-    label: str,
+    axes: Axes, snr: NDArray[np.float64], values: Sequence[tuple[float, Interval]], look: Look, label: str
 ) -> None:
     """Line in percent with its interval as a band."""
     curve(axes, snr, [value for value, _ in values], [ends for _, ends in values], look, label, 100)
@@ -211,10 +207,8 @@ def _percent(
 def _references(report: Report) -> list[tuple[str, Look]]:
     """Name and look of each soft reference."""
     spare = iter(_SPARE * len(report.references))
-    return [
-        (name, _SOFT[name] if name in _SOFT else next(spare))
-        for name in (entry.name for entry in report.references)
-    ]
+    names = [entry.name for entry in report.references]
+    return [(name, _SOFT[name] if name in _SOFT else next(spare)) for name in names]
 
 
 def _snr(report: Report) -> NDArray[np.float64]:
@@ -257,17 +251,13 @@ def usage_svg(report: Report) -> str:
 def _draw_usage(figure: Figure, report: Report) -> tuple[Axes, Axes]:
     """Shares above, symbols below; gives both axes."""
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 4))
-    points = report.points
-    snr = np.array([point.esn0_db for point in points])
+    snr = _snr(report)
     width = 0.86 * float(np.diff(snr).min()) if len(snr) > 1 else 0.6
     _draw_shares(above, report, snr, width)
-    payload = np.array([point.payload_symbols_per_sample for point in points])
-    below.bar(snr, payload, width, color=COLOURS["limit"], label="payload")
-    total = payload
-    for name, colour in (("header", "ink"), ("pilot", "other4")):
+    total = np.zeros(len(snr))
+    for name, label, colour in _PARTS:
         symbols = _column(report, f"{name}_symbols_per_sample")
         if symbols.any():
-            label = "pilots" if name == "pilot" else name
             below.bar(snr, symbols, width, bottom=total, color=COLOURS[colour], label=label)
         total = total + symbols
     if len(snr) <= _MAX_TOTALS:
@@ -291,6 +281,8 @@ def _draw_usage(figure: Figure, report: Report) -> tuple[Axes, Axes]:
     return above, below
 
 
+_PARTS = (("payload", "payload", "limit"), ("header", "header", "ink"), ("pilot", "pilots", "other4"))
+"""Of a frame's symbols, from below: entry, label, colour."""
 _MAX_TOTALS = 27
 _MAX_LEVEL = 12
 """Bars up to which there is room for numbers that stand level."""
@@ -323,8 +315,7 @@ _LINEAR = 30
 
 def baselines_svg(report: Report) -> str:
     """Paired difference baseline minus deployed with 95 % bands; below it the symbols that each sends."""
-    points = report.points
-    snr = np.array([point.esn0_db for point in points])
+    snr, points = _snr(report), report.points
     looks = baseline_looks([entry.name for entry in report.baselines])
 
     def draw(figure: Figure) -> None:

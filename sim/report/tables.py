@@ -86,11 +86,7 @@ def baselines_table(report: Report) -> str:
         header += [name, "symbols", "diff"]
     rows = []
     for point in report.points:
-        row = [
-            f"{point.esn0_db:g}",
-            f"{100 * point.accuracy_hard:.2f}",
-            f"{point.symbols_per_sample:.2f}",
-        ]
+        row = [f"{point.esn0_db:g}", f"{100 * point.accuracy_hard:.2f}", f"{point.symbols_per_sample:.2f}"]
         for name in names:
             entry = point.baselines[name]
             row += [
