@@ -42,10 +42,8 @@ def csv_samples(bundle: Path, manifest: Manifest, path: Path) -> bytes:
     if manifest.front is None:
         raise InputError("data", "be an .npz of features: this link takes no text", str(path))
     texts, labels = read_csv(path, manifest.classes)
-    whole = Transmitter(bundle, manifest=manifest)
-    features = _features(whole, texts)
     stream = io.BytesIO()
-    np.savez(stream, input=features, label=labels)
+    np.savez(stream, input=_features(Transmitter(bundle, manifest=manifest), texts), label=labels)
     return stream.getvalue()
 
 
@@ -61,14 +59,10 @@ def check_front(
     sentences = samples.sentences
     if manifest.front is None or sentences is None:
         return None
-    count = len(sentences.texts)
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(count)[:CHECKED_SENTENCES])
-    deployed = _features(
-        Transmitter(bundle, manifest=manifest),
-        [sentences.texts[number] for number in chosen],
-        "checking tx.onnx",
-    )
+    order = np.random.default_rng(seed).permutation(len(sentences.texts))
+    chosen = np.sort(order[:CHECKED_SENTENCES])
+    texts = [sentences.texts[number] for number in chosen]
+    deployed = _features(Transmitter(bundle, manifest=manifest), texts, "checking tx.onnx")
     simulated = samples.features[chosen]
     rows = np.flatnonzero((deployed != simulated).any(axis=1))
     by_mode = dict.fromkeys(manifest.modes.names, 0)

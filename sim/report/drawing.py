@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from twophase.sim.results.figures import Report
@@ -35,6 +35,7 @@ __all__ = [
     "png",
     "snr_axis",
     "svg",
+    "symbols_axis",
 ]
 
 
@@ -259,6 +260,15 @@ def svg(draw: Callable[[Figure], None], size: tuple[float, float], name: str, ti
 _DRAWN = re.compile(r'\b(?:d|x|y)="[^"]*"')
 _GROUP = re.compile(r'<g id="[^"]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")
+
+
+def symbols_axis(axes: Axes, limits: tuple[float, float], ticks: Sequence[float]) -> None:
+    """A logarithmic axis of counts of symbols, with those of the ticks that lie within its limits."""
+    axes.set_xscale("log")
+    axes.set_xlim(limits)
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if limits[0] <= tick <= limits[1]]))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 _NARROWEST = 3.0

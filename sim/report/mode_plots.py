@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
 
-from twophase.sim.report.drawing import COLOURS, WIDTH, place_labels, png, svg
+from twophase.sim.report.drawing import COLOURS, WIDTH, place_labels, png, svg, symbols_axis
 from twophase.sim.results.figures import ModeFigures, Report
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
@@ -81,7 +81,6 @@ def mode_looks(report: Report) -> dict[str, tuple[str, str]]:
 
 
 def _fixed(report: Report) -> tuple[ModeFigures, ...]:
-    """Every mode by itself, of a report that has them."""
     assert report.modes is not None
     return report.modes
 
@@ -171,12 +170,7 @@ def _draw_panel(axes: Axes, report: Report, place: int) -> None:
     )
     low, high = axes.get_ylim()
     _draw_bound(axes, report, place)
-    axes.set_xscale("log")
-    limits = _limits(report)
-    axes.set_xlim(limits)
-    axes.xaxis.set_major_locator(FixedLocator([n for n in _TICKS if limits[0] <= n <= limits[1]]))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
+    symbols_axis(axes, _limits(report), _TICKS)
     # By the systems, not by the bound, which leaves the panel where the mode is far from it.
     margin = max(1.0, 0.16 * (high - low))
     axes.set_ylim(low - margin, min(high + margin, 101.0))

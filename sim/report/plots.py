@@ -200,12 +200,10 @@ def _draw_rates(axes: Axes, report: Report) -> None:
 def _percent(
     axes: Axes, snr: NDArray[np.float64], values: Sequence[tuple[float, Interval]], look: Look, label: str
 ) -> None:
-    """Line in percent with its interval as a band."""
     curve(axes, snr, [value for value, _ in values], [ends for _, ends in values], look, label, 100)
 
 
 def _references(report: Report) -> list[tuple[str, Look]]:
-    """Name and look of each soft reference."""
     spare = iter(_SPARE * len(report.references))
     names = [entry.name for entry in report.references]
     return [(name, _SOFT[name] if name in _SOFT else next(spare)) for name in names]
@@ -216,7 +214,6 @@ def _snr(report: Report) -> NDArray[np.float64]:
 
 
 def _column(report: Report, name: str) -> NDArray[np.float64]:
-    """One value of each point."""
     return np.array([getattr(point, name) for point in report.points], dtype=np.float64)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from twophase.sim.report.drawing import (
     COLOURS,
@@ -19,6 +18,7 @@ from twophase.sim.report.drawing import (
     place_labels,
     png,
     svg,
+    symbols_axis,
 )
 from twophase.sim.results.figures import Report
 
@@ -57,14 +57,9 @@ def _draw(figure: Figure, report: Report, **legend: Any) -> None:
     if report.text is not None:
         bounds = [point.text.bound_symbols for point in points if point.text is not None]
         _marks(axes, bounds, [_best_text(report)] * len(bounds), _BOUND, "text, Shannon bound")
-    axes.set_xscale("log")
     low, high = _limits(report)
-    axes.set_xlim(low, high)
     steps = (1, 3) if high > _WIDE * low else (1, 2, 5)
-    ticks = [step * 10.0**power for power in range(-1, 7) for step in steps]
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
+    symbols_axis(axes, (low, high), [step * 10.0**power for power in range(-1, 7) for step in steps])
     axes.set_xlabel("symbols per sentence, all included")
     axes.set_ylabel("accuracy, %")
     axes.margins(y=0.12)

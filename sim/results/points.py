@@ -261,16 +261,16 @@ def _information_rates(tally: Tally, modes: ModeTable, settings: Settings) -> di
 
     For points that are sent equally often, and gains that the receiver knows.
     """
-    forms: dict[str, Callable[[int], Callable[..., NDArray[np.float64]]]] = {
-        "capacity": lambda order: capacity,
-        "cm_mi": lambda order: partial(cm_mutual_information, order),
-        "bicm_mi": lambda order: partial(bicm_mutual_information, order),
+    forms: dict[str, Callable[..., NDArray[np.float64]]] = {
+        "capacity": lambda order, *air: capacity(*air),
+        "cm_mi": cm_mutual_information,
+        "bicm_mi": bicm_mutual_information,
     }
     symbols = {number: int(histogram.sum()) for number, histogram in tally.histograms.items()}
     total = sum(symbols.values())
     return {
         name: sum(
-            count / total * _rate(tally, number, settings, form(modes[number].order), tally.esn0_db)
+            count / total * _rate(tally, number, settings, partial(form, modes[number].order), tally.esn0_db)
             for number, count in symbols.items()
         )
         for name, form in forms.items()

@@ -4,8 +4,7 @@ A job is small and can be sent to another process; what it names is opened there
 the hashes that it was made with, so that no worker measures anything else.
 
 Blocks of trials are the unit that is run anywhere, kept, and resumed.  How trials are cut into blocks follows
-from the stop rule alone, never from the number of workers, and counts are merged in the order of the trials.
-So even sums of real numbers come out the same for any split.
+from the stop rule alone, never from the number of workers.
 """
 
 from __future__ import annotations
