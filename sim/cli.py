@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from twophase.link.command import run_command
+from twophase.link.errors import InputError
 from twophase.sim.settings import (
     SENTENCE_BASELINES,
     BaselineName,
@@ -22,7 +23,6 @@ from twophase.sim.settings import (
 )
 
 if TYPE_CHECKING:
-    from twophase.sim.results.figures import Report
     from twophase.sim.sweep.job import Job
 
 __all__ = ["SimArguments", "main"]
@@ -143,7 +143,8 @@ def _simulate(arguments: SimArguments) -> int:
     bundle = arguments.bundle or (compare.pop(0) if compare else newest(Path("runs"), "bundle"))
     out = arguments.out or _next_to(bundle)
 
-    from twophase.sim.report.page import render, require_writable, write_report
+    from twophase.sim.report.page import REPORT_PAGE, render, require_writable, write_report
+    from twophase.sim.report.tables import summary, tables
     from twophase.sim.sweep.job import default_baselines, make_job
 
     if arguments.baseline == ("auto",) and not arguments.semi_analytic:
@@ -183,7 +184,8 @@ def _simulate(arguments: SimArguments) -> int:
     report = make_report(_command(arguments, job, out), job, manifest, measured, entries)
     write_report(out, render(report))
     clear_blocks(out, [job, *others])
-    _print_report(report, out)
+    print("\n\n".join(tables(report)))  # noqa: T201
+    print("\n".join([*summary(report), f"report: {out / REPORT_PAGE}"]))  # noqa: T201
     if settings.demapper == "commpy":
         replaced = sum(tally.llrs_replaced for tally in measured.link)
         total = sum(tally.llrs_total for tally in measured.link)
@@ -193,7 +195,6 @@ def _simulate(arguments: SimArguments) -> int:
 
 def _replay(arguments: SimArguments) -> int:
     """Measure again what a report says, and print what differs."""
-    from twophase.link.errors import InputError
     from twophase.sim.packages import require_scikit_commpy
 
     allowed = {"replay", "workers", "scheduler", "bundle", "data"}
@@ -223,7 +224,6 @@ def _labels(bundles: list[Path]) -> list[str]:
 
 def _settings(arguments: SimArguments) -> Settings:
     """The settings with what the command line spells otherwise."""
-    from twophase.link.errors import InputError
     from twophase.sim.packages import usable_kernel
 
     error = arguments.router_snr_error
@@ -235,9 +235,11 @@ def _settings(arguments: SimArguments) -> Settings:
         raise InputError("mode", "be left to the router with --modes-report", arguments.mode)
     if arguments.semi_analytic and (arguments.modes_report or arguments.compare):
         raise InputError("semi_analytic", "stand without --modes-report and --compare", True)
+    # A block's own where its gain is known, unless nobody could average over it.
+    known = arguments.coherence == "sample" and arguments.csi == "perfect" and not arguments.semi_analytic
     settings = Settings(
         **{entry.name: getattr(arguments, entry.name) for entry in fields(Options)},
-        known_snr=arguments.known_snr or _known_snr(arguments),
+        known_snr=arguments.known_snr or ("block" if known else "mean"),
         codes=_names("code", arguments.code),
         baselines=_names("baseline", arguments.baseline),
         snr_error_bias_db=error[0],
@@ -249,15 +251,7 @@ def _settings(arguments: SimArguments) -> Settings:
 
 
 def _refuse_idle(arguments: SimArguments) -> None:
-    """Refuse options that would change nothing in this combination: whoever gives them expects otherwise.
-
-    Raises
-    ------
-    InputError
-        If one of them is not at its default.
-    """
-    from twophase.link.errors import InputError
-
+    """Refuse options that would change nothing in this combination: whoever gives them expects otherwise."""
     drawing = ("code", "baseline", "workers", "scheduler", "demapper", "precision", "trials", "tolerance")
     defaults = {entry.name: entry.default for entry in fields(arguments)}
     for names, used, when in (
@@ -274,16 +268,8 @@ def _refuse_idle(arguments: SimArguments) -> None:
                 raise InputError(name, f"be left out {when}", shown)
 
 
-def _known_snr(arguments: SimArguments) -> KnownSnr:
-    """The default: a block's own where its gain is known, unless nobody could average over it."""
-    known = arguments.coherence == "sample" and arguments.csi == "perfect"
-    return "block" if known and not arguments.semi_analytic else "mean"
-
-
 def _names(option: str, names: tuple[Any, ...]) -> tuple[Any, ...]:
     """Names without the words for none and for the default, which stand alone."""
-    from twophase.link.errors import InputError
-
     for word in ("none", "auto"):
         if word in names and len(names) > 1:
             raise InputError(option, f"be '{word}' or names, not both", ", ".join(names))
@@ -296,10 +282,9 @@ def _next_to(bundle: Path) -> Path:
 
 
 def _command(arguments: SimArguments, job: Job, out: Path) -> str:
-    """The command that repeats a report, every option spelled out that is not its default.
+    """The command that repeats a report; how the work was shared is left out, as nothing depends on it.
 
-    Bundle, grid, channel, trials and seed are always spelled out; how the work was shared is not: the report
-    does not depend on it.
+    Options at their defaults are left out but for bundle, grid, channel, trials and seed.
     """
     always = {"snr", "channel", "trials", "seed"}
     left_out = {"bundle", "out", "workers", "scheduler", "replay", "kernel"}
@@ -316,14 +301,6 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
         else:
             words += [option, str(value)]
     return shlex.join([*words, "--kernel", job.settings.kernel, "--out", str(out)])
-
-
-def _print_report(report: Report, out: Path) -> None:
-    from twophase.sim.report.page import REPORT_PAGE
-    from twophase.sim.report.tables import summary, tables
-
-    print("\n\n".join(tables(report)))  # noqa: T201
-    print("\n".join([*summary(report), f"report: {out / REPORT_PAGE}"]))  # noqa: T201
 
 
 if __name__ == "__main__":

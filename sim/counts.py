@@ -142,7 +142,7 @@ class Tally:
     signal_power: float = 0.0
     """Sum of |x|^2 over the symbols that were put on the air for the deployed link, pilots apart."""
     signal_count: int = 0
-    """How many symbols its frames have: header and payload."""
+    """Symbols of its frames: header and payload."""
     noise_power: float = 0.0
     """Sum of |n|^2 over the noise that was drawn for the deployed link."""
     noise_count: int = 0
@@ -164,16 +164,13 @@ class Tally:
     llrs_total: int = 0
 
     def merge(self, later: Tally) -> None:
-        """Add the counts of ``later`` trials of the same point."""
+        """Add the counts of later trials of the same point."""
         _add(self, later)
 
     def transmitted(
         self, sent: Transmission, groups: Sequence[Group], deployed: Frames, soft: Mapping[str, Frames]
     ) -> None:
-        """Count energies of what all systems send, and how often the link uses each point of each mode.
-
-        ``groups`` are the rows of each mode.
-        """
+        """Count energies of what all systems send, and how often the link uses each point of each mode."""
         self.transmissions += 1
         self.deployed.transmitted(deployed.energy)
         for name, frames in soft.items():
@@ -201,10 +198,7 @@ class Tally:
         labels: NDArray[np.int64],
         modes: ModeTable,
     ) -> None:
-        """Count a block's decisions by class, its codewords and its LLRs.
-
-        ``groups`` are the rows of each mode within the block; ``labels`` are true classes, shape (block,).
-        """
+        """Count a block's decisions by class, codewords and LLRs; groups, and labels (block,), are its."""
         from scipy.special import expit  # late: a command that is refused need not wait for it
 
         classes = len(self.confusion)
@@ -275,19 +269,8 @@ _COLUMNS = {"frames": 3, "correct_by_mode": 2}
 """Of the counters, key and count."""
 
 
-def tally_arrays(tally: Tally) -> dict[str, NDArray[Any]]:
-    """All counts of a point as arrays; the inverse of :func:`tally_from_arrays`."""
-    return _to_arrays(tally)
-
-
 def tally_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Tally:
-    """Counts from what :func:`tally_arrays` gave.
-
-    Raises
-    ------
-    KeyError
-        If a count is missing.
-    """
+    """Counts from what :func:`tally_arrays` gave; KeyError if one is missing."""
     return Tally(**_from_arrays(Tally, arrays))
 
 
@@ -300,7 +283,8 @@ def tally_digest(tally: Tally) -> str:
     return state.hexdigest()
 
 
-def _to_arrays(counts: Any) -> dict[str, NDArray[Any]]:
+def tally_arrays(counts: Tally | SystemCounts | TextCounts) -> dict[str, NDArray[Any]]:
+    """All counts of a point, or of a part of it, as arrays; :func:`tally_from_arrays` is the inverse."""
     arrays: dict[str, NDArray[Any]] = {}
     for entry in fields(counts):
         value, name = getattr(counts, entry.name), _STORED.get(entry.name, entry.name)
@@ -308,26 +292,19 @@ def _to_arrays(counts: Any) -> dict[str, NDArray[Any]]:
             rows = [[*(key if isinstance(key, tuple) else (key,)), count] for key, count in value.items()]
             arrays[name] = np.array(rows, dtype=np.int64).reshape(-1, _COLUMNS[name])
         elif isinstance(value, (SystemCounts, TextCounts)):
-            arrays |= {f"{name}/{inner}": array for inner, array in _to_arrays(value).items()}
-        elif value is None:
-            continue  # the digest of who counts nothing here stays what it was
-        elif isinstance(value, dict):
-            arrays |= _dict_arrays(name, value)
-        else:
+            arrays |= _nested(name, value)
+        elif isinstance(value, dict):  # keys are names, modes, or (mode, header symbols)
+            arrays[name] = np.array([_spelled(key) for key in value], dtype="U64")
+            for key, inner in value.items():
+                place = f"{name}/{_spelled(key)}"
+                arrays |= _nested(place, inner) if isinstance(inner, SystemCounts) else {place: inner}
+        elif value is not None:  # the digest of who counts nothing here stays what it was
             arrays[name] = np.asarray(value)
     return arrays
 
 
-def _dict_arrays(name: str, values: dict[Any, Any]) -> dict[str, NDArray[Any]]:
-    """Entries of a dict, each under its key; keys are names, modes, or (mode, header symbols)."""
-    arrays: dict[str, NDArray[Any]] = {f"{name}": np.array([_spelled(key) for key in values], dtype="U64")}
-    for key, value in values.items():
-        place = f"{name}/{_spelled(key)}"
-        if isinstance(value, SystemCounts):
-            arrays |= {f"{place}/{inner}": array for inner, array in _to_arrays(value).items()}
-        else:
-            arrays[place] = value
-    return arrays
+def _nested(place: str, counts: SystemCounts | TextCounts) -> dict[str, NDArray[Any]]:
+    return {f"{place}/{name}": array for name, array in tally_arrays(counts).items()}
 
 
 def _spelled(key: object) -> str:
@@ -350,10 +327,9 @@ def _from_arrays(kind: type, arrays: Mapping[str, NDArray[Any]], prefix: str = "
             if "text/correct" in arrays:
                 values["text"] = TextCounts(**_from_arrays(TextCounts, arrays, "text/"))
         elif entry.name in ("histograms", "gains"):
-            keys = {key: tuple(map(int, key.split())) for key in arrays[place].tolist()}
             values[entry.name] = {
-                (key if entry.name == "gains" else key[0]): arrays[f"{place}/{spelled}"]
-                for spelled, key in keys.items()
+                tuple(map(int, key.split())) if entry.name == "gains" else int(key): arrays[f"{place}/{key}"]
+                for key in arrays[place].tolist()
             }
         elif entry.name in ("frames", "correct_by_mode"):
             rows = arrays[place].tolist()

@@ -63,22 +63,10 @@ def transmit(
     modes: ModeTable,
     forced: int | None = None,
 ) -> Transmission:
-    """Send all samples, block by block, and check that what is sent is what each mode allows.
+    """Send all samples, (samples, *input_shape), block by block.
 
-    Parameters
-    ----------
-    features
-        Shape (samples, *input_shape).
-    snr_db
-        Es/N0 in dB that the transmitter acts on, one or one per sample.
-    forced
-        The mode of every sample; None leaves it to the router.
-
-    Raises
-    ------
-    ArtifactError
-        If a mode does not exist or is not the forced one, a count is not its mode's, or bits and symbols
-        disagree.
+    The transmitter acts on ``snr_db``, Es/N0 in dB, one or one per sample; ``forced`` is the mode of every
+    sample, None leaves it to the router.  ArtifactError if something is sent that its mode does not allow.
     """
     snr = np.broadcast_to(snr_db, len(features))
     parts = [transmitter.send(features[rows], snr[rows], forced) for _, rows in blocks(len(features))]
@@ -121,12 +109,9 @@ def soft_stream(
     modes: ModeTable,
     forced: int | None = None,
 ) -> Stream:
-    """Soft symbols of all samples, scaled to unit average energy; arguments of :func:`transmit`.
+    """Soft symbols of all samples, scaled to unit average energy; arguments and errors of :func:`transmit`.
 
-    Raises
-    ------
-    ArtifactError
-        If a mode does not exist or is not the forced one, or a symbol is not finite.
+    ArtifactError, too, if one is not finite.
     """
     snr = np.broadcast_to(snr_db, len(features))
     parts = [transmitter.send(features[rows], snr[rows], forced) for _, rows in blocks(len(features))]
@@ -175,10 +160,7 @@ class Frames:
 
 
 def framed(stream: Stream, header: Header, snr_db: NDArray[np.float32]) -> Frames:
-    """Put in front of each payload the header that names its mode, coded for the transmitter's SNR.
-
-    ``snr_db`` is the Es/N0 in dB that the transmitter acts on, shape (samples,).
-    """
+    """Put in front of each payload the header that names its mode, coded for the transmitter's Es/N0."""
     symbols, count = header.encode(stream.mode, snr_db)
     return Frames(stream.mode, count, frames_of(symbols, count, stream.points), stream.energy)
 

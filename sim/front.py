@@ -9,7 +9,7 @@ indices against what is simulated.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,22 +36,14 @@ MOST_DIFFERENT = 0.01
 def csv_samples(bundle: Path, manifest: Manifest, path: Path) -> bytes:
     """A table of sentences, with columns ``text`` and ``label``, as an ``.npz`` of features and labels.
 
-    Raises
-    ------
-    InputError
-        If the link takes no text, or as :func:`twophase.link.sentences.read_csv`.
-    ArtifactError
-        If the table cannot be read or the graph fails.
-    PackageError
-        If no tokenizer is installed.
+    Errors as of :func:`twophase.link.sentences.read_csv`; InputError, too, if the link takes no text, and
+    PackageError if no tokenizer is installed.
     """
     if manifest.front is None:
         raise InputError("data", "be an .npz of features: this link takes no text", str(path))
     texts, labels = read_csv(path, manifest.classes)
-    whole = Transmitter(bundle, manifest=manifest)
-    features = _features(whole, texts)
     stream = io.BytesIO()
-    np.savez(stream, input=features, label=labels)
+    np.savez(stream, input=_features(Transmitter(bundle, manifest=manifest), texts), label=labels)
     return stream.getvalue()
 
 
@@ -61,39 +53,27 @@ def check_front(
     """Entry ``front`` of ``report.json``; None if the link has no front or the samples no sentences.
 
     ``transmitter`` is that of the features on; ``seed`` chooses the sentences if there are more than
-    :data:`CHECKED_SENTENCES`.
-
-    Raises
-    ------
-    ArtifactError
-        If more than 1 % of the indices differ: what is simulated would not be what is deployed.
-    PackageError
-        If no tokenizer is installed.
+    :data:`CHECKED_SENTENCES`.  ArtifactError if more than 1 % of the indices differ, PackageError if no
+    tokenizer is installed.
     """
     sentences = samples.sentences
     if manifest.front is None or sentences is None:
         return None
-    count = len(sentences.texts)
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(count)[:CHECKED_SENTENCES])
-    deployed = _features(
-        Transmitter(bundle, manifest=manifest),
-        [sentences.texts[number] for number in chosen],
-        "checking tx.onnx",
-    )
+    order = np.random.default_rng(seed).permutation(len(sentences.texts))
+    chosen = np.sort(order[:CHECKED_SENTENCES])
+    texts = [sentences.texts[number] for number in chosen]
+    deployed = _features(Transmitter(bundle, manifest=manifest), texts, "checking tx.onnx")
     simulated = samples.features[chosen]
     rows = np.flatnonzero((deployed != simulated).any(axis=1))
-    different = 0
-    by_mode = {}
-    for number, (name, mode) in enumerate(zip(manifest.modes.names, manifest.modes, strict=True)):
-        by_mode[name] = 0
+    by_mode = dict.fromkeys(manifest.modes.names, 0)
+    for number, (name, mode) in enumerate(zip(by_mode, manifest.modes, strict=True)):
         if rows.size:
-            pair = [
+            first, second = (
                 transmitter.send(values[rows], CHECKED_ESN0_DB, number).indices[:, : mode.tokens]
                 for values in (deployed, simulated)
-            ]
-            by_mode[name] = int(np.count_nonzero(pair[0] != pair[1]))
-        different += by_mode[name]
+            )
+            by_mode[name] = int(np.count_nonzero(first != second))
+    different = sum(by_mode.values())
     total = len(chosen) * sum(mode.tokens for mode in manifest.modes)
     if different > MOST_DIFFERENT * total:
         raise ArtifactError(
@@ -104,12 +84,11 @@ def check_front(
     return BackboneCheck(len(chosen), int(rows.size), total, different, by_mode)
 
 
-def _features(whole: Transmitter, texts: Iterable[str], what: str = "sentences") -> NDArray[np.float32]:
+def _features(whole: Transmitter, texts: Sequence[str], what: str = "sentences") -> NDArray[np.float32]:
     """Features of each sentence, run by itself; shape (sentences, *input_shape)."""
-    listed = list(texts)
     rows = []
-    with Terminal().progress(what, len(listed)) as bar:
-        for done, text in enumerate(listed, 1):
+    with Terminal().progress(what, len(texts)) as bar:
+        for done, text in enumerate(texts, 1):
             rows.append(whole.features(text))
             bar.show(done=done)
     return np.concatenate(rows)

@@ -14,7 +14,7 @@ import platform
 from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Literal
 
@@ -32,13 +32,7 @@ _REMEDY = "run: pip uninstall -y commpy scikit-commpy && pip install scikit-comm
 
 
 def require_scikit_commpy() -> None:
-    """Make sure that ``import commpy`` gives scikit-commpy, whole and unaltered.
-
-    Raises
-    ------
-    PackageError
-        If scikit-commpy is missing, hidden behind another ``commpy``, or overwritten by one.
-    """
+    """PackageError unless ``import commpy`` gives scikit-commpy, whole and unaltered."""
     spec = PathFinder.find_spec("commpy")
     if spec is None:
         raise PackageError(f"the package 'scikit-commpy' must be installed, and is not; {_REMEDY}")
@@ -49,8 +43,12 @@ def require_scikit_commpy() -> None:
     expected = Path(str(installed.locate_file(_USED[0]))).resolve()
     if spec.origin is None or Path(spec.origin).resolve() != expected:
         raise _wrong(spec.origin)
-    for path in _overwritten(installed):
-        raise _wrong(str(path))
+    for entry in installed.files or ():
+        if entry.as_posix() in _USED and entry.hash is not None:
+            path = Path(str(entry.locate()))
+            digest = hashlib.new(entry.hash.mode, path.read_bytes() if path.is_file() else b"").digest()
+            if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != entry.hash.value:
+                raise _wrong(str(path))
 
 
 def versions() -> dict[str, str]:
@@ -84,19 +82,6 @@ def _version(name: str) -> str:
         return "missing"
 
 
-def _overwritten(installed: Distribution) -> list[Path]:
-    """Files of scikit-commpy whose hash is not the one in its record of what it installed."""
-    altered = []
-    for entry in installed.files or ():
-        if entry.as_posix() not in _USED or entry.hash is None:
-            continue
-        path = Path(str(entry.locate()))
-        digest = hashlib.new(entry.hash.mode, path.read_bytes() if path.is_file() else b"").digest()
-        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != entry.hash.value:
-            altered.append(path)
-    return altered
-
-
 def _wrong(found: str | None) -> PackageError:
     where = found or "a folder without __init__.py"
     return PackageError(
@@ -109,13 +94,7 @@ _log = logging.getLogger(__name__)
 
 
 def usable_kernel(wanted: KernelName | Literal["auto"]) -> KernelName:
-    """The kernel to use; ``auto`` is numba where it is installed and works.
-
-    Raises
-    ------
-    PackageError
-        If numba is asked for and missing or broken.
-    """
+    """The kernel to use; ``auto`` is numba where it works, PackageError if that is asked for and does not."""
     if wanted == "numpy":
         return "numpy"
     if "numba" not in available_kernels():

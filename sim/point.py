@@ -275,7 +275,7 @@ class PointSimulator:
         else:
             received = self._end.receive(receiver, arrival, energy, now.receiver_db[rows])
         tally.deployed.count(now.deployed, rows, received, labels)
-        length = now.deployed.header_count[rows] + now.sent.symbol_count[rows]
+        length = true_place + now.sent.symbol_count[rows]
         on_air = now.deployed.points[rows]
         tally.signal_power += float((on_air.real**2 + on_air.imag**2).sum())
         tally.signal_count += int(length.sum())
@@ -285,15 +285,12 @@ class PointSimulator:
 
         for item in self._system.references:
             frames = now.soft[item.name]
-            payload = self._payload(radio, frames.points[rows], true_place)
+            arrival = radio.send(widened(frames.points[rows], self._width))
+            payload = arrival_after(arrival, true_place, modes.max_symbols)
             received = self._end.receive_payload(item.receiver, payload, frames.energy, frames.mode[rows])
             tally.references[item.name].count(frames, rows, received, labels)
         for baseline in self._baselines:
             self._send_baseline(tally, baseline, now, radio, rows)
-
-    def _payload(self, radio: Radio, points: NDArray[np.complex128], place: NDArray[np.int64]) -> Arrival:
-        arrival = radio.send(widened(points, self._width))
-        return arrival_after(arrival, place, self._system.modes.max_symbols)
 
     def _send_baseline(
         self, tally: Tally, baseline: Baseline, now: Transmitted, radio: Radio, rows: slice

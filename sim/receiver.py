@@ -64,12 +64,9 @@ class SnrEstimates:
             error = settings.snr_error_jitter_db * rng.standard_normal((2, self._samples))
         known = self._esn0_db + np.asarray(gain_db)
         at_transmitter = known + settings.snr_error_bias_db + error[0]
-        shared = settings.snr_error_at == "both"
-        at_receiver = at_transmitter if shared else known + error[1]
-        table, hysteresis_db = self._routing.table, self._routing.hysteresis_db
-        ends = at_transmitter, at_receiver
-        held = [Hysteresis(table, hysteresis_db).hold(estimates) for estimates in ends]
-        return held[0], held[1]
+        at_receiver = at_transmitter if settings.snr_error_at == "both" else known + error[1]
+        ends = self._routing.table, self._routing.hysteresis_db
+        return Hysteresis(*ends).hold(at_transmitter), Hysteresis(*ends).hold(at_receiver)
 
 
 def estimate_generator(seed: int, esn0_db: float, trial: int) -> np.random.Generator:
@@ -79,10 +76,7 @@ def estimate_generator(seed: int, esn0_db: float, trial: int) -> np.random.Gener
 
 
 def point_key(esn0_db: float) -> int:
-    """A number for an SNR point, by its value and not by its place in a grid.
-
-    In steps of 1e-6 dB and made positive: a spawn key takes non-negative integers only.
-    """
+    """An SNR point by its value, in steps of 1e-6 dB; positive, as a spawn key must be."""
     return round(esn0_db * 1e6) + 2**40
 
 
@@ -119,18 +113,10 @@ class ReceivingEnd:
     def receive(
         self, receiver: FoldedReceiver, arrival: Arrival, energy: float, snr_db: NDArray[np.float32]
     ) -> Received:
-        """Receive frames whose mode is not known.
+        """Receive frames, (samples, frame width), whose mode is not known.
 
-        Parameters
-        ----------
-        receiver
-            The receiving graph.
-        arrival
-            What came in, with what the receiver takes gains and noise variance for; (samples, frame width).
-        energy
-            E that the payload was scaled by; the receiver takes the total gain h / sqrt(E).
-        snr_db
-            Es/N0 in dB that the receiver acts on, shape (samples,).
+        ``energy`` is the E that the payload was scaled by: the total gain is h / sqrt(E).  ``snr_db``, shape
+        (samples,), is the Es/N0 in dB that the receiver acts on.
         """
         header = self.routing.header_of(len(self.modes))
         llr = header_llr(
@@ -149,10 +135,7 @@ class ReceivingEnd:
         mode: NDArray[np.int64],
         groups: Sequence[Group] | None = None,
     ) -> Received:
-        """Receive payloads as those of ``mode``, cut out at their place; arrays (samples, max_symbols).
-
-        ``groups`` are the rows of each mode, where the caller has them already.
-        """
+        """Receive payloads, (samples, max_symbols), as those of ``mode``; ``groups``: its rows, if known."""
         total_gain = payload.gains / math.sqrt(energy)
         rows_of = group_by_mode(mode, self.modes) if groups is None else groups
         llr = payload_llr(

@@ -109,20 +109,16 @@ class Options:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        self._check_coherence()
+        if isinstance(self.coherence, int) and not 2 <= self.coherence <= MOST_SYMBOLS:
+            rule = f"be 'symbol', 'sample' or 2 to {MOST_SYMBOLS:,} symbols"
+            raise InputError("coherence", rule, self.coherence)
+        if self.coherence != "symbol" and self.channel not in ("rayleigh", "rician"):
+            why = "AWGN, which does not fade" if self.channel == "awgn" else "a tapped delay line"
+            raise InputError("coherence", f"be 'symbol' on {why}", self.coherence)
         if self.precision is not None and self.max_trials < self.trials:
             raise InputError(
                 "max_trials", f"be at least the {self.trials} trials of a start", self.max_trials
             )
-
-    def _check_coherence(self) -> None:
-        flat_fading = self.channel in ("rayleigh", "rician")
-        if isinstance(self.coherence, int) and not 2 <= self.coherence <= MOST_SYMBOLS:
-            rule = f"be 'symbol', 'sample' or 2 to {MOST_SYMBOLS:,} symbols"
-            raise InputError("coherence", rule, self.coherence)
-        if self.coherence != "symbol" and not flat_fading:
-            why = "AWGN, which does not fade" if self.channel == "awgn" else "a tapped delay line"
-            raise InputError("coherence", f"be 'symbol' on {why}", self.coherence)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,7 @@ from twophase.link.routing import Routing
 from twophase.link.transmitter import FeatureTransmitter, SoftTransmitter
 from twophase.sim.folding import FoldedReceiver
 
-__all__ = [
-    "SoftReference",
-    "System",
-    "load_system",
-]
+__all__ = ["SoftReference", "System", "load_system"]
 
 
 @dataclass(frozen=True)

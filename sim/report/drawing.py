@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from twophase.sim.results.figures import Report
@@ -35,6 +35,7 @@ __all__ = [
     "png",
     "snr_axis",
     "svg",
+    "symbols_axis",
 ]
 
 
@@ -77,13 +78,7 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str]], dpi: fl
         chosen = int(np.argmin(_common(boxes, taken).sum(axis=1) + outside))
         right, up, align = _PLACES[chosen]
         axes.annotate(
-            name,
-            (x, y),
-            (right, up),
-            textcoords="offset points",
-            ha=align,
-            va="bottom",
-            fontsize=_FONT_SIZE,
+            name, (x, y), (right, up), textcoords="offset points", ha=align, va="bottom", fontsize=_FONT_SIZE
         )
         taken = np.vstack([taken, boxes[chosen]])
 
@@ -253,7 +248,7 @@ def svg(draw: Callable[[Figure], None], size: tuple[float, float], name: str, ti
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
-    text = _DRAWN.sub(_shortened, text[text.index("<svg") :])
+    text = _DRAWN.sub(lambda drawn: _DIGITS.sub(r"\1", drawn[0]), text[text.index("<svg") :])
     # Groups are named alike in every figure, and nothing refers to them.
     text = _GROUP.sub("<g", text)
     for variable, colour in COLOURS.items():
@@ -267,8 +262,13 @@ _GROUP = re.compile(r'<g id="[^"]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")
 
 
-def _shortened(attribute: re.Match[str]) -> str:
-    return _DIGITS.sub(r"\1", attribute[0])
+def symbols_axis(axes: Axes, limits: tuple[float, float], ticks: Sequence[float]) -> None:
+    """A logarithmic axis of counts of symbols, with those of the ticks that lie within its limits."""
+    axes.set_xscale("log")
+    axes.set_xlim(limits)
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if limits[0] <= tick <= limits[1]]))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 _NARROWEST = 3.0

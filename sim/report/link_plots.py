@@ -131,11 +131,7 @@ def _short(name: str, classes: int) -> str:
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
-_SERIES = (
-    (COLOURS["learning"], "s"),
-    (COLOURS["deployed"], "o"),
-    (COLOURS["aligned"], "^"),
-)
+_SERIES = ((COLOURS["learning"], "s"), (COLOURS["deployed"], "o"), (COLOURS["aligned"], "^"))
 _MOST_DECADES = 3
 """Of a density's axis, which is not high, from which not every one has a tick."""
 AVERAGED_TO = 14.0
@@ -166,10 +162,7 @@ def llr_svg(report: Report) -> str:
 
 def _draw_densities(axes: Axes, edges: _Float, zeros: _Float, ones: _Float) -> None:
     total = max(1.0, float(zeros.sum() + ones.sum()))
-    bits = (
-        (zeros, "deployed", "-", "0 sent"),
-        (ones, "learning", (0, (4, 1.5)), "1 sent"),
-    )
+    bits = ((zeros, "deployed", "-", "0 sent"), (ones, "learning", (0, (4, 1.5)), "1 sent"))
     used = np.flatnonzero(zeros + ones)
     widest = float(np.diff(edges)[used].max(initial=1.0))
     floor = 0.5 / total / widest
@@ -236,19 +229,9 @@ def _draw_log_odds(axes: Axes, edges: _Float, point: Point, colour: str, marker:
 def log_odds(edges: NDArray[np.float64], point: Point) -> tuple[_Float, _Float, _Float, _Float]:
     """Log odds of a one in each bin of LLRs: as the LLRs promise, as it was, and its 95 % interval.
 
-    Parameters
-    ----------
-    edges
-        Of the bins, shape (bins + 1,).
-    point
-        Its ``llr_zeros`` and ``llr_ones``, counts of the bits that were sent, and ``llr_expected_ones``, the
-        sum of 1 / (1 + exp(-LLR)); shape (bins,) each.
-
-    Returns
-    -------
-    tuple
-        Four arrays of equal length; bins without a zero or without a one, whose log odds are infinite, are
-        left out.  The interval is that of Clopper and Pearson for independent bits.
+    ``edges`` are those of the bins, shape (bins + 1,); the point's counts have shape (bins,).  Bins without a
+    zero or without a one, whose log odds are infinite, are left out.  The interval is that of Clopper and
+    Pearson for independent bits.
     """
     zeros, ones, expected = (
         np.asarray(counts, dtype=np.float64)

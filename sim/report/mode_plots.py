@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
 
-from twophase.sim.report.drawing import COLOURS, WIDTH, place_labels, png, svg
+from twophase.sim.report.drawing import COLOURS, WIDTH, place_labels, png, svg, symbols_axis
 from twophase.sim.results.figures import ModeFigures, Report
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 
@@ -36,7 +36,9 @@ _PANEL = (3.7, 3.4)
 def modes_png(report: Report) -> bytes:
     """Accuracy against symbols per sample, a panel for each of up to six SNRs, as a PNG on white."""
     title = f"{report.task} over {report.channel_text}: the adaptive link among fixed modes"
-    return png(lambda figure: _draw_modes(figure, report), _modes_size(report), title)
+    rows, columns = _grid(report)
+    size = max(6.4, 3.7 * columns), 1.1 + 3.3 * rows
+    return png(lambda figure: _draw_modes(figure, report), size, title)
 
 
 def modes_svgs(report: Report) -> list[str]:
@@ -79,7 +81,6 @@ def mode_looks(report: Report) -> dict[str, tuple[str, str]]:
 
 
 def _fixed(report: Report) -> tuple[ModeFigures, ...]:
-    """Every mode by itself, of a report that has them."""
     assert report.modes is not None
     return report.modes
 
@@ -95,11 +96,6 @@ def _grid(report: Report) -> tuple[int, int]:
     panels = len(_panels(report))
     rows = 1 if panels <= 3 else 2
     return rows, -(-panels // rows)
-
-
-def _modes_size(report: Report) -> tuple[float, float]:
-    rows, columns = _grid(report)
-    return max(6.4, 3.7 * columns), 1.1 + 3.3 * rows
 
 
 def _draw_modes(figure: Figure, report: Report) -> None:
@@ -174,12 +170,7 @@ def _draw_panel(axes: Axes, report: Report, place: int) -> None:
     )
     low, high = axes.get_ylim()
     _draw_bound(axes, report, place)
-    axes.set_xscale("log")
-    limits = _limits(report)
-    axes.set_xlim(limits)
-    axes.xaxis.set_major_locator(FixedLocator([n for n in _TICKS if limits[0] <= n <= limits[1]]))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
+    symbols_axis(axes, _limits(report), _TICKS)
     # By the systems, not by the bound, which leaves the panel where the mode is far from it.
     margin = max(1.0, 0.16 * (high - low))
     axes.set_ylim(low - margin, min(high + margin, 101.0))
@@ -210,14 +201,10 @@ def _bound(report: Report, place: int) -> tuple[NDArray[np.int64], NDArray[np.fl
     low, high = _limits(report)
     clean = max(entry.points[place].accuracy_noiseless for entry in _fixed(report))
     lengths = np.arange(max(1, int(low)), int(np.ceil(high)) + 1)
-    return lengths, np.array([100 * _label_bound(report, clean, int(n), place) for n in lengths])
-
-
-def _label_bound(report: Report, clean: float, symbols: int, place: int) -> float:
-    classes, esn0_db = len(report.classes), report.points[place].esn0_db
-    shape = report.settings.rician_k_db, report.settings.delay_spread_ns
-    delivered = simplex_success(classes, symbols, esn0_db, report.channel, report.coherence, *shape)
-    return label_accuracy(clean, min(1.0, float(delivered)), classes)
+    classes, esn0_db, settings = len(report.classes), report.points[place].esn0_db, report.settings
+    air = report.channel, report.coherence, settings.rician_k_db, settings.delay_spread_ns
+    delivered = [float(simplex_success(classes, int(symbols), esn0_db, *air)) for symbols in lengths]
+    return lengths, np.array([100 * label_accuracy(clean, min(1.0, share), classes) for share in delivered])
 
 
 def _limits(report: Report) -> tuple[float, float]:

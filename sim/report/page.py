@@ -80,9 +80,13 @@ def page_text(report: Report, figures: dict[str, Any]) -> str:
         channel=report.channel_text,
         reason=verdict_reason(points, report.tolerance),
         worst=min(points, key=lambda point: point.gap),
-        # What training says at length, such as all validation accuracies, stands in report.json.
         tdl=tdl,
-        training=[item for item in report.training.items() if _is_short(item[1])],
+        # What training says at length, such as all validation accuracies, stands in report.json.
+        training=[
+            (name, value)
+            for name, value in report.training.items()
+            if not isinstance(value, dict) and len(str(value)) < 100
+        ],
         names=[entry.name for entry in report.references],
         usage=_mean_usage(points),
         adaptive=_is_adaptive(report),
@@ -186,11 +190,6 @@ def _mean_usage(points: Sequence[Point]) -> dict[str, float]:
     return {name: sum(point.mode_usage.get(name, 0.0) for point in points) / len(points) for name in names}
 
 
-def _is_short(value: Any) -> bool:
-    """Whether a value of the training record fits into a line."""
-    return not isinstance(value, dict) and len(str(value)) < 100
-
-
 REPORT_PAGE = "report.html"
 _SOMETIMES = ("usage.png", "modes.png", "symbols.png")
 """Files that not every report has; one of an earlier report does not stay."""
@@ -214,11 +213,7 @@ def write_report(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write ``files`` into ``folder``: all to temporary names first, then renamed.
 
     Figures of an earlier report that this one does not have are removed; other files of the folder stay.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written.
+    InputError if the folder cannot be written.
     """
     with _refused(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -235,13 +230,7 @@ def write_report(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Try, before a long run, whether a report could be written; leaves no file.
-
-    Raises
-    ------
-    InputError
-        If it could not.
-    """
+    """InputError, before a long run, if a report could not be written; leaves no file."""
     with _refused(folder):
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(20, "not a folder")

@@ -81,25 +81,25 @@ def accuracy_png(report: Report) -> bytes:
 
 def accuracy_svg(report: Report) -> str:
     """Accuracy of link, soft references and baselines over SNR with 95 % bands; the send-the-label bound."""
-    return _svg(_draw_accuracy, report, "accuracy", "Accuracy over Es/N0", 3.4)
+    return _svg(_draw_accuracy, report, "accuracy", "Accuracy over Es/N0")
 
 
 def gap_svg(report: Report) -> str:
     """Paired difference deployed minus soft over SNR with 95 % bands, and the limit of the verdict."""
-    return _svg(_draw_gap, report, "gap", "Deployed minus soft accuracy over Es/N0", 3.4)
+    return _svg(_draw_gap, report, "gap", "Deployed minus soft accuracy over Es/N0")
 
 
 def ber_svg(report: Report) -> str:
     """Bit error rate over SNR with 95 % intervals, and both closed forms."""
-    return _svg(_draw_ber, report, "ber", "Bit error rate over Es/N0", 3.4)
+    return _svg(_draw_ber, report, "ber", "Bit error rate over Es/N0")
 
 
 def rates_svg(report: Report) -> str:
     """Capacity, mutual information of the modes in use, and information bits per symbol sent."""
-    return _svg(_draw_rates, report, "rates", "Bits per symbol over Es/N0", 3.4)
+    return _svg(_draw_rates, report, "rates", "Bits per symbol over Es/N0")
 
 
-def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title: str, height: float) -> str:
+def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title: str) -> str:
     def whole(figure: Figure) -> None:
         axes = figure.subplots()
         draw(axes, report)
@@ -107,7 +107,7 @@ def _svg(draw: Callable[[Axes, Report], None], report: Report, name: str, title:
 
     # A row of the legend needs its share of the height.
     rows = 2 + len(report.references) + len(report.baselines) + (report.ceiling is not None)
-    return svg(whole, (WIDTH, height + (0.1 * rows if name in ("accuracy", "gap") else 0.2)), name, title)
+    return svg(whole, (WIDTH, 3.4 + (0.1 * rows if name in ("accuracy", "gap") else 0.2)), name, title)
 
 
 def _draw_accuracy(axes: Axes, report: Report) -> None:
@@ -198,23 +198,15 @@ def _draw_rates(axes: Axes, report: Report) -> None:
 
 
 def _percent(
-    axes: Axes,
-    snr: NDArray[np.float64],
-    values: Sequence[tuple[float, Interval]],
-    look: Look,
-    label: str,
+    axes: Axes, snr: NDArray[np.float64], values: Sequence[tuple[float, Interval]], look: Look, label: str
 ) -> None:
-    """Line in percent with its interval as a band."""
     curve(axes, snr, [value for value, _ in values], [ends for _, ends in values], look, label, 100)
 
 
 def _references(report: Report) -> list[tuple[str, Look]]:
-    """Name and look of each soft reference."""
     spare = iter(_SPARE * len(report.references))
-    return [
-        (name, _SOFT[name] if name in _SOFT else next(spare))
-        for name in (entry.name for entry in report.references)
-    ]
+    names = [entry.name for entry in report.references]
+    return [(name, _SOFT[name] if name in _SOFT else next(spare)) for name in names]
 
 
 def _snr(report: Report) -> NDArray[np.float64]:
@@ -222,7 +214,6 @@ def _snr(report: Report) -> NDArray[np.float64]:
 
 
 def _column(report: Report, name: str) -> NDArray[np.float64]:
-    """One value of each point."""
     return np.array([getattr(point, name) for point in report.points], dtype=np.float64)
 
 
@@ -257,17 +248,13 @@ def usage_svg(report: Report) -> str:
 def _draw_usage(figure: Figure, report: Report) -> tuple[Axes, Axes]:
     """Shares above, symbols below; gives both axes."""
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 4))
-    points = report.points
-    snr = np.array([point.esn0_db for point in points])
+    snr = _snr(report)
     width = 0.86 * float(np.diff(snr).min()) if len(snr) > 1 else 0.6
     _draw_shares(above, report, snr, width)
-    payload = np.array([point.payload_symbols_per_sample for point in points])
-    below.bar(snr, payload, width, color=COLOURS["limit"], label="payload")
-    total = payload
-    for name, colour in (("header", "ink"), ("pilot", "other4")):
+    total = np.zeros(len(snr))
+    for name, label, colour in _PARTS:
         symbols = _column(report, f"{name}_symbols_per_sample")
         if symbols.any():
-            label = "pilots" if name == "pilot" else name
             below.bar(snr, symbols, width, bottom=total, color=COLOURS[colour], label=label)
         total = total + symbols
     if len(snr) <= _MAX_TOTALS:
@@ -291,6 +278,8 @@ def _draw_usage(figure: Figure, report: Report) -> tuple[Axes, Axes]:
     return above, below
 
 
+_PARTS = (("payload", "payload", "limit"), ("header", "header", "ink"), ("pilot", "pilots", "other4"))
+"""Of a frame's symbols, from below: entry, label, colour."""
 _MAX_TOTALS = 27
 _MAX_LEVEL = 12
 """Bars up to which there is room for numbers that stand level."""
@@ -323,8 +312,7 @@ _LINEAR = 30
 
 def baselines_svg(report: Report) -> str:
     """Paired difference baseline minus deployed with 95 % bands; below it the symbols that each sends."""
-    points = report.points
-    snr = np.array([point.esn0_db for point in points])
+    snr, points = _snr(report), report.points
     looks = baseline_looks([entry.name for entry in report.baselines])
 
     def draw(figure: Figure) -> None:

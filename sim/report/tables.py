@@ -86,11 +86,7 @@ def baselines_table(report: Report) -> str:
         header += [name, "symbols", "diff"]
     rows = []
     for point in report.points:
-        row = [
-            f"{point.esn0_db:g}",
-            f"{100 * point.accuracy_hard:.2f}",
-            f"{point.symbols_per_sample:.2f}",
-        ]
+        row = [f"{point.esn0_db:g}", f"{100 * point.accuracy_hard:.2f}", f"{point.symbols_per_sample:.2f}"]
         for name in names:
             entry = point.baselines[name]
             row += [
@@ -230,8 +226,12 @@ _TABLES = ("llr_zeros", "llr_ones", "llr_expected_ones", "confusion", "counts")
 
 def csv_text(report: Report) -> str:
     """One line per SNR point; intervals, references, baselines and modes each get columns of their own."""
+    ceiling: dict[str, Any] = {}
+    if report.ceiling is not None:
+        accuracy, interval = report.ceiling.accuracy, report.ceiling.accuracy_ci
+        ceiling = {"accuracy_no_channel": accuracy, "accuracy_no_channel_ci": interval}
     rows = [
-        _flat({key: value for key, value in as_json(point).items() if key not in _TABLES} | _ceiling(report))
+        _flat({key: value for key, value in as_json(point).items() if key not in _TABLES} | ceiling)
         for point in report.points
     ]
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -242,14 +242,6 @@ def csv_text(report: Report) -> str:
     unused = {column: 0 for column in columns if column.startswith("mode_usage_")}
     writer.writerows(unused | row for row in rows)
     return stream.getvalue()
-
-
-def _ceiling(report: Report) -> dict[str, Any]:
-    """The accuracy without a channel, the same in every line."""
-    if report.ceiling is None:
-        return {}
-    ceiling = report.ceiling
-    return {"accuracy_no_channel": ceiling.accuracy, "accuracy_no_channel_ci": ceiling.accuracy_ci}
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

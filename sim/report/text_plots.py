@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from twophase.sim.report.drawing import (
     COLOURS,
@@ -18,8 +18,9 @@ from twophase.sim.report.drawing import (
     place_labels,
     png,
     svg,
+    symbols_axis,
 )
-from twophase.sim.results.figures import BaselineFigures, Report
+from twophase.sim.results.figures import Report
 
 __all__ = ["symbols_png", "symbols_svg"]
 
@@ -33,54 +34,39 @@ _NAMED = 3
 
 def symbols_png(report: Report) -> bytes:
     """Accuracy against symbols per sentence, a mark for each SNR, as a PNG on white."""
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        _draw(axes, report)
-        figure.legend(loc="outside lower center", ncols=3)
-        figure.draw_without_rendering()  # labels are placed where there is room, so the layout must stand
-        place_labels(axes, _named(report), figure.dpi)
-
-    return png(draw, (7.2, 5.0), f"{report.task} over {report.channel_text}: what a sentence costs")
+    title = f"{report.task} over {report.channel_text}: what a sentence costs"
+    return png(partial(_draw, report=report, loc="outside lower center", ncols=3), (7.2, 5.0), title)
 
 
 def symbols_svg(report: Report) -> str:
     """The same for the page, narrow."""
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        _draw(axes, report)
-        figure.legend(loc="outside upper left", ncols=2, borderpad=0.1)
-        figure.draw_without_rendering()
-        place_labels(axes, _named(report), figure.dpi)
-
+    draw = partial(_draw, report=report, loc="outside upper left", ncols=2, borderpad=0.1)
     rows = 2 + len(report.baselines)
     return svg(draw, (WIDTH, 3.4 + 0.1 * rows), "symbols", "Accuracy against symbols per sentence")
 
 
-def _draw(axes: Axes, report: Report) -> None:
-    points = report.points
+def _draw(figure: Figure, report: Report, **legend: Any) -> None:
+    axes, points = figure.subplots(), report.points
     own = [point.symbols_per_sample for point in points]
     _marks(axes, own, [100 * point.accuracy_hard for point in points], _DEPLOYED, "deployed")
     draw_ceiling(axes, report)
     for name, look in baseline_looks([entry.name for entry in report.baselines]).items():
         entries = [point.baselines[name] for point in points]
-        _marks(axes, [entry.symbols_per_sample for entry in entries], _accuracy(entries), look, name)
+        accuracy = [100 * entry.accuracy for entry in entries]
+        _marks(axes, [entry.symbols_per_sample for entry in entries], accuracy, look, name)
     if report.text is not None:
         bounds = [point.text.bound_symbols for point in points if point.text is not None]
         _marks(axes, bounds, [_best_text(report)] * len(bounds), _BOUND, "text, Shannon bound")
-    axes.set_xscale("log")
     low, high = _limits(report)
-    axes.set_xlim(low, high)
     steps = (1, 3) if high > _WIDE * low else (1, 2, 5)
-    ticks = [step * 10.0**power for power in range(-1, 7) for step in steps]
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
+    symbols_axis(axes, (low, high), [step * 10.0**power for power in range(-1, 7) for step in steps])
     axes.set_xlabel("symbols per sentence, all included")
     axes.set_ylabel("accuracy, %")
     axes.margins(y=0.12)
     axes.set_axisbelow(True)
+    figure.legend(**legend)
+    figure.draw_without_rendering()  # labels are placed where there is room, so the layout must stand
+    place_labels(axes, _named(report), figure.dpi)
 
 
 def _marks(axes: Axes, symbols: list[float], accuracy: list[float], look: Look, label: str) -> None:
@@ -104,10 +90,6 @@ def _best_text(report: Report) -> float:
     if report.ceiling is not None:
         return 100 * report.ceiling.accuracy
     return 100 * max(point.baselines["text"].accuracy for point in report.points)
-
-
-def _accuracy(entries: Iterable[BaselineFigures]) -> list[float]:
-    return [100 * entry.accuracy for entry in entries]
 
 
 def _named(report: Report) -> list[tuple[float, float, str]]:

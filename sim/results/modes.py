@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from twophase.link.modes import Mode, ModeTable
-from twophase.sim.channel.radio import pilot_symbols
+from twophase.link.modes import ModeTable
 from twophase.sim.counts import Tally
 from twophase.sim.results.figures import BestFixed, LinkFigures, ModeFigures, ModePoint, Point
-from twophase.sim.results.points import link_figures
+from twophase.sim.results.points import frame_symbols, link_figures
 from twophase.sim.settings import Settings
 from twophase.sim.theory.statistics import paired_gap
 
@@ -28,7 +27,7 @@ def mode_figures(
     return tuple(
         ModeFigures(
             name,
-            _symbols(mode, settings),
+            frame_symbols(mode, 0, settings),
             mode.information_bits,
             tuple(_mode_point(link_figures(tally, modes, classes, settings)) for tally in points),
         )
@@ -61,7 +60,7 @@ def with_best_fixed(
     Where no mode is that long, because the header makes the adaptive link the longest of all, it is the best
     of all modes.  ``fixed`` are the counts of every mode, [mode][point].
     """
-    lengths = [_symbols(mode, settings) for mode in modes]
+    lengths = [frame_symbols(mode, 0, settings) for mode in modes]
     completed = []
     for place, (point, own) in enumerate(zip(points, adaptive, strict=True)):
         # A mean over many frames of one length need not come out as that whole number.
@@ -77,8 +76,3 @@ def with_best_fixed(
         chosen = BestFixed(modes.names[best], lengths[best], accuracy, gap.gap, gap.interval)
         completed.append(replace(point, best_fixed=chosen))
     return completed
-
-
-def _symbols(mode: Mode, settings: Settings) -> int:
-    """Symbols of a frame of this mode without a header, pilots included."""
-    return mode.symbols + int(pilot_symbols(settings, mode.symbols))

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import VerificationError
-from twophase.link.modes import ModeTable
+from twophase.link.modes import Mode, ModeTable
 from twophase.link.noise import esn0_db_to_ebn0_db, esn0_db_to_noise_var, noise_var_to_esn0_db
 from twophase.sim.channel.radio import pilot_symbols
 from twophase.sim.counts import GAIN_BINS_DB, SystemCounts, Tally, tally_digest
@@ -43,6 +43,7 @@ from twophase.sim.theory.statistics import clopper_pearson, paired_gap, wilson_b
 
 __all__ = [
     "baseline_figures",
+    "frame_symbols",
     "link_figures",
     "point_results",
     "remarks_on",
@@ -58,14 +59,9 @@ def point_results(
     settings: Settings,
     reasons: Sequence[str] | None = None,
 ) -> list[Point]:
-    """Figures of each SNR point.
+    """Figures of each SNR point; ``reasons`` say why each ended, by default as all trials were made.
 
-    ``reasons`` say why each point ended; without them all trials were made that were asked for.
-
-    Raises
-    ------
-    VerificationError
-        If the noise that was drawn has not the variance that the axis says.
+    VerificationError if the noise that was drawn has not the variance that the axis says.
     """
     why = ["trials asked for"] * len(tallies) if reasons is None else reasons
     return [
@@ -105,23 +101,25 @@ def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Setting
     hard = deployed.correct / tally.trials
     sent = deployed.frames.total()
     payload = sum(count * modes[mode].symbols for (mode, _), count in deployed.frames.items()) / sent
-    header = _mean_header(deployed)
+    header = sum(count * length for (_, length), count in deployed.frames.items()) / sent
     pilots = tally.pilots / sent
     information = sum(count * modes[mode].information_bits for (mode, _), count in deployed.frames.items())
     noiseless = int(tally.noiseless_correct.sum()) / (len(hard) * tally.transmissions)
     mode_errors = deployed.mode_errors / sent
+    by_mode = _by_mode(deployed)
     return LinkFigures(
         esn0_db=tally.esn0_db,
         ebn0_db=float(esn0_db_to_ebn0_db(tally.esn0_db, information / sent / (payload + header + pilots))),
         accuracy_hard=float(hard.mean()),
         accuracy_hard_ci=wilson_by_sample(hard),
-        accuracy_by_mode=_accuracy_by_mode(deployed, modes),
+        accuracy_by_mode={
+            modes.names[mode]: deployed.correct_by_mode[mode] / count for mode, count in by_mode.items()
+        },
         accuracy_noiseless=noiseless,
         label_bound=label_accuracy(noiseless, _delivered(tally, modes, classes, settings), classes),
         ber=tally.bit_errors / tally.bits_sent,
         ber_ci=clopper_pearson(tally.bit_errors, tally.bits_sent),
-        ber_theory=_theory_uniform(tally, modes, settings),
-        ber_theory_usage=_theory_usage(tally, modes, settings),
+        **_theories(tally, modes, settings),
         bit_errors=tally.bit_errors,
         bits_sent=tally.bits_sent,
         codeword_error_rate=tally.codeword_errors / tally.codewords_sent,
@@ -140,27 +138,25 @@ def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Setting
         measured_esn0_db=_measured_esn0_db(tally),
         **_information_rates(tally, modes, settings),
         symbol_energy=deployed.energy,
-        mode_usage=_usage(deployed, modes),
+        mode_usage={modes.names[mode]: count / sent for mode, count in by_mode.items()},
     )
 
 
 def _reference(
     counts: SystemCounts, trials: int, hard: NDArray[np.float64], modes: ModeTable, settings: Settings
 ) -> ReferenceFigures:
-    soft = counts.correct / trials
+    soft, frames = counts.correct / trials, counts.frames
     gap = paired_gap(hard - soft)
-    sent = counts.frames.total()
-    symbols = 0
-    for (mode, header), count in counts.frames.items():
-        data = modes[mode].symbols + header
-        symbols += count * (data + int(pilot_symbols(settings, data)))
+    symbols = sum(
+        count * frame_symbols(modes[mode], header, settings) for (mode, header), count in frames.items()
+    )
     return ReferenceFigures(
         accuracy=float(soft.mean()),
         accuracy_ci=wilson_by_sample(soft),
         gap=gap.gap,
         gap_ci=gap.interval,
         gap_lower_bound=gap.lower_bound,
-        symbols_per_sample=symbols / sent,
+        symbols_per_sample=symbols / frames.total(),
         symbol_energy=counts.energy,
         passes=gap.lower_bound >= -settings.tolerance,
     )
@@ -172,8 +168,7 @@ def baseline_figures(
     """Figures of another design against the deployed link.
 
     ``accuracy`` and ``hard`` are the shares of the trials in which each sample was classified correctly, by
-    that design and by the link, shape (samples,); ``symbols`` are its symbols per sample, ``energy`` its
-    average energy per symbol before scaling.
+    that design and by the link, shape (samples,); symbols are per sample, energy per symbol before scaling.
     """
     gap = paired_gap(accuracy - hard)
     return BaselineFigures(
@@ -192,12 +187,7 @@ def _measured_esn0_db(tally: Tally) -> float:
     The stream is scaled to unit average energy over all samples, so that of the symbols sent is one but for
     rounding; under estimates that vary it is one in every trial.  The mean of n values |noise|^2 is N0 with a
     relative standard deviation of 1 / sqrt(n); beyond seven of them, which happens once in 10^11, something
-    is wrong.
-
-    Raises
-    ------
-    VerificationError
-        If it is not the Es/N0 of the axis.
+    is wrong: VerificationError.
     """
     signal = tally.signal_power / tally.signal_count
     noise = tally.noise_power / tally.noise_count
@@ -217,12 +207,12 @@ def _measured_esn0_db(tally: Tally) -> float:
 
 def _integers(tally: Tally) -> dict[str, int]:
     """The counts that a report can be held against by eye; the digest stands for all of them."""
+    text, others = tally.text, tally.references | tally.baselines
     return {
         "trials": tally.trials,
         "correct": int(tally.deployed.correct.sum()),
-        **{f"correct_{name}": int(counts.correct.sum()) for name, counts in tally.references.items()},
-        **{f"correct_{name}": int(counts.correct.sum()) for name, counts in tally.baselines.items()},
-        **_text_counts(tally),
+        **{f"correct_{name}": int(counts.correct.sum()) for name, counts in others.items()},
+        **({} if text is None else {"correct_text": int(text.correct.sum()), "intact_text": text.intact}),
         "mode_errors": tally.deployed.mode_errors,
         "bit_errors": tally.bit_errors,
         "bits_sent": tally.bits_sent,
@@ -230,16 +220,6 @@ def _integers(tally: Tally) -> dict[str, int]:
         "codewords_sent": tally.codewords_sent,
         "noiseless_correct": int(tally.noiseless_correct.sum()),
     }
-
-
-def _text_counts(tally: Tally) -> dict[str, int]:
-    if tally.text is None:
-        return {}
-    return {"correct_text": int(tally.text.correct.sum()), "intact_text": tally.text.intact}
-
-
-def _mean_header(counts: SystemCounts) -> float:
-    return sum(count * header for (_, header), count in counts.frames.items()) / counts.frames.total()
 
 
 def _by_mode(counts: SystemCounts) -> Counter[int]:
@@ -250,42 +230,28 @@ def _by_mode(counts: SystemCounts) -> Counter[int]:
     return frames
 
 
-def _usage(counts: SystemCounts, modes: ModeTable) -> dict[str, float]:
-    total = counts.frames.total()
-    return {modes.names[mode]: count / total for mode, count in _by_mode(counts).items()}
-
-
-def _accuracy_by_mode(counts: SystemCounts, modes: ModeTable) -> dict[str, float]:
-    return {
-        modes.names[mode]: counts.correct_by_mode[mode] / count for mode, count in _by_mode(counts).items()
-    }
+def frame_symbols(mode: Mode, header: int, settings: Settings) -> int:
+    """Symbols of a frame of this mode behind so many of a header, pilots included."""
+    data = mode.symbols + header
+    return data + int(pilot_symbols(settings, data))
 
 
 def _delivered(tally: Tally, modes: ModeTable, classes: int, settings: Settings) -> float:
     """Probability that an ideal sender delivers the label in frames as long as those that were sent."""
-
-    def length_of(mode: int, header: int) -> int:
-        data = modes[mode].symbols + header
-        return data + int(pilot_symbols(settings, data))
-
     if tally.gains:
+        lengths_met = {kind: frame_symbols(modes[kind[0]], kind[1], settings) for kind in tally.gains}
         met = sum(
-            float(counts @ simplex_success(classes, length_of(*kind), tally.esn0_db + GAIN_BINS_DB))
+            float(counts @ simplex_success(classes, lengths_met[kind], tally.esn0_db + GAIN_BINS_DB))
             for kind, counts in tally.gains.items()
         )
         return min(1.0, met / tally.deployed.frames.total())
     lengths: Counter[int] = Counter()
-    for kind, count in tally.deployed.frames.items():
-        lengths[length_of(*kind)] += count
-    success = partial(
-        simplex_success,
-        channel=settings.channel,
-        coherence=settings.coherence,
-        rician_k_db=settings.rician_k_db,
-        delay_spread_ns=settings.delay_spread_ns,
-    )
+    for (mode, header), count in tally.deployed.frames.items():
+        lengths[frame_symbols(modes[mode], header, settings)] += count
+    air = settings.channel, settings.coherence, settings.rician_k_db, settings.delay_spread_ns
     delivered = sum(
-        count * float(success(classes, length, tally.esn0_db)) for length, count in lengths.items()
+        count * float(simplex_success(classes, length, tally.esn0_db, *air))
+        for length, count in lengths.items()
     )
     return min(1.0, delivered / lengths.total())
 
@@ -295,41 +261,39 @@ def _information_rates(tally: Tally, modes: ModeTable, settings: Settings) -> di
 
     For points that are sent equally often, and gains that the receiver knows.
     """
-    forms: dict[str, Callable[[int], Callable[..., NDArray[np.float64]]]] = {
-        "capacity": lambda order: capacity,
-        "cm_mi": lambda order: partial(cm_mutual_information, order),
-        "bicm_mi": lambda order: partial(bicm_mutual_information, order),
+    forms: dict[str, Callable[..., NDArray[np.float64]]] = {
+        "capacity": lambda order, *air: capacity(*air),
+        "cm_mi": cm_mutual_information,
+        "bicm_mi": bicm_mutual_information,
     }
     symbols = {number: int(histogram.sum()) for number, histogram in tally.histograms.items()}
     total = sum(symbols.values())
     return {
         name: sum(
-            count / total * _rate(tally, number, settings, form(modes[number].order), tally.esn0_db)
+            count / total * _rate(tally, number, settings, partial(form, modes[number].order), tally.esn0_db)
             for number, count in symbols.items()
         )
         for name, form in forms.items()
     }
 
 
-def _theory_uniform(tally: Tally, modes: ModeTable, settings: Settings) -> float:
-    """Closed form as if every point were sent equally often, averaged over the bits of all modes."""
-    rates = {
-        number: _rate(tally, number, settings, partial(qam_ber, modes[number].order), tally.esn0_db)
-        for number in tally.histograms
-    }
-    return _bit_average(tally, modes, rates)
+def _theories(tally: Tally, modes: ModeTable, settings: Settings) -> dict[str, float]:
+    """Closed forms of the BER, averaged over the bits of all modes.
 
-
-def _theory_usage(tally: Tally, modes: ModeTable, settings: Settings) -> float:
-    """Closed form for the points as they were sent, from a constellation shrunk by sqrt(E)."""
+    As if every point were sent equally often; and for the points as they were sent, from a constellation
+    shrunk by sqrt(E).
+    """
     effective_db = tally.esn0_db + float(noise_var_to_esn0_db(tally.deployed.energy))
-    rates = {
-        number: _rate(
-            tally, number, settings, partial(ber_for_usage, histogram, modes[number].order), effective_db
-        )
-        for number, histogram in tally.histograms.items()
+    bits, uniform, used = [], [], []
+    for number, histogram in tally.histograms.items():
+        order = modes[number].order
+        bits.append(int(histogram.sum()) * modes[number].bits_per_symbol)
+        uniform.append(_rate(tally, number, settings, partial(qam_ber, order), tally.esn0_db))
+        used.append(_rate(tally, number, settings, partial(ber_for_usage, histogram, order), effective_db))
+    return {
+        name: sum(rate * count for rate, count in zip(rates, bits, strict=True)) / sum(bits)
+        for name, rates in (("ber_theory", uniform), ("ber_theory_usage", used))
     }
-    return _bit_average(tally, modes, rates)
 
 
 def _rate(
@@ -344,14 +308,6 @@ def _rate(
         return float(closed_form(esn0_db, settings.channel, settings.rician_k_db))
     met = sum(counts for (mode, _), counts in tally.gains.items() if mode == number)
     return float(met @ closed_form(esn0_db + GAIN_BINS_DB, "awgn") / np.sum(met))
-
-
-def _bit_average(tally: Tally, modes: ModeTable, rates: dict[int, float]) -> float:
-    bits = {
-        number: int(histogram.sum()) * modes[number].bits_per_symbol
-        for number, histogram in tally.histograms.items()
-    }
-    return sum(rates[number] * bits[number] for number in rates) / sum(bits.values())
 
 
 def verdict_of(points: Sequence[Point]) -> str:

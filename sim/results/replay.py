@@ -37,18 +37,9 @@ def replay(path: Path, bundle: Path | None, data: Path | None, workers: Workers)
     (how far the backbone agrees is the machine's) and ``compare``: other bundles that were laid over are not
     measured again.  A note is logged where versions differ or bundles are left out so.
 
-    Returns
-    -------
-    tuple
-        A line for each place that differs, as ``points[1].bit_errors: 103 in the report, 102 now``, and how
-        many values (numbers, texts, truths) were measured again and compared.
-
-    Raises
-    ------
-    ArtifactError
-        If the report is none, or bundle or samples are not those that it was made from.
-    PackageError
-        If its kernel is not installed.
+    Gives a line for each place that differs, as ``points[1].bit_errors: 103 in the report, 102 now``, and how
+    many values (numbers, texts, truths) were compared.  ArtifactError if the report is none, or bundle or
+    samples are not those that it was made from; PackageError if its kernel is not installed.
     """
     report = _read(path)
     try:

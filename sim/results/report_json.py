@@ -13,15 +13,7 @@ from twophase.link.routing import Routing
 from twophase.sim.channel.tdl import simulated_spread_ns
 from twophase.sim.counts import LLR_EDGES
 from twophase.sim.packages import versions
-from twophase.sim.results.figures import (
-    Compared,
-    Described,
-    ModeEntry,
-    Point,
-    Report,
-    SnrError,
-    as_json,
-)
+from twophase.sim.results.figures import Compared, Described, ModeEntry, Point, Report, SnrError, as_json
 from twophase.sim.results.modes import mode_figures, with_best_fixed
 from twophase.sim.results.points import point_results, remarks_on, verdict_of
 from twophase.sim.results.text import with_text
@@ -29,14 +21,7 @@ from twophase.sim.settings import ChannelName, CoherenceName, Settings
 from twophase.sim.sweep.job import Job
 from twophase.sim.sweep.measure import Measured
 
-__all__ = [
-    "channel_text",
-    "csi_text",
-    "estimates_text",
-    "json_text",
-    "make_report",
-    "signalling_text",
-]
+__all__ = ["channel_text", "csi_text", "estimates_text", "json_text", "make_report", "signalling_text"]
 
 
 def channel_text(
@@ -213,10 +198,8 @@ def _remarks(points: Sequence[Point], manifest: Manifest, settings: Settings) ->
 
 def _precision_remarks(points: Sequence[Point], settings: Settings) -> list[str]:
     """Where the precision that was asked for is not reached, and what would help."""
-    if settings.precision is None:
-        return []
     missed = [point for point in points if not point.stop_reason.startswith("precision reached")]
-    if not missed:
+    if settings.precision is None or not missed:
         return []
     limited = sum(point.stop_reason.startswith("limited by samples") for point in missed)
     remedy = "more samples (--data) would" if limited else "a higher --max-trials may"

@@ -32,13 +32,7 @@ class TextFacts:
 
 
 def text_facts(job: Job, manifest: Manifest, system: System, samples: Samples) -> TextFacts:
-    """Check the backbone, and what the sentences are and come to without a channel.
-
-    Raises
-    ------
-    ArtifactError, PackageError
-        As :func:`twophase.sim.front.check_front`.
-    """
+    """Check the backbone, and what the sentences are and come to without a channel; errors of that check."""
     sentences, settings = samples.sentences, job.settings
     if sentences is None or manifest.front is None:
         return TextFacts()

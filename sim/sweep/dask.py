@@ -41,12 +41,7 @@ class Dask:
     """Blocks on the workers of a Dask scheduler.
 
     A worker that is lost is replaced by the others; Dask gives up after three losses on one block.  The
-    address is as ``tcp://10.0.0.1:8786``.
-
-    Raises
-    ------
-    PackageError
-        If Dask distributed is not installed.
+    address is as ``tcp://10.0.0.1:8786``.  PackageError if Dask distributed is not installed.
     """
 
     def __init__(self, task: Job, address: str) -> None:
@@ -72,19 +67,12 @@ class Dask:
     def submit(self, block: Block) -> None:
         """Send a block to the scheduler."""
         assert self._client is not None, "not entered"
-        assert self._done is not None, "not entered"
         future = self._client.submit(_run_block, self._payload, _versions(), block, pure=False)
         self._blocks[future] = block
         self._done.add(future)
 
     def next_result(self) -> tuple[Block, Tally]:
-        """Wait for a block.
-
-        Raises
-        ------
-        WorkerError
-            If Dask gives a block up because its workers, or the scheduler, are lost.
-        """
+        """Wait for a block; WorkerError if Dask gives it up: its workers, or the scheduler, are lost."""
         from distributed import KilledWorker
 
         assert self._done is not None, "not entered"

@@ -48,13 +48,7 @@ class Executor(Protocol):
 
 
 def open_executor(task: Job, workers: Workers) -> Executor:
-    """The executor for ``--workers`` and ``--scheduler``.
-
-    Raises
-    ------
-    PackageError
-        If Dask is asked for and not installed.
-    """
+    """The executor for ``--workers`` and ``--scheduler``; PackageError if Dask is needed and missing."""
     if workers.scheduler is None:
         return InProcess(task) if workers.processes == 1 else Processes(task, workers.processes)
     from twophase.sim.sweep.dask import Dask
@@ -107,13 +101,7 @@ class Processes:
         self._hand_out()
 
     def next_result(self) -> tuple[Block, Tally]:
-        """Wait for a worker.
-
-        Raises
-        ------
-        WorkerError
-            If a worker has ended by itself, or raised what cannot be sent here.
-        """
+        """Wait for a worker; WorkerError if one ended by itself, or raised what cannot be sent here."""
         # A worker that ends closes its end, which shows as "ready" and then as the end of the file.
         ready = wait(list(self._running))[0]
         assert isinstance(ready, Connection)

@@ -4,8 +4,7 @@ A job is small and can be sent to another process; what it names is opened there
 the hashes that it was made with, so that no worker measures anything else.
 
 Blocks of trials are the unit that is run anywhere, kept, and resumed.  How trials are cut into blocks follows
-from the stop rule alone, never from the number of workers, and counts are merged in the order of the trials.
-So even sums of real numbers come out the same for any split.
+from the stop rule alone, never from the number of workers.
 """
 
 from __future__ import annotations
@@ -104,13 +103,7 @@ class Job:
     """An ``.npz`` of what the front makes of a table of sentences, so that all workers send the same."""
 
     def __call__(self, block: Block) -> Tally:
-        """Counts of a block of trials.
-
-        Raises
-        ------
-        ArtifactError
-            If bundle or samples are not those that the job was made for.
-        """
+        """Counts of a block of trials; errors as :meth:`open`."""
         return _simulator(self, block.sweep, block.esn0_db).run(block.trials)
 
     def prepare(self) -> None:
@@ -136,13 +129,8 @@ class Job:
     def open(self) -> tuple[System, Manifest, Samples]:
         """The link, its manifest and the samples.
 
-        Raises
-        ------
-        ArtifactError
-            If they cannot be read or are not those that the job was made for.
-        InputError
-            If the samples do not fit the link, hold no sentences though a baseline needs them, or the mode
-            that is asked for does not exist.
+        ArtifactError if they cannot be read or are not those that the job was made for; InputError if the
+        samples do not fit the link or the baselines, or there is no such mode.
         """
         bundle, data = self.started_in / self.bundle, self.started_in / self.data
         system, manifest = load_system(bundle)
@@ -162,16 +150,8 @@ class Job:
 def make_job(bundle: Path, data: Path | None, settings: Settings) -> Job:
     """A job on the files as they are now; without ``data`` on the bundle's evaluation split.
 
-    A table of sentences (``.csv``) goes through the link's front end here, once.
-
-    Raises
-    ------
-    ArtifactError
-        If a file is missing or cannot be read.
-    InputError
-        If a table of sentences breaks a rule, or the link takes no text.
-    PackageError
-        If there is a table and no tokenizer is installed.
+    A table of sentences (``.csv``) goes through the link's front end here, once, with the errors of
+    :func:`twophase.sim.front.csv_samples`; ArtifactError if a file is missing or cannot be read.
     """
     data = data or bundle / EVAL_FILE
     manifest = bundle / MANIFEST_NAME
@@ -188,10 +168,7 @@ def make_job(bundle: Path, data: Path | None, settings: Settings) -> Job:
 def default_baselines(bundle: Path, data: Path | None) -> tuple[BaselineName, ...]:
     """The baselines of a link if none are named: for sentences all that needs them, else nothing.
 
-    Raises
-    ------
-    ArtifactError
-        If the bundle is unreadable or of another version, or the samples cannot be read.
+    ArtifactError if the bundle is unreadable or of another version, or the samples cannot be read.
     """
     if load_manifest(bundle, "bundle", only=()).front is None:
         return ()

@@ -72,14 +72,7 @@ def measure(
     """Measure a bundle at every point of a grid of Es/N0 in dB.
 
     Finished blocks are kept in the folder ``out`` of the report, if any, until :func:`clear_blocks`.  Until
-    then, or an error, no other process can measure into it, but where the system has no locks.
-
-    Raises
-    ------
-    InputError
-        If another process that is running measures into ``out``.
-    LinkError
-        Whatever bundle, samples or a worker give reason to.
+    then, or an error, no other process can measure into it (InputError), but where the system has no locks.
     """
     system, manifest, samples = opened
     settings = job.settings

@@ -35,21 +35,10 @@ def run_sweep(
 ) -> dict[Point, tuple[Tally, str]]:
     """Measure every point until the rule ends it, which sees that point's counts alone.
 
-    The result depends on the points, the rule and what the blocks give; not on the executor, on how many
-    blocks were in the store, or on which was finished first.  To clear the store, once the report is written,
-    is left to the caller.
-
-    Returns
-    -------
-    dict
-        For each point, in the given order, its counts and why it ended.
-
-    Raises
-    ------
-    InputError
-        If a point is named twice.
-
-    Whatever a block raises is raised here.
+    Gives for each point, in the given order, its counts and why it ended.  That depends on the points, the
+    rule and what the blocks give; not on the executor, on how many blocks were in the store, or on which was
+    finished first.  To clear the store, once the report is written, is left to the caller.  InputError if a
+    point is named twice; whatever a block raises is raised here.
     """
     if len(set(points)) < len(points):
         raise InputError("points", "be named once each", list(points))
@@ -94,7 +83,7 @@ class _Sweep:
     @property
     def held(self) -> int:
         """Blocks that wait for the counts of earlier trials."""
-        return sum(state.held for state in self._under_way)
+        return sum(len(state.waiting) for state in self._under_way)
 
     @property
     def planned(self) -> int:
@@ -104,12 +93,12 @@ class _Sweep:
     def next_block(self) -> Block | None:
         """The next block of the earliest point that has one; None until a round is decided, or at the end."""
         for state in self._under_way:
-            block = state.next_block()
+            block = next(state.blocks, None)
             if block is not None:
                 return block
         for state in self._to_begin:
             self._under_way.append(state)
-            return state.next_block()
+            return next(state.blocks)
         return None
 
     def take(self, block: Block, counts: Tally) -> None:
@@ -138,24 +127,17 @@ class _PointState:
         self._rounds = rule.rounds()
         self.round_end = next(self._rounds)
         """Trials at the end of the round."""
-        self._blocks = trial_blocks(point, 0, self.round_end)
-        self._waiting: dict[int, tuple[Block, Tally]] = {}
+        self.blocks = trial_blocks(point, 0, self.round_end)
+        self.waiting: dict[int, tuple[Block, Tally]] = {}
         self._merged = 0
         self._squares = BlockSquares()
         self.total: Tally | None = None
         self.reason: str | None = None
 
-    @property
-    def held(self) -> int:
-        return len(self._waiting)
-
-    def next_block(self) -> Block | None:
-        return next(self._blocks, None)
-
     def take(self, block: Block, counts: Tally) -> None:
-        self._waiting[block.first] = block, counts
-        while self._merged in self._waiting:
-            self._merge(*self._waiting.pop(self._merged))
+        self.waiting[block.first] = block, counts
+        while self._merged in self.waiting:
+            self._merge(*self.waiting.pop(self._merged))
 
     def _merge(self, block: Block, counts: Tally) -> None:
         self._squares.add(counts)
@@ -169,7 +151,7 @@ class _PointState:
         self.reason = self._rule.reason(self.total, self._squares)
         if self.reason is None:
             self.round_end = next(self._rounds)
-            self._blocks = trial_blocks(self._point, self._merged, self.round_end)
+            self.blocks = trial_blocks(self._point, self._merged, self.round_end)
 
 
 @contextmanager

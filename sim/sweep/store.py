@@ -50,10 +50,7 @@ class BlockStore:
     def load(self, block: Block) -> Tally | None:
         """Counts of a finished block; None if there are none.  A damaged file is removed, with a warning.
 
-        Raises
-        ------
-        ArtifactError
-            If the file is there but the system does not let it be read.
+        ArtifactError if the file is there but the system does not let it be read.
         """
         path = self._path(block)
         if not path.is_file():
@@ -68,13 +65,7 @@ class BlockStore:
         return None
 
     def save(self, block: Block, counts: Tally) -> None:
-        """Keep the counts of a finished block.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be written (no permission, disk full).
-        """
+        """Keep the counts of a finished block; InputError if they cannot be written (disk full and such)."""
         arrays = tally_arrays(counts)
         # Any: the keyword allow_pickle is of NumPy 2, an earlier one takes it for an array.
         content: dict[str, Any] = {**arrays, _DIGEST: np.array(_digest(arrays, block))}
