@@ -17,6 +17,7 @@ receiver     what ``posterior`` and ``indices`` are made of is the decoder, and 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +26,12 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from twophase.export.graphs.view import GraphView, all_nodes, attribute, node_inputs, subgraphs
+from twophase.export.proof.exact_sums import PRODUCTS
 from twophase.link.errors import ArtifactError
 
 __all__ = [
     "INT8_IR_VERSION",
     "INT8_OPSET",
-    "PRODUCTS",
     "RESHAPING",
     "WEIGHT_ZERO_POINT",
     "NodeWriter",
@@ -43,7 +44,6 @@ __all__ = [
     "power_of_two_scale",
     "rounding_before",
 ]
-
 
 INT8_OPSET = 21
 """Operator set of INT8 graphs."""
@@ -143,8 +143,7 @@ class NodeWriter:
             If the graph has an operator whose meaning may change between the opsets.
         """
         check_opset(self._model)
-        result = ModelProto()
-        result.CopyFrom(self._model)
+        result = deepcopy(self._model)
         graph = result.graph
         rest = [node for node in self._model.graph.node if node.output[0] not in dropped]
         pending = [*(replaced.get(node.output[0], node) for node in rest), *self._nodes.values()]
@@ -226,9 +225,6 @@ def check_opset(model: ModelProto) -> None:
             f"the definition of {', '.join(changed)} changed between opsets {given} and {INT8_OPSET}"
         )
 
-
-PRODUCTS = frozenset({"Gemm", "MatMul"})
-"""Operators that multiply with a matrix."""
 
 _OTHER_PRODUCTS = frozenset(
     {"Attention", "Conv", "ConvTranspose", "DeformConv", "Einsum", "GRU", "LSTM", "RNN"}

@@ -17,6 +17,7 @@ and byte order are its own: each would have to be pinned down, and checked after
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import numpy as np
 from onnx import ModelProto, NodeProto
@@ -170,8 +171,7 @@ def _product_node(
     writer: NodeWriter, product: Product, activation: str, scale: float, weight_scale: float
 ) -> NodeProto:
     """The product with its weights and bias in integers."""
-    node = NodeProto()
-    node.CopyFrom(product.node)
+    node = deepcopy(product.node)
     inputs = [activation, writer.weights(product.node.input[1], product.weights, weight_scale)]
     if product.bias is not None:
         inputs.append(writer.bias(product.node.input[2], product.bias, scale * weight_scale))

@@ -131,10 +131,7 @@ def quantise(
     head = link.head_file
     transmitter = quantize_transmitter(models[head], link, calibration)
     received = receptions(transmitter, link, calibration, seed)
-    quantised = {
-        head: transmitter,
-        "rx.onnx": quantize_receiver(models["rx.onnx"], link, received),
-    }
+    quantised = {head: transmitter, "rx.onnx": quantize_receiver(models["rx.onnx"], link, received)}
     progress("proving the INT8 graphs")
     proof, problems = prove_hard(quantised[head], link)
     problems = [f"{head}: {problem}" for problem in problems]

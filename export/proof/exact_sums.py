@@ -27,7 +27,6 @@ __all__ = [
     "inverse",
     "powers_of_two",
     "reduced_sizes",
-    "truth",
 ]
 
 Powers = tuple[int, int, tuple[bool, bool]]
@@ -64,7 +63,7 @@ class Operation:
 
     def given(self, position: int) -> Exact:
         """An input that must be there."""
-        value = self.inputs[position] if position < len(self.inputs) else None
+        value = self.optional(position)
         if value is None:
             raise NotExactError(f"its input {position} is missing")
         return value
@@ -72,6 +71,10 @@ class Operation:
     def optional(self, position: int) -> Exact | None:
         """An input that may be left out."""
         return self.inputs[position] if position < len(self.inputs) else None
+
+    def present(self) -> list[Exact]:
+        """The inputs that are not left out."""
+        return [value for value in self.inputs if value is not None]
 
     def stored(self, position: int) -> NDArray[np.float64]:
         """The values of an input that must be a stored constant."""
@@ -115,14 +118,17 @@ def inverse(powers: Powers) -> Powers:
 
 def _add(op: Operation) -> Exact:
     """Of Add, Sub and Sum; a runtime may merge one with the product before it."""
-    terms = [value for value in op.inputs if value is not None]
+    terms = op.present()
     own = [term.unit for term in terms]
     unit = common_unit(terms)
-    return summed(
-        op.kind,
-        unit,
-        sum(term.peak * 2.0 ** (exponent - unit) for term, exponent in zip(terms, own, strict=True)),
-    )
+    largest = sum(term.peak * 2.0 ** (exponent - unit) for term, exponent in zip(terms, own, strict=True))
+    return summed(op.kind, unit, largest)
+
+
+def _absolute(op: Operation) -> Exact:
+    value = op.given(0)
+    inside = value.low <= 0.0 <= value.high
+    return Exact(value.exponent, 0.0 if inside else min(abs(value.low), abs(value.high)), value.peak)
 
 
 def _reduce_sum(op: Operation) -> Exact:
@@ -237,11 +243,6 @@ _LARGEST = float(1 << 52)
 """Bounds are computed in double; up to here they are whole numbers without an error."""
 
 
-def truth(op: Operation) -> Exact:
-    """Rule of comparisons and of logic."""
-    return of_type(op.kind)
-
-
 def _add_integers(op: Operation) -> Exact:
     left, right = op.given(0), op.given(1)
     return _fitting(op, left.low + right.low, left.high + right.high)
@@ -265,9 +266,8 @@ def _negate_integers(op: Operation) -> Exact:
 
 
 def _absolute_integers(op: Operation) -> Exact:
-    value = op.given(0)
-    inside = value.low <= 0.0 <= value.high
-    return _fitting(op, 0.0 if inside else min(abs(value.low), abs(value.high)), value.peak)
+    value = _absolute(op)
+    return _fitting(op, value.low, value.high)
 
 
 def _divide_integers(op: Operation) -> Exact:
@@ -324,6 +324,7 @@ def _fitting(op: Operation, low: float, high: float) -> Exact:
 
 
 REAL_ARITHMETIC: dict[str, Callable[[Operation], Exact]] = {
+    "Abs": _absolute,
     **dict.fromkeys(("Add", "Sub", "Sum"), _add),
     **dict.fromkeys(PRODUCTS, _product),
     "Div": _divide,

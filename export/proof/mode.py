@@ -17,6 +17,7 @@ place of the router.  It can be audited at a glance; the router and all that it 
 from __future__ import annotations
 
 from collections.abc import Collection
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -286,8 +287,7 @@ def install_table(model: ModelProto, table: SnrTable) -> ModelProto:
     The look-up enters at the Where that lets ``mode_request`` overrule the router.  A graph without such a
     place, or one that breaks the ONNX standard, comes back as it is: the proof of its mode says why.
     """
-    result = ModelProto()
-    result.CopyFrom(model)
+    result = deepcopy(model)
     view, _ = view_with(model, ["mode"])
     switch = None if view is None else find_switch(view)
     if switch is None:
