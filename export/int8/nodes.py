@@ -64,8 +64,6 @@ _WIDENED = frozenset(
 def power_of_two_scale(largest: float, steps: int) -> float:
     """The smallest power of two of which ``steps`` reach ``largest``; 1 for 0.
 
-    Examples
-    --------
     >>> power_of_two_scale(1.0, 127), power_of_two_scale(127.0, 127)
     (0.015625, 1.0)
     """
@@ -135,12 +133,7 @@ class NodeWriter:
         """The graph with the nodes added, at opset 21, checked.
 
         ``replaced`` are nodes that take the place of others, by the first output of those; ``dropped`` the
-        first outputs of nodes that go.
-
-        Raises
-        ------
-        ArtifactError
-            If the graph has an operator whose meaning may change between the opsets.
+        first outputs of nodes that go.  Errors as of ``check_opset``.
         """
         check_opset(self._model)
         result = deepcopy(self._model)
@@ -201,13 +194,7 @@ def _sorted(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
 
 
 def check_opset(model: ModelProto) -> None:
-    """Whether a graph means the same at opset 21.
-
-    Raises
-    ------
-    ArtifactError
-        If it has an operator whose meaning may change between the opsets.
-    """
+    """``ArtifactError`` if a graph has an operator whose meaning may change between its opset and 21."""
     (given,) = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if given > INT8_OPSET:
         raise ArtifactError(f"the graph is of opset {given}: INT8 graphs are of {INT8_OPSET}")
@@ -273,10 +260,7 @@ class Rounding:
 def encoder_products(view: GraphView) -> tuple[Product, ...]:
     """Products of a transmitter's encoder, in the order of the graph.
 
-    Raises
-    ------
-    ArtifactError
-        If there are none, or the encoder has an operator that INT8 does not know.
+    ``ArtifactError`` if there are none, or the encoder has an operator that INT8 does not know.
     """
     searched: list[str] = []
     for node in view.makers(["indices"], {"mode"}, PRODUCTS):

@@ -46,12 +46,8 @@ def quantize_transmitter(model: ModelProto, manifest: Manifest, calibration: Val
     """The INT8 form of a transmitter, all float32; a copy.
 
     On a grid it gives the same indices, and ``calibration`` is not read; else these are inputs of the
-    transmitter by name, see ``calibrate.load_calibration``.
-
-    Raises
-    ------
-    ArtifactError
-        If the encoder cannot be made INT8, or, on a grid, not without changing a value.
+    transmitter by name, see ``calibrate.load_calibration``.  ``ArtifactError`` if the encoder cannot be made
+    INT8, or, on a grid, not without changing a value.
     """
     view = _view(model)
     products = encoder_products(view)
@@ -63,10 +59,7 @@ def quantize_transmitter(model: ModelProto, manifest: Manifest, calibration: Val
 def quantize_receiver(model: ModelProto, manifest: Manifest, calibration: Values) -> ModelProto:
     """The INT8 form of a receiver, all float32; a copy.  ``calibration``: see ``calibrate.receptions``.
 
-    Raises
-    ------
-    ArtifactError
-        If the classifier cannot be made INT8, or one of its products is one with a codebook.
+    ``ArtifactError`` if the classifier cannot be made INT8, or one of its products is one with a codebook.
     """
     products = classifier_products(_view(model))
     for product in products:

@@ -46,10 +46,7 @@ _STEPS = 127
 def quantise_weights(backbone: ModelProto) -> ModelProto:
     """The INT8 form of a backbone; a copy, at the operator set of INT8 graphs.
 
-    Raises
-    ------
-    ArtifactError
-        If it has no weight to quantise, or an operator whose meaning depends on the operator set.
+    ``ArtifactError`` if it has no weight to quantise, or an operator whose meaning depends on that set.
     """
     check_opset(backbone)
     result = deepcopy(backbone)

@@ -106,13 +106,7 @@ _ROUNDED = frozenset(
 
 
 def apply_rule(op: Operation) -> Exact:
-    """What is known of a node's outputs.
-
-    Raises
-    ------
-    NotExactError
-        If its results may differ between runtimes.
-    """
+    """What is known of a node's outputs; ``NotExactError`` if its results may differ between runtimes."""
     operator = op.node.op_type
     if op.node.domain not in ("", "ai.onnx"):
         raise NotExactError(f"'{op.node.domain}' is not the domain of the ONNX standard")

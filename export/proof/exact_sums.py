@@ -147,10 +147,7 @@ def _summands(op: Operation) -> int:
 def reduced_sizes(op: Operation) -> list[int | None]:
     """Sizes of the axes that a reduction takes, None for a free one; no axes if it changes nothing.
 
-    Raises
-    ------
-    NotExactError
-        If the axes are not stored, not within the tensor's, or one is named twice.
+    ``NotExactError`` if the axes are not stored, not within the tensor's, or one is named twice.
     """
     shape, axes = op.shapes[0], op.optional(1)
     if axes is not None and axes.array is None:

@@ -63,19 +63,11 @@ class ModeSearch:
     """Shape (K,)."""
 
     def nearest(self, latents: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Search in float64.
+        """Search in float64; ``latents`` have shape (batch, tokens or more, C), at least one sample.
 
-        Parameters
-        ----------
-        latents
-            Shape (batch, tokens or more, C), at least one sample.
-
-        Returns
-        -------
-        tuple
-            Indices of the best codewords, shape (batch, tokens), and the margin of each over the second
-            best: the difference of the two scores over |z| max|W_k| + max|b_k|, the largest score that
-            a latent vector of this length can reach.
+        Returns the indices of the best codewords, shape (batch, tokens), and the margin of each over the
+        second best: the difference of the two scores over |z| max|W_k| + max|b_k|, the largest score that
+        a latent vector of this length can reach.
         """
         rows = max(1, _BLOCK // (self.tokens * self.offsets.size))
         parts = [self._nearest(latents[start : start + rows]) for start in range(0, len(latents), rows)]

@@ -217,19 +217,8 @@ def audit_margins(
 ) -> Audit:
     """Measure margins and variants on the test split, (n, *input_shape), at SNRs from -5 to 20 dB over it.
 
-    Parameters
-    ----------
-    searches
-        The codebook search of each mode, as ``hard.HardProof`` has them.
-    seed
-        Of the signs of the noise.
-    int8
-        The same transmitter in INT8.
-
-    Raises
-    ------
-    GraphRunError
-        If a variant does not run.
+    ``searches``: the codebook search of each mode, as ``hard.HardProof`` has them.  ``seed``: of the signs of
+    the noise.  ``int8``: the same transmitter in INT8.  ``GraphRunError`` if a variant does not run.
     """
     view = GraphView(model)
     modes = {mode.codebook: number for number, mode in reversed(list(enumerate(manifest.modes)))}

@@ -280,10 +280,7 @@ def latency(bundle: Bundle) -> Finding:
 def _transmitter(bundle: Bundle, threads: int = 1) -> DecidingGraph:
     """The transmitter with what its decisions depend on.
 
-    Raises
-    ------
-    CheckError
-        If the choice of the mode or of codewords is not proved.
+    ``CheckError`` if the choice of the mode or of codewords is not proved.
     """
     searches, (proof, _) = bundle.searches, bundle.mode_proof
     if proof is None:
