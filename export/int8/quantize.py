@@ -30,7 +30,6 @@ from twophase.export.int8.nodes import (
     WEIGHT_ZERO_POINT,
     NodeWriter,
     Product,
-    Rounding,
     classifier_products,
     encoder_products,
     power_of_two_scale,
@@ -89,23 +88,17 @@ def _rewrite_grid(view: GraphView, model: ModelProto, products: tuple[Product, .
         numbers = [product.weights] if product.bias is None else [product.weights, product.bias]
         if any((values != np.rint(values)).any() for values in numbers):
             raise ArtifactError(f"{label} on an integer grid must have whole numbers for weights and bias")
-        _write_rounding(writer, rounding, bounded=rounding.source in outputs)
+        source, step, zero_point = rounding.source, rounding.step, -rounding.lowest
+        if source not in outputs:
+            # a value that no int32 holds must not reach a runtime's rounding
+            source = _clipped(writer, source, step, zero_point)
+        # QuantizeLinear in steps, DequantizeLinear in whole numbers: the values that the rounding gives
+        quantized = writer.quantize(source, step, zero_point, f"{rounding.output}_quantized")
+        writer.dequantize(quantized, 1.0, zero_point, rounding.output)
         dropped.update(node.output[0] for node in rounding.nodes)
         replaced[product.output] = _product_node(writer, product, product.source, 1.0, 1.0)
     _check_dropped(view, dropped)
     return writer.model(replaced, dropped)
-
-
-def _write_rounding(writer: NodeWriter, rounding: Rounding, *, bounded: bool) -> None:
-    """QuantizeLinear in steps and DequantizeLinear in whole numbers: the values that the rounding gives."""
-    source, zero_point = rounding.source, -rounding.lowest
-    if not bounded:
-        # a value that no int32 holds must not reach a runtime's rounding
-        source = _clipped(writer, source, rounding.step, zero_point)
-    name = f"{rounding.output}_quantized"
-    writer.dequantize(
-        writer.quantize(source, rounding.step, zero_point, name), 1.0, zero_point, rounding.output
-    )
 
 
 def _check_dropped(view: GraphView, dropped: set[str]) -> None:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product as pairs
+from operator import add, mul, sub
 
 import numpy as np
 from numpy.typing import NDArray
@@ -240,19 +241,10 @@ _LARGEST = float(1 << 52)
 """Bounds are computed in double; up to here they are whole numbers without an error."""
 
 
-def _add_integers(op: Operation) -> Exact:
+def _combine_integers(op: Operation, combine: Callable[[float, float], float]) -> Exact:
+    """Sums, differences and products are monotonic in either side: they are extreme at its bounds."""
     left, right = op.given(0), op.given(1)
-    return _fitting(op, left.low + right.low, left.high + right.high)
-
-
-def _subtract_integers(op: Operation) -> Exact:
-    left, right = op.given(0), op.given(1)
-    return _fitting(op, left.low - right.high, left.high - right.low)
-
-
-def _multiply_integers(op: Operation) -> Exact:
-    left, right = op.given(0), op.given(1)
-    ends = [one * other for one, other in pairs((left.low, left.high), (right.low, right.high))]
+    ends = [combine(one, other) for one, other in pairs((left.low, left.high), (right.low, right.high))]
     return _fitting(op, min(ends), max(ends))
 
 
@@ -332,13 +324,13 @@ REAL_ARITHMETIC: dict[str, Callable[[Operation], Exact]] = {
 
 INTEGER_ARITHMETIC: dict[str, Callable[[Operation], Exact]] = {
     "Abs": _absolute_integers,
-    "Add": _add_integers,
+    "Add": lambda op: _combine_integers(op, add),
     "Cast": _cast_integers,
     "Div": _divide_integers,
     "Mod": _remainder,
-    "Mul": _multiply_integers,
+    "Mul": lambda op: _combine_integers(op, mul),
     "Neg": _negate_integers,
     "ReduceSum": _sum_integers,
-    "Sub": _subtract_integers,
+    "Sub": lambda op: _combine_integers(op, sub),
 }
 """Rules for operators all of whose inputs and outputs are integers."""

@@ -256,10 +256,9 @@ def _audit_codebook(
 
     shaken, given = _fed_at(view, rounded)
     signs = np.random.default_rng([seed, mode.codebook]).choice([-np.inf, np.inf], base[rounded].shape)
-    half = [node.output[0] for node in encoder]
     different: dict[str, int | None] = {
         "one ulp": other(shaken, **{given: np.nextafter(base[rounded], signs.astype(np.float32))}),
-        "float16 encoder": other(with_float16(view, half)),
+        "float16 encoder": other(with_float16(view, [node.output[0] for node in encoder])),
         "float16, search too": other(with_float16(view, every)),
         "int8": None,
     }
