@@ -37,7 +37,6 @@ __all__ = [
     "steady_rows",
 ]
 
-
 CLEARANCE = 1e-4
 """Distance from half-way between two steps, in steps, below which a rounding is not clear.  Between ONNX
 Runtime and ``onnx.reference`` activations of a link for digits differed by up to 1.5e-5 steps."""
@@ -51,11 +50,7 @@ def steady_rows(model: ModelProto, feed: Values) -> NDArray[np.bool_]:
 
     What a graph rounds of its inputs themselves does not count, for that is exact.  Nor is this needed for a
     transmitter on an integer grid, where all is.  Steps must be stored; without any, every sample is steady.
-
-    Raises
-    ------
-    GraphRunError
-        If ONNX Runtime cannot run the graph.
+    ``GraphRunError`` if ONNX Runtime cannot run the graph.
     """
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     steps = {
@@ -96,10 +91,7 @@ _CHUNK = 2048
 def load_calibration(run: Path, manifest: Manifest) -> Values:
     """Inputs of the transmitter: training samples that a run keeps, (samples, *input_shape), and Es/N0.
 
-    Raises
-    ------
-    ArtifactError
-        If the run keeps none, or they do not fit its manifest.
+    ``ArtifactError`` if the run keeps none, or they do not fit its manifest.
     """
     path = run / CALIBRATION_FILE
     if not path.is_file():
@@ -112,15 +104,8 @@ def load_calibration(run: Path, manifest: Manifest) -> Values:
 def receptions(transmitter: ModelProto, manifest: Manifest, calibration: Values, seed: int) -> Values:
     """Inputs of the receiver: every sample in every mode, received at its own ``snr_db``.
 
-    Returns
-    -------
-    Values
-        ``llr``, (samples * modes, max_bits), and ``mode``, (samples * modes,).
-
-    Raises
-    ------
-    ArtifactError
-        If the transmitter does not run.
+    These are ``llr``, (samples * modes, max_bits), and ``mode``, (samples * modes,).  ``ArtifactError`` if
+    the transmitter does not run.
     """
     graph = OnnxRuntime(transmitter)
     noise_var = esn0_db_to_noise_var(calibration["snr_db"])
@@ -145,10 +130,7 @@ def receptions(transmitter: ModelProto, manifest: Manifest, calibration: Values,
 def observe(model: ModelProto, names: tuple[str, ...], feed: Values) -> dict[str, tuple[float, float]]:
     """Least and largest value of tensors of float32, inputs or inner ones, zero included, by name.
 
-    Raises
-    ------
-    ArtifactError
-        If there is no sample, the graph does not run, or a value is not finite.
+    ``ArtifactError`` if there is no sample, the graph does not run, or a value is not finite.
     """
     if min((len(values) for values in feed.values()), default=0) == 0:
         raise ArtifactError("the calibration data hold no sample")

@@ -108,10 +108,11 @@ class _Account:
             return [f"{node.op_type} ('{node.name}') is not as in the original"]
         self.explained.add(node.output[0])
         for name in sorted(node_inputs(node)):
-            value, wanted = self.view.stored(name), self.before.stored(name)
-            if (value is None) != (wanted is None) or (
-                value is not None and wanted is not None and not _identical(value, wanted)
-            ):
+            held = [view.stored(name) for view in (self.view, self.before)]
+            mine, wanted = [
+                side if side is None else (side.dtype, side.shape, side.tobytes()) for side in held
+            ]
+            if mine != wanted:
                 return [f"'{name}', which {node.op_type} ('{node.name}') reads, is not as in the original"]
         return []
 
@@ -204,7 +205,3 @@ class _Account:
 
 class _NotInt8Error(Exception):
     """Why a product is not in the form it must have."""
-
-
-def _identical(value: NDArray[np.generic], wanted: NDArray[np.generic]) -> bool:
-    return value.dtype == wanted.dtype and value.shape == wanted.shape and value.tobytes() == wanted.tobytes()

@@ -17,6 +17,7 @@ receiver     what ``posterior`` and ``indices`` are made of is the decoder, and 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +26,12 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from twophase.export.graphs.view import GraphView, all_nodes, attribute, node_inputs, subgraphs
+from twophase.export.proof.exact_sums import PRODUCTS
 from twophase.link.errors import ArtifactError
 
 __all__ = [
     "INT8_IR_VERSION",
     "INT8_OPSET",
-    "PRODUCTS",
     "RESHAPING",
     "WEIGHT_ZERO_POINT",
     "NodeWriter",
@@ -43,7 +44,6 @@ __all__ = [
     "power_of_two_scale",
     "rounding_before",
 ]
-
 
 INT8_OPSET = 21
 """Operator set of INT8 graphs."""
@@ -64,8 +64,6 @@ _WIDENED = frozenset(
 def power_of_two_scale(largest: float, steps: int) -> float:
     """The smallest power of two of which ``steps`` reach ``largest``; 1 for 0.
 
-    Examples
-    --------
     >>> power_of_two_scale(1.0, 127), power_of_two_scale(127.0, 127)
     (0.015625, 1.0)
     """
@@ -135,16 +133,10 @@ class NodeWriter:
         """The graph with the nodes added, at opset 21, checked.
 
         ``replaced`` are nodes that take the place of others, by the first output of those; ``dropped`` the
-        first outputs of nodes that go.
-
-        Raises
-        ------
-        ArtifactError
-            If the graph has an operator whose meaning may change between the opsets.
+        first outputs of nodes that go.  Errors as of ``check_opset``.
         """
         check_opset(self._model)
-        result = ModelProto()
-        result.CopyFrom(self._model)
+        result = deepcopy(self._model)
         graph = result.graph
         rest = [node for node in self._model.graph.node if node.output[0] not in dropped]
         pending = [*(replaced.get(node.output[0], node) for node in rest), *self._nodes.values()]
@@ -202,13 +194,7 @@ def _sorted(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
 
 
 def check_opset(model: ModelProto) -> None:
-    """Whether a graph means the same at opset 21.
-
-    Raises
-    ------
-    ArtifactError
-        If it has an operator whose meaning may change between the opsets.
-    """
+    """``ArtifactError`` if a graph has an operator whose meaning may change between its opset and 21."""
     (given,) = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if given > INT8_OPSET:
         raise ArtifactError(f"the graph is of opset {given}: INT8 graphs are of {INT8_OPSET}")
@@ -226,9 +212,6 @@ def check_opset(model: ModelProto) -> None:
             f"the definition of {', '.join(changed)} changed between opsets {given} and {INT8_OPSET}"
         )
 
-
-PRODUCTS = frozenset({"Gemm", "MatMul"})
-"""Operators that multiply with a matrix."""
 
 _OTHER_PRODUCTS = frozenset(
     {"Attention", "Conv", "ConvTranspose", "DeformConv", "Einsum", "GRU", "LSTM", "RNN"}
@@ -277,10 +260,7 @@ class Rounding:
 def encoder_products(view: GraphView) -> tuple[Product, ...]:
     """Products of a transmitter's encoder, in the order of the graph.
 
-    Raises
-    ------
-    ArtifactError
-        If there are none, or the encoder has an operator that INT8 does not know.
+    ``ArtifactError`` if there are none, or the encoder has an operator that INT8 does not know.
     """
     searched: list[str] = []
     for node in view.makers(["indices"], {"mode"}, PRODUCTS):

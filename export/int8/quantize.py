@@ -17,6 +17,7 @@ and byte order are its own: each would have to be pinned down, and checked after
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import numpy as np
 from onnx import ModelProto, NodeProto
@@ -29,7 +30,6 @@ from twophase.export.int8.nodes import (
     WEIGHT_ZERO_POINT,
     NodeWriter,
     Product,
-    Rounding,
     classifier_products,
     encoder_products,
     power_of_two_scale,
@@ -45,12 +45,8 @@ def quantize_transmitter(model: ModelProto, manifest: Manifest, calibration: Val
     """The INT8 form of a transmitter, all float32; a copy.
 
     On a grid it gives the same indices, and ``calibration`` is not read; else these are inputs of the
-    transmitter by name, see ``calibrate.load_calibration``.
-
-    Raises
-    ------
-    ArtifactError
-        If the encoder cannot be made INT8, or, on a grid, not without changing a value.
+    transmitter by name, see ``calibrate.load_calibration``.  ``ArtifactError`` if the encoder cannot be made
+    INT8, or, on a grid, not without changing a value.
     """
     view = _view(model)
     products = encoder_products(view)
@@ -62,10 +58,7 @@ def quantize_transmitter(model: ModelProto, manifest: Manifest, calibration: Val
 def quantize_receiver(model: ModelProto, manifest: Manifest, calibration: Values) -> ModelProto:
     """The INT8 form of a receiver, all float32; a copy.  ``calibration``: see ``calibrate.receptions``.
 
-    Raises
-    ------
-    ArtifactError
-        If the classifier cannot be made INT8, or one of its products is one with a codebook.
+    ``ArtifactError`` if the classifier cannot be made INT8, or one of its products is one with a codebook.
     """
     products = classifier_products(_view(model))
     for product in products:
@@ -95,23 +88,17 @@ def _rewrite_grid(view: GraphView, model: ModelProto, products: tuple[Product, .
         numbers = [product.weights] if product.bias is None else [product.weights, product.bias]
         if any((values != np.rint(values)).any() for values in numbers):
             raise ArtifactError(f"{label} on an integer grid must have whole numbers for weights and bias")
-        _write_rounding(writer, rounding, bounded=rounding.source in outputs)
+        source, step, zero_point = rounding.source, rounding.step, -rounding.lowest
+        if source not in outputs:
+            # a value that no int32 holds must not reach a runtime's rounding
+            source = _clipped(writer, source, step, zero_point)
+        # QuantizeLinear in steps, DequantizeLinear in whole numbers: the values that the rounding gives
+        quantized = writer.quantize(source, step, zero_point, f"{rounding.output}_quantized")
+        writer.dequantize(quantized, 1.0, zero_point, rounding.output)
         dropped.update(node.output[0] for node in rounding.nodes)
         replaced[product.output] = _product_node(writer, product, product.source, 1.0, 1.0)
     _check_dropped(view, dropped)
     return writer.model(replaced, dropped)
-
-
-def _write_rounding(writer: NodeWriter, rounding: Rounding, *, bounded: bool) -> None:
-    """QuantizeLinear in steps and DequantizeLinear in whole numbers: the values that the rounding gives."""
-    source, zero_point = rounding.source, -rounding.lowest
-    if not bounded:
-        # a value that no int32 holds must not reach a runtime's rounding
-        source = _clipped(writer, source, rounding.step, zero_point)
-    name = f"{rounding.output}_quantized"
-    writer.dequantize(
-        writer.quantize(source, rounding.step, zero_point, name), 1.0, zero_point, rounding.output
-    )
 
 
 def _check_dropped(view: GraphView, dropped: set[str]) -> None:
@@ -170,8 +157,7 @@ def _product_node(
     writer: NodeWriter, product: Product, activation: str, scale: float, weight_scale: float
 ) -> NodeProto:
     """The product with its weights and bias in integers."""
-    node = NodeProto()
-    node.CopyFrom(product.node)
+    node = deepcopy(product.node)
     inputs = [activation, writer.weights(product.node.input[1], product.weights, weight_scale)]
     if product.bias is not None:
         inputs.append(writer.bias(product.node.input[2], product.bias, scale * weight_scale))

@@ -101,40 +101,21 @@ def quantise(
 ) -> Quantised:
     """Quantise the deployed pair, check it, and compare it with what it was made from.
 
-    Parameters
-    ----------
-    calibration
-        Inputs of the transmitter, as ``calibrate.load_calibration`` gives them.
-    folder
-        May hold files for a while.
-    models, manifest
-        The graphs in float32, proved and verified, and the link with the routing of the bundle.
-    samples
-        The test split.
-    random_inputs, seed
-        How many random inputs to compare on, and their seed.
-    progress
-        Is given each step before it begins.
-    whole
-        The whole of a link that takes text, in float32.  It is quantised too, and the accuracy of
-        the quantised pair is that on the features that it then gives.
+    ``calibration`` holds inputs of the transmitter, as ``calibrate.load_calibration`` gives them; ``models``
+    are the graphs in float32, proved and verified; ``manifest`` has the routing of the bundle; ``samples``
+    are the test split.  Files stand in ``folder`` for a while; ``progress`` is given each step before it
+    begins.  The ``whole`` of a link that takes text, in float32, is quantised too, and the accuracy of the
+    quantised pair is that on the features that it then gives.
 
-    Raises
-    ------
-    ArtifactError
-        If a graph cannot be quantised.
-    VerificationError
-        If a quantised graph fails a proof; it lists all failures of both.
+    ``ArtifactError`` if a graph cannot be quantised; ``VerificationError``, with all failures of both graphs,
+    if one fails a proof.
     """
     progress("calibrating INT8")
     link = replace(manifest, precision="int8")
     head = link.head_file
     transmitter = quantize_transmitter(models[head], link, calibration)
     received = receptions(transmitter, link, calibration, seed)
-    quantised = {
-        head: transmitter,
-        "rx.onnx": quantize_receiver(models["rx.onnx"], link, received),
-    }
+    quantised = {head: transmitter, "rx.onnx": quantize_receiver(models["rx.onnx"], link, received)}
     progress("proving the INT8 graphs")
     proof, problems = prove_hard(quantised[head], link)
     problems = [f"{head}: {problem}" for problem in problems]

@@ -18,6 +18,7 @@ error, gain nothing.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -45,14 +46,10 @@ _STEPS = 127
 def quantise_weights(backbone: ModelProto) -> ModelProto:
     """The INT8 form of a backbone; a copy, at the operator set of INT8 graphs.
 
-    Raises
-    ------
-    ArtifactError
-        If it has no weight to quantise, or an operator whose meaning depends on the operator set.
+    ``ArtifactError`` if it has no weight to quantise, or an operator whose meaning depends on that set.
     """
     check_opset(backbone)
-    result = ModelProto()
-    result.CopyFrom(backbone)
+    result = deepcopy(backbone)
     graph = result.graph
     matrices = {
         tensor.name: tensor
@@ -72,13 +69,13 @@ def quantise_weights(backbone: ModelProto) -> ModelProto:
                 columns_first = attribute(node, "transB", 0) == 1
                 values = numpy_helper.to_array(matrices[name])
                 nodes += _product_weights(name, values, stored, columns_first=columns_first)
-            copy = _copied(node)
+            copy = deepcopy(node)
             copy.input[1] = f"{name}_restored"
             nodes.append(copy)
         elif node.op_type == "Gather" and attribute(node, "axis", 0) == 0 and node.input[0] in matrices:
             nodes += _look_up(node, numpy_helper.to_array(matrices[node.input[0]]), stored)
         else:
-            nodes.append(_copied(node))
+            nodes.append(deepcopy(node))
     if not stored:
         raise ArtifactError("the backbone has no matrix to quantise: no MatMul or Gather of a stored one")
     needed = {name for node in nodes for name in node.input}
@@ -130,7 +127,7 @@ def _look_up(node: NodeProto, values: NDArray[np.float32], stored: dict[str, Ten
     steps, scale = _rounded(values, axis=0)
     stored[f"{name}_int8"] = numpy_helper.from_array(steps, f"{name}_int8")
     stored[f"{name}_scale"] = numpy_helper.from_array(scale[0], f"{name}_scale")
-    copy = _copied(node)
+    copy = deepcopy(node)
     copy.input[0], copy.output[0], copy.name = f"{name}_int8", f"{output}_int8", f"node_{output}_int8"
     return [
         copy,
@@ -148,9 +145,3 @@ def _rounded(values: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], 
 
 def _node(operator: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
     return helper.make_node(operator, inputs, [output], name=f"node_{output}", **attributes)
-
-
-def _copied(node: NodeProto) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    return copy

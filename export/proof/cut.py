@@ -65,12 +65,8 @@ def problems_of_combining(
 ) -> list[str]:
     """Why ``outputs`` may depend on combinations of indices: one sentence for each node at fault.
 
-    Parameters
-    ----------
-    given
-        Tensors with the batch as axis 0 that the walk from ``outputs`` ends at; nothing else may vary.
-    most
-        The last kind that ``outputs`` may be of.
+    The walk from ``outputs`` ends at ``given``, tensors with the batch as axis 0; nothing else may vary.
+    ``most`` is the last kind that ``outputs`` may be of.
     """
     leaks = view.sources(outputs, given, shapes="none")
     if leaks:

@@ -25,7 +25,6 @@ from twophase.export.proof.exact_sums import (
     inverse,
     powers_of_two,
     reduced_sizes,
-    truth,
 )
 from twophase.export.proof.exact_values import (
     Exact,
@@ -107,13 +106,7 @@ _ROUNDED = frozenset(
 
 
 def apply_rule(op: Operation) -> Exact:
-    """What is known of a node's outputs.
-
-    Raises
-    ------
-    NotExactError
-        If its results may differ between runtimes.
-    """
+    """What is known of a node's outputs; ``NotExactError`` if its results may differ between runtimes."""
     operator = op.node.op_type
     if op.node.domain not in ("", "ai.onnx"):
         raise NotExactError(f"'{op.node.domain}' is not the domain of the ONNX standard")
@@ -141,29 +134,11 @@ def _pad(op: Operation) -> Exact:
     return hull([op.given(0), filler if filler is not None else Exact(0, 0.0, 0.0)])
 
 
-def _join(op: Operation) -> Exact:
-    return hull([value for value in op.inputs if value is not None])
-
-
-def _where(op: Operation) -> Exact:
-    return hull([op.given(1), op.given(2)])
-
-
 def _refuse_attributes(op: Operation, *names: str) -> None:
     """Old versions of an operator have numbers in attributes that are inputs now."""
     for item in op.node.attribute:
         if item.name in names:
             raise NotExactError(f"its '{item.name}' is an attribute, as in opsets before 11")
-
-
-def _negate(op: Operation) -> Exact:
-    return op.given(0).scaled(0, 0, (False, True))
-
-
-def _absolute(op: Operation) -> Exact:
-    value = op.given(0)
-    inside = value.low <= 0.0 <= value.high
-    return Exact(value.exponent, 0.0 if inside else min(abs(value.low), abs(value.high)), value.peak)
 
 
 def _round(op: Operation) -> Exact:
@@ -188,10 +163,6 @@ def _clip(op: Operation) -> Exact:
     return _between(op.given(0), op.optional(1), op.optional(2))
 
 
-def _rectify(op: Operation) -> Exact:
-    return _between(op.given(0), Exact(0, 0.0, 0.0, np.zeros(())), None)
-
-
 def _between(value: Exact, least: Exact | None, most: Exact | None) -> Exact:
     """Clipped values lie on the grid of the values and of the bounds."""
     for bound in (least, most):
@@ -204,14 +175,6 @@ def _between(value: Exact, least: Exact | None, most: Exact | None) -> Exact:
         if bound is not None:
             result = _extreme([result, bound], pick)
     return result
-
-
-def _largest(op: Operation) -> Exact:
-    return _extreme([value for value in op.inputs if value is not None], max)
-
-
-def _smallest(op: Operation) -> Exact:
-    return _extreme([value for value in op.inputs if value is not None], min)
 
 
 def _extreme(values: list[Exact], pick: Callable[..., float]) -> Exact:
@@ -232,7 +195,11 @@ def _cast(op: Operation) -> Exact:
             raise NotExactError("it asks whether real numbers are zero; runtimes may flush small ones")
         return of_type(op.kind)
     if op.kind in INTEGER_TYPES:
-        return _to_integers(value, op)
+        least, most = type_range(op.kind)
+        low, high = (value.as_real(end) for end in (value.low, value.high))
+        if least - 1 < low and high < most + 1:
+            return Exact(0, float(math.trunc(low)), float(math.trunc(high)))
+        raise NotExactError(f"it makes integers of {low:.4g} to {high:.4g} that cannot hold them")
     limit = limit_of(op.kind)
     if value.exponent is None:
         if op.kind == TensorProto.DOUBLE:
@@ -244,14 +211,6 @@ def _cast(op: Operation) -> Exact:
             f"exact are those below {limit:,} only"
         )
     return value.moved()
-
-
-def _to_integers(value: Exact, op: Operation) -> Exact:
-    least, most = type_range(op.kind)
-    low, high = (value.as_real(end) for end in (value.low, value.high))
-    if least - 1 < low and high < most + 1:
-        return Exact(0, float(math.trunc(low)), float(math.trunc(high)))
-    raise NotExactError(f"it makes integers of {low:.4g} to {high:.4g} that cannot hold them")
 
 
 def _quantize(op: Operation) -> Exact:
@@ -293,6 +252,10 @@ def _refuse_kernels(op: Operation) -> Exact:
     )
 
 
+def _truth(op: Operation) -> Exact:
+    return of_type(op.kind)
+
+
 _COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
 _MOVING: dict[str, Callable[[Operation], Exact]] = {
@@ -307,20 +270,20 @@ _MOVING: dict[str, Callable[[Operation], Exact]] = {
     **dict.fromkeys(("Gather", "GatherElements", "GatherND"), _gather),
     **dict.fromkeys(("ReduceMax", "ReduceMin"), _reduce_extreme),
     **dict.fromkeys(("Shape", "Size"), _shape_of),
-    **dict.fromkeys(_COMPARISONS, truth),
+    **dict.fromkeys(_COMPARISONS, _truth),
     "Clip": _clip,
-    "Concat": _join,
+    "Concat": lambda op: hull(op.present()),
     "ConstantOfShape": _fill,
-    "Max": _largest,
-    "Min": _smallest,
+    "Max": lambda op: _extreme(op.present(), max),
+    "Min": lambda op: _extreme(op.present(), min),
     "Pad": _pad,
-    "Where": _where,
+    "Where": lambda op: hull([op.given(1), op.given(2)]),
 }
 """For operators that compare entries or move them, of whatever type."""
 
 _INTEGER_RULES: dict[str, Callable[[Operation], Exact]] = {
     **_MOVING,
-    **dict.fromkeys(("And", "Not", "Or", "Xor"), truth),
+    **dict.fromkeys(("And", "Not", "Or", "Xor"), _truth),
     **dict.fromkeys(("ConvInteger", "MatMulInteger"), _refuse_kernels),
     **INTEGER_ARITHMETIC,
 }
@@ -330,11 +293,10 @@ _RULES: dict[str, Callable[[Operation], Exact]] = {
     **_MOVING,
     **dict.fromkeys(("Ceil", "Floor", "Round"), _round),
     **REAL_ARITHMETIC,
-    "Abs": _absolute,
     "Cast": _cast,
     "DequantizeLinear": _dequantize,
-    "Neg": _negate,
+    "Neg": lambda op: op.given(0).scaled(0, 0, (False, True)),
     "QuantizeLinear": _quantize,
-    "Relu": _rectify,
+    "Relu": lambda op: _between(op.given(0), Exact(0, 0.0, 0.0, np.zeros(())), None),
 }
 """For those that have a floating-point number among them."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product as pairs
+from operator import add, mul, sub
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,6 @@ __all__ = [
     "inverse",
     "powers_of_two",
     "reduced_sizes",
-    "truth",
 ]
 
 Powers = tuple[int, int, tuple[bool, bool]]
@@ -64,7 +64,7 @@ class Operation:
 
     def given(self, position: int) -> Exact:
         """An input that must be there."""
-        value = self.inputs[position] if position < len(self.inputs) else None
+        value = self.optional(position)
         if value is None:
             raise NotExactError(f"its input {position} is missing")
         return value
@@ -72,6 +72,10 @@ class Operation:
     def optional(self, position: int) -> Exact | None:
         """An input that may be left out."""
         return self.inputs[position] if position < len(self.inputs) else None
+
+    def present(self) -> list[Exact]:
+        """The inputs that are not left out."""
+        return [value for value in self.inputs if value is not None]
 
     def stored(self, position: int) -> NDArray[np.float64]:
         """The values of an input that must be a stored constant."""
@@ -115,14 +119,17 @@ def inverse(powers: Powers) -> Powers:
 
 def _add(op: Operation) -> Exact:
     """Of Add, Sub and Sum; a runtime may merge one with the product before it."""
-    terms = [value for value in op.inputs if value is not None]
+    terms = op.present()
     own = [term.unit for term in terms]
     unit = common_unit(terms)
-    return summed(
-        op.kind,
-        unit,
-        sum(term.peak * 2.0 ** (exponent - unit) for term, exponent in zip(terms, own, strict=True)),
-    )
+    largest = sum(term.peak * 2.0 ** (exponent - unit) for term, exponent in zip(terms, own, strict=True))
+    return summed(op.kind, unit, largest)
+
+
+def _absolute(op: Operation) -> Exact:
+    value = op.given(0)
+    inside = value.low <= 0.0 <= value.high
+    return Exact(value.exponent, 0.0 if inside else min(abs(value.low), abs(value.high)), value.peak)
 
 
 def _reduce_sum(op: Operation) -> Exact:
@@ -141,10 +148,7 @@ def _summands(op: Operation) -> int:
 def reduced_sizes(op: Operation) -> list[int | None]:
     """Sizes of the axes that a reduction takes, None for a free one; no axes if it changes nothing.
 
-    Raises
-    ------
-    NotExactError
-        If the axes are not stored, not within the tensor's, or one is named twice.
+    ``NotExactError`` if the axes are not stored, not within the tensor's, or one is named twice.
     """
     shape, axes = op.shapes[0], op.optional(1)
     if axes is not None and axes.array is None:
@@ -237,24 +241,10 @@ _LARGEST = float(1 << 52)
 """Bounds are computed in double; up to here they are whole numbers without an error."""
 
 
-def truth(op: Operation) -> Exact:
-    """Rule of comparisons and of logic."""
-    return of_type(op.kind)
-
-
-def _add_integers(op: Operation) -> Exact:
+def _combine_integers(op: Operation, combine: Callable[[float, float], float]) -> Exact:
+    """Sums, differences and products are monotonic in either side: they are extreme at its bounds."""
     left, right = op.given(0), op.given(1)
-    return _fitting(op, left.low + right.low, left.high + right.high)
-
-
-def _subtract_integers(op: Operation) -> Exact:
-    left, right = op.given(0), op.given(1)
-    return _fitting(op, left.low - right.high, left.high - right.low)
-
-
-def _multiply_integers(op: Operation) -> Exact:
-    left, right = op.given(0), op.given(1)
-    ends = [one * other for one, other in pairs((left.low, left.high), (right.low, right.high))]
+    ends = [combine(one, other) for one, other in pairs((left.low, left.high), (right.low, right.high))]
     return _fitting(op, min(ends), max(ends))
 
 
@@ -265,9 +255,8 @@ def _negate_integers(op: Operation) -> Exact:
 
 
 def _absolute_integers(op: Operation) -> Exact:
-    value = op.given(0)
-    inside = value.low <= 0.0 <= value.high
-    return _fitting(op, 0.0 if inside else min(abs(value.low), abs(value.high)), value.peak)
+    value = _absolute(op)
+    return _fitting(op, value.low, value.high)
 
 
 def _divide_integers(op: Operation) -> Exact:
@@ -324,6 +313,7 @@ def _fitting(op: Operation, low: float, high: float) -> Exact:
 
 
 REAL_ARITHMETIC: dict[str, Callable[[Operation], Exact]] = {
+    "Abs": _absolute,
     **dict.fromkeys(("Add", "Sub", "Sum"), _add),
     **dict.fromkeys(PRODUCTS, _product),
     "Div": _divide,
@@ -334,13 +324,13 @@ REAL_ARITHMETIC: dict[str, Callable[[Operation], Exact]] = {
 
 INTEGER_ARITHMETIC: dict[str, Callable[[Operation], Exact]] = {
     "Abs": _absolute_integers,
-    "Add": _add_integers,
+    "Add": lambda op: _combine_integers(op, add),
     "Cast": _cast_integers,
     "Div": _divide_integers,
     "Mod": _remainder,
-    "Mul": _multiply_integers,
+    "Mul": lambda op: _combine_integers(op, mul),
     "Neg": _negate_integers,
     "ReduceSum": _sum_integers,
-    "Sub": _subtract_integers,
+    "Sub": lambda op: _combine_integers(op, sub),
 }
 """Rules for operators all of whose inputs and outputs are integers."""

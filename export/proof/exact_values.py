@@ -76,13 +76,7 @@ class Exact:
 
     @property
     def unit(self) -> int:
-        """The exponent of something that lies on a grid.
-
-        Raises
-        ------
-        NotExactError
-            If it does not, or is unbounded.
-        """
+        """The exponent of what lies on a grid; ``NotExactError`` if it does not, or is unbounded."""
         if self.exponent is None:
             raise NotExactError("it computes with real numbers that were never rounded to a grid")
         if not math.isfinite(self.peak):
@@ -118,12 +112,9 @@ class Exact:
 
 
 def given(kind: int) -> Exact:
-    """An input of the graph: any finite numbers of its type.
+    """An input of the graph: any finite numbers of its type, float32, float64 or an integer.
 
-    Raises
-    ------
-    NotExactError
-        If its type is neither float32, float64 nor an integer.
+    ``NotExactError`` for other types.
     """
     if kind in INTEGER_TYPES:
         return of_type(kind)
@@ -136,10 +127,7 @@ def given(kind: int) -> Exact:
 def type_range(kind: int) -> tuple[int, int]:
     """Least and largest number of an integer type, truth values included.
 
-    Raises
-    ------
-    NotExactError
-        If it is none of the types that the proof follows: integers of 4 bits are not.
+    ``NotExactError`` for types that the proof does not follow, integers of 4 bits among them.
     """
     if kind not in INTEGER_TYPES:
         raise NotExactError(f"{TensorProto.DataType.Name(kind)} is no integer type that the proof follows")
@@ -158,10 +146,7 @@ def of_type(kind: int) -> Exact:
 def of_array(array: NDArray[Any]) -> Exact:
     """Stored values: the coarsest grid that they lie on.
 
-    Raises
-    ------
-    NotExactError
-        If one is NaN or infinite, or they are of another type than float32, float64 and integers.
+    ``NotExactError`` if one is NaN or infinite, or they are neither float32, float64 nor integers.
     """
     if array.dtype.kind in "biu":
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
@@ -202,10 +187,7 @@ def common_unit(values: Sequence[Exact]) -> int:
 def summed(kind: int, unit: int, largest: float) -> Exact:
     """A sum whose partial sums in any order reach ``largest`` units of 2^unit, computed in a type.
 
-    Raises
-    ------
-    NotExactError
-        If that may be inexact.
+    ``NotExactError`` if that may be inexact.
     """
     limit = limit_of(kind)
     if not largest < limit:
@@ -219,10 +201,7 @@ def summed(kind: int, unit: int, largest: float) -> Exact:
 def limit_of(kind: int) -> int:
     """Below which magnitude whole numbers of a type, and their sums, are exact.
 
-    Raises
-    ------
-    NotExactError
-        If the type is neither float32, float64 nor an integer.
+    ``NotExactError`` if the type is neither float32, float64 nor an integer.
     """
     if kind in INTEGER_TYPES:
         return type_range(kind)[1] + 1

@@ -34,15 +34,7 @@ from twophase.link.bits import bits_to_symbols, label_bits, pad_bits
 from twophase.link.manifest import Manifest
 from twophase.link.modes import Mode
 
-__all__ = [
-    "SENT",
-    "HardProof",
-    "expected_bits",
-    "prove_cut",
-    "prove_hard",
-    "prove_integers",
-    "prove_table",
-]
+__all__ = ["SENT", "HardProof", "expected_bits", "prove_cut", "prove_hard", "prove_integers", "prove_table"]
 
 SENT = ["bits", "symbols", "bit_count", "symbol_count"]
 """Outputs that must follow from ``indices`` and ``mode`` alone."""

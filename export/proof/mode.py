@@ -16,7 +16,8 @@ place of the router.  It can be audited at a glance; the router and all that it 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +114,7 @@ def _prove_request(view: GraphView, routed: str, count: int) -> tuple[int, list[
     chosen = np.tile(modes, len(requests))
     asked = np.repeat(requests, count)
     try:
-        run = _Part(view, given, "mode")
+        run = _part(view, given, "mode")
         results = [(asked, chosen, run({MODE_REQUEST: asked, routed: chosen}))]
         for request in requests:
             result = run({MODE_REQUEST: np.array([request]), routed: modes})
@@ -238,7 +239,7 @@ def _compare_with_table(
     """Run the router at ``points``, all together and one by one."""
     wanted = table.choose(points)
     try:
-        run = _Part(view, ["snr_db"], routed)
+        run = _part(view, ["snr_db"], routed)
         together = run({"snr_db": points})
         alone = [run({"snr_db": points[row : row + 1]}) for row in range(len(points))]
     except GraphRunError as error:
@@ -255,25 +256,24 @@ def _compare_with_table(
     return None
 
 
-class _Part:
+def _part(view: GraphView, given: list[str], output: str) -> Callable[[Values], NDArray[np.int64]]:
     """The part of a graph that makes ``output`` from ``given``; other inputs lend it their shape alone.
 
     The last of ``given`` has a row for each sample.
     """
+    shapes = sorted(view.sources([output], given))
+    try:
+        part = view.cut([*given, *shapes], [output])
+    except GraphError as error:
+        raise GraphRunError(str(error)) from error
+    runner = OnnxRuntime(part)
 
-    def __init__(self, view: GraphView, given: list[str], output: str) -> None:
-        shapes = sorted(view.sources([output], given))
-        try:
-            part = view.cut([*given, *shapes], [output])
-        except GraphError as error:
-            raise GraphRunError(str(error)) from error
-        self._view, self._shapes, self._rows, self._output = view, shapes, given[-1], output
-        self._part = OnnxRuntime(part)
-
-    def __call__(self, feed: Values) -> NDArray[np.int64]:
-        blanks = {name: self._view.blank(name, len(feed[self._rows])) for name in self._shapes}
-        (result,) = self._part.run([self._output], {**feed, **blanks})
+    def run(feed: Values) -> NDArray[np.int64]:
+        blanks = {name: view.blank(name, len(feed[given[-1]])) for name in shapes}
+        (result,) = runner.run([output], {**feed, **blanks})
         return np.asarray(result, dtype=np.int64)
+
+    return run
 
 
 def _named(node: NodeProto | None, name: str) -> str:
@@ -286,8 +286,7 @@ def install_table(model: ModelProto, table: SnrTable) -> ModelProto:
     The look-up enters at the Where that lets ``mode_request`` overrule the router.  A graph without such a
     place, or one that breaks the ONNX standard, comes back as it is: the proof of its mode says why.
     """
-    result = ModelProto()
-    result.CopyFrom(model)
+    result = deepcopy(model)
     view, _ = view_with(model, ["mode"])
     switch = None if view is None else find_switch(view)
     if switch is None:

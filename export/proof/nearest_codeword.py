@@ -63,19 +63,11 @@ class ModeSearch:
     """Shape (K,)."""
 
     def nearest(self, latents: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Search in float64.
+        """Search in float64; ``latents`` have shape (batch, tokens or more, C), at least one sample.
 
-        Parameters
-        ----------
-        latents
-            Shape (batch, tokens or more, C), at least one sample.
-
-        Returns
-        -------
-        tuple
-            Indices of the best codewords, shape (batch, tokens), and the margin of each over the second
-            best: the difference of the two scores over |z| max|W_k| + max|b_k|, the largest score that
-            a latent vector of this length can reach.
+        Returns the indices of the best codewords, shape (batch, tokens), and the margin of each over the
+        second best: the difference of the two scores over |z| max|W_k| + max|b_k|, the largest score that
+        a latent vector of this length can reach.
         """
         rows = max(1, _BLOCK // (self.tokens * self.offsets.size))
         parts = [self._nearest(latents[start : start + rows]) for start in range(0, len(latents), rows)]
@@ -110,8 +102,7 @@ def read_rule(view: GraphView, search: Search, manifest: Manifest, mode: int | N
     ``mode`` is that of a search over a codebook that the mode selects.
     """
     inputs = [search.latents] + (["mode"] if search.by_mode else [])
-    problem = problem_of_cut(view, inputs, [search.scores])
-    if problem is not None:
+    if (problem := problem_of_cut(view, inputs, [search.scores])) is not None:
         return problem
     shape = view.shape(search.latents)
     width = manifest.link.embedding_dim
@@ -156,8 +147,7 @@ def misfit(
 ) -> str | None:
     """Why a rule is no nearest-codeword search over ``codebook``, shape (K, C); None if it is one."""
     size = len(codebook)
-    problem = _problem_of_choice(offsets, size)
-    if problem is not None:
+    if (problem := _problem_of_choice(offsets, size)) is not None:
         return problem
     used = weights.T[:size]
     spread, wanted = used - used.mean(axis=0), codebook - codebook.mean(axis=0)
@@ -185,8 +175,7 @@ def grid_misfit(
 ) -> str | None:
     """Why a rule is not exactly the search over codewords in whole units, shape (K, C); None if it is."""
     size = len(units)
-    problem = _problem_of_choice(offsets, size)
-    if problem is not None:
+    if (problem := _problem_of_choice(offsets, size)) is not None:
         return problem
     used, wanted = weights.T[:size], units.astype(np.float64)
     gain = float((used * wanted).sum() / max((wanted * wanted).sum(), 1.0))

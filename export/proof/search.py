@@ -170,8 +170,7 @@ def _search_at(view: GraphView, node: NodeProto) -> Search | str:
             return Search(
                 node.name or node.output[0], latents, scores, 1 if node.op_type == "ArgMax" else -1, by_mode
             )
-        problem = _problem_of_node(view, maker, operands)
-        if problem is not None:
+        if (problem := _problem_of_node(view, maker, operands)) is not None:
             return problem
         name = operands[0]
 

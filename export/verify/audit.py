@@ -18,7 +18,7 @@ int8                the INT8 graph, if there is one; else, off the grid, weights
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,19 +33,7 @@ from twophase.export.proof.nearest_codeword import ModeSearch
 from twophase.link.graphs import MODE_REQUEST
 from twophase.link.manifest import Manifest
 
-__all__ = [
-    "QUANTILES",
-    "VARIANTS",
-    "Audit",
-    "CodebookAudit",
-    "audit_margins",
-    "fed_at",
-    "products_between",
-    "rounding_of",
-    "with_float16",
-    "with_int8",
-]
-
+__all__ = ["VARIANTS", "Audit", "audit_margins", "products_between", "with_float16", "with_int8"]
 
 _MOVING = frozenset({"Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
 _CLIPPING = frozenset({"Clip", "Max", "Min"})
@@ -65,7 +53,7 @@ def products_between(view: GraphView, names: Collection[str], stop: Collection[s
     ]
 
 
-def rounding_of(view: GraphView, latents: str) -> str:
+def _rounding_of(view: GraphView, latents: str) -> str:
     """The tensor that is rounded to whole latents; ``latents`` itself if nothing rounds them."""
     name = latents
     while (node := view.producer(name)) is not None:
@@ -78,7 +66,7 @@ def rounding_of(view: GraphView, latents: str) -> str:
     return latents
 
 
-def fed_at(view: GraphView, name: str) -> tuple[ModelProto, str]:
+def _fed_at(view: GraphView, name: str) -> tuple[ModelProto, str]:
     """The model with a tensor as one more input, in the place of what makes it; and that input's name."""
     model: ModelProto = ModelProto.FromString(view.model.SerializeToString())
     given = f"{name}_given"
@@ -166,7 +154,7 @@ def _rewritten(
     return model
 
 
-QUANTILES = (0.0, 0.001, 0.01, 0.1, 0.5, 0.9)
+_QUANTILES = (0.0, 0.001, 0.01, 0.1, 0.5, 0.9)
 """Shares of tokens below the margins that are reported."""
 
 VARIANTS = ("one ulp", "float16 encoder", "float16, search too", "int8")
@@ -176,7 +164,7 @@ _OCTAVES = tuple(4.0**power for power in range(13))
 
 
 @dataclass(frozen=True)
-class CodebookAudit:
+class _CodebookAudit:
     """The tokens of one codebook."""
 
     codebook: int
@@ -202,11 +190,7 @@ class Audit:
 
     samples: int
     seed: int
-    codebooks: tuple[CodebookAudit, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it, of types that JSON has."""
-        return asdict(self)
+    codebooks: tuple[_CodebookAudit, ...]
 
     def lines(self) -> list[str]:
         """Two tables: margins, and shares of tokens with another index."""
@@ -233,19 +217,8 @@ def audit_margins(
 ) -> Audit:
     """Measure margins and variants on the test split, (n, *input_shape), at SNRs from -5 to 20 dB over it.
 
-    Parameters
-    ----------
-    searches
-        The codebook search of each mode, as ``hard.HardProof`` has them.
-    seed
-        Of the signs of the noise.
-    int8
-        The same transmitter in INT8.
-
-    Raises
-    ------
-    GraphRunError
-        If a variant does not run.
+    ``searches``: the codebook search of each mode, as ``hard.HardProof`` has them.  ``seed``: of the signs of
+    the noise.  ``int8``: the same transmitter in INT8.  ``GraphRunError`` if a variant does not run.
     """
     view = GraphView(model)
     modes = {mode.codebook: number for number, mode in reversed(list(enumerate(manifest.modes)))}
@@ -264,13 +237,13 @@ def _audit_codebook(
     features: NDArray[np.float32],
     seed: int,
     int8: ModelProto | None,
-) -> CodebookAudit:
+) -> _CodebookAudit:
     mode = manifest.modes[number]
     snr_db = np.linspace(SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1], len(features), dtype=np.float32)
     feed: Values = {"input": features, "snr_db": snr_db}
     if len(manifest.modes) > 1:
         feed[MODE_REQUEST] = np.array([number])
-    rounded = rounding_of(view, search.latents)
+    rounded = _rounding_of(view, search.latents)
     encoder = products_between(view, [search.latents], ["mode"])
     every = [node.output[0] for node in products_between(view, ["indices"], ["mode"])]
     sources = [node.input[0] for node in encoder]
@@ -281,12 +254,11 @@ def _audit_codebook(
         (indices,) = OnnxRuntime(variant).run(["indices"], feed | more)
         return int((indices != base["indices"])[:, : mode.tokens].sum())
 
-    shaken, given = fed_at(view, rounded)
+    shaken, given = _fed_at(view, rounded)
     signs = np.random.default_rng([seed, mode.codebook]).choice([-np.inf, np.inf], base[rounded].shape)
-    half = [node.output[0] for node in encoder]
     different: dict[str, int | None] = {
         "one ulp": other(shaken, **{given: np.nextafter(base[rounded], signs.astype(np.float32))}),
-        "float16 encoder": other(with_float16(view, half)),
+        "float16 encoder": other(with_float16(view, [node.output[0] for node in encoder])),
         "float16, search too": other(with_float16(view, every)),
         "int8": None,
     }
@@ -300,8 +272,8 @@ def _audit_codebook(
     whole = manifest.grid is not None
     edges = _OCTAVES if whole else _DECADES
     counts = np.bincount(np.digitize(margins.ravel(), edges), minlength=len(edges) + 1)
-    levels = np.quantile(margins, QUANTILES, method="inverted_cdf")
-    return CodebookAudit(
+    levels = np.quantile(margins, _QUANTILES, method="inverted_cdf")
+    return _CodebookAudit(
         codebook=mode.codebook,
         codewords=mode.codebook_size,
         tokens=margins.size,
@@ -333,14 +305,14 @@ def _range(values: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _quantile_names() -> list[str]:
-    return ["least" if share == 0.0 else f"{100 * share:g} %" for share in QUANTILES]
+    return ["least" if share == 0.0 else f"{100 * share:g} %" for share in _QUANTILES]
 
 
-def _name(book: CodebookAudit) -> str:
+def _name(book: _CodebookAudit) -> str:
     return f"{book.codebook} (K={book.codewords})"
 
 
-def _share(book: CodebookAudit, variant: str) -> str:
+def _share(book: _CodebookAudit, variant: str) -> str:
     count = book.different[variant]
     if count is None:
         return "not measured"

@@ -141,7 +141,7 @@ def _as_json(folder: Path, checks: list[Check], audit: Audit | None, passed: boo
         "checks": [asdict(check) for check in checks],
     }
     if audit is not None:
-        content["audit"] = audit.as_json()
+        content["audit"] = asdict(audit)
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 

@@ -6,7 +6,6 @@ The canonical bytes of a codebook are its codewords as little-endian float32, on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from twophase.link.bits import label_bits
 from twophase.link.decode import codeword_log_posterior, hard_indices
 from twophase.link.manifest import Manifest
 
-__all__ = ["codebook_hash", "codebooks", "is_multiple", "received_labels"]
+__all__ = ["codebooks", "is_multiple", "received_labels"]
 
 _LLR = 20.0
 """LLR of a bit, in favour of the one that was sent: no prior outweighs it below a million codewords."""
@@ -48,16 +47,10 @@ def codebooks(bundle: Bundle) -> Finding:
     except CheckError as error:
         problems.append(f"'{manifest.head_file}': {error}")
     problems += _compare_receiver(bundle.view("rx.onnx"), manifest)
-    digest = codebook_hash(manifest.codebook(index) for index in range(len(manifest.codebooks)))
-    return Finding(problems, f"tx, rx and manifest hold the same {len(manifest.codebooks)}: SHA-256 {digest}")
-
-
-def codebook_hash(codebooks: Iterable[NDArray[np.floating]]) -> str:
-    """SHA-256 of codebooks, shape (K, C) each, one after the other, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    for codebook in codebooks:
-        digest.update(np.ascontiguousarray(codebook, dtype="<f4").tobytes())
-    return digest.hexdigest()
+    count = len(manifest.codebooks)
+    canonical = b"".join(manifest.codebook(index).astype("<f4").tobytes() for index in range(count))
+    digest = hashlib.sha256(canonical).hexdigest()
+    return Finding(problems, f"tx, rx and manifest hold the same {count}: SHA-256 {digest}")
 
 
 def _compare_transmitter(view: GraphView, searches: tuple[ModeSearch, ...], manifest: Manifest) -> list[str]:

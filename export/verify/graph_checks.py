@@ -28,7 +28,6 @@ from twophase.link.constellation import qam
 from twophase.link.manifest import TOKENIZER_FILE
 
 __all__ = [
-    "FLOAT_FORMAT",
     "bijection",
     "card",
     "constellation",
@@ -37,7 +36,6 @@ __all__ = [
     "exactness",
     "files",
     "formats",
-    "has_card",
     "integers",
     "interfaces",
     "mode",
@@ -50,7 +48,7 @@ __all__ = [
     "types",
 ]
 
-FLOAT_FORMAT = (18, 8)
+_FLOAT_FORMAT = (18, 8)
 """Operator set and IR version of float graphs."""
 
 _ENERGY_TOLERANCE = 1e-12
@@ -71,11 +69,6 @@ def files(bundle: Bundle) -> Finding:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         detail += f"; not listed: {', '.join(map(repr, others[:_NAMED]))}{more}"
     return Finding(bundle.manifest_problems, detail)
-
-
-def has_card(bundle: Bundle) -> bool:
-    """Whether the bundle holds a card."""
-    return CARD_FILE in bundle.manifest.files
 
 
 def card(bundle: Bundle) -> Finding:
@@ -102,7 +95,7 @@ def formats(bundle: Bundle) -> Finding:
     problems: list[str] = []
     for file, model in _models(bundle, problems):
         int8 = bundle.manifest.precision == "int8" and file in run_by_devices(bundle.manifest)
-        opset, ir_version = (INT8_OPSET, INT8_IR_VERSION) if int8 else FLOAT_FORMAT
+        opset, ir_version = (INT8_OPSET, INT8_IR_VERSION) if int8 else _FLOAT_FORMAT
         if model.ir_version != ir_version:
             problems.append(f"'{file}' must be of IR version {ir_version}, not {model.ir_version}")
         found = sorted((entry.domain, entry.version) for entry in model.opset_import)
@@ -113,7 +106,7 @@ def formats(bundle: Bundle) -> Finding:
             problems.append(f"'{file}' must use opset {opset} of ONNX, not {found}")
         if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
             problems.append(f"'{file}' keeps tensors in other files")
-    wanted = f"opset {FLOAT_FORMAT[0]}, IR {FLOAT_FORMAT[1]}"
+    wanted = f"opset {_FLOAT_FORMAT[0]}, IR {_FLOAT_FORMAT[1]}"
     if bundle.manifest.precision == "int8":
         wanted = f"INT8 graphs opset {INT8_OPSET}, IR {INT8_IR_VERSION}; others {wanted}"
     return Finding(problems, f"{wanted}; ONNX's own domain only")

@@ -10,8 +10,9 @@ from onnx import NodeProto, TensorProto, numpy_helper
 
 from twophase.export.graphs.signature import deployed, run_by_devices
 from twophase.export.graphs.view import REAL_TYPES, GraphView, all_nodes, subgraphs
-from twophase.export.int8.nodes import PRODUCTS, maker_before_reshaping
+from twophase.export.int8.nodes import maker_before_reshaping
 from twophase.export.int8.weights import check_weights
+from twophase.export.proof.exact_sums import PRODUCTS
 from twophase.export.verify.bundle import Bundle, CheckError, Finding
 from twophase.export.verify.codewords import is_multiple
 from twophase.link.bits import label_bits

@@ -44,7 +44,6 @@ from twophase.link.receiver import Receiver
 from twophase.link.transmitter import FeatureTransmitter
 
 __all__ = [
-    "ACCURACY_TOLERANCE",
     "Latency",
     "accuracy",
     "alone_and_in_batches",
@@ -84,7 +83,7 @@ def measure_latency(call: Callable[[], object], calls: int = 1000, warm_up: int 
     return Latency(float(p50), float(p99), calls)
 
 
-ACCURACY_TOLERANCE = 2.0 * TOLERANCE
+_ACCURACY_TOLERANCE = 2.0 * TOLERANCE
 """Share of decisions that may differ from the manifest's, besides one.
 
 Class scores are real numbers; runtimes may differ by ``TOLERANCE`` in them, so that a decision can differ
@@ -240,7 +239,7 @@ def accuracy(bundle: Bundle) -> Finding:
     if got.samples != stated.samples:
         problems.append(f"the test split has {got.samples} samples, not {stated.samples}")
     decisions = got.samples * got.trials
-    allowed = 1 + math.floor(ACCURACY_TOLERANCE * decisions)
+    allowed = 1 + math.floor(_ACCURACY_TOLERANCE * decisions)
     rows = zip(stated.esn0_db, got.correct, stated.correct, got.symbols, stated.symbols, strict=True)
     largest = 0
     for point, correct, stated_correct, symbols, stated_symbols in rows:
@@ -282,10 +281,7 @@ def latency(bundle: Bundle) -> Finding:
 def _transmitter(bundle: Bundle, threads: int = 1) -> DecidingGraph:
     """The transmitter with what its decisions depend on.
 
-    Raises
-    ------
-    CheckError
-        If the choice of the mode or of codewords is not proved.
+    ``CheckError`` if the choice of the mode or of codewords is not proved.
     """
     searches, (proof, _) = bundle.searches, bundle.mode_proof
     if proof is None:
