@@ -99,13 +99,7 @@ def set_files(folder: Path, conformance: Conformance) -> tuple[str, ...]:
 
 
 def read_set(folder: Path, entry: VectorSet) -> tuple[Values, Values]:
-    """Inputs and outputs of a set by name, in the graph's order.
-
-    Raises
-    ------
-    ArtifactError
-        If a file is missing or is no tensor.
-    """
+    """Inputs and outputs of a set by name, in the graph's order; ArtifactError if a file is no tensor."""
     sides = []
     for side in ("input", "output"):
         paths = _side(folder / entry.folder, side)
@@ -120,17 +114,8 @@ def replay(run: Run, folder: Path, manifest: Manifest) -> list[str]:
 
     Vectors that prove little are a problem too: a set that is empty or lacks a tensor of its graph, files
     that the manifest does not list or lists in vain, a graph without a set, a mode that no set has.  The
-    files are compared if the manifest lists any.
-
-    Returns
-    -------
-    list
-        One sentence for each problem; empty if everything is reproduced, the golden hash included.
-
-    Raises
-    ------
-    ArtifactError
-        If the bundle holds no vectors, or a file of theirs is damaged.
+    files are compared if the manifest lists any.  One sentence for each problem; none if everything is
+    reproduced, the golden hash included.  ArtifactError if there are no vectors or a file is damaged.
     """
     if manifest.conformance is None:
         raise ArtifactError(f"'{folder}' holds no conformance vectors: export it again")

@@ -54,10 +54,7 @@ _Arguments = list[tuple[bytes, list[tuple[int, int]]]]
 def canonical_ort(content: bytes) -> bytes:
     """The bytes of a graph in ONNX Runtime's format with its table of kernel types in a fixed order.
 
-    Raises
-    ------
-    ValueError
-        If the content is no such graph, or is laid out in another way than described above.
+    ValueError if the content is no such graph, or is laid out in another way than described above.
     """
     buffer = bytearray(content)
     if not InferenceSession.InferenceSession.InferenceSessionBufferHasIdentifier(buffer, 0):
@@ -144,17 +141,9 @@ CONFIG_FILE = "required_operators.config"
 
 
 def write_ort(bundle: Path, folder: Path, graphs: Sequence[str] = _PAIR) -> tuple[str, ...]:
-    """Convert graphs of a bundle into ``folder``, and list the operators that they need.
+    """Convert graphs of a bundle into ``folder``, list the operators that they need, name the files made.
 
-    Returns
-    -------
-    tuple
-        Names of the files in ``folder``: ``tx.ort``, ``rx.ort`` and so on, ``required_operators.config``.
-
-    Raises
-    ------
-    ArtifactError
-        If a graph is missing or cannot be converted.
+    ArtifactError if a graph is missing or cannot be converted.
     """
     # the converter's own function takes its level from the environment, prints, and names its files by it
     from onnxruntime.tools.ort_format_model import create_config_from_models
@@ -178,12 +167,7 @@ def ort_runner(
 ) -> Callable[[str, list[str], Values], list[NDArray[Any]]]:
     """Run what ``write_ort`` wrote by the names of the original graphs, as ``conformance.replay`` asks for.
 
-    Raises
-    ------
-    ArtifactError
-        If a file is missing.
-    GraphRunError
-        If ONNX Runtime cannot load one.
+    ArtifactError if a file is missing, GraphRunError if ONNX Runtime cannot load one.
     """
     sessions = {}
     for name in graphs:

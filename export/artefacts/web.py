@@ -82,16 +82,8 @@ def fetch_runtime(cache: Path | None = None) -> WebRuntime:
 
     npm is asked as the user has set it up, registry and proxy included.  What it brings is accepted only with
     the SHA-512 that stands in this module.  The cache is by default ``twophase-link/onnxruntime-web-VERSION``
-    in ``$XDG_CACHE_HOME`` or ``~/.cache``.
-
-    Raises
-    ------
-    PackageError
-        If npm is missing or cannot fetch the package.
-    ArtifactError
-        If what npm brings is not the package that is expected.
-    InputError
-        If the cache cannot be written.
+    in ``$XDG_CACHE_HOME`` or ``~/.cache``.  PackageError if npm is missing or cannot fetch the package,
+    ArtifactError if what it brings is another, InputError if the cache cannot be written.
     """
     folder = cache if cache is not None else _default_cache()
     runtime = WebRuntime(folder)
@@ -119,15 +111,8 @@ def fetch_runtime(cache: Path | None = None) -> WebRuntime:
 def write_web(bundle: Path, runtime: WebRuntime) -> tuple[str, ...]:
     """Write the page into the subfolder ``web`` of a bundle that is being made and has its ``eval.npz``.
 
-    Returns
-    -------
-    tuple
-        Names of the files relative to ``bundle``, for the manifest.
-
-    Raises
-    ------
-    ArtifactError
-        If the test split or a file of the runtime cannot be read.
+    Gives the names of its files relative to ``bundle``; ArtifactError if the test split or a file of the
+    runtime cannot be read.
     """
     target = bundle / WEB_FOLDER
     sources = {

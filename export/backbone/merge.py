@@ -43,11 +43,7 @@ def merge(backbone: ModelProto, head: ModelProto, manifest: Manifest) -> ModelPr
     """One graph of both, of one operator set; neither is changed.
 
     The backbone goes from ``input_ids`` and ``attention_mask`` to ``features``, the head from ``input`` on.
-
-    Raises
-    ------
-    ArtifactError
-        If the two cannot stand in one graph.
+    ArtifactError if the two cannot stand in one graph.
     """
     versions = [
         sorted((entry.domain, entry.version) for entry in part.opset_import) for part in (backbone, head)
@@ -84,13 +80,7 @@ def merge(backbone: ModelProto, head: ModelProto, manifest: Manifest) -> ModelPr
 
 
 def check_whole(whole: ModelProto, head: ModelProto, manifest: Manifest) -> list[str]:
-    """Problems of a transmitter that takes token ids; see the module on what is proved.
-
-    Returns
-    -------
-    list of str
-        One sentence for each: types, inputs and outputs, operators, or a part that is not the head.
-    """
+    """Problems of a transmitter that takes token ids, one sentence each; see the module on what is proved."""
     try:
         view = GraphView(whole)
     except GraphError as error:

@@ -91,16 +91,8 @@ class OnnxRuntime(Runner):
     Outputs come from the graph that is given, to the byte; what is asked for together with an inner tensor
     comes from a copy that has those tensors as outputs too.
 
-    Parameters
-    ----------
-    graph
-        The model, or the bytes of a file, also of one in ONNX Runtime's own format.
-    inner
-        Names of inner tensors to read.
-    optimised
-        Whether ONNX Runtime may rewrite the graph.
-    threads
-        Threads that share one call.
+    ``graph`` is a model, or the bytes of a file, also of one in ONNX Runtime's own format; ``inner`` names
+    the inner tensors to read.  Only where it is ``optimised`` ONNX Runtime may rewrite the graph.
     """
 
     def __init__(
