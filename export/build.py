@@ -97,6 +97,8 @@ def build_bundle(
 
     Parameters
     ----------
+    run
+        Run folder, as training leaves it.
     out
         Folder of the bundle.  An older bundle there is replaced when everything is proved, and left as it is
         otherwise.
@@ -108,6 +110,8 @@ def build_bundle(
         How the mode is chosen and signalled; see ``options.exported_routing``.
     precision
         ``int8`` quantises the deployed pair after everything is proved of it in float32, and proves it again.
+    extras
+        What else the bundle holds; nothing if not given.
 
     Raises
     ------

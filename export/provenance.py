@@ -36,8 +36,9 @@ def mode_listing(manifest: Manifest, usage: dict[float, dict[int, int]]) -> list
                 "mode": modes.names[mode],
                 "symbols": modes[mode].symbols,
             }
-            for step, mode in enumerate(routing.table.modes)
-            for low, high in [routing.table.bounds(step)]
+            for mode, (low, high) in (
+                (mode, routing.table.bounds(step)) for step, mode in enumerate(routing.table.modes)
+            )
         ]
     listing = []
     for esn0_db, counts in sorted(usage.items()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple
 from typing import Any
 
 from twophase.export.build import BundleSummary
@@ -166,13 +165,18 @@ def _rows(tally: Tally, several: bool) -> Iterator[tuple[str, Count]]:
         else:
             grouped.append(count)
     if grouped:
-        yield f"alone, in sevens, reordered{', mixed modes' * several}", _total(grouped)
+        mixed = ", mixed modes" if several else ""
+        yield f"alone, in sevens, reordered{mixed}", _total(grouped)
     if several and tally.mode_counts:
         yield "modes, in all these ways", _total(list(tally.mode_counts.values()))
 
 
 def _total(counts: list[Count]) -> Count:
-    return Count(*map(sum, zip(*map(astuple, counts), strict=True)))
+    return Count(
+        sum(count.compared for count in counts),
+        sum(count.different for count in counts),
+        sum(count.excused for count in counts),
+    )
 
 
 def _exactness(proof: ExactProof | None) -> str:

@@ -52,7 +52,7 @@ def indices_to_bits(indices: ArrayLike, width: int) -> NDArray[np.uint8]:
 
 
 def bits_to_indices(bits: ArrayLike) -> NDArray[np.int64]:
-    """Numbers, (...,), of which the last axis holds the binary digits; inverse of :func:`indices_to_bits`.
+    """Numbers, (...,), whose binary digits are on the last axis of ``bits``; undoes :func:`indices_to_bits`.
 
     Parameters
     ----------
@@ -148,6 +148,8 @@ def whole_numbers(name: str, values: ArrayLike, count: int | None = None) -> NDA
     array = np.asarray(values)
     if array.size and array.dtype.kind not in "iu":
         raise InputError(name, "be integers", f"an array of {array.dtype}")
+    if count is None and array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise InputError(name, "fit into int64", int(array.max()))
     if count is not None and array.size and (array.min() < 0 or array.max() >= count):
         outlier = int(array.min() if array.min() < 0 else array.max())
         raise InputError(name, f"lie in 0..{count - 1}", outlier)

@@ -34,6 +34,7 @@ __all__ = [
     "atomic_folder",
     "atomic_path",
     "cache_folder",
+    "lock_file",
     "read_json",
     "reading",
     "sha256",
@@ -45,6 +46,9 @@ __all__ = [
 
 _STORAGE_ERRORS = frozenset({errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS})
 """What a write may fail with; such an error need not name its file."""
+
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""What a lock fails with where the file system has none."""
 
 _PIECE = 1 << 18
 
@@ -189,22 +193,29 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Hold the system's lock on the file ``path``, which is made for it and removed with it.
+    """Hold the system's lock on the file ``path``, made for it with its folder, and removed with it.
+
+    On a file system without locks nothing is locked.
 
     Raises
     ------
     BlockingIOError
         If another process, or another part of this one, holds it.
     OSError
-        If the file cannot be made, or its file system has no locks.
+        If the file cannot be made.
     """
     from filelock import FileLock, Timeout  # an edge process locks nothing
 
     lock = FileLock(path, is_singleton=False)
     try:
-        lock.acquire(timeout=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # More than once: whoever held it may have removed the file in the meantime.
+        lock.acquire(timeout=0.1, poll_interval=0.02)
     except Timeout as error:
         raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path)) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
     try:
         yield
     finally:

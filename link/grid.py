@@ -109,7 +109,7 @@ def grid_codebook(codewords: ArrayLike, exponent: int) -> NDArray[np.int64]:
 
 
 def grid_search(latents: ArrayLike, codebook: ArrayLike) -> NDArray[np.int64]:
-    """Nearest codeword of each latent, shape (...); ties to the lowest index.
+    """Index of each latent's nearest codeword, shape (...); ties to the lowest index.
 
     Parameters
     ----------

@@ -297,6 +297,8 @@ class Header:
             If a mode does not exist, or ``snr_db`` is not finite or of another shape.
         """
         numbers = whole_numbers("mode", mode, self.modes_count)
+        if not self.steps:  # any SNR will do
+            return np.empty((*numbers.shape, 0), dtype=np.int64), np.zeros(numbers.shape, dtype=np.int64)
         snr = _broadcast(snr_db, numbers.shape)
         symbols = np.full((*numbers.shape, self.max_symbols), -1, dtype=np.int64)
         for code, here in self._in_use(snr):

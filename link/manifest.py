@@ -375,6 +375,8 @@ def load_manifest(folder: Path, kind: Literal["run", "bundle"], only: Chosen | N
 
     Parameters
     ----------
+    folder, kind
+        The run or bundle, and which of the two it must be.
     only
         Files to check, for a device that has no others, or what names them when it is given the manifest; all
         if not given.

@@ -161,7 +161,7 @@ class Routing:
     def received_mode(
         self, snr_db: ArrayLike, header_llr: ArrayLike | None, modes_count: int
     ) -> NDArray[np.int64]:
-        """What the receiver takes the modes for, in the shape of the headers, else of ``snr_db``.
+        """Modes that the receiver decides for, of ``modes_count``; shape of the headers, else of ``snr_db``.
 
         ``snr_db`` is the receiver's own Es/N0 in dB, one or one per sample; ``header_llr`` are LLRs of the
         header's bits, (..., 2 * max_symbols) of :meth:`header_of`, or None where the routing sends none.
@@ -197,6 +197,8 @@ class Hysteresis:
 
     Parameters
     ----------
+    table
+        Steps of Es/N0 and their modes.
     hysteresis_db
         How far an estimate may leave the current step, in dB; 0 changes nothing.
 

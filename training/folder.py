@@ -66,7 +66,6 @@ def mark_unfinished(config: TrainConfig) -> None:
 def folder_lock(config: TrainConfig) -> Iterator[None]:
     """Keep a second ``tp-train`` out of the run folder; the lock goes with the process."""
     folder = config.folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as lock:
         try:
             lock.enter_context(lock_file(folder.with_name(f".{folder.name}.lock")))

@@ -3,8 +3,8 @@
 Each set is a folder in ONNX's test layout, ``input_M.pb`` and ``output_M.pb`` in the order of the graph's
 inputs and outputs.  The transmitter from features on (``manifest.head_file``) must give every output exactly
 and, over all of its sets, the symbol stream of ``Conformance.symbols_sha256``; ``rx.onnx`` the same indices
-and the same class, and real outputs within ``compare.TOLERANCE``.  A transmitter that takes text has a set of
-its own, of sentences that it decides clearly: integers are the same, features within ``compare.TOLERANCE``.
+and the same class, and real outputs within ``tally.TOLERANCE``.  A transmitter that takes text has a set of
+its own, of sentences that it decides clearly: integers are the same, features within ``tally.TOLERANCE``.
 
 A set holds only what every machine must decide alike.  Where the transmitter computes on an integer grid that
 is everything, exact ties included.  Elsewhere, and in every receiver, two float32 implementations may differ

@@ -180,7 +180,7 @@ def _whole_set(
 ) -> Iterator[FilledSet]:
     """Short sentences, as routed and in each mode, of which features about the same decide alike.
 
-    Those whose features, moved by ``compare.TOLERANCE`` in directions drawn at random, give another mode or
+    Those whose features, moved by ``tally.TOLERANCE`` in directions drawn at random, give another mode or
     index in any mode are left out.  Without any other there is no set.
     """
     head = OnnxRuntime(graphs[manifest.head_file])

@@ -5,7 +5,7 @@ done in float64, and a sample alone against the same sample in batches of other 
 next to a sample of every other mode.  Two float32 implementations may still pick different codewords where a
 latent vector lies halfway between two of them, or different modes where a router that sees the content gives
 two the same score; such a difference is excused if, and only if, its margin is below
-``compare.EXCUSED_MARGIN``, and each one is counted and reported.
+``tally.EXCUSED_MARGIN``, and each one is counted and reported.
 """
 
 from __future__ import annotations

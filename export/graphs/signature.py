@@ -192,8 +192,13 @@ def _check_ports(side: str, values: list[ValueInfoProto], ports: tuple[Port, ...
 
 RANDOM_OPERATORS = frozenset(
     {
-        *("Bernoulli", "Dropout", "Multinomial"),
-        *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+        "Bernoulli",
+        "Dropout",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
     }
 )
 """Operators of ONNX that draw random numbers."""

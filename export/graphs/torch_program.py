@@ -114,13 +114,14 @@ def _ambiguities(entries: Sequence[zipfile.ZipInfo]) -> Iterator[str]:
             yield f"it holds '{entry.filename}' more than once"
         if entry.compress_type != zipfile.ZIP_STORED:
             yield f"its '{entry.filename}' is compressed, which torch does not"
+        if entry.flag_bits & 1:
+            yield f"its '{entry.filename}' is encrypted"
+        if not _RECORDS.fullmatch(record := entry.filename.partition("/")[2]):
+            yield f"it holds '{record}', which a program of plain tensors has not (saved by another torch?)"
 
 
 def _problems(records: Mapping[str, bytes]) -> Iterator[str]:
     program = json.loads(records["models/model.json"])
-    for record in records:
-        if not _RECORDS.fullmatch(record):
-            yield f"it holds '{record}', which a program of plain tensors has not (saved by another torch?)"
     for record, content in records.items():
         if record.endswith("_config.json"):
             for tensor, entry in json.loads(content)["config"].items():

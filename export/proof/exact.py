@@ -65,7 +65,9 @@ class ExactProof:
 def prove_exact(
     view: GraphView, manifest: Manifest, outputs: Sequence[str] = ("indices",)
 ) -> tuple[ExactProof | None, list[str]]:
-    """The proof that outputs are the same on every runtime, for any finite input, or the problems found.
+    """The proof that ``outputs`` are the same on every runtime, for any finite input, and the problems found.
+
+    The proof is None if it failed; there is one sentence for each problem.
 
     What a caller must keep to: ``mode_request`` is -1 or the number of one of the link's modes.  Any other is
     an index out of range, and each runtime has its own way with those.  A mode that is chosen by content, by

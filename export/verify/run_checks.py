@@ -239,15 +239,15 @@ def accuracy(bundle: Bundle) -> Finding:
     if got.samples != stated.samples:
         problems.append(f"the test split has {got.samples} samples, not {stated.samples}")
     decisions = got.samples * got.trials
-    allowed = 1 + math.floor(_ACCURACY_TOLERANCE * decisions)
+    margin = 1 + math.floor(_ACCURACY_TOLERANCE * decisions)
     rows = zip(stated.esn0_db, got.correct, stated.correct, got.symbols, stated.symbols, strict=True)
     largest = 0
     for point, correct, stated_correct, symbols, stated_symbols in rows:
         largest = max(largest, abs(correct - stated_correct))
-        if abs(correct - stated_correct) > allowed:
+        if abs(correct - stated_correct) > margin:
             problems.append(
                 f"at {point:g} dB {correct:,} of {decisions:,} decisions are right, not {stated_correct:,} "
-                f"as stated; {allowed} may differ"
+                f"as stated; {margin} may differ"
             )
         if symbols != stated_symbols:
             problems.append(f"at {point:g} dB a sample takes {symbols} channel uses, not {stated_symbols}")
@@ -256,7 +256,7 @@ def accuracy(bundle: Bundle) -> Finding:
         for point, correct in zip(stated.esn0_db, got.correct, strict=True)
     )
     return Finding(
-        problems, f"{shares}; counts differ by up to {largest} of {decisions:,}, {allowed} may differ"
+        problems, f"{shares}; counts differ by up to {largest} of {decisions:,}, {margin} may differ"
     )
 
 

@@ -72,7 +72,7 @@ def measure(
     """Measure a bundle at every point of a grid of Es/N0 in dB.
 
     Finished blocks are kept in the folder ``out`` of the report, if any, until :func:`clear_blocks`.  Until
-    then, or an error, no other process can measure into it (InputError), but where the system has no locks.
+    then, or an error, no other process can measure into it (InputError), unless its file system has no locks.
     """
     system, manifest, samples = opened
     settings = job.settings
@@ -151,7 +151,6 @@ def _lock(out: Path) -> None:
         return
     lock = ExitStack()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         lock.enter_context(lock_file(folder / ".lock"))
     except BlockingIOError as error:
         raise InputError("out", "not be in use by another tp-sim that is running", str(out)) from error

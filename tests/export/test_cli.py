@@ -13,6 +13,7 @@ import pytest
 from tools.commands import assert_refused, run_command
 from twophase.export.cli import main
 from twophase.link.command import Progress
+from twophase.link.manifest import CALIBRATION_FILE, load_manifest, write_manifest
 
 
 @pytest.fixture
@@ -97,3 +98,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     for part in ("tp-export: error: ", *parts):
         assert part in line
     assert not (run / "bundle").exists()
+
+
+def test_an_int8_bundle_has_a_folder_of_its_own(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copyfile(run / "eval.npz", run / CALIBRATION_FILE)
+    manifest = load_manifest(run, "run")
+    write_manifest(run, manifest, (*manifest.files, CALIBRATION_FILE))
+    assert main(["--precision", "int8", "--random-inputs", "50"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "bundle: runs/tiny/bundle-int8"
+    bundled = load_manifest(run / "bundle-int8", "bundle")
+    assert bundled.precision == "int8"
+    assert bundled.accuracy is not None
+    assert bundled.provenance["export"]["int8"]["accuracy"]["int8"] == list(bundled.accuracy.correct)

@@ -296,3 +296,17 @@ def test_a_lock_is_held_by_one_and_its_file_goes_with_it(tmp_path: Path) -> None
         with lock_file(path), pytest.raises(BlockingIOError), lock_file(path):
             pass
         assert not path.exists()
+
+
+def test_where_a_file_system_has_no_locks_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with lock_file(tmp_path / "new" / ".lock"), lock_file(tmp_path / "new" / ".lock"):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), lock_file(tmp_path / "file" / ".lock"):
+        pass

@@ -240,6 +240,8 @@ def test_a_manifest_that_the_graphs_contradict_is_refused(content, of_text):
     fewer = replace(manifest, link=link, routing=routing, symbol_energy=(1.0, 1.0), **first)
     with pytest.raises(ArtifactError, match=r"tx\.onnx' gives a mode that the link does not have"):
         Transmitter(content, manifest=fewer).send(features, 3.0)
+    with pytest.raises(ArtifactError, match=r"tx\.onnx' fails on inputs as the manifest has them"):
+        Transmitter(content, manifest=replace(manifest, input_shape=(4,))).send(np.zeros((2, 4)), 3.0)
     manifest = load_manifest(of_text, "bundle")
     with pytest.raises(ArtifactError, match=r"must give 'features' the shape \(1, 7\), not \(1, 5\)"):
         Transmitter(of_text, manifest=replace(manifest, input_shape=(7,))).send("a film", 5.0)

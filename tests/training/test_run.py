@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,9 +188,11 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(
         return epoch_of(self, number)
 
     config = small_config(tmp_path / "run", **values)
-    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(module.Trainer, "epoch", interrupted)
-        train(config, Terminal(quiet=True))
+        with pytest.raises(KeyboardInterrupt):
+            train(config, Terminal(quiet=True))
+    assert len(read_records(tmp_path / "run" / "metrics.jsonl")) == 2
     left.clear()
     assert train(replace(config, resume=True), Terminal(quiet=True)) == whole
     assert left["routing"] == routing
@@ -201,3 +202,11 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(
         for name in ("whole", "run")
     )
     assert first == second
+
+
+def test_of_several_processes_one_trains_what_has_no_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert train(small_config(tmp_path / "run"), Terminal(quiet=True)) is None
+    assert not (tmp_path / "run").exists()

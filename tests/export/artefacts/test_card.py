@@ -48,6 +48,7 @@ def tables_of(card: str) -> list[list[list[str]]]:
 def test_a_card_consists_of_whole_tables_and_says_nothing_of_the_machine() -> None:
     card = link_card(FOUR)
     assert card.endswith("\n")
+    assert "/" + "tmp" not in card
     assert "\n\n\n" not in card
     assert len(tables_of(card)) > 3
     for table in tables_of(card):
