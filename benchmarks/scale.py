@@ -46,7 +46,7 @@ def timed(part, function):
         finally:
             spent[part] = spent.get(part, 0.0) + time.perf_counter() - begin
     return wrapper
-from twophase.link.transmitter import SoftTransmitter, Transmitter
+from twophase.link.transmitter import FeatureTransmitter, SoftTransmitter
 from twophase.sim import point
 from twophase.sim.channel import radio
 from twophase.sim.folding import FoldedReceiver
@@ -56,7 +56,7 @@ for name in ("__init__", "draw", "send"):
 for name in ("llr_exact", "llr_maxlog", "llr_hard"):
     setattr(point, name, timed("demapper", getattr(point, name)))
 FoldedReceiver.receive = timed("receiver graphs", FoldedReceiver.receive)
-for kind in (Transmitter, SoftTransmitter):
+for kind in (FeatureTransmitter, SoftTransmitter):
     kind.send = timed("transmitter graphs", kind.send)
 measure.run_sweep = timed("sweep", measure.run_sweep)
 from twophase.sim.cli import main

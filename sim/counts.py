@@ -180,7 +180,7 @@ class Tally:
             number = int(sent.mode[rows[0]])
             self.histograms[number] = self.histograms.get(number, np.zeros_like(used)) + used
 
-    def met(self, deployed: Frames, gain_db: NDArray[np.float64]) -> None:
+    def count_gains(self, deployed: Frames, gain_db: NDArray[np.float64]) -> None:
         """Count power gains in dB, shape (samples,), that the frames of each kind met."""
         place = np.rint((gain_db - GAIN_BINS_DB[0]) * 10).astype(np.int64).clip(0, GAIN_BINS_DB.size - 1)
         kinds = np.stack([deployed.mode, deployed.header_count], axis=1)
@@ -189,7 +189,7 @@ class Tally:
             key = (int(kind[0]), int(kind[1]))
             self.gains[key] = self.gains.get(key, np.zeros_like(counted)) + counted
 
-    def decided(
+    def count_decisions(
         self,
         sent: Transmission,
         block: slice,
@@ -198,7 +198,7 @@ class Tally:
         labels: NDArray[np.int64],
         modes: ModeTable,
     ) -> None:
-        """Count a block's decisions by class, codewords and LLRs; groups, and labels (block,), are its."""
+        """Count a block's decisions by class, codewords and LLRs; ``labels`` are its, (block,), as the groups."""
         from scipy.special import expit  # late: a command that is refused need not wait for it
 
         classes = len(self.confusion)
@@ -221,7 +221,7 @@ class Tally:
             self.llr_zeros += np.bincount(place[~ones], minlength=bins)
             self.llr_expected += np.bincount(place, weights=expit(llr), minlength=bins)
 
-    def sliced(
+    def count_bits(
         self,
         sent: Transmission,
         block: slice,

@@ -98,7 +98,9 @@ class Transmitted:
 
 
 class PointSimulator:
-    """One SNR point: everything that its trials share is made once.
+    """One SNR point, Es/N0 in dB: everything that its trials share is made once.
+
+    ``system`` is the deployed link with its soft references, ``samples`` are features and true classes.
 
     Raises
     ------
@@ -256,7 +258,7 @@ class PointSimulator:
         for name, payload in now.baselines.items():
             tally.baselines[name].transmitted(payload.energy)
         if self._settings.known_snr == "block":
-            tally.met(now.deployed, self._gain_db(trial))
+            tally.count_gains(now.deployed, self._gain_db(trial))
         tally.noiseless_correct += now.noiseless == self._samples.labels
 
     def _send_block(self, tally: Tally, now: Transmitted, trial: int, block: int, rows: slice) -> None:
@@ -280,8 +282,8 @@ class PointSimulator:
         tally.signal_power += float((on_air.real**2 + on_air.imag**2).sum())
         tally.signal_count += int(length.sum())
         tally.pilots += int(pilot_symbols(self._settings, length).sum())
-        tally.decided(now.sent, rows, groups, received, labels[rows], modes)
-        tally.sliced(now.sent, rows, groups, payload.received, payload.gains / math.sqrt(energy))
+        tally.count_decisions(now.sent, rows, groups, received, labels[rows], modes)
+        tally.count_bits(now.sent, rows, groups, payload.received, payload.gains / math.sqrt(energy))
 
         for item in self._system.references:
             frames = now.soft[item.name]

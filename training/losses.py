@@ -81,9 +81,9 @@ def latent_loss(latents: Tensor) -> Tensor:
 def margin_loss(scores: Tensor, codewords: Tensor) -> Tensor:
     """Push latents away from the boundary between their two nearest codewords.
 
-    With scores s_k = z . e_k - |e_k|^2 / 2, (..., K), of the nearest codeword i and the second j, the share
-    r = 2 (s_i - s_j) / |e_i - e_j|^2 is 0 on the boundary and 1 on the codeword; the loss is the mean of
-    max(0, CLEAR_MARGIN - r)^2.
+    With scores s_k = z . e_k - |e_k|^2 / 2, (..., K), for codewords e, (K, C), of the nearest codeword i and
+    the second j, the share r = 2 (s_i - s_j) / |e_i - e_j|^2 is 0 on the boundary and 1 on the codeword; the
+    loss is the mean of max(0, CLEAR_MARGIN - r)^2.
     """
     top, indices = scores.topk(2, dim=-1)
     apart = F.embedding(indices, codewords).diff(dim=-2).square().sum((-1, -2)).clamp_min(1e-12)

@@ -106,8 +106,8 @@ def symbol_transitions(
 
     ``noise_var``, positive and of shape (...,), is N0 for points of unit average energy; points divided by
     sqrt(E) see N0 E.  For ``"rayleigh"`` and ``"rician"`` the law is the mean over a gain of E|h|^2 = 1 that
-    the receiver knows, ``rician_k_db`` being the power of the direct path over the scattered one; but for
-    ``"awgn"`` no other channel has such a law.
+    the receiver knows, ``rician_k_db`` being the power of the direct path over the scattered one.  Other
+    channels than these and ``"awgn"`` have no such law.
     """
     variance = np.asarray(noise_var, dtype=np.float64)
     first, second = _levels_of(order)

@@ -162,7 +162,7 @@ class ConvCode:
         return mother[..., self.pattern]
 
     def decode(self, llr: ArrayLike) -> _Floats:
-        """Exact a-posteriori LLRs of the information bits, (..., n) to (..., k)."""
+        """Exact a-posteriori LLRs, log P1/P0, of the information bits, (..., n) to (..., k)."""
         mother, shape = self._mother(llr)
         weights = _weights(mother)
         if self.kernel == "numba":

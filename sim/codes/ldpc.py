@@ -150,7 +150,7 @@ class LdpcCode:
         return word[:, self.pattern].reshape(*values.shape[:-1], self.n)
 
     def decode(self, llr: ArrayLike) -> NDArray[np.float32]:
-        """A-posteriori LLRs of the information bits, as the decoder's rule has them; (..., n) to (..., k)."""
+        """LLRs, log P1/P0, of the information bits, decoded by the code's rule; (..., n) to (..., k)."""
         values = checked_llr(llr, self.n)
         mother = collect(values.reshape(-1, self.n), self._place, self.checks.width)
         posterior = propagate(self.checks, mother, self.iterations, self.rule, self.kernel)

@@ -133,7 +133,7 @@ def _short(name: str, classes: int) -> str:
 
 _SERIES = ((COLOURS["learning"], "s"), (COLOURS["deployed"], "o"), (COLOURS["aligned"], "^"))
 _MOST_DECADES = 3
-"""Of a density's axis, which is not high, from which not every one has a tick."""
+"""Decades of a density's axis from which on not every one has a tick, for the axis is low."""
 AVERAGED_TO = 14.0
 """LLR up to which what a bin promises is averaged over its LLRs, and not taken for its middle."""
 

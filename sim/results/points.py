@@ -231,7 +231,7 @@ def _by_mode(counts: SystemCounts) -> Counter[int]:
 
 
 def frame_symbols(mode: Mode, header: int, settings: Settings) -> int:
-    """Symbols of a frame of this mode behind so many of a header, pilots included."""
+    """Symbols of a frame of this mode after a header of so many, pilots included."""
     data = mode.symbols + header
     return data + int(pilot_symbols(settings, data))
 

@@ -334,7 +334,10 @@ def save_features(checkpoints: Path, found: TextFeatures, fingerprint: str) -> N
 
 
 def load_features(checkpoints: Path, fingerprint: str) -> TextFeatures | None:
-    """What the run keeps, None if it had not come that far; ArtifactError if it is altered or of another."""
+    """What the run keeps, None if it had not come that far.
+
+    ArtifactError if it is altered, or of other sentences, settings or another backbone.
+    """
     if not (checkpoints / f"{STORED}.json").is_file():
         return None
     checkpoint = load_tuning(checkpoints, STORED, fingerprint)
