@@ -198,7 +198,7 @@ class Tally:
         labels: NDArray[np.int64],
         modes: ModeTable,
     ) -> None:
-        """Count a block's decisions by class, codewords and LLRs; ``labels`` are its, (block,), as the groups."""
+        """Count a block's decisions by class, codewords and LLRs; ``labels`` has the shape (block,)."""
         from scipy.special import expit  # late: a command that is refused need not wait for it
 
         classes = len(self.confusion)

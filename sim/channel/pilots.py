@@ -81,7 +81,7 @@ class Spectrum(NamedTuple):
 
 
 def spectrum_of(at_pilots: Gains, to_data: Gains) -> Spectrum:
-    """Spectrum of any covariance: R_pp of pilots, (pilots, pilots), R_dp of data and pilots, (data, pilots)."""
+    """Spectrum of any covariance: R_pp (pilots, pilots) and R_dp (data, pilots) of data and pilots."""
     powers, vectors = np.linalg.eigh(at_pilots)
     loadings = to_data @ vectors
     kept = np.abs(loadings).max(axis=0) > _ROUNDING
