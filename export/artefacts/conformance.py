@@ -53,22 +53,10 @@ def write_vectors(
 ) -> Conformance:
     """Choose vectors, run the graphs on them and write the sets into ``folder``, the bundle.
 
-    Parameters
-    ----------
-    graphs
-        Bytes of the graphs, by file: the transmitter from features on, ``rx.onnx`` and, with ``sentences``,
-        ``tx.onnx``.
-    features
-        The test split, shape (n, *input_shape).
-    proof
-        Where the transmitter takes its decisions.
-    sentences
-        What the features were made of, where the link takes text.
-
-    Raises
-    ------
-    VerificationError
-        If a graph fails on finite inputs.
+    ``graphs`` holds bytes by file: the transmitter from features on, ``rx.onnx`` and, with the ``sentences``
+    that the features were made of, ``tx.onnx``.  ``features`` are the test split, (n, *input_shape);
+    ``proof`` says where the transmitter takes its decisions.  VerificationError if a graph fails on finite
+    inputs.
     """
     from twophase.export.artefacts.vectors import vector_sets  # who replays vectors needs none of this
 

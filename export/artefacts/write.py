@@ -53,29 +53,13 @@ def write_artefacts(
     extras: Extras,
     progress: Callable[[str], None],
 ) -> None:
-    """Write a whole bundle into an empty folder.
+    """Write a whole bundle into an empty folder; ``progress`` is given each step before it begins.
 
-    Parameters
-    ----------
-    run
-        Where the test split is copied from, and the tokenizer of a link that takes text.
-    graphs
-        Bytes of every graph, by file, proved and verified; of a link that takes text the whole is among them.
-    manifest
-        The bundle's, without vectors and files; its accuracy is measured if it has none.
-    samples
-        The test split; of a link that takes text with the features that its whole gives.
-    proof
-        Of the transmitter from features on.
-    seed
-        Of the vectors.
-    progress
-        Is given each step before it begins.
-
-    Raises
-    ------
-    VerificationError
-        If a graph does not give its own vectors again, in the bundle or converted.
+    The test split, and the tokenizer of a link that takes text, are copied from ``run``.  ``graphs`` holds the
+    bytes of every graph, by file, proved and verified; of a link that takes text the whole is among them, and
+    ``samples`` have the features that it gives.  ``manifest`` is the bundle's, without vectors and files; its
+    accuracy is measured if it has none.  ``proof`` is of the transmitter from features on.  VerificationError
+    if a graph does not give its own vectors again, in the bundle or converted.
     """
     for name, content in graphs.items():
         (folder / name).write_bytes(content)

@@ -105,23 +105,10 @@ def build_whole(
 ) -> WholeTransmitter:
     """Freeze the backbone of a run, put it ahead of the head and verify the two.
 
-    Parameters
-    ----------
-    manifest
-        The run's, with the routing of the bundle.
-    head
-        ``tx_head.onnx`` of the bundle, in float32.
-    sentences
-        The test split.
-    trained_on
-        Its features as training computed them, shape (n, C).
-
-    Raises
-    ------
-    ArtifactError
-        If the backbone cannot be converted or put ahead of the head, or the tokenizer cannot be read.
-    GraphRunError
-        If the program or a graph does not run.
+    ``manifest`` is the run's, with the routing of the bundle, ``head`` is ``tx_head.onnx`` in float32,
+    ``sentences`` are the test split and ``trained_on`` its features as training computed them, (n, C).
+    ArtifactError if the backbone cannot be converted or put ahead of the head, or the tokenizer cannot be
+    read; GraphRunError if the program or a graph does not run.
     """
     progress("tx.onnx: converting the backbone")
     program, backbone, problems = freeze_backbone(run, manifest)
