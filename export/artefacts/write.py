@@ -55,9 +55,9 @@ def write_artefacts(
 ) -> None:
     """Write a whole bundle into an empty folder; ``progress`` is given each step before it begins.
 
-    The test split, and the tokenizer of a link that takes text, are copied from ``run``.  ``graphs`` holds the
-    bytes of every graph, by file, proved and verified; of a link that takes text the whole is among them, and
-    ``samples`` have the features that it gives.  ``manifest`` is the bundle's, without vectors and files; its
+    The test split, and the tokenizer of a link that takes text, are copied from ``run``.  ``graphs`` holds
+    bytes by file, proved and verified; of a link that takes text the whole is among them, and ``samples``
+    have the features that it gives.  ``manifest`` is the bundle's, without vectors and files; its
     accuracy is measured if it has none.  ``proof`` is of the transmitter from features on.  VerificationError
     if a graph does not give its own vectors again, in the bundle or converted.
     """
