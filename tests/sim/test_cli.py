@@ -86,9 +86,7 @@ class _Terminal(io.StringIO):
 
 
 @pytest.mark.usefixtures("only_json")
-def test_a_bundle_that_does_not_work_as_trained_fails_before_a_progress_bar(
-    tmp_path, capsys, monkeypatch
-) -> None:
+def test_a_wrong_bundle_fails_and_progress_goes_to_stderr_alone(tmp_path, capsys, monkeypatch) -> None:
     folder = write_tiny_bundle(tmp_path / "bundle", wrong_receiver=True)
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

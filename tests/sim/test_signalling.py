@@ -11,8 +11,12 @@ import pytest
 from scipy.special import ndtr
 
 from tools.tiny_bundle import CLASSES, LINK, ONE_MODE, TABLE, write_tiny_bundle
+from twophase.link.bits import symbols_to_bits
 from twophase.link.errors import ArtifactError
-from twophase.link.routing import HeaderStep
+from twophase.link.modem import Transmission
+from twophase.link.modes import LinkConfig
+from twophase.link.receiver import Reception
+from twophase.link.routing import HeaderStep, Routing, SnrTable
 from twophase.link.samples import Samples, load_samples
 from twophase.sim.counts import SystemCounts, Tally
 from twophase.sim.frames import Frames
@@ -23,6 +27,7 @@ from twophase.sim.results.points import point_results
 from twophase.sim.settings import Settings
 from twophase.sim.system import System, load_system
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
+from twophase.sim.theory.power_gain import power_gain_nodes
 
 MODES = LINK.modes
 
@@ -33,17 +38,30 @@ def _measured(opened: tuple[System, Samples], esn0_db: float, **given) -> tuple[
     return tally, point_results([tally], opened[0].modes, CLASSES, settings)[0]
 
 
-@pytest.mark.parametrize(("code", "repetitions", "esn0_db"), [("plain", 1, 7.0), ("hamming84", 4, 0.0)])
-def test_headers_fail_as_often_as_theory_says(content, code, repetitions, esn0_db) -> None:
-    """Either code is the mode's two bits by themselves, each repeated: a bit fails with Q(sqrt(n Es/N0))."""
+# Six comparisons at 4.5 sigma: a false alarm in 4e-5 of all seeds.
+@pytest.mark.parametrize(
+    ("code", "esn0_db", "channel", "coherence"),
+    [
+        ("plain", 7.0, "awgn", "symbol"),
+        ("hamming84", 0.0, "awgn", "symbol"),
+        ("plain", 10.0, "rayleigh", "symbol"),
+        ("plain", 10.0, "rayleigh", "sample"),
+        ("hamming84", 3.0, "rayleigh", "symbol"),
+        ("hamming84", 3.0, "rayleigh", "sample"),
+    ],
+)
+def test_headers_fail_as_often_as_theory_says(content, code, esn0_db, channel, coherence) -> None:
+    """Either code is the mode's two bits by themselves, each repeated: a bit fails with Q(sqrt(G Es/N0))."""
     system, samples = content
-    expected = 1 - ndtr(math.sqrt(repetitions * 10 ** (esn0_db / 10))) ** 2
+    # Two bits in one symbol each share its gain; the second code gives each of them two symbols of its own.
+    gains = {"plain": (1.0,), "hamming84": (2.0, 2.0) if coherence == "symbol" else (4.0,)}[code]
+    power, weight = (np.array([sum(gains)]), np.ones(1)) if channel == "awgn" else power_gain_nodes(gains)
+    right = ndtr(np.sqrt(power * 10 ** (esn0_db / 10)))
+    expected = 1 - float((right @ weight) ** 2 if len(gains) > 1 else right**2 @ weight)
     # The tiny transmitter chooses by a feature; the frame's header follows from the routing.
     routing = replace(system.routing, header=(HeaderStep(-10.0, code),))
-    tally = simulate_point(
-        replace(system, routing=routing, references=()), samples, esn0_db, Settings(trials=30)
-    )
-    # At 4.5 sigma: a false alarm in 2e-5 of all seeds.
+    settings = Settings(trials=30, channel=channel, coherence=coherence)
+    tally = simulate_point(replace(system, routing=routing, references=()), samples, esn0_db, settings)
     sent = tally.deployed.frames.total()
     assert sent * expected > 50
     deviation = math.sqrt(sent * expected * (1 - expected))
@@ -131,6 +149,42 @@ def test_a_payload_after_another_header_is_an_error_whatever_the_mode() -> None:
     decided = Received(none, np.zeros((3, 4)), none, none[:, np.newaxis], np.array([2, 4, 2]))
     counts.count(frames, slice(0, 3), decided, none)
     assert counts.mode_errors == 2
+
+
+class _Keyed:
+    """Sends the class as one index that only the mode's own key explains, and receives by such keys.
+
+    Both modes have four codewords in one QPSK symbol.  By the other mode's key one class of four comes out
+    right and the other three wrong: chance.
+    """
+
+    modes = LinkConfig(codebook_sizes=(4, 4), tokens=(1, 1), qam_orders=(4,), embedding_dim=1).modes
+    keys = np.array([[0, 1, 2, 3], [0, 2, 3, 1]])
+
+    def send(self, features, snr_db, mode=None) -> Transmission:
+        label, count = features[:, 0].astype(int), len(features)
+        chosen = np.asarray(snr_db >= 5.0, dtype=np.int64)
+        symbols = self.keys[chosen, label][:, np.newaxis]
+        bits = symbols_to_bits(symbols, 2)
+        none, one = np.zeros((count, 0), dtype=np.int64), np.ones(count, dtype=np.int64)
+        return Transmission(chosen, symbols, bits, symbols, 2 * one, one, none, 0 * one)
+
+    def receive(self, llr, mode) -> Reception:
+        index = (llr > 0) @ [[2], [1]]
+        return Reception((self.keys[mode] == index).astype(np.float32), index)
+
+
+def test_a_mistaken_mode_does_not_leak() -> None:
+    """Every bit arrives, and still nobody but the holder of the right key knows more than chance."""
+    keyed, labels = _Keyed(), np.arange(400) % 4
+    routing = Routing("snr", SnrTable((5.0,), (0, 1)), 0.0, ())
+    system = System(keyed.modes, routing, 4, 100.0, keyed, keyed, ())
+    samples = Samples(labels[:, np.newaxis].astype(np.float32), labels)
+    for bias, mistaken in ((0.0, 0), (-26.0, 800)):
+        tally = simulate_point(system, samples, 30.0, Settings(trials=2, snr_error_bias_db=bias))
+        assert (tally.bit_errors, tally.deployed.mode_errors) == (0, mistaken)
+        assert tally.codeword_errors == mistaken
+        assert tally.deployed.correct.sum() == (800 // 4 if mistaken else 800)
 
 
 def test_a_receiver_that_misplaces_the_payload_only_errs(content) -> None:

@@ -177,7 +177,8 @@ def test_files_and_table_hold_the_same(by_snr, tmp_path: Path, limits) -> None:
         rows = list(csv.DictReader(stream))
     lines = table.splitlines()
     assert max(map(len, lines)) <= 110
-    for point, entry, row, line in zip(points, content["points"], rows, lines[2:], strict=False):
+    assert len(points) == len(grid)
+    for point, entry, row, line in zip(points, content["points"], rows, lines[2:5], strict=True):
         assert entry["accuracy"] == float(row["accuracy"]) == point.accuracy
         assert entry["expectation"] == point.expectation.tolist()
         assert float(row["interval_high"]) == point.interval[1]

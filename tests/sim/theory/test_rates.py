@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -144,7 +145,8 @@ def test_order_of_the_rates(channel) -> None:
 
 def test_limits_of_rician_fading() -> None:
     esn0_db = np.arange(-20.0, 31.0, 10.0).reshape(3, 2)
-    for rate in (capacity, lambda *words: cm_mutual_information(16, *words)):
+    modulated = (partial(rate, 16) for rate in (cm_mutual_information, bicm_mutual_information))
+    for rate in (capacity, *modulated):
         np.testing.assert_allclose(rate(esn0_db, "rician", -100.0), rate(esn0_db, "rayleigh"), rtol=1e-8)
         np.testing.assert_allclose(rate(esn0_db, "rician", 100.0), rate(esn0_db), rtol=0, atol=1e-7)
         assert np.array_equal(rate(esn0_db, "tdl-c"), rate(esn0_db, "rayleigh"))
