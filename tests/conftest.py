@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ from twophase.link.files import sha256_of
 
 LINK = ("--codebook-sizes", "2", "4", "--tokens", "24", "6", "--qam-orders", "16")
 """Two modes over 16-QAM, of 6 and 3 symbols: an adaptive link that is exported in seconds."""
+
+
+def pytest_configure() -> None:
+    """Processes that tests interrupt take SIGINT also where a shell runs the tests in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 MakeShared = Callable[[str, Callable[[Path], object]], Path]
 
