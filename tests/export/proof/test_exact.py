@@ -242,7 +242,10 @@ REFUSED = {
     "its input 1 is no stored constant": ("scores = Div(grid, grid)",),
     "its divisor is not positive": ("scores = Mod(whole, whole_0)", "scores = Div(whole, whole_0)"),
     "its divisor is no stored constant": ("scores = Mod(whole, whole)",),
-    "it divides numbers that may be negative": ("scores = Div(whole, whole_3)",),
+    "it divides numbers that may be negative": (
+        "scores = Div(whole, whole_3)",
+        "up = Clip(whole, whole_1, whole_3); minus = Neg(up); scores = Div(minus, whole_3)",
+    ),
     # axes and bounds
     "a number of entries that is not known": ("scores = ReduceSum(grid, axis_0)",),
     "its axes [1, 1] name one twice": ("scores = ReduceSum(whole, twice)",),
@@ -325,6 +328,7 @@ def test_what_runtimes_may_give_differently_is_refused(text: str, reason: str) -
         "low, high = Split<num_outputs=2, axis=1>(whole); scores = Sub(low, high)",
         "scores = Mod(whole, whole_3)",
         f"{UNSIGNED}; scores = Div(typed, byte_3)",
+        "up = Clip(whole, whole_1, whole_3); third = Div(up, whole_3); scores = Mul(third, whole_2147483647)",
         "scores = Clip(whole, whole_1, whole_3)",
         "scores = ReduceSum(whole, axis_1)",
         "scores = Gather(table_128, whole)",
