@@ -107,6 +107,8 @@ def checked_archive(path: Path) -> io.BytesIO:
 def _ambiguities(entries: Sequence[zipfile.ZipInfo]) -> Iterator[str]:
     """What another reader may take for something else, or is far larger than the file."""
     names = [entry.filename for entry in entries]
+    if not any(name.endswith("/models/model.json") for name in names):
+        raise KeyError("models/model.json")
     if len({name.partition("/")[0] for name in names}) > 1:
         yield "its records are not in one folder"
     for entry in entries:
