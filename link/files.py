@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import re
 import sys
@@ -43,6 +44,8 @@ __all__ = [
     "write_text",
 ]
 
+
+_log = logging.getLogger(__name__)
 
 _STORAGE_ERRORS = frozenset({errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS})
 """What a write may fail with; such an error need not name its file."""
@@ -195,7 +198,7 @@ def _locked(folder: Path) -> Iterator[bool]:
 def lock_file(path: Path) -> Iterator[None]:
     """Hold the system's lock on the file ``path``, made for it with its folder, and removed with it.
 
-    On a file system without locks nothing is locked.
+    On a file system without locks nothing is locked, with a warning.
 
     Raises
     ------
@@ -216,6 +219,7 @@ def lock_file(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+        _log.warning("'%s' cannot be locked (%s): nothing keeps a second process out", path, error.strerror)
     try:
         yield
     finally:

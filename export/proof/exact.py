@@ -108,6 +108,9 @@ class _Walk:
             if any(name in needed and name not in stop for name in node.output):
                 self.nodes += 1
                 self._follow(node)
+        if not self.problems:  # of what a rule gave nothing for, nothing is proved
+            unknown = [name for name in outputs if self._known.get(name) is None]
+            self.problems += [f"'{name}' could not be followed" for name in unknown]
 
     def _needed(self, outputs: Sequence[str], stop: Collection[str]) -> dict[str, None]:
         """Tensors that the outputs depend on, in a fixed order."""

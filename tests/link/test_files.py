@@ -298,15 +298,15 @@ def test_a_lock_is_held_by_one_and_its_file_goes_with_it(tmp_path: Path) -> None
         assert not path.exists()
 
 
-def test_where_a_file_system_has_no_locks_work_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_a_file_system_has_no_locks_work_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unsupported(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", unsupported)
     with lock_file(tmp_path / "new" / ".lock"), lock_file(tmp_path / "new" / ".lock"):
-        pass
+        assert caplog.text.count("nothing keeps a second process out") == 2
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError), lock_file(tmp_path / "file" / ".lock"):
         pass
