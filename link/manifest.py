@@ -399,7 +399,8 @@ def load_manifest(folder: Path, kind: Literal["run", "bundle"], only: Chosen | N
         if (version := value.get("version")) != VERSION:
             raise ArtifactError(f"'{path}' must be of version {VERSION}, not {version!r}: make it again")
         if value.get("kind") != kind:
-            raise ArtifactError(f"'{path}' must describe a {kind}, not a {value.get('kind')!r}")
+            found = f"'{path}' must describe a {kind}, not a {value.get('kind')!r}"
+            raise ArtifactError(found + _elsewhere(folder, kind))
         manifest = _manifest_from(value, path)
         _check_files(folder, manifest, only(manifest) if callable(only) else only)
         if value.get("digest") != _digest(value):
@@ -447,3 +448,11 @@ def _check_files(folder: Path, manifest: Manifest, only: Collection[str] | None)
             )
         if sha256_of(path) != entry["sha256"]:
             raise ArtifactError(f"'{path}' is altered: its SHA-256 is not the one in the manifest")
+
+
+def _elsewhere(folder: Path, kind: str) -> str:
+    """Where the other one of run and bundle lies, if it does."""
+    place = folder.absolute().parent if kind == "run" else folder / "bundle"
+    if kind_of(place / MANIFEST_NAME) == kind:
+        return f": the {kind} is '{place}'"
+    return ": tp-export makes its bundle" if kind == "bundle" else ""

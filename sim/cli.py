@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from twophase.link.command import run_command
 from twophase.link.errors import InputError
+from twophase.link.options import option_of
+from twophase.link.typed import Threads
 from twophase.sim.settings import (
     SENTENCE_BASELINES,
     BaselineName,
@@ -101,7 +103,7 @@ class SimArguments(Options):
     """Folder for the report. Default: 'sim' next to the bundle, 'sim-int8' next to one called bundle-int8."""
     kernel: KernelName | Literal["auto"] = "auto"
     """What computes LLRs and decodes: NumPy, or numba where it is installed (auto)."""
-    workers: int = 1
+    workers: Threads = 1
     """Processes that share the work; the report does not depend on it."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers do the work; they must see the bundle under the same path."""
@@ -122,7 +124,9 @@ _SECTIONS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``tp-sim``; returns the exit status."""
-    return run_command("tp-sim", SimArguments, _simulate, _DESCRIPTION, argv, sections=_SECTIONS)
+    return run_command(
+        "tp-sim", SimArguments, _simulate, _DESCRIPTION, argv, sections=_SECTIONS, positional="bundle"
+    )
 
 
 def _simulate(arguments: SimArguments) -> int:
@@ -292,7 +296,7 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
         value = getattr(arguments, entry.name)
         if entry.name in left_out or (value == entry.default and entry.name not in always):
             continue
-        option = f"--{entry.name.replace('_', '-')}"
+        option = option_of(entry.name)
         if value is True:
             words.append(option)
         elif isinstance(value, tuple):
