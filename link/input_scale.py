@@ -30,10 +30,11 @@ CONSTANT_EXPONENT = 64
 
 _EXPONENTS = 63
 """Largest magnitude of any other exponent."""
-_EACH_LIMIT, _ONE_LIMIT = 127 / 16, 127 / 64
-"""Beyond which scaled values saturate; whole numbers of 8-bit units."""
+_EACH_LIMIT, _ONE_LIMIT = 8.0, 2.0
+"""Where scaled values saturate."""
 _TAILS = 0.01
 """Share of a feature's values, at either end, that do not count for its mean and deviation."""
+_LARGEST = float(np.finfo(np.float32).max)
 _FAR, _WIDER, _FEWEST = 1.0, 3.0, 10
 """A shift of the mean, in deviations, and a ratio of deviations that are reported; of how many samples."""
 
@@ -57,13 +58,14 @@ class InputScale:
     deviation: tuple[float, ...] = (1.0,)
     """Likewise; 0 of a feature that is constant."""
     limit: float | None = None
-    """Magnitude beyond which scaled values saturate; None: where the grid of the transmitter does."""
+    """A power of two: scaled values saturate at -limit and 127/128 of limit, as those of 8 bits do.  None:
+    where the grid of the transmitter does."""
 
     def __post_init__(self) -> None:
-        if self.limit is not None and not 0 < self.limit < math.inf:
-            raise InputError("limit", "be above 0 and finite", self.limit)
+        if self.limit is not None and not (0 < self.limit < math.inf and math.frexp(self.limit)[0] == 0.5):
+            raise InputError("limit", "be a power of two", self.limit)
         for name in ("offset", "mean", "deviation"):
-            if not np.isfinite(np.asarray(getattr(self, name), dtype=np.float32)).all():
+            if not all(abs(value) <= _LARGEST for value in getattr(self, name)):
                 raise InputError(name, "be finite in float32", getattr(self, name))
         if min(self.deviation, default=-1.0) < 0:
             raise InputError("deviation", "be at least 0", self.deviation)
@@ -71,6 +73,11 @@ class InputScale:
             if abs(exponent) > _EXPONENTS and exponent != CONSTANT_EXPONENT:
                 rule = f"lie in -{_EXPONENTS}..{_EXPONENTS}, or be {CONSTANT_EXPONENT} of a constant feature"
                 raise InputError("exponent", rule, exponent)
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Where scaled values saturate."""
+        return None if self.limit is None else (-self.limit, self.limit * 127 / 128)
 
     def check(self, features: int) -> None:
         """InputError unless each entry holds one number or one for each of so many features."""
@@ -105,8 +112,9 @@ class InputScale:
     def scaled(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the first layer takes, not yet rounded: (n, features) of float32, saturated."""
         factor = np.exp2(-np.asarray(self.exponent, dtype=np.float32))
-        result = (features - np.asarray(self.offset, dtype=np.float32)) * factor
-        return result if self.limit is None else np.clip(result, -self.limit, self.limit)
+        with np.errstate(over="ignore"):  # it saturates
+            result = (features - np.asarray(self.offset, dtype=np.float32)) * factor
+        return result if self.limits is None else np.clip(result, *self.limits)
 
     def shifts(self, features: NDArray[np.float32]) -> list[str]:
         """How data differ from what the link was trained on, at most one sentence for mean and for scale.
@@ -152,8 +160,8 @@ def measure(features: NDArray[np.float32], dtype: InputDtype, *, one: bool) -> I
     -1..1; 0 stays 0 unless the values lie further from it than they vary.  Of ``uint8`` it is 2^-8.
     Otherwise each feature is centred on its mean and divided by the power of two that is nearest to its
     standard deviation, both without the 1 % of its values at either end (of a feature that is constant but
-    for these, with them), so that outliers do not count; what lies 8 of these units off saturates.  A
-    feature that is constant counts as nothing.
+    for these, with them), so that outliers do not count; what lies further than 8 of these units off
+    saturates.  A feature that is constant counts as nothing.
     """
     mean, deviation = spread(features, one=one)
     stated = tuple(map(float, mean)), tuple(map(float, deviation))

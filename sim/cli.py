@@ -156,6 +156,8 @@ def _simulate(arguments: SimArguments) -> int:
     system, manifest, samples = job.open()
     opened = [other.open() for other in others]
     require_writable(out)
+    for shift in manifest.input.shifts(samples.features):
+        print(f"warning: the samples are unlike the training data: {shift}", file=sys.stderr)  # noqa: T201
     if arguments.semi_analytic:
         from twophase.sim.analytic.report import run_semi_analytic
         from twophase.sim.packages import versions

@@ -115,7 +115,6 @@ class GridSearch(nn.Module):
         encoder, rectified = model.encoder, (0, ACTIVATION_LIMIT)
         units = (encoder.input_unit, encoder.first_unit, encoder.second_unit)
         self.input = ScaledInput(encoder.scale, 2.0 ** units[0].known)
-        self.input_limits = encoder.input_limits
         self.content_unit = 2.0 ** units[2].known
         self.dim = model.link.embedding_dim
         self.first = _GridLayer(encoder.first, units[0], -INPUT_LIMITS[0], units[1], rectified)
@@ -132,7 +131,7 @@ class GridSearch(nn.Module):
 
     def content(self, features: Tensor) -> Tensor:
         """(batch, *input_shape) -> (batch, hidden), in units."""
-        inputs = self.input(features).round().clamp(*self.input_limits)
+        inputs = self.input(features).round().clamp(*INPUT_LIMITS)
         content: Tensor = self.second(self.first(inputs))
         return content
 

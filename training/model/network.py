@@ -119,22 +119,12 @@ class Encoder(nn.Module):
 
     def scaled(self, features: Tensor) -> Tensor:
         """What the first layer takes, real numbers: (batch, *input_shape) -> (batch, features)."""
-        limit = self.scale.limit
         values: Tensor = self.input(features)
-        return values if limit is None else values.clamp(-limit, limit)
-
-    @property
-    def input_limits(self) -> tuple[int, int]:
-        """Least and largest scaled input on the grid, in its units."""
-        limit, exponent = self.scale.limit, self.input_unit.exponent
-        if limit is None or exponent is None:
-            return INPUT_LIMITS
-        most = min(INPUT_LIMITS[1], round(limit * 2.0**-exponent))
-        return -most, most
+        return values if self.scale.limits is None else values.clamp(*self.scale.limits)
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, *input_shape) -> (batch, hidden)."""
-        inputs = self.input_unit.snap(self.scaled(features), *self.input_limits)
+        inputs = self.input_unit.snap(self.scaled(features), *INPUT_LIMITS)
         first = self.activation(self.first.on(inputs, self.input_unit))
         first = self.first_unit.snap(first, 0, ACTIVATION_LIMIT)
         second = self.activation(self.second.on(first, self.first_unit))
@@ -144,11 +134,12 @@ class Encoder(nn.Module):
     def cover(self, features: Tensor) -> None:
         """Choose units that cover the values that ``features`` lead to."""
         flat = self.scaled(features)
-        self.input_unit.cover(float(flat.abs().max()), INPUT_LIMITS[1])
+        largest = float(flat.abs().max())
+        if self.scale.limits is not None:  # one more unit lies below zero than above
+            largest = min(largest, self.scale.limits[1])
+        self.input_unit.cover(largest, INPUT_LIMITS[1])
         self.first.cover(self.input_unit, -INPUT_LIMITS[0])
-        first = self.activation(
-            self.first.on(self.input_unit.snap(flat, *self.input_limits), self.input_unit)
-        )
+        first = self.activation(self.first.on(self.input_unit.snap(flat, *INPUT_LIMITS), self.input_unit))
         self.first_unit.cover(float(first.max()), ACTIVATION_LIMIT)
         self.second.cover(self.first_unit, ACTIVATION_LIMIT)
         first = self.first_unit.snap(first, 0, ACTIVATION_LIMIT)
