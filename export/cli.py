@@ -114,7 +114,3 @@ def _export(arguments: ExportArguments) -> int:
         )
     sys.stdout.write(report(summary))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

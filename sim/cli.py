@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -303,7 +302,3 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
         else:
             words += [option, str(value)]
     return shlex.join([*words, "--kernel", job.settings.kernel, "--out", str(out)])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

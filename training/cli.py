@@ -150,7 +150,3 @@ def _check_unchanged(config: TrainConfig, stored: TrainConfig) -> None:
             raise InputError(
                 "resume", f"keep the run's settings; {name} was {value!r}", config.as_json()[name]
             )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

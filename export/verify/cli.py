@@ -165,7 +165,3 @@ def _as_text(
     counted += f"; left out: {', '.join(left_out)}" if left_out else ""
     lines += ["", f"bundle: {folder}", f"verdict: {'PASS' if passed else 'FAIL'} ({counted})"]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

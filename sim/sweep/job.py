@@ -70,7 +70,7 @@ class Block:
 
 
 class WorkerError(LinkError):
-    """A worker process ended, or raised what cannot be sent to another process."""
+    """A worker was killed or lost; finished blocks are kept."""
 
 
 def trial_blocks(point: Point, first: int, stop: int) -> Iterator[Block]:

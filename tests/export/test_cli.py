@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from tools.commands import assert_refused, run_command
 from twophase.export.cli import main
 from twophase.link.command import Progress
 from twophase.link.manifest import CALIBRATION_FILE, load_manifest, write_manifest
+from twophase.link.process import Terminated
 
 
 @pytest.fixture
@@ -50,8 +50,7 @@ def test_terminated_in_the_middle_it_leaves_nothing(
 ) -> None:
     def terminate(progress: Progress, step: str) -> None:
         assert list(run.glob(".bundle.*.tmp"))
-        assert callable(signal.getsignal(signal.SIGTERM))
-        signal.raise_signal(signal.SIGTERM)
+        raise Terminated
 
     monkeypatch.setattr(Progress, "show", terminate)
     assert main([]) == 143

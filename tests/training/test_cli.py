@@ -62,7 +62,7 @@ def test_an_interrupted_run_stops_and_goes_on_with_its_own_settings_alone(
 ) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "twophase.training.cli", "--out", str(run), *ONE_MODE],
+        [sys.executable, "-m", "twophase.training", "--out", str(run), *ONE_MODE],
         stderr=subprocess.PIPE,
         text=True,
     )
