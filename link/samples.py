@@ -45,6 +45,7 @@ def load_split(path: Path, manifest: Manifest) -> Samples:
     for name, wanted in (("input", np.dtype(np.float32)), ("label", np.dtype(np.int64))):
         if name in arrays and arrays[name].dtype != wanted:
             raise ArtifactError(f"'{name}' of '{path}' must be {wanted}, not {arrays[name].dtype}")
+    arrays.setdefault("classes", np.array(manifest.classes))  # whose numbers the labels are
     try:
         samples = _samples(arrays, path, manifest)
         if manifest.front is not None and samples.sentences is not None:

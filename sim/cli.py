@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from twophase.link.command import run_command
+from twophase.link.command import Terminal, run_command
 from twophase.link.errors import InputError
 from twophase.sim.settings import (
     SENTENCE_BASELINES,
@@ -156,7 +156,7 @@ def _simulate(arguments: SimArguments) -> int:
     opened = [other.open() for other in others]
     require_writable(out)
     for shift in manifest.input.shifts(samples.features):
-        print(f"warning: the samples are unlike the training data: {shift}", file=sys.stderr)  # noqa: T201
+        Terminal().say(f"warning: the samples are unlike the training data: {shift}")
     if arguments.semi_analytic:
         from twophase.sim.analytic.report import run_semi_analytic
         from twophase.sim.packages import versions

@@ -41,6 +41,7 @@ class Sealed:
 
 def blob_task(train: int = 64, validation: int = 30, test: Any = None, **values: Any) -> Task:
     """A task of blobs whose test split is sealed unless one is given."""
+    values = {"scaling": "none"} | values
     return Task("blobs", ("a", "b", "c"), blobs(train, 1), blobs(validation, 2), test or Sealed(), **values)
 
 
