@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from runs import spread, train_once
 from sklearn import datasets
 from sklearn.linear_model import LogisticRegression
 
+from runs import spread, train_once
 from twophase.training.evaluate import evaluate_hard
 from twophase.training.folder import load_config
 from twophase.training.tasks import load_task
