@@ -164,7 +164,7 @@ class TextEncoder:
         # One by one: the library's batches take threads of their own, which do not survive a fork.
         for name, text in zip(names, texts, strict=True):
             encoding = self._encoding(text)
-            if not encoding.ids:
+            if all(encoding.special_tokens_mask):  # a zero-width space leaves no other
                 raise InputError(name, "hold something that the tokenizer knows", _shown(text))
             rows.append(encoding.ids)
             cut += bool(encoding.overflowing)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from twophase.link.command import require, run_command
+from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
 from twophase.link.escape import visible
 from twophase.sim.settings import (
@@ -155,6 +155,8 @@ def _simulate(arguments: SimArguments) -> int:
     system, manifest, samples = job.open()
     opened = [other.open() for other in others]
     require_writable(out)
+    for shift in manifest.input.shifts(samples.features):
+        Terminal().say(f"warning: the samples are unlike the training data: {shift}")
     if arguments.semi_analytic:
         from twophase.sim.analytic.report import run_semi_analytic
         from twophase.sim.packages import versions
