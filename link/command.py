@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from twophase.link.errors import InputError, LinkError, PackageError
+from twophase.link.errors import InputError, LinkError, PackageError, remedy
 from twophase.link.escape import visible
 from twophase.link.help import WIDTH, help_text
 from twophase.link.process import Terminated, ended
@@ -41,6 +41,7 @@ def run_command(
     usual: Callable[[Sequence[str]], Mapping[str, Any]] | None = None,
     sections: Mapping[str, str] | None = None,
     positional: str | None = None,
+    extra: str = "sim",
 ) -> int:
     """Parse ``argv`` into ``arguments_type``, run ``body`` on it, return the exit status.
 
@@ -56,6 +57,8 @@ def run_command(
         Titles of the help's sections, each with the field that it begins with.
     positional
         The field that may be given without its name.
+    extra
+        What of this distribution brings the packages that the command needs.
 
     Raises
     ------
@@ -81,6 +84,7 @@ def run_command(
                 help_text(program, description, arguments_type, sections or {}, values, positional)
             )
             raise SystemExit(0)
+        require("tyro", extra, program)
         default = None if usual is None else arguments_type(**values)
         return body(_parse(program, arguments_type, words, default, positional))
     except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - whatever it is
@@ -107,8 +111,9 @@ def require(package: str, extra: str, who: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as error:
         name = {"sklearn": "scikit-learn"}.get(root := package.partition(".")[0], root)
-        remedy = f"pip install 'twophase-link[{extra}]'"
-        raise PackageError(f"{who} needs {name}, which cannot be imported ({error}): {remedy}") from error
+        raise PackageError(
+            f"{who} needs {name}, which cannot be imported ({error}): {remedy(extra)}"
+        ) from error
 
 
 def _parse(

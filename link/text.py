@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.link.errors import ArtifactError, InputError, PackageError, first_line
+from twophase.link.errors import ArtifactError, InputError, PackageError, first_line, remedy
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -187,9 +187,7 @@ def _load(path: Path) -> Tokenizer:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise PackageError(
-            "a link of text needs the package 'tokenizers': pip install 'twophase-link[text]'"
-        ) from error
+        raise PackageError(f"a link of text needs the package 'tokenizers': {remedy('text')}") from error
     try:
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
