@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
+from twophase.link.escape import visible
 from twophase.link.typed import Seed, check_fields, within
 
 __all__ = ["ExportArguments", "main"]
@@ -73,7 +74,14 @@ _SECTIONS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``tp-export``; returns the exit status."""
     return run_command(
-        "tp-export", ExportArguments, _export, _DESCRIPTION, argv, sections=_SECTIONS, positional="run"
+        "tp-export",
+        ExportArguments,
+        _export,
+        _DESCRIPTION,
+        argv,
+        sections=_SECTIONS,
+        positional="run",
+        extra="train",
     )
 
 
@@ -88,7 +96,7 @@ def _export(arguments: ExportArguments) -> int:
         raise InputError("web", "be left out for a link that takes text, which no page runs", str(run))
     exported_routing(manifest, arguments.router, arguments.hysteresis_db, arguments.header)
     check_target(out)
-    for package in ("torch", "onnx", "onnxscript"):
+    for package in ("torch", "onnx", "onnxscript", "jinja2"):
         require(package, "train", "tp-export")
     if manifest.front is not None:
         require("tokenizers", "text", "tp-export")
@@ -114,5 +122,5 @@ def _export(arguments: ExportArguments) -> int:
             precision=arguments.precision,
             extras=Extras(ort=arguments.ort, web=runtime),
         )
-    sys.stdout.write(report(summary))
+    sys.stdout.write(visible(report(summary), "\n"))
     return 0

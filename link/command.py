@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from twophase.link.errors import InputError, LinkError, PackageError
+from twophase.link.errors import InputError, LinkError, PackageError, remedy
 from twophase.link.escape import visible
 from twophase.link.help import WIDTH, help_text
 from twophase.link.options import named_as_options, parse
@@ -40,6 +40,7 @@ def run_command(
     usual: Callable[[Sequence[str]], Mapping[str, Any]] | None = None,
     sections: Mapping[str, str] | None = None,
     positional: str | None = None,
+    extra: str = "sim",
 ) -> int:
     """Parse ``argv`` into ``arguments_type``, run ``body`` on it, return the exit status.
 
@@ -55,6 +56,8 @@ def run_command(
         Titles of the help's sections, each with the field that it begins with.
     positional
         The field that may be given without its name.
+    extra
+        What of this distribution brings the packages that the command needs.
 
     Raises
     ------
@@ -86,6 +89,7 @@ def run_command(
             raise
         except LinkError as error:
             raise LinkError(f"{error} (see {program} --help)") from error
+        require("rich", extra, program)
         return body(arguments)
     except InputError as error:
         return ended(program, named_as_options(error, arguments_type))
@@ -113,8 +117,9 @@ def require(package: str, extra: str, who: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as error:
         name = {"sklearn": "scikit-learn"}.get(root := package.partition(".")[0], root)
-        remedy = f"pip install 'twophase-link[{extra}]'"
-        raise PackageError(f"{who} needs {name}, which cannot be imported ({error}): {remedy}") from error
+        raise PackageError(
+            f"{who} needs {name}, which cannot be imported ({error}): {remedy(extra)}"
+        ) from error
 
 
 def folded(lines: Iterable[str], indent: int = 4) -> Iterator[str]:

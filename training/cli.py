@@ -12,6 +12,7 @@ from typing import Any
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
 from twophase.link.options import option_of
+from twophase.link.plotting import require_matplotlib
 from twophase.training.config import TrainConfig, preset_of
 
 __all__ = ["main"]
@@ -54,7 +55,9 @@ FREE_WHEN_RESUMING = ("resume", "device", "threads", "deploy", "out", "table_tol
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    return run_command("tp-train", TrainConfig, _train, DESCRIPTION, argv, usual=_usual, sections=SECTIONS)
+    return run_command(
+        "tp-train", TrainConfig, _train, DESCRIPTION, argv, usual=_usual, sections=SECTIONS, extra="train"
+    )
 
 
 def _usual(argv: Sequence[str]) -> dict[str, Any]:
@@ -85,8 +88,9 @@ def _train(config: TrainConfig) -> int:
     check_folder(config)
     if config.resume:
         _check_unchanged(config, load_config(config.folder))
-    for package in ("torch", "safetensors", "sklearn", "tensorboard"):
+    for package in ("torch", "safetensors", "sklearn", "tensorboard", "filelock"):
         require(package, "train", "tp-train")
+    require_matplotlib("train", "tp-train")
     from twophase.training.backbone.tune import is_main_process
     from twophase.training.run import train
 

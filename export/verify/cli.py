@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twophase.link.command import Terminal, folded, require, run_command
 from twophase.link.errors import ArtifactError
+from twophase.link.escape import visible
 from twophase.link.typed import Seed, check_fields
 
 if TYPE_CHECKING:
@@ -64,7 +65,14 @@ _SECTIONS = {"What to check": "bundle", "Margins between codewords": "audit"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``tp-verify``; returns the exit status."""
     return run_command(
-        "tp-verify", VerifyArguments, _verify, _DESCRIPTION, argv, sections=_SECTIONS, positional="bundle"
+        "tp-verify",
+        VerifyArguments,
+        _verify,
+        _DESCRIPTION,
+        argv,
+        sections=_SECTIONS,
+        positional="bundle",
+        extra="verify",
     )
 
 
@@ -75,7 +83,7 @@ def _verify(arguments: VerifyArguments) -> int:
     if arguments.int8 is not None and not arguments.audit:
         raise InputError("int8", "go with --audit, which compares with it", str(arguments.int8))
     folder = arguments.bundle if arguments.bundle is not None else newest(Path("runs"), "bundle")
-    for package in ("onnx", "onnxruntime"):
+    for package in ("onnx", "onnxruntime", "jinja2"):
         require(package, "verify", "tp-verify")
     from twophase.export.verify.bundle import Bundle
     from twophase.export.verify.checks import SLOW, check_bundle
@@ -94,7 +102,7 @@ def _verify(arguments: VerifyArguments) -> int:
     if arguments.json:
         sys.stdout.write(_as_json(folder, checks, audit, passed))
     else:
-        sys.stdout.write(_as_text(arguments, folder, checks, audit, passed))
+        sys.stdout.write(visible(_as_text(arguments, folder, checks, audit, passed), "\n"))
     return 0 if passed else 1
 
 

@@ -44,7 +44,7 @@ def test_a_wrong_option_is_refused_before_torch_is_loaded(content_run: Path, tmp
         run_command("tp-export", *words, "--header", "turbo", env=env), "'--header' must be one of"
     )
     done = run_command("tp-export", *words, env=env)
-    assert_refused(done, "tp-export needs torch", "pip install 'twophase-link[train]'")
+    assert_refused(done, "tp-export needs torch", "pip install '.[train]'")
 
 
 def test_terminated_in_the_middle_it_leaves_nothing(

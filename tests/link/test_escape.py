@@ -50,6 +50,7 @@ def test_a_page_and_a_table_give_back_what_is_seen(text: str) -> None:
         ("a|b`c`", "a\\|b\\`c\\`"),
         ("$x^{2$ **b** __c__ ~~d~~", "\\$x^{2\\$ \\*\\*b\\*\\* \\_\\_c\\_\\_ \\~\\~d\\~\\~"),
         ("# a", "\\# a"),
+        ("-5 dB", "-5 dB"),
         ("- a", "\\- a"),
         ("1. a", "1&#46; a"),
         ("a\r\n\n## b", "a\\\\x0d\\\\x0a\\\\x0a## b"),
@@ -63,7 +64,7 @@ def test_markdown_is_the_text_and_no_markup(text: str, shown: str) -> None:
 
 def test_code_in_markdown_outlasts_its_own_fences() -> None:
     assert markdown_code("tp-train") == "`tp-train`"
-    assert markdown_code("a``b`<i>\n") == "``` a``b`<i>\\x0a ```"
+    assert markdown_code("a``b`<i>|\n") == "``` a``b`<i>\\x7c\\x0a ```"
 
 
 def test_what_is_ours_is_kept() -> None:

@@ -188,13 +188,28 @@ def test_strokes_become_features_of_the_frame(evaluate: Evaluate) -> None:
     assert upright == same  # place and size of a drawing do not matter
     image = np.array(upright).reshape(8, 8)
     assert np.array_equal(image, image[:, ::-1])
-    assert np.array_equal(image, np.rint(image * 16) / 16)
-    assert image.max() == 1.0
+    assert np.array_equal(image, np.rint(image))
+    assert image.max() == 16
     assert (image[:, 3:5].sum(axis=1) > 0).all()  # it fills the height
     assert (image[:, [0, 1, 6, 7]] == 0).all()  # and stays narrow
-    assert 280 < 16 * image.sum() <= 330  # ink of a usual digit
+    assert 280 < image.sum() <= 330  # ink of a usual digit
     assert (np.array(lying).reshape(8, 8)[[0, 7]] == 0).all()
     assert np.array(point).sum() > 0
+
+
+def test_units_of_the_input_are_those_of_the_training_data(evaluate: Evaluate) -> None:
+    calls = [
+        ([0, 255], "uint8", True),
+        ([0, 255], "uint8", False),
+        ([0.5, 3], "float32", False),
+        ([0.5], "uint8", False),
+        ([256], "uint8", False),
+        ([3], "float32", True),
+    ]
+    results = evaluate({"units": [list(call) for call in calls]})["units"]
+    assert [result.get("value", False) for result in results] == [True] * 3 + [False] * 3
+    assert "pixels, whole numbers 0..255" in results[3]["error"]
+    assert "units of the training data" in results[5]["error"]
 
 
 def test_figures_on_the_page(evaluate: Evaluate) -> None:

@@ -142,5 +142,5 @@ def test_a_program_from_stdin_has_workers_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [(0,), (1025,), (2, "tcp://127.0.0.1:1")])
 def test_numbers_of_workers_are_refused_before_one_starts(given) -> None:
-    with pytest.raises(InputError, match="'(workers|processes)' must"):
+    with pytest.raises(InputError, match=r"'(workers|processes)' must"):
         Workers(*given)
