@@ -34,6 +34,7 @@ from twophase.link.fields import (
 from twophase.link.files import read_json, reading, sha256, sha256_of, write_json
 from twophase.link.grid import Grid, grid_codebook
 from twophase.link.header import Header
+from twophase.link.input_scale import InputScale
 from twophase.link.listing import check_listing, problems_of_files
 from twophase.link.modes import LinkConfig, ModeTable
 from twophase.link.routing import Routing
@@ -122,7 +123,7 @@ class Conformance:
 
 
 FORMAT = "twophase-link"
-VERSION = 5
+VERSION = 6
 _HEAD = {"format", "version", "modes", "digest"}
 """Entries of the file that are no field of a manifest."""
 MANIFEST_NAME = "link.json"
@@ -200,6 +201,8 @@ class Manifest:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     """Shape of one sample's features, without the batch axis; one size where a ``front`` gives them."""
+    input: InputScale
+    """Units of the features, and what the transmitter does to them first."""
     link: LinkConfig
     routing: Routing
     """Who chooses the mode of a sample, and how the receiver learns of it."""
@@ -247,6 +250,7 @@ class Manifest:
             raise InputError("input_shape", "hold sizes of at least 1", self.input_shape)
         if self.front is not None and len(self.input_shape) != 1:
             raise InputError("input_shape", "be one size where a front gives the features", self.input_shape)
+        self.input.check(math.prod(self.input_shape))
         if not 0.0 < self.llr_clip < float("inf"):
             raise InputError("llr_clip", "be above 0 and finite", self.llr_clip)
         _check_count("class_frequency", self.class_frequency, len(self.classes), "class")

@@ -71,7 +71,7 @@ class Block:
 
 
 class WorkerError(LinkError):
-    """A worker process ended, or raised what cannot be sent to another process."""
+    """A worker was killed or lost; finished blocks are kept."""
 
 
 def trial_blocks(point: Point, first: int, stop: int) -> Iterator[Block]:
@@ -136,7 +136,7 @@ class Job:
         bundle, data = self.started_in / self.bundle, self.started_in / self.data
         system, manifest = load_system(bundle)
         content = read_plain(data)
-        samples = load_samples(data, manifest.input_shape, len(manifest.classes), self.features or content)
+        samples = load_samples(data, manifest, self.features or content)
         for path, found, expected in (
             (bundle / MANIFEST_NAME, sha256_of(bundle / MANIFEST_NAME), self.bundle_sha256),
             (data, sha256(content).hexdigest(), self.data_sha256),
