@@ -15,6 +15,7 @@ from tools.tiny_bundle import CLASSES, LINK, ONE_MODE, TABLE
 from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError, InputError
+from twophase.link.input_scale import InputScale
 from twophase.link.manifest import Front, load_manifest, write_manifest
 from twophase.link.modem import Transmission
 from twophase.link.modes import LinkConfig
@@ -217,6 +218,17 @@ def test_bad_features_snrs_and_modes_are_named(content, given, message):
     for sender in (Transmitter(content), SoftTransmitter(content, "soft.onnx")):
         with pytest.raises(InputError, match=message):
             sender.send(*given)
+
+
+def test_a_link_of_pixels_takes_bytes_and_nothing_else(content):
+    manifest = load_manifest(content, "bundle")
+    sender = Transmitter(content, manifest=replace(manifest, input=InputScale("uint8")))
+    pixels = np.arange(5, dtype=np.uint8) % 4
+    assert sender.send(pixels, 3.0).mode == sender.send(pixels.astype(float), 3.0).mode
+    with pytest.raises(InputError, match=r"'features' must be pixels, whole numbers 0\.\.255.*not 0\.5"):
+        sender.send(pixels / 2, 3.0)
+    with pytest.raises(InputError, match="'features' must be in the units of the training data"):
+        Transmitter(content).send(pixels, 3.0)
 
 
 @pytest.mark.parametrize(
