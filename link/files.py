@@ -36,7 +36,9 @@ __all__ = [
     "atomic_folder",
     "atomic_path",
     "cache_folder",
+    "followed",
     "hash_of",
+    "keeps_compiled",
     "lock_file",
     "opened",
     "read_json",
@@ -145,7 +147,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     InputError
         If the file cannot be written (no permission, disk full) or ``path`` is a device, pipe or folder.
     """
-    target = Path(os.path.realpath(path.parent)) / path.name
+    target = followed(path.parent) / path.name
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     _make_parent(target, path)
     try:
@@ -178,7 +180,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     import shutil  # with what an edge process, which writes nothing, does not need
     import tempfile
 
-    target = Path(os.path.realpath(path))
+    target = followed(path)
     _make_parent(target, path)
     try:
         if target.exists() and not target.is_dir():
@@ -204,6 +206,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 replaced.rename(target)
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(replaced, ignore_errors=True)
+
+
+def followed(path: Path, name: str = "path") -> Path:
+    """Where ``path`` lies when its links are followed; it need not exist.
+
+    Raises
+    ------
+    InputError
+        If its links lead to one another; ``name`` is the argument at fault.
+    """
+    target = Path(os.path.realpath(path))
+    if any(map(os.path.islink, (target, *target.parents))):
+        raise InputError(name, "not be a loop of links", str(path))
+    return target
 
 
 def _make_parent(target: Path, path: Path) -> None:
@@ -343,3 +359,9 @@ def cache_folder() -> Path:
         raise InputError(
             "TWOPHASE_CACHE", f"name a folder, as no home folder is known ({error})", os.environ.get("HOME")
         ) from error
+
+
+def keeps_compiled() -> bool:
+    """Whether numba may keep what it compiles: without a home it would do so in a folder called ``~``."""
+    known = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    return bool(known) or os.path.expanduser("~") != "~"  # noqa: PTH111 - pathlib raises

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 import onnxruntime
@@ -20,6 +20,7 @@ from twophase.link.wire import problem_of_graph, problem_of_ort
 
 __all__ = [
     "MODE_REQUEST",
+    "ByPath",
     "FeatureGraph",
     "Graph",
     "GraphFormat",
@@ -238,6 +239,29 @@ class TokenGraph(_RoutedGraph):
             | {name: values[number : number + 1] for name, values in routed.items()}
             for number, (ids, mask) in enumerate(texts)
         ]
+
+
+class ByPath:
+    """One end of a bundle, which is pickled by its path: unpickling opens the bundle there and checks hashes.
+
+    Of an end that holds estimates the copy begins anew.  ArtifactError if the bundle is another one by then.
+    """
+
+    manifest: Manifest
+    _opened: tuple[Path, dict[str, Any]]
+    """Absolute path of the folder, and the other arguments."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopened, (type(self), *self._opened, self.manifest)
+
+
+def _reopened(
+    kind: Callable[..., ByPath], folder: Path, arguments: dict[str, Any], manifest: Manifest
+) -> ByPath:
+    end = kind(folder, **arguments)
+    if end.manifest != manifest:
+        raise ArtifactError(f"'{folder}' is another bundle than the one that was pickled")
+    return end
 
 
 def graph_file(file: str, options: GraphOptions | None) -> str:

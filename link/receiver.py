@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from twophase.link.decode import class_posterior
 from twophase.link.errors import InputError
 from twophase.link.graphs import (
+    ByPath,
     Graph,
     GraphOptions,
     Shapes,
@@ -67,7 +68,7 @@ class Decision:
     """The most probable class, shape (batch,)."""
 
 
-class Receiver:
+class Receiver(ByPath):
     """The receiver of a bundle: I/Q, or LLRs and mode, to classes.  It sees nothing else.
 
     Parameters
@@ -102,6 +103,7 @@ class Receiver:
         hold: bool = False,
     ) -> None:
         folder = Path(bundle)
+        self._opened = folder.absolute(), {"threads": threads, "file": file, "options": options, "hold": hold}
         self.manifest = manifest or load_manifest(folder, "bundle", ())
         modes = self.manifest.modes
         self._width, self._modes_count = modes.max_bits, len(modes)

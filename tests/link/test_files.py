@@ -16,6 +16,7 @@ from twophase.link.files import (
     atomic_folder,
     atomic_path,
     cache_folder,
+    keeps_compiled,
     lock_file,
     read_json,
     read_plain,
@@ -182,6 +183,28 @@ def test_only_regular_files_are_read_and_no_link_is_followed_out_of_the_folder(t
     assert read_plain(folder / "out") == b"out"
     with pytest.raises(ArtifactError, match="has 2 bytes, more than the 1"):
         read_plain(folder / "file", limit=1)
+
+
+@both_kinds
+def test_a_loop_of_links_is_refused(tmp_path, put):
+    for one, other in (("a", "b"), ("b", "a")):
+        (tmp_path / one).symlink_to(tmp_path / other)
+    for path in (tmp_path / "a", tmp_path / "a" / "x")[put is write :]:  # a file takes a link's place
+        with pytest.raises(InputError, match="'path' must not be a loop of links"):
+            put(path, "content")
+    assert names(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [({}, False), ({"XDG_CACHE_HOME": "/x"}, True), ({"HOME": "/x"}, True)]
+)
+def test_what_numba_compiles_is_not_kept_without_a_home(given, kept, monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a user whom the system does not know
+    assert keeps_compiled() == kept
 
 
 def test_the_old_folder_comes_back_if_the_new_one_cannot_be_moved(tmp_path):
