@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.link.files import reading
 from twophase.link.manifest import Manifest
-from twophase.link.sentences import Sentences, sentences_from
+from twophase.link.sentences import WITHOUT_LINK, Sentences, classes_from, sentences_from
 
 __all__ = ["Samples", "load_samples", "load_split", "npz_names"]
 
@@ -30,6 +30,8 @@ class Samples:
     """Shape (samples,)."""
     sentences: Sentences | None = None
     """What they are features of, for a text task whose file says it."""
+    without_link: NDArray[np.int64] | None = None
+    """Classes that a classifier without a link decides for, shape (samples,), where the file says it."""
 
 
 def load_split(path: Path, manifest: Manifest) -> Samples:
@@ -113,7 +115,11 @@ def _samples(
     if labels.min() < 0 or labels.max() >= classes:
         outlier = int(labels.min() if labels.min() < 0 else labels.max())
         raise InputError("label", f"lie in 0..{classes - 1}", outlier)
-    return Samples(values, labels.astype(np.int64), sentences_from(arrays, len(values), classes))
+    without_link = None
+    if WITHOUT_LINK in arrays:
+        without_link = classes_from(WITHOUT_LINK, arrays[WITHOUT_LINK], len(values), classes)
+    sentences = sentences_from(arrays, len(values), classes)
+    return Samples(values, labels.astype(np.int64), sentences, without_link)
 
 
 def npz_names(path: Path) -> set[str]:
