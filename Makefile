@@ -27,7 +27,7 @@ setup: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[train,sentences,dev]'
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e '.[train,sim,sentences,dev]'
 	touch .venv/installed
 
 .venv/docs-installed: .venv/installed

@@ -175,7 +175,7 @@ def _compare_inputs(
     features = load_split(run / EVAL_FILE, manifest).features
     shipped, plain, reference = (make(model) for make in _runtimes().values())
     done = 0
-    for batch in feature_batches(features, len(manifest.modes), arguments.inputs, arguments.seed):
+    for batch in feature_batches(features, manifest, arguments.inputs, arguments.seed):
         if batch.source != "random":
             continue
         feed = batch.feed
@@ -386,7 +386,7 @@ def _sent(
     shipped = OnnxRuntime(model)
     parts: list[Values] = []
     modes = len(manifest.modes)
-    for batch in feature_batches(features, modes, arguments.javascript, arguments.seed + 1):
+    for batch in feature_batches(features, manifest, arguments.javascript, arguments.seed + 1):
         if batch.source == "random":
             feed = {"input": batch.features, "snr_db": batch.snr_db}
             if modes > 1:

@@ -1,6 +1,7 @@
 """What an edge process needs: memory, time to start, and which packages it loads; beside the same with torch.
 
     python benchmarks/footprint.py runs/digits [--bundle runs/digits/bundle] [--repeats 5] [--limit 65]
+    python benchmarks/footprint.py --base runs/digits/bundle   both ends alone, as a row with versions
 
 Each process starts anew, imports, loads, and processes ``--calls`` samples one by one.  RSS is the
 kernel's, as it is then and at its peak, in MiB; it counts pages of libraries that other processes may share.
@@ -93,12 +94,52 @@ def measure(name: str, probe: tuple[str, str, list[str]], data: Path, calls: int
     return result
 
 
+LINK = """
+import hashlib, json, platform
+from importlib.metadata import version
+import numpy as np
+from twophase.link import Receiver, Transmitter, esn0_db_to_noise_var
+with np.load({data!r}) as arrays:
+    samples, labels = arrays["input"], arrays["label"]
+sent = Transmitter({where}).transmit(samples, 10.0)
+noise_var, rng = esn0_db_to_noise_var(10.0), np.random.default_rng(0)
+noise = rng.normal(size=(*sent.iq.shape, 2)) @ [1, 1j] * np.sqrt(noise_var / 2)
+decided = Receiver({where}).decide(sent.iq + noise, noise_var, 1.0, 10.0)
+print(json.dumps({{
+    "versions": [platform.python_version(), version("numpy"), version("onnxruntime")],
+    "sent": hashlib.sha256(sent.symbols.tobytes()).hexdigest()[:16],
+    "accuracy": float(np.mean(decided.classes == labels)),
+}}))
+"""
+
+
+def base(bundle: Path, repeats: int, calls: int, limit: float) -> None:
+    """A row of what both ends take on the interpreter at hand, and what they send and decide at 10 dB."""
+    data = bundle / "eval.npz"
+    edges = [probe for name, probe in probes(bundle, bundle).items() if name.startswith("edge")]
+    cells, failed = [], False
+    for probe in edges:
+        results = [measure("edge", probe, data, calls) for _ in range(repeats)]
+        rss, seconds = (statistics.mean(result[key] for result in results) for key in ("rss", "import"))
+        cells.append(f"{rss:.1f} MiB, {seconds:.2f} s")
+        failed |= any(result["peak"] > limit or result["heavy"] for result in results)
+    code = LINK.format(data=str(data), where=repr(str(bundle)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the link fails: {done.stderr.strip().splitlines()[-1]}")
+    found = json.loads(done.stdout)
+    print(f"| {' | '.join([*found['versions'], *cells, found['sent']])} | {found['accuracy']:.4f} |")
+    if failed or found["accuracy"] < 0.9:
+        raise SystemExit(f"above {limit:g} MiB, with a heavy package, or below an accuracy of 0.9")
+
+
 def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("run", type=Path, nargs="?", help="folder of a finished run")
+    parser.add_argument("--base", type=Path, help="a bundle of which both ends alone are run")
     parser.add_argument("--bundle", type=Path, help="default: 'bundle' in the run")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--calls", type=int, default=200)
@@ -106,6 +147,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.repeats < 1 or arguments.calls < 1:
         parser.error("--repeats and --calls must be at least 1")
+    if arguments.base is not None:
+        base(arguments.base.resolve(), arguments.repeats, arguments.calls, arguments.limit)
+        return
+    if arguments.run is None:
+        parser.error("name a run, or a bundle by --base")
     run, bundle = arguments.run.resolve(), (arguments.bundle or arguments.run / "bundle").resolve()
     print("| process | RSS, MiB: mean (highest) | peak | import, s | load, s | of the heavy packages |")
     print("|---|---|---|---|---|---|")

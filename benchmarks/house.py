@@ -173,7 +173,7 @@ def sweep(ends: Sequence[tuple[str, str]], trials: int, rounds: int) -> None:
         for number, (python, bundle) in enumerate(ends):
             with tempfile.TemporaryDirectory() as folder:
                 words = ("--bundle", bundle, "--snr", "0:20", "--trials", str(trials), "--out", folder)
-                call = [python, "-m", f"{NAMESPACE}.sim.cli", *words]
+                call = [python, "-m", f"{NAMESPACE}.sim", *words]
                 start, before = time.perf_counter(), _cpu_of_children()
                 done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
                 walls[number].append(time.perf_counter() - start)

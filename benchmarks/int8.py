@@ -111,7 +111,7 @@ def different_indices(
     """Indices other than those of float32, on the test split and random inputs, and indices compared."""
     sessions = {name: OnnxRuntime(pair.tx) for name, pair in pairs.items()}
     differ, compared = dict.fromkeys(pairs, 0), 0
-    for batch in feature_batches(features, len(manifest.modes), inputs, seed):
+    for batch in feature_batches(features, manifest, inputs, seed):
         (wanted,) = sessions["float32"].run(["indices"], batch.feed)
         compared += int((wanted >= 0).sum())
         for name, session in sessions.items():

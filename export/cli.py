@@ -10,6 +10,7 @@ from typing import Literal
 
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
+from twophase.link.escape import visible
 
 __all__ = ["ExportArguments", "main"]
 
@@ -68,7 +69,9 @@ _SECTIONS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``tp-export``; returns the exit status."""
-    return run_command("tp-export", ExportArguments, _export, _DESCRIPTION, argv, sections=_SECTIONS)
+    return run_command(
+        "tp-export", ExportArguments, _export, _DESCRIPTION, argv, sections=_SECTIONS, extra="train"
+    )
 
 
 def _export(arguments: ExportArguments) -> int:
@@ -86,7 +89,7 @@ def _export(arguments: ExportArguments) -> int:
         raise InputError("web", "be left out for a link that takes text, which no page runs", str(run))
     exported_routing(manifest, arguments.router, arguments.hysteresis_db, arguments.header)
     check_target(out)
-    for package in ("torch", "onnx", "onnxscript"):
+    for package in ("torch", "onnx", "onnxscript", "jinja2"):
         require(package, "train", "tp-export")
     if manifest.front is not None:
         require("tokenizers", "text", "tp-export")
@@ -112,9 +115,5 @@ def _export(arguments: ExportArguments) -> int:
             precision=arguments.precision,
             extras=Extras(ort=arguments.ort, web=runtime),
         )
-    sys.stdout.write(report(summary))
+    sys.stdout.write(visible(report(summary), "\n"))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from twophase.link.receiver import Decision, Receiver, Reception
     from twophase.link.routing import Hysteresis
     from twophase.link.transmitter import Frame, Transmitter
+
+# ONNX Runtime reads it at its import: from 1.29 on it would write an identity of the device and a database of
+# what it ran to the user's cache folder, and look up a host.  Who wants that has set the variable.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _PLACES = {
     "constellation": ("Constellation", "qam"),

@@ -1,7 +1,6 @@
-"""What the commands share: parsing, help, one-line errors, exit status, logging, and what they say at work.
+"""What the commands share: parsing, help, logging, and what they say at work; :mod:`process` is how they end.
 
-Exit status: 0 done, 1 the result is a failure (verdict FAIL, proof failed), 2 bad input, 130 interrupted, 143
-terminated.  ``--version`` alone prints the version.
+``--version`` alone prints the version.
 """
 
 from __future__ import annotations
@@ -11,16 +10,17 @@ import importlib
 import io
 import logging
 import re
-import signal
 import sys
 import textwrap
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from twophase.link.errors import LinkError, PackageError
+from twophase.link.errors import InputError, LinkError, PackageError, remedy
+from twophase.link.escape import visible
 from twophase.link.help import WIDTH, help_text
+from twophase.link.process import Terminated, ended
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -41,11 +41,11 @@ def run_command(
     usual: Callable[[Sequence[str]], Mapping[str, Any]] | None = None,
     sections: Mapping[str, str] | None = None,
     positional: str | None = None,
+    extra: str = "sim",
 ) -> int:
     """Parse ``argv`` into ``arguments_type``, run ``body`` on it, return the exit status.
 
-    Errors that the package raises on purpose become one line on stderr and their own exit status; Ctrl-C
-    becomes 130.  Any other exception is a defect and keeps its traceback.
+    Whatever is raised becomes one line on stderr and an exit status (:func:`~twophase.link.process.ended`).
 
     Parameters
     ----------
@@ -57,6 +57,8 @@ def run_command(
         Titles of the help's sections, each with the field that it begins with.
     positional
         The field that may be given without its name.
+    extra
+        What of this distribution brings the packages that the command needs.
 
     Raises
     ------
@@ -72,33 +74,29 @@ def run_command(
 
             print(f"{program} {version('twophase-link')}")  # noqa: T201
             return 0
-        with _terminable():
-            values = {} if usual is None else usual(words)
-            if "--help" in words or "-h" in words:
-                sys.stdout.write(
-                    help_text(program, description, arguments_type, sections or {}, values, positional)
-                )
-                raise SystemExit(0)
-            default = None if usual is None else arguments_type(**values)
-            return body(_parse(program, arguments_type, words, default, positional))
-    except LinkError as error:
-        return _failed(f"{program}: error: {error}", error.exit_status)
-    except _Terminated:
-        return _failed(f"{program}: terminated; nothing half-written is left", 143)
-    except KeyboardInterrupt:
-        return _failed(f"{program}: interrupted; nothing half-written is left", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
-    except OSError as error:
-        # A file that cannot be read, a disk that is full: the machine's fault, not a defect of the program.
-        where = f"'{error.filename}': " if error.filename else ""
-        return _failed(f"{program}: error: {where}{error.strerror or error}", 2)
+        for word in words:
+            _check_utf8("argument", word)
+        with contextlib.suppress(OSError):  # removed; whatever needs it says so
+            _check_utf8("working folder", str(Path.cwd()))
+        values = {} if usual is None else usual(words)
+        if "--help" in words or "-h" in words:
+            sys.stdout.write(
+                help_text(program, description, arguments_type, sections or {}, values, positional)
+            )
+            raise SystemExit(0)
+        require("tyro", extra, program)
+        default = None if usual is None else arguments_type(**values)
+        return body(_parse(program, arguments_type, words, default, positional))
+    except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - whatever it is
+        return ended(program, error)
 
 
-def _failed(line: str, status: int) -> int:
-    print(line, file=sys.stderr)  # noqa: T201
-    return status
+def _check_utf8(name: str, text: str) -> None:
+    """Reports and manifests name paths in UTF-8: one that they could not is refused at once."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(name, "be text in UTF-8", text) from None
 
 
 def require(package: str, extra: str, who: str) -> ModuleType:
@@ -113,8 +111,9 @@ def require(package: str, extra: str, who: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as error:
         name = {"sklearn": "scikit-learn"}.get(root := package.partition(".")[0], root)
-        remedy = f"pip install 'twophase-link[{extra}]'"
-        raise PackageError(f"{who} needs {name}, which cannot be imported ({error}): {remedy}") from error
+        raise PackageError(
+            f"{who} needs {name}, which cannot be imported ({error}): {remedy(extra)}"
+        ) from error
 
 
 def _parse(
@@ -196,7 +195,7 @@ class Terminal:
     def say(self, line: str) -> None:
         """Print a line, folded where it is longer than ``WIDTH``."""
         folded = textwrap.fill(
-            line, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+            visible(line, "\n"), WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
         )
         if self._bar is not None:
             self._bar.console.print(folded, markup=False, highlight=False, soft_wrap=True)
@@ -214,7 +213,11 @@ class Terminal:
         from rich import progress as rich
         from rich.console import Console
 
-        columns = [rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn()]
+        columns = [
+            rich.TextColumn("{task.description}", markup=False),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+        ]
         columns += [rich.TimeElapsedColumn(), rich.TextColumn("left"), rich.TimeRemainingColumn()]
         with rich.Progress(*columns, console=Console(file=self._stream), transient=True) as self._bar:
             yield Progress(self._bar, self._bar.add_task(title, total=total, completed=done))
@@ -230,28 +233,9 @@ class Progress:
     def show(self, title: str | None = None, done: int | None = None, total: int | None = None) -> None:
         """Show what is given; the rest stays."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=title, completed=done, total=total)
-
-
-class _Terminated(BaseException):
-    """SIGTERM came; like an interrupt it passes what cleans up."""
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end what runs inside as an interrupt would, so that nothing is left half-written."""
-
-    def terminate(number: int, frame: object) -> None:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+            self._bar.update(
+                self._task, description=None if title is None else visible(title), completed=done, total=total
+            )
 
 
 class _UsageError(LinkError):

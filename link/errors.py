@@ -15,7 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["ArtifactError", "InputError", "LinkError", "PackageError", "VerificationError", "first_line"]
+__all__ = [
+    "ArtifactError",
+    "InputError",
+    "LinkError",
+    "PackageError",
+    "VerificationError",
+    "first_line",
+    "remedy",
+]
 
 
 class LinkError(Exception):
@@ -81,3 +89,8 @@ class VerificationError(LinkError):
 def first_line(error: Exception) -> str:
     """What a foreign library's error says, cut to one line; its type if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def remedy(extra: str) -> str:
+    """How to get what an extra of this distribution, which no index has yet, brings."""
+    return f"pip install '.[{extra}]' in the folder of twophase-link's source"

@@ -24,7 +24,6 @@ __all__ = [
     "GraphOptions",
     "Shapes",
     "TokenGraph",
-    "as_float32",
     "graph_file",
     "graph_path",
     "modes_of",
@@ -160,7 +159,7 @@ class _RoutedGraph(Graph):
         outputs: Shapes,
         options: GraphOptions | None,
     ) -> None:
-        self._shape = manifest.input_shape
+        self._shape, self._input = manifest.input_shape, manifest.input
         self._modes_count = len(manifest.modes)
         optional = (MODE_REQUEST,) if self._modes_count > 1 else ()
         path = graph_path(folder, file, manifest, options)
@@ -192,9 +191,10 @@ class FeatureGraph(_RoutedGraph):
         Raises
         ------
         InputError
-            If a shape is wrong, a value is not finite or a mode does not exist.
+            If a shape is wrong, a value is not finite, is none of the link's units
+            (:meth:`~twophase.link.input_scale.InputScale.taken`) or a mode does not exist.
         """
-        batch = as_float32("features", features)
+        batch = self._input.taken("features", features)
         if batch.shape == self._shape:
             batch = batch[np.newaxis]
         if batch.shape[1:] != self._shape:
@@ -243,22 +243,6 @@ def graph_path(folder: Path, file: str, manifest: Manifest, options: GraphOption
     if name != file and name not in manifest.files:
         raise ArtifactError(f"'{folder}' has no '{name}': export it with --ort")
     return folder / name
-
-
-def as_float32(name: str, values: ArrayLike) -> NDArray[np.float32]:
-    """``values`` as float32, same shape; :class:`InputError` unless real numbers, finite as float32."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise InputError(name, "be an array", "rows of unequal length") from None
-    if array.dtype.kind not in "biuf":
-        raise InputError(name, "be real numbers", f"an array of {array.dtype}")
-    if array.dtype != np.float32:
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise InputError(name, "be finite", "an array with NaN or infinity")
-    return array
 
 
 def modes_of(mode: ArrayLike, batch: int, modes_count: int) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ from twophase.link.errors import ArtifactError, InputError
 from twophase.link.files import read_json, reading, sha256, sha256_of, write_json
 from twophase.link.grid import Grid, grid_codebook
 from twophase.link.header import Header
+from twophase.link.input_scale import InputScale
 from twophase.link.modes import LinkConfig, ModeTable
 from twophase.link.routing import Routing
 from twophase.link.typed import from_json
@@ -111,7 +112,7 @@ class Conformance:
 
 
 FORMAT = "twophase-link"
-VERSION = 5
+VERSION = 6
 MANIFEST_NAME = "link.json"
 EVAL_FILE = "eval.npz"
 """The test split."""
@@ -178,6 +179,8 @@ class Manifest:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     """Shape of one sample's features, without the batch axis; one size where a ``front`` gives them."""
+    input: InputScale
+    """Units of the features, and what the transmitter does to them first."""
     link: LinkConfig
     routing: Routing
     """Who chooses the mode of a sample, and how the receiver learns of it."""
@@ -220,6 +223,7 @@ class Manifest:
             raise InputError("input_shape", "hold sizes of at least 1", self.input_shape)
         if self.front is not None and len(self.input_shape) != 1:
             raise InputError("input_shape", "be one size where a front gives the features", self.input_shape)
+        self.input.check(math.prod(self.input_shape))
         if not 0.0 < self.llr_clip < float("inf"):
             raise InputError("llr_clip", "be above 0 and finite", self.llr_clip)
         _check_count("class_frequency", self.class_frequency, len(self.classes), "class")

@@ -22,12 +22,12 @@ from twophase.link.graphs import (
     Graph,
     GraphOptions,
     Shapes,
-    as_float32,
     graph_file,
     graph_path,
     modes_of,
     per_sample,
 )
+from twophase.link.input_scale import as_float32
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.modem import after, group_by_mode, header_llr, payload_llr, received_frames
 from twophase.link.noise import esn0_float32

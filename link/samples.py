@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.link.files import reading
 from twophase.link.manifest import Manifest
+from twophase.link.rows import Rows, as_known, label_numbers
 from twophase.link.sentences import WITHOUT_LINK, Sentences, classes_from, sentences_from
 
 __all__ = ["Samples", "load_samples", "load_split", "npz_names"]
@@ -46,8 +47,9 @@ def load_split(path: Path, manifest: Manifest) -> Samples:
     for name, wanted in (("input", np.dtype(np.float32)), ("label", np.dtype(np.int64))):
         if name in arrays and arrays[name].dtype != wanted:
             raise ArtifactError(f"'{name}' of '{path}' must be {wanted}, not {arrays[name].dtype}")
+    arrays.setdefault("classes", np.array(manifest.classes))  # whose numbers the labels are
     try:
-        samples = _samples(arrays, path, manifest.input_shape, len(manifest.classes))
+        samples = _samples(arrays, path, manifest)
         if manifest.front is not None and samples.sentences is not None:
             _check_length(samples.sentences, manifest.front.max_length)
     except InputError as error:
@@ -61,18 +63,18 @@ def _check_length(sentences: Sentences, max_length: int) -> None:
         raise InputError("input_ids", f"have at most {max_length} tokens", longest)
 
 
-def load_samples(
-    path: Path, input_shape: Sequence[int], classes: int, content: bytes | None = None
-) -> Samples:
+def load_samples(path: Path, manifest: Manifest, content: bytes | None = None) -> Samples:
     """Read an ``.npz`` with arrays ``input``, (samples, *input_shape), and ``label``, (samples,).
 
-    That of a text task holds the sentences, too: :mod:`twophase.link.sentences`.
+    Labels are names of the link's classes, or whole numbers: in the array ``classes``, where the file has
+    one, else those of the link's classes (:func:`twophase.link.rows.as_known`).  The file of a text task
+    holds the sentences, too: :mod:`twophase.link.sentences`.
 
     Parameters
     ----------
     path
         Of the file.
-    input_shape, classes
+    manifest
         The link's.
     content
         The file itself, if it lies in memory and ``path`` is what it was made from.
@@ -80,46 +82,35 @@ def load_samples(
     Raises
     ------
     InputError
-        If an array is missing, has another type or shape, is empty, not finite, or names a class that does
-        not exist.
+        If an array is missing, has another type or shape, is empty, not finite, not in the link's units, or
+        names a class that does not exist.
     ArtifactError
         If the file is missing or is no readable ``.npz``.
     """
-    return _samples(_read_npz(path, content), path, tuple(input_shape), classes)
+    return _samples(_read_npz(path, content), path, manifest)
 
 
-def _samples(
-    arrays: dict[str, NDArray[np.generic]], path: Path, shape: tuple[int, ...], classes: int
-) -> Samples:
+def _samples(arrays: dict[str, NDArray[np.generic]], path: Path, manifest: Manifest) -> Samples:
+    shape, classes = manifest.input_shape, manifest.classes
     for name in ("input", "label"):
         if name not in arrays:
             held = ", ".join(sorted(arrays)) or "nothing"
             raise InputError("data", "hold the arrays 'input' and 'label'", f"{held} ({path})")
     features, labels = arrays["input"], arrays["label"]
-    if features.dtype.kind not in "fiub":
-        raise InputError("input", "be numbers", str(features.dtype))
     if features.ndim == 0 or features.shape[1:] != shape:
         raise InputError("input", f"have shape (samples, {', '.join(map(str, shape))})", features.shape)
     if len(features) == 0:
         raise InputError("input", "hold at least one sample", features.shape)
-    with np.errstate(over="ignore"):
-        values = features.astype(np.float32)
-    # Looked at after the conversion: 1e300 is finite only before it.
-    if not np.isfinite(values).all():
-        bad = int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
-        raise InputError("input", "be finite", f"NaN or infinity (first in sample {bad})")
-    if labels.dtype.kind not in "iu":
-        raise InputError("label", "be integers", str(labels.dtype))
     if labels.shape != (len(features),):
         raise InputError("label", f"have shape ({len(features)},), one per sample", labels.shape)
-    if labels.min() < 0 or labels.max() >= classes:
-        outlier = int(labels.min() if labels.min() < 0 else labels.max())
-        raise InputError("label", f"lie in 0..{classes - 1}", outlier)
+    values = manifest.input.taken("input", features)
+    rows = Rows(path, "row", range(len(labels)))
+    numbers, names = label_numbers(rows, labels, arrays.get("classes"))
+    numbers = as_known(rows, numbers, names, classes)
     without_link = None
     if WITHOUT_LINK in arrays:
-        without_link = classes_from(WITHOUT_LINK, arrays[WITHOUT_LINK], len(values), classes)
-    sentences = sentences_from(arrays, len(values), classes)
-    return Samples(values, labels.astype(np.int64), sentences, without_link)
+        without_link = classes_from(WITHOUT_LINK, arrays[WITHOUT_LINK], len(values), len(classes))
+    return Samples(values, numbers, sentences_from(arrays, len(values), len(classes)), without_link)
 
 
 def npz_names(path: Path) -> set[str]:

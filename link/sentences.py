@@ -8,8 +8,6 @@ Huffman code of the training texts).  A ``.csv`` holds sentences and labels alon
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.link.errors import ArtifactError, InputError
-from twophase.link.files import reading
+from twophase.link.errors import InputError
+from twophase.link.rows import as_known, filled, label_numbers, read_table
 from twophase.link.text import unpack_texts
 
 __all__ = ["SENTENCE_ARRAYS", "WITHOUT_LINK", "Sentences", "classes_from", "read_csv", "sentences_from"]
@@ -38,8 +36,6 @@ WITHOUT_LINK = "without_link"
 """The one of them that the test split of any task holds: what is decided without a channel."""
 LONGEST_CODEWORD = 64
 """Most bits of a codeword of the Huffman code."""
-_LARGEST_CELL = 2**24
-_SHOWN = 40
 
 _Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -105,71 +101,22 @@ def sentences_from(arrays: _Arrays, samples: int, classes: int) -> Sentences | N
 
 
 def read_csv(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Sentences and labels of a ``.csv`` in UTF-8 with the columns ``text`` and ``label``.
+    """Sentences and labels of a ``.csv`` in UTF-8 with the columns ``text`` and ``label``, and any others.
 
-    A label is the name of a class or, where no class is called so, its number.
+    A label is the name of a class or, where no class is called by a number, its number.
 
     Raises
     ------
     InputError
         If a column is missing or there is no row, or a row has other fields than the head, an empty text or
-        an unknown class; the line is named.
+        an unknown class, or the file is no UTF-8; the line is named.
     ArtifactError
-        If the file is missing, unreadable or not in UTF-8.
+        If the file is missing or unreadable.
     """
-    stream = io.StringIO(_content(path), newline="")
-    reader = csv.reader(stream, strict=True)
-    texts: list[str] = []
-    labels: list[int] = []
-    # A single quotation mark that nobody closes makes one cell of the rest of the file.
-    limit = csv.field_size_limit(_LARGEST_CELL)
-    try:
-        head = [name.strip() for name in next(reader, [])]
-        for name in ("text", "label"):
-            if head.count(name) != 1:
-                raise InputError("data", f"have one column '{name}' (line 1)", ",".join(head))
-        line = reader.line_num + 1
-        for row in reader:
-            if row:
-                if len(row) != len(head):
-                    raise InputError("data", f"have {len(head)} fields in line {line}", len(row))
-                texts.append(_checked_text(row[head.index("text")], line))
-                labels.append(_class_number(row[head.index("label")].strip(), classes, line))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError("data", f"be a table of comma-separated values ({error})", str(path)) from error
-    finally:
-        csv.field_size_limit(limit)  # of the process, which may read other files
-    if not texts:
-        raise InputError("data", "hold at least one sentence", f"a head alone ({path})")
-    return tuple(texts), np.array(labels, dtype=np.int64)
-
-
-def _content(path: Path) -> str:
-    with reading(path):
-        content = path.read_bytes()
-    try:
-        # A byte order mark, as spreadsheets write it, is no part of the first column's name.
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ArtifactError(f"'{path}' must be in UTF-8; line {line} is not") from error
-
-
-def _checked_text(text: str, line: int) -> str:
-    if not text.strip():
-        raise InputError("text", f"not be empty (line {line})", text)
-    return text
-
-
-def _class_number(label: str, classes: Sequence[str], line: int) -> int:
-    if label in classes:
-        return list(classes).index(label)
-    if label.isascii() and label.isdigit() and int(label[:_SHOWN]) < len(classes):
-        return int(label)
-    listed = ", ".join(map(repr, classes[:8])) + (", ..." if len(classes) > 8 else "")
-    rule = f"be {listed} or a number in 0..{len(classes) - 1} (line {line})"
-    raise InputError("label", rule, label[:_SHOWN])
+    columns, rows = read_table(path)
+    filled(columns, rows, "text", "label")
+    numbers, names = label_numbers(rows, np.array(columns["label"]))
+    return tuple(columns["text"]), as_known(rows, numbers, names, classes)
 
 
 def _tokens(arrays: _Arrays, samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

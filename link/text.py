@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from twophase.link.errors import ArtifactError, InputError, PackageError, first_line
+from twophase.link.errors import ArtifactError, InputError, PackageError, first_line, remedy
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -164,7 +164,7 @@ class TextEncoder:
         # One by one: the library's batches take threads of their own, which do not survive a fork.
         for name, text in zip(names, texts, strict=True):
             encoding = self._encoding(text)
-            if not encoding.ids:
+            if all(encoding.special_tokens_mask):  # a zero-width space leaves no other
                 raise InputError(name, "hold something that the tokenizer knows", _shown(text))
             rows.append(encoding.ids)
             cut += bool(encoding.overflowing)
@@ -187,9 +187,7 @@ def _load(path: Path) -> Tokenizer:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise PackageError(
-            "a link of text needs the package 'tokenizers': pip install 'twophase-link[text]'"
-        ) from error
+        raise PackageError(f"a link of text needs the package 'tokenizers': {remedy('text')}") from error
     try:
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from twophase.link.command import run_command
+from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
+from twophase.link.escape import visible
 from twophase.sim.settings import (
     SENTENCE_BASELINES,
     BaselineName,
@@ -134,14 +134,13 @@ def _simulate(arguments: SimArguments) -> int:
     from twophase.link.manifest import newest
     from twophase.link.noise import snr_grid
     from twophase.sim.channel.radio import check_radio
-    from twophase.sim.packages import require_scikit_commpy
 
     if arguments.replay is not None:
         return _replay(arguments)
     settings = _settings(arguments)
     check_radio(settings)
     grid = [float(point) for point in snr_grid(arguments.snr)]
-    require_scikit_commpy()
+    _require_packages()
     compare = list(arguments.compare)
     bundle = arguments.bundle or (compare.pop(0) if compare else newest(Path("runs"), "bundle"))
     out = arguments.out or _next_to(bundle)
@@ -159,6 +158,8 @@ def _simulate(arguments: SimArguments) -> int:
     system, manifest, samples = job.open()
     opened = [other.open() for other in others]
     require_writable(out)
+    for shift in manifest.input.shifts(samples.features):
+        Terminal().say(f"warning: the samples are unlike the training data: {shift}")
     if arguments.semi_analytic:
         from twophase.sim.analytic.report import run_semi_analytic
         from twophase.sim.packages import versions
@@ -172,7 +173,7 @@ def _simulate(arguments: SimArguments) -> int:
             "data_sha256": job.data_sha256,
         }
         table = run_semi_analytic(system, manifest.task, samples, grid, settings, out, origin=origin)
-        print(table)  # noqa: T201
+        print(visible(table, "\n"))  # noqa: T201
         return 0
 
     from twophase.sim.results.report_json import make_report
@@ -187,8 +188,8 @@ def _simulate(arguments: SimArguments) -> int:
     report = make_report(_command(arguments, job, out), job, manifest, measured, entries)
     write_report(out, render(report))
     clear_blocks(out, [job, *others])
-    print("\n\n".join(["\n".join(quality_lines(report)), *tables(report)]))  # noqa: T201
-    print("\n".join([*summary(report), f"report: {out / REPORT_PAGE}"]))  # noqa: T201
+    shown = ["\n\n".join(["\n".join(quality_lines(report)), *tables(report)]), *summary(report)]
+    print(visible("\n".join([*shown, f"report: {out / REPORT_PAGE}"]), "\n"))  # noqa: T201
     if settings.demapper == "commpy":
         replaced = sum(tally.llrs_replaced for tally in measured.link)
         total = sum(tally.llrs_total for tally in measured.link)
@@ -196,16 +197,25 @@ def _simulate(arguments: SimArguments) -> int:
     return _STATUS[report.verdict]
 
 
-def _replay(arguments: SimArguments) -> int:
-    """Measure again what a report says, and print what differs."""
+def _require_packages() -> None:
+    """PackageError for what the base install does not have."""
+    from twophase.link.plotting import require_matplotlib
     from twophase.sim.packages import require_scikit_commpy
 
+    for package in ("scipy", "jinja2", "filelock"):
+        require(package, "sim", "tp-sim")
+    require_scikit_commpy()
+    require_matplotlib("sim", "tp-sim")
+
+
+def _replay(arguments: SimArguments) -> int:
+    """Measure again what a report says, and print what differs."""
     allowed = {"replay", "workers", "scheduler", "bundle", "data"}
     for entry in fields(arguments):
         value = getattr(arguments, entry.name)
         if entry.name not in allowed and value != entry.default:
             raise InputError(entry.name, "be left out with --replay, which takes it from the report", value)
-    require_scikit_commpy()
+    _require_packages()
     assert arguments.replay is not None
 
     from twophase.sim.results.replay import replay, shown
@@ -213,7 +223,7 @@ def _replay(arguments: SimArguments) -> int:
     workers = Workers(arguments.workers, arguments.scheduler)
     differences, counted = replay(arguments.replay, arguments.bundle, arguments.data, workers)
     for line in shown(differences):
-        print(line)  # noqa: T201
+        print(visible(line))  # noqa: T201
     verdict = f"{len(differences)} differ" if differences else "all equal"
     print(f"replay of {arguments.replay}: {counted} values compared, {verdict}")  # noqa: T201
     return 1 if differences else 0
@@ -304,7 +314,3 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
         else:
             words += [option, str(value)]
     return shlex.join([*words, "--kernel", job.settings.kernel, "--out", str(out)])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,7 +20,7 @@ from typing import Literal
 
 import twophase.link
 from twophase.link.demap import available_kernels
-from twophase.link.errors import PackageError, first_line
+from twophase.link.errors import PackageError, first_line, remedy
 from twophase.sim.settings import KernelName
 
 __all__ = ["code_sha256", "require_scikit_commpy", "usable_kernel", "versions"]
@@ -35,7 +35,7 @@ def require_scikit_commpy() -> None:
     """PackageError unless ``import commpy`` gives scikit-commpy, whole and unaltered."""
     spec = PathFinder.find_spec("commpy")
     if spec is None:
-        raise PackageError(f"the package 'scikit-commpy' must be installed, and is not; {_REMEDY}")
+        raise PackageError(f"the package 'scikit-commpy' must be installed, and is not: {remedy('sim')}")
     try:
         installed = distribution("scikit-commpy")
     except PackageNotFoundError:
@@ -100,9 +100,7 @@ def usable_kernel(wanted: KernelName | Literal["auto"]) -> KernelName:
     if "numba" not in available_kernels():
         if wanted == "auto":
             return "numpy"
-        raise PackageError(
-            "the package 'numba' must be installed for the kernel numba: pip install 'twophase-link[sim]'"
-        )
+        raise PackageError(f"the package 'numba' must be installed for the kernel numba: {remedy('sim')}")
     try:
         import_module("twophase.link.demap_compiled")
     except Exception as error:  # numba may fail at its import in any way

@@ -11,6 +11,7 @@ from typing import Any
 
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
+from twophase.link.plotting import require_matplotlib
 from twophase.training.config import TrainConfig, preset_of
 
 __all__ = ["main"]
@@ -53,7 +54,9 @@ FREE_WHEN_RESUMING = ("resume", "device", "threads", "deploy", "out", "table_tol
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    return run_command("tp-train", TrainConfig, _train, DESCRIPTION, argv, usual=_usual, sections=SECTIONS)
+    return run_command(
+        "tp-train", TrainConfig, _train, DESCRIPTION, argv, usual=_usual, sections=SECTIONS, extra="train"
+    )
 
 
 def _usual(argv: Sequence[str]) -> dict[str, Any]:
@@ -84,8 +87,9 @@ def _train(config: TrainConfig) -> int:
     check_folder(config)
     if config.resume:
         _check_unchanged(config, load_config(config.folder))
-    for package in ("torch", "safetensors", "sklearn", "tensorboard"):
+    for package in ("torch", "safetensors", "sklearn", "tensorboard", "filelock"):
         require(package, "train", "tp-train")
+    require_matplotlib("train", "tp-train")
     from twophase.training.backbone.tune import is_main_process
     from twophase.training.run import train
 
@@ -150,7 +154,3 @@ def _check_unchanged(config: TrainConfig, stored: TrainConfig) -> None:
             raise InputError(
                 "resume", f"keep the run's settings; {name} was {value!r}", config.as_json()[name]
             )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -80,6 +80,8 @@ class TrainConfig:
     data: Path | None = None
     """File of the task: for csv one with the columns text and label, for npz one with the arrays input and
     label."""
+    ignore: tuple[str, ...] = ()
+    """Columns of the file that are left out, such as an id."""
     samples: int | None = None
     """Take only so many samples of the task, chosen by a fixed seed: for a quick try."""
     out: Path | None = None
@@ -162,7 +164,7 @@ class TrainConfig:
     train_snr_high_db: float = 20.0
     """Highest Es/N0 of training."""
     input_noise: NotNegative = 0.0
-    """Standard deviation of noise added to training inputs (inputs lie in 0..1)."""
+    """Standard deviation of noise added to training inputs, once they are scaled (docs/tasks.md)."""
     augmentation: NotNegative = 0.0
     """Strength of random rotation, shift and scaling of training images; 0 for none."""
 

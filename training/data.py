@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twophase.link.errors import InputError
+from twophase.link.input_scale import InputDtype, InputScale, measure, spread
 
 __all__ = ["Split", "Task", "TextTask", "Texts", "check_parts", "random_affine", "unchanged"]
 
@@ -108,6 +110,11 @@ class Task:
     test: Split
     augment: Callable[[Tensor, float, torch.Generator], Tensor] = unchanged
     """Random variation of a batch of features: (features, strength, generator) -> features."""
+    dtype: InputDtype = "float32"
+    """What the features are in the user's data: ``uint8`` of whole numbers 0..255."""
+    scaling: Literal["auto", "each", "one", "none"] = "auto"
+    """How the transmitter scales the features (:func:`twophase.link.input_scale.measure`): each, all by one
+    scale, or not at all.  ``auto``: one for samples of several axes and of ``uint8``, else each."""
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
@@ -116,6 +123,15 @@ class Task:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one sample's features."""
         return tuple(self.train.features.shape[1:])
+
+    def input_scale(self) -> InputScale:
+        """Units of the features and how they are scaled, measured on the training part."""
+        features = self.train.features.cpu().numpy()
+        if self.scaling == "none":
+            mean, deviation = spread(features, one=False)
+            return InputScale(mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()))
+        images = self.dtype == "uint8" or features.ndim > 2
+        return measure(features, self.dtype, one=images if self.scaling == "auto" else self.scaling == "one")
 
 
 @dataclass(frozen=True)
@@ -158,6 +174,8 @@ def check_parts(task: Task | TextTask) -> None:
         shape = tuple(part.features.shape[1:])
         if shape != task.input_shape:
             raise InputError(name, f"have samples of shape {task.input_shape}, as train has", shape)
+        if task.dtype == "uint8" and not bool(((part.features >= 0) & (part.features <= 255)).all()):
+            raise InputError(name, "have features in 0..255, as dtype says", "others")
         if part.teacher is not None and part.teacher.shape[1] != classes:
             raise InputError(name, f"have a teacher of {classes} classes", part.teacher.shape[1])
     if len(np.unique(np.asarray(task.train.labels))) < 2:

@@ -5,18 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twophase.link.escape import figure as figure_text
 from twophase.link.files import atomic_path
 from twophase.link.modes import LinkConfig
+from twophase.link.plotting import neutral
 from twophase.training.monitor import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["plot_training"]
 
 
 def plot_training(path: Path, records: list[EpochRecord], link: LinkConfig, title: str) -> None:
     """Draw all curves of a run over its epochs into one PNG; with several modes their usage too."""
+    with neutral({}), atomic_path(path) as temporary:
+        _draw(records, link, figure_text(title)).savefig(temporary, format="png", dpi=110)
+
+
+def _draw(records: list[EpochRecord], link: LinkConfig, title: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -74,8 +82,7 @@ def plot_training(path: Path, records: list[EpochRecord], link: LinkConfig, titl
         _finish(panel, records)
     for panel in panels[-2:]:
         panel.set_xlabel("epoch")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    return figure
 
 
 def _finish(panel: Axes, records: list[EpochRecord]) -> None:

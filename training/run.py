@@ -36,7 +36,7 @@ def train(config: TrainConfig, terminal: Terminal) -> dict[str, Any] | None:
 
     None in a process of a launch that is not the main one, which alone trains the link.
     """
-    data = load_task(config.task, config.data, config.samples)
+    data = load_task(config.task, config.data, config.samples, config.ignore)
     check_data(config, data)
     if not isinstance(data, TextTask):
         if not is_main_process():

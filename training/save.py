@@ -75,7 +75,8 @@ def save_programs(
     model, temperature = deployed
     folder = config.folder
     files = [EVAL_FILE, CALIBRATION_FILE]
-    _save_split(folder / EVAL_FILE, task.test, {} if backbone is None else backbone.test_arrays)
+    more = {} if backbone is None else backbone.test_arrays
+    _save_split(folder / EVAL_FILE, task.test, {"classes": np.array(task.classes), **more})
     _save_split(folder / CALIBRATION_FILE, task.train, {})
     programs: dict[str, nn.Module] = {
         "tx" if backbone is None else "tx_head": HardTransmitter(model, routing),
@@ -120,6 +121,7 @@ def save_programs(
         task=task.name,
         classes=task.classes,
         input_shape=task.input_shape,
+        input=deployed[0].encoder.scale,
         link=model.link,
         codebooks=tuple(tuple(map(tuple, book.words.detach().cpu().double().tolist())) for book in books),
         grid=_grid_of(model),

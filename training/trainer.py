@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from twophase.link.errors import ArtifactError, InputError
+from twophase.link.input_scale import CONSTANT_EXPONENT, InputScale
 from twophase.training.checkpoint import (
     load_checkpoint,
     load_weights,
@@ -65,7 +66,9 @@ class Trainer:
         check_data(config, task)
         torch.set_num_threads(config.threads)
         self.train, self.validation = task.train.to(self.device), task.validation.to(self.device)
-        self.model = _new_model(config, task).to(self.device)
+        self.scale = task.input_scale()
+        self.noise_unit = _noise_unit(self.scale, task.input_shape).to(self.device)
+        self.model = self._new_model().to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -175,9 +178,25 @@ class Trainer:
     def stored(self, name: str) -> tuple[LinkModel, dict[str, Any]]:
         """A model with the weights of a checkpoint, and the checkpoint's state."""
         checkpoint = load_checkpoint(self.checkpoints, name)
-        model = _new_model(self.config, self.task)
+        model = self._new_model()
         load_weights(model, checkpoint, self.checkpoints)
         return model.eval(), checkpoint.state
+
+    def _new_model(self) -> LinkModel:
+        config, task = self.config, self.task
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            return LinkModel(
+                config.link,
+                task.input_shape,
+                len(task.classes),
+                config.hidden,
+                config.surrogate,
+                content_router=config.router == "content",
+                snr_range_db=(config.train_snr_low_db, config.train_snr_high_db),
+                on_grid=config.search == "grid",
+                scale=self.scale,
+            )
 
     def _batch(self, members: torch.Tensor, now: EpochPlan, generator: torch.Generator) -> Batch:
         config, modes = self.config, self.model.modes
@@ -186,7 +205,7 @@ class Trainer:
             features = self.task.augment(features, config.augmentation, generator)
         if config.input_noise:
             noise = torch.randn(features.shape, generator=generator).to(self.device)
-            features = features + config.input_noise * noise
+            features = features + config.input_noise * self.noise_unit * noise
         return Batch(
             features=features,
             labels=self.train.labels[members.to(self.device)],
@@ -273,19 +292,10 @@ def _device(config: TrainConfig) -> torch.device:
     return torch.device("cuda" if available and config.device != "cpu" else "cpu")
 
 
-def _new_model(config: TrainConfig, task: Task) -> LinkModel:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return LinkModel(
-            config.link,
-            task.input_shape,
-            len(task.classes),
-            config.hidden,
-            config.surrogate,
-            content_router=config.router == "content",
-            snr_range_db=(config.train_snr_low_db, config.train_snr_high_db),
-            on_grid=config.search == "grid",
-        )
+def _noise_unit(scale: InputScale, shape: tuple[int, ...]) -> torch.Tensor:
+    """What 1 of a scaled input is in the units of the data, 0 of a constant feature: () or of this shape."""
+    units = [0.0 if exponent == CONSTANT_EXPONENT else 2.0**exponent for exponent in scale.exponent]
+    return torch.tensor(units).reshape(() if len(units) == 1 else shape)
 
 
 def _turns(modes: int, at_once: int, steps: int, generator: torch.Generator) -> list[list[int]]:

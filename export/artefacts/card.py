@@ -9,8 +9,10 @@ from statistics import NormalDist
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from twophase.export.compare.tally import EXCUSED_MARGIN
+from twophase.link.escape import markdown, markdown_code
 from twophase.link.manifest import Accuracy, Manifest
 
 __all__ = ["CARD_FILE", "link_card", "wilson"]
@@ -30,7 +32,12 @@ _GRAPHS = (".onnx", ".ort")
 def link_card(manifest: Manifest) -> str:
     """The card of a bundle; equal manifests give equal cards."""
     source = Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        finalize=lambda value: markdown(value) if type(value) is str else value,
+    )
+    environment.filters["code"] = _code
     export = manifest.provenance.get("export", {})
     int8, front = export.get("int8"), export.get("front", {})
     return environment.from_string(source).render(
@@ -56,6 +63,11 @@ def link_card(manifest: Manifest) -> str:
         shares=_shares,
         thousands=lambda value: f"{value:,}",
     )
+
+
+def _code(text: object) -> Markup:
+    """Markdown already, which is not escaped again."""
+    return Markup(markdown_code(str(text)))
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -124,7 +136,7 @@ def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
         if name in training
     ]
     if "command" in provenance:
-        lines.append(("training, command", f"`{provenance['command']}`"))
+        lines.append(("training, command", _code(provenance["command"])))
     for what, versions in (("trained", provenance.get("versions")), ("exported", export.get("versions"))):
         if versions:
             lines.append((f"{what} with", ", ".join(f"{name} {number}" for name, number in versions.items())))

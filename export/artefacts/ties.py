@@ -183,6 +183,7 @@ class TieSearch:
         self, features: NDArray[np.float32], snr_db: NDArray[np.float32], mode: NDArray[np.int64]
     ) -> Pool:
         parts = []
+        features = self._manifest.input.legal(features)
         for begin in range(0, len(features), _CHUNK):
             rows = slice(begin, begin + _CHUNK)
             feed: Values = {"input": features[rows], "snr_db": snr_db[rows]}

@@ -158,7 +158,7 @@ def _extreme_features(manifest: Manifest, features: NDArray[np.float32]) -> NDAr
         (np.rint(features[power % len(features)].astype(np.float64) * 2.0**power) + 0.5) * 2.0**-power
         for power in range(11)
     ]
-    return np.array([*flat, *mixed, *halves]).astype(np.float32)
+    return manifest.input.legal(np.array([*flat, *mixed, *halves]).astype(np.float32))
 
 
 def _extreme_snrs(manifest: Manifest) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ def sent_llr(sent: Values, magnitude: float) -> NDArray[np.float32]:
 
 
 def feature_batches(
-    features: NDArray[np.float32], modes: int, random_inputs: int, seed: int
+    features: NDArray[np.float32], manifest: Manifest, random_inputs: int, seed: int
 ) -> Iterator[FeatureBatch]:
     """The test split at every SNR of ``SPLIT_SNRS_DB``, then random inputs in the range of the data.
 
@@ -67,6 +67,7 @@ def feature_batches(
     Half of the random inputs are samples of the split plus Gaussian noise of 0.3 of each feature's standard
     deviation, half are uniform between each feature's least and largest value.
     """
+    modes = len(manifest.modes)
     for snr_db in SPLIT_SNRS_DB:
         for start in range(0, len(features), CHUNK):
             part = features[start : start + CHUNK]
@@ -84,7 +85,7 @@ def feature_batches(
         drawn = features[rng.integers(0, len(features), near)]
         noisy = drawn + 0.3 * spread * rng.standard_normal(drawn.shape)
         uniform = rng.uniform(low, high, (count - near, *features.shape[1:]))
-        both = np.concatenate([noisy, uniform]).astype(np.float32)
+        both = manifest.input.legal(np.concatenate([noisy, uniform]).astype(np.float32))
         request = number // 2 % modes if modes > 1 and number % 2 else None
         yield FeatureBatch("random", both, rng.uniform(*RANDOM_SNRS_DB, count).astype(np.float32), request)
 

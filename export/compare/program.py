@@ -164,7 +164,7 @@ def _verify_sender(
         compare_outputs(what, theirs, run.outputs, run.margins, tally)
 
     try:
-        for batch in feature_batches(features, modes, random_inputs, seed):
+        for batch in feature_batches(features, manifest, random_inputs, seed):
             whole = run(batch.feed)
             ours = whole.outputs
             tally.add(batch.source, ours["mode"])

@@ -245,7 +245,10 @@ class Product:
 
 @dataclass(frozen=True, eq=False)
 class Rounding:
-    """A tensor rounded to whole numbers 0..255 above a lowest one: Clip(Round(Mul(source, factor)))."""
+    """A tensor rounded to whole numbers 0..255 above a lowest one: Clip(Round(Mul(source, factor))).
+
+    Where no one factor scales the tensor, it is its own source, and the step 1.
+    """
 
     source: str
     step: float
@@ -254,7 +257,7 @@ class Rounding:
     """0 or below, and not below -255; the largest is 255 more."""
     output: str
     nodes: tuple[NodeProto, ...]
-    """Mul or Div, Round, Clip."""
+    """Mul or Div if there is one, Round, Clip."""
 
 
 def encoder_products(view: GraphView) -> tuple[Product, ...]:
@@ -300,12 +303,11 @@ def rounding_before(view: GraphView, name: str) -> Rounding | None:
         return None
     scaled = view.producer(rounded.input[0])
     found = None if scaled is None else _scaling(view, scaled)
-    if scaled is None or found is None:
-        return None
-    source, step = found
     if high - low != 255 or low != np.rint(low) or not -255 <= low <= 0:
         return None
-    return Rounding(source, step, int(low), str(node.output[0]), (scaled, rounded, node))
+    if scaled is None or found is None:
+        return Rounding(str(rounded.input[0]), 1.0, int(low), str(node.output[0]), (rounded, node))
+    return Rounding(*found, int(low), str(node.output[0]), (scaled, rounded, node))
 
 
 def _scaling(view: GraphView, node: NodeProto) -> tuple[str, float] | None:

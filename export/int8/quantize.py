@@ -82,8 +82,8 @@ def _rewrite_grid(view: GraphView, model: ModelProto, products: tuple[Product, .
         rounding = rounding_before(view, product.source)
         if rounding is None:
             raise ArtifactError(
-                f"{label} on an integer grid must multiply what Mul by a power of two, Round and Clip to 256 "
-                f"whole numbers give; '{product.source}' is something else"
+                f"{label} on an integer grid must multiply what Round and Clip to 256 whole "
+                f"numbers give; '{product.source}' is something else"
             )
         numbers = [product.weights] if product.bias is None else [product.weights, product.bias]
         if any((values != np.rint(values)).any() for values in numbers):

@@ -188,7 +188,7 @@ def _compare_transmitters(
     head, tally = manifest.head_file, Tally()
     original = OnnxRuntime(model, signature_of(head, manifest))
     graph = DecidingGraph(quantised, head, manifest, proof.searches, proof.mode.scores)
-    for batch in feature_batches(samples.features, len(manifest.modes), random_inputs, seed):
+    for batch in feature_batches(samples.features, manifest, random_inputs, seed):
         feed = batch.feed
         theirs, ours = original.outputs(feed), graph.outputs(feed)
         margins = graph.margins(feed, ours["mode"])

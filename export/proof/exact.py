@@ -155,7 +155,8 @@ class _Walk:
             return
         kind = self._view.element_type(node.output[0])
         made = self._known[node.output[0]]
-        if node.op_type in _SUMS and kind in (TensorProto.FLOAT, TensorProto.DOUBLE) and made is not None:
+        is_sum = node.op_type in _SUMS and kind in (TensorProto.FLOAT, TensorProto.DOUBLE)
+        if is_sum and made is not None and made.exponent is not None:
             self.sums.append(ExactSum(label, made.unit, made.peak, limit_of(kind)))
 
     def _result(self, node: NodeProto, output: str) -> Exact:

@@ -118,12 +118,26 @@ def inverse(powers: Powers) -> Powers:
 
 
 def _add(op: Operation) -> Exact:
-    """Of Add, Sub and Sum; a runtime may merge one with the product before it."""
+    """Of Add, Sum and Sub; a runtime may merge one with the product before it."""
     terms = op.present()
     own = [term.unit for term in terms]
     unit = common_unit(terms)
     largest = sum(term.peak * 2.0 ** (exponent - unit) for term, exponent in zip(terms, own, strict=True))
     return summed(op.kind, unit, largest)
+
+
+def _subtract(op: Operation) -> Exact:
+    """A stored offset, from whole numbers or, once, from real numbers of an input.
+
+    The standard rounds the difference of two float32 numbers in one way only.  A runtime that merges it with
+    a power of two before or after it into one instruction rounds the same number, and so gives the same.
+    """
+    value, offset = op.given(0), op.given(1)
+    if value.exponent is not None or value.rounded or offset.array is None or op.kind != TensorProto.FLOAT:
+        return _add(op)
+    largest = float(np.finfo(np.float32).max)
+    low, high = value.low - offset.as_real(offset.high), value.high - offset.as_real(offset.low)
+    return Exact(None, max(low, -largest), min(high, largest), rounded=True)
 
 
 def _absolute(op: Operation) -> Exact:
@@ -314,11 +328,12 @@ def _fitting(op: Operation, low: float, high: float) -> Exact:
 
 REAL_ARITHMETIC: dict[str, Callable[[Operation], Exact]] = {
     "Abs": _absolute,
-    **dict.fromkeys(("Add", "Sub", "Sum"), _add),
+    **dict.fromkeys(("Add", "Sum"), _add),
     **dict.fromkeys(PRODUCTS, _product),
     "Div": _divide,
     "Mul": _multiply,
     "ReduceSum": _reduce_sum,
+    "Sub": _subtract,
 }
 """Rules for operators that have a floating-point number among their inputs and outputs."""
 

@@ -68,6 +68,8 @@ class Exact:
     array: NDArray[Any] | None = None
     """The values, if they are stored."""
     raw: Raw | None = None
+    rounded: bool = False
+    """Whether real numbers are no longer those of an input: an offset was subtracted."""
 
     @property
     def peak(self) -> float:
@@ -99,7 +101,7 @@ class Exact:
             if there
         ]
         exponent = None if self.exponent is None else self.exponent + lowest
-        result = Exact(exponent, min(ends), max(ends))
+        result = Exact(exponent, min(ends), max(ends), rounded=self.rounded)
         if exponent is not None:
             _check_range(exponent, result.peak)
         elif not -100 <= lowest <= highest <= 100:

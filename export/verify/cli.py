@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twophase.link.command import Terminal, folded, require, run_command
 from twophase.link.errors import ArtifactError
+from twophase.link.escape import visible
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -60,7 +61,14 @@ _SECTIONS = {"What to check": "bundle", "Margins between codewords": "audit"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``tp-verify``; returns the exit status."""
     return run_command(
-        "tp-verify", VerifyArguments, _verify, _DESCRIPTION, argv, sections=_SECTIONS, positional="bundle"
+        "tp-verify",
+        VerifyArguments,
+        _verify,
+        _DESCRIPTION,
+        argv,
+        sections=_SECTIONS,
+        positional="bundle",
+        extra="verify",
     )
 
 
@@ -73,7 +81,7 @@ def _verify(arguments: VerifyArguments) -> int:
     if arguments.int8 is not None and not arguments.audit:
         raise InputError("int8", "go with --audit, which compares with it", str(arguments.int8))
     folder = arguments.bundle if arguments.bundle is not None else newest(Path("runs"), "bundle")
-    for package in ("onnx", "onnxruntime"):
+    for package in ("onnx", "onnxruntime", "jinja2"):
         require(package, "verify", "tp-verify")
     from twophase.export.verify.bundle import Bundle
     from twophase.export.verify.checks import SLOW, check_bundle
@@ -92,7 +100,7 @@ def _verify(arguments: VerifyArguments) -> int:
     if arguments.json:
         sys.stdout.write(_as_json(folder, checks, audit, passed))
     else:
-        sys.stdout.write(_as_text(arguments, folder, checks, audit, passed))
+        sys.stdout.write(visible(_as_text(arguments, folder, checks, audit, passed), "\n"))
     return 0 if passed else 1
 
 
@@ -165,7 +173,3 @@ def _as_text(
     counted += f"; left out: {', '.join(left_out)}" if left_out else ""
     lines += ["", f"bundle: {folder}", f"verdict: {'PASS' if passed else 'FAIL'} ({counted})"]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,14 +6,12 @@ then shows it in the theme at hand.  Figures are narrow, so that their letters c
 
 from __future__ import annotations
 
-import html
 import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -21,6 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from twophase.link.escape import figure as figure_text
+from twophase.link.escape import html
+from twophase.link.plotting import neutral
 from twophase.sim.results.figures import Report
 
 __all__ = [
@@ -201,7 +202,7 @@ def curve(
         markerfacecolor="none" if look.hollow else look.colour,
         markeredgewidth=1.1 if look.hollow else 0.0,
         markevery=1 + len(x) // 32,
-        label=label,
+        label=figure_text(label),
         zorder=zorder,
     )
 
@@ -213,7 +214,8 @@ def draw_ceiling(axes: Axes, report: Report) -> None:
     ceiling = report.ceiling
     low, high = ceiling.accuracy_ci
     axes.axhspan(100 * low, 100 * high, color=COLOURS["ink"], alpha=0.06, linewidth=0, zorder=0.5)
-    axes.axhline(100 * ceiling.accuracy, color=COLOURS["ink"], linestyle=(0, (1, 1.5)), label=ceiling.name)
+    name = figure_text(ceiling.name)
+    axes.axhline(100 * ceiling.accuracy, color=COLOURS["ink"], linestyle=(0, (1, 1.5)), label=name)
 
 
 def legend_above(figure: Figure, axes: Axes, columns: int = 2) -> None:
@@ -230,10 +232,10 @@ _FIRST = ("deployed", "this bundle", "measured, 95 %", "information bits sent")
 
 def png(draw: Callable[[Figure], None], size: tuple[float, float], title: str) -> bytes:
     """A figure as PNG on white, ``size`` in inches."""
-    with mpl.rc_context(cast(Any, _STYLE)):
+    with neutral(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(figure_text(title), fontsize=12)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=160, metadata={"Software": None})
     return stream.getvalue()
@@ -242,20 +244,47 @@ def png(draw: Callable[[Figure], None], size: tuple[float, float], title: str) -
 def svg(draw: Callable[[Figure], None], size: tuple[float, float], name: str, title: str) -> str:
     """A figure as an SVG element for the page; ``name`` distinguishes it from the page's other figures."""
     # The salt keeps element names equal from run to run and different from figure to figure.
-    with mpl.rc_context(cast(Any, _STYLE | {"svg.hashsalt": name})):
+    with neutral(_STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
-    text = _DRAWN.sub(lambda drawn: _DIGITS.sub(r"\1", drawn[0]), text[text.index("<svg") :])
+    text = _TAG.sub(lambda tag: _attributes(tag[0]), _STYLE_SHEET.sub("", text[text.index("<svg") :]))
+    root = f'<svg role="img" aria-label="{html(title)}" font-family="sans-serif" {_LINES} '
+    return text.replace("<svg ", root, 1)
+
+
+def _attributes(tag: str) -> str:
+    """A tag without style, which a strict content security policy does not let through: attributes instead.
+
+    Colours are the page's variables; where its style sheet is not let through either they are themselves.
+    """
+    tag = _INLINE.sub(lambda style: " ".join(map(_attribute, _DECLARATION.findall(style[1]))), tag)
+    tag = _DRAWN.sub(lambda drawn: _DIGITS.sub(r"\1", drawn[0]), tag)
     # Groups are named alike in every figure, and nothing refers to them.
-    text = _GROUP.sub("<g", text)
-    for variable, colour in COLOURS.items():
-        text = text.replace(colour, f"var(--{variable})")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)
+    tag = _GROUP.sub("<g", tag)
+    return _COLOUR.sub(lambda colour: f"var(--{_NAMES[colour[0]]}, {colour[0]})", tag)
 
 
+def _attribute(declaration: tuple[str, str]) -> str:
+    name, value = declaration
+    if name == "font-family":
+        return ""  # the page's own
+    if name == "font":  # of older releases, all in one
+        name, value = "font-size", _SIZE.findall(value)[0]
+    return f'{name}="{value}"'
+
+
+_TAG = re.compile("<[^>]*>")
+_INLINE = re.compile(r'\bstyle="([^"]*)"')
+_DECLARATION = re.compile(r"([a-z-]+):\s*([^;]+)")
+_SIZE = re.compile(r"[\d.]+px")
+_STYLE_SHEET = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>", re.DOTALL)
+_LINES = 'stroke-linejoin="round" stroke-linecap="butt"'
+"""What the style sheet that matplotlib puts into a figure says, there of all elements of the page."""
+_NAMES = {colour: variable for variable, colour in COLOURS.items()}
+_COLOUR = re.compile("|".join(_NAMES))
 # Hundredths of a point are finer than any screen.
 _DRAWN = re.compile(r'\b(?:d|x|y)="[^"]*"')
 _GROUP = re.compile(r'<g id="[^"]*"')

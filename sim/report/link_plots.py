@@ -13,6 +13,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from scipy.stats import beta
 
+from twophase.link.escape import figure as figure_text
+from twophase.link.escape import visible
 from twophase.sim.report.drawing import COLOURS, WIDTH, legend_above, svg
 from twophase.sim.results.figures import Point, Report, ScatterGroup
 
@@ -85,7 +87,7 @@ def confusion_svg(report: Report, point: Point, name: str) -> str:
     """Which class is decided for which, in percent of the true class; errors in another hue."""
     counts = np.asarray(point.confusion, dtype=np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [str(entry) for entry in report.classes]
+    names = list(map(visible, report.classes))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -128,7 +130,7 @@ def _cell(value: float) -> str:
 def _short(name: str, classes: int) -> str:
     """A class's name, cut where many stand in a row."""
     longest = 12 if classes <= _NAMED_CLASSES else 8
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+    return figure_text(name if len(name) <= longest else name[: longest - 1] + "…")
 
 
 _SERIES = ((COLOURS["learning"], "s"), (COLOURS["deployed"], "o"), (COLOURS["aligned"], "^"))

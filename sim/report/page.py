@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from twophase.link.errors import InputError
+from twophase.link.escape import visible
 from twophase.sim.channel import tdl
 from twophase.sim.report.link_plots import (
     AVERAGED_TO,
@@ -61,7 +62,11 @@ _LEAST_USE = 0.03
 def page_text(report: Report, figures: dict[str, Any]) -> str:
     """The page, with the figures of :func:`page_figures`."""
     source = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
     environment.filters |= {
         "percent": lambda value: "-" if value is None else f"{100 * value:.2f}",
         "points": _points,

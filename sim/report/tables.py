@@ -6,6 +6,7 @@ import csv
 import io
 from typing import Any
 
+from twophase.link.escape import csv_cell
 from twophase.sim.results.figures import BackboneCheck, BestFixed, Point, Report, TextFigures, as_json
 from twophase.sim.results.points import verdict_reason
 from twophase.sim.theory.statistics import Interval
@@ -282,7 +283,7 @@ def csv_text(report: Report) -> str:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({column: csv_cell(column) for column in columns})
     # A mode that is not in use has a share, zero, but no accuracy.
     unused = {column: 0 for column in columns if column.startswith("mode_usage_")}
     writer.writerows(unused | row for row in rows)
@@ -299,7 +300,7 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         elif isinstance(entry, (tuple, list)):
             flat[f"{column}_low"], flat[f"{column}_high"] = entry
         else:
-            flat[column] = entry
+            flat[column] = csv_cell(entry) if isinstance(entry, str) else entry
     return flat
 
 

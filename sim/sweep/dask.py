@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
-from twophase.link.errors import InputError, PackageError
+from twophase.link.errors import InputError, PackageError, remedy
 from twophase.sim.counts import Tally
 from twophase.sim.packages import code_sha256, versions
 from twophase.sim.sweep.job import Block, Job, WorkerError
@@ -48,9 +48,7 @@ class Dask:
         try:
             import distributed  # noqa: F401 - late: it takes a second, and is optional
         except ImportError as error:
-            raise PackageError(
-                "--scheduler needs Dask distributed: pip install 'twophase-link[cluster]'"
-            ) from error
+            raise PackageError(f"--scheduler needs Dask distributed: {remedy('cluster')}") from error
         self._payload = pickle.dumps(task)
         self._address = address
         self._client: Any = None  # distributed's own methods carry no types

@@ -11,12 +11,14 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections import deque
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import ModuleType
 from typing import Any, Protocol, Self
 
 from twophase.link.errors import LinkError
@@ -84,8 +86,10 @@ class InProcess:
 class Processes:
     """Blocks in worker processes on this machine.
 
-    The workers end with this process, however it ends, and on leaving the context.  They do not see Ctrl-C:
-    the interrupt is this process's, which ends them.  The task is pickled, and sent to each worker once.
+    The workers end with this process, however it ends, and on leaving the context.  They do not see Ctrl-C or
+    SIGTERM, which may come to the whole group: these are this process's, which ends them.  The task is
+    pickled, and sent to each worker once.  The program's main module is not imported there, so that a script
+    needs no guard, and one from stdin has workers, too.
     """
 
     def __init__(self, task: Job, workers: int) -> None:
@@ -101,7 +105,7 @@ class Processes:
         self._hand_out()
 
     def next_result(self) -> tuple[Block, Tally]:
-        """Wait for a worker; WorkerError if one ended by itself, or raised what cannot be sent here."""
+        """Wait for a worker; WorkerError if one was killed, RuntimeError if what it raised cannot be sent."""
         # A worker that ends closes its end, which shows as "ready" and then as the end of the file.
         ready = wait(list(self._running))[0]
         assert isinstance(ready, Connection)
@@ -111,9 +115,11 @@ class Processes:
         except (EOFError, ConnectionResetError):
             process = self._processes.pop(ready)
             process.join()
+            if process.exitcode != -signal.SIGKILL:
+                raise RuntimeError(f"a worker process ended with exit code {process.exitcode}") from None
             raise WorkerError(
-                f"a worker process ended by itself, exit code {process.exitcode} (-9: killed, as when memory "
-                "runs out); finished blocks are kept, so the same command goes on from there"
+                "a worker process was killed (exit code -9), as when memory runs out; finished blocks are "
+                "kept, so the same command goes on from there"
             ) from None
         if error is not None:
             if not isinstance(error, LinkError):
@@ -125,12 +131,13 @@ class Processes:
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")
         payload = pickle.dumps(self._task)
-        # Workers inherit the mask, so that Ctrl-C cannot reach them, not even while they start.  The tracker
-        # of resources would lift it on its first start, hence that comes before.
+        # Workers inherit the mask, so that no signal but SIGKILL ends them, not even while they start.  The
+        # tracker of resources would lift it on its first start, hence that comes before.
         from multiprocessing.resource_tracker import ensure_running
 
         ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
         try:
             for number in range(self.workers):
                 own, other = context.Pipe()
@@ -143,6 +150,7 @@ class Processes:
             self._end()
             raise
         finally:
+            sys.modules["__main__"] = main
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self
 
@@ -212,5 +220,5 @@ def _sendable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 - a constructor of its own may raise anything
-        return WorkerError(f"{type(error).__name__} in a worker process: {error}")
+        return RuntimeError(f"{type(error).__name__} in a worker process: {error}")
     return error

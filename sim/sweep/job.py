@@ -70,7 +70,7 @@ class Block:
 
 
 class WorkerError(LinkError):
-    """A worker process ended, or raised what cannot be sent to another process."""
+    """A worker was killed or lost; finished blocks are kept."""
 
 
 def trial_blocks(point: Point, first: int, stop: int) -> Iterator[Block]:
@@ -134,7 +134,7 @@ class Job:
         """
         bundle, data = self.started_in / self.bundle, self.started_in / self.data
         system, manifest = load_system(bundle)
-        samples = load_samples(data, manifest.input_shape, len(manifest.classes), self.features)
+        samples = load_samples(data, manifest, self.features)
         for path, expected in ((bundle / MANIFEST_NAME, self.bundle_sha256), (data, self.data_sha256)):
             if sha256_of(path) != expected:
                 raise ArtifactError(f"'{path}' was altered since this run began")

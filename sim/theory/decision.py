@@ -90,8 +90,8 @@ def decide(differences: ArrayLike, tolerance: float, comparisons: int = 1) -> De
         needed = high if high <= _MOST_SAMPLES else None
     below, above = law.mean, 1.0
     while above - below > 1e-5:
-        middle = (below + above) / 2
-        below, above = (below, middle) if law.tail(n, middle) < level else (middle, above)
+        bound = (below + above) / 2
+        below, above = (below, bound) if law.tail(n, bound) < level else (bound, above)
     return Decision(verdict, above, needed)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from tools.commands import assert_refused, run_command
 from twophase.export.cli import main
 from twophase.link.command import Progress
 from twophase.link.manifest import CALIBRATION_FILE, load_manifest, write_manifest
+from twophase.link.process import Terminated
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_wrong_option_is_refused_before_torch_is_loaded(content_run: Path, tmp
     words = ("--run", content_run, "--out", tmp_path / "bundle")
     assert_refused(run_command("tp-export", *words, "--header", "turbo", env=env), "'header' must be one of")
     done = run_command("tp-export", *words, env=env)
-    assert_refused(done, "tp-export needs torch", "pip install 'twophase-link[train]'")
+    assert_refused(done, "tp-export needs torch", "pip install '.[train]'")
 
 
 def test_terminated_in_the_middle_it_leaves_nothing(
@@ -50,8 +50,7 @@ def test_terminated_in_the_middle_it_leaves_nothing(
 ) -> None:
     def terminate(progress: Progress, step: str) -> None:
         assert list(run.glob(".bundle.*.tmp"))
-        assert callable(signal.getsignal(signal.SIGTERM))
-        signal.raise_signal(signal.SIGTERM)
+        raise Terminated
 
     monkeypatch.setattr(Progress, "show", terminate)
     assert main([]) == 143

@@ -152,9 +152,7 @@ def test_what_goes_wrong_is_one_line_and_has_its_exit_status(
 
 def test_a_missing_package_is_named_with_its_remedy() -> None:
     assert require("json", "train", "x").loads("1") == 1
-    with pytest.raises(
-        PackageError, match=r"x needs absent_one, which .* \(No module .*\): pip install 'two"
-    ):
+    with pytest.raises(PackageError, match=r"x needs absent_one, which .* \(No module .*\): pip install '"):
         require("absent_one.part", "train", "x")
 
 

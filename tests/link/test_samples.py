@@ -10,15 +10,21 @@ import numpy as np
 import pytest
 
 from tools.tiny_bundle import CLASSES, word_features, write_tiny_bundle
-from twophase.link.errors import ArtifactError, InputError, LinkError
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.manifest import Manifest, load_manifest
+from twophase.link.rows import Rows, as_known, label_numbers
 from twophase.link.samples import load_samples
 from twophase.link.sentences import read_csv
 from twophase.link.text import pack_texts
 
-SHAPE = (CLASSES + 1,)
 NAMES = ("a", "b", "c", "d")
 SENTENCES = 24
 GOOD = {"input": np.zeros((3, 5), np.float32), "label": np.array([0, 1, 3])}
+
+
+@pytest.fixture(scope="module")
+def manifest(split: Path) -> Manifest:
+    return load_manifest(split.parent, "bundle")
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +40,14 @@ def arrays(split: Path) -> dict[str, np.ndarray]:
         return {name: archive[name] for name in archive.files}
 
 
-def _refused(path: Path, arrays: dict[str, Any], name: str, value: Any, rule: str) -> None:
+def _refused(
+    path: Path, manifest: Manifest, arrays: dict[str, Any], name: str, value: Any, rule: str
+) -> None:
     """With another value in place of one array, or without that array."""
     changed = arrays | {name: value}
     np.savez(path, **{key: held for key, held in changed.items() if held is not None})
     with pytest.raises(InputError, match=f"^'{rule}") as caught:
-        load_samples(path, SHAPE, CLASSES)
+        load_samples(path, manifest)
     assert "\n" not in str(caught.value)
 
 
@@ -50,20 +58,20 @@ def _refused(path: Path, arrays: dict[str, Any], name: str, value: Any, rule: st
         ("input", np.zeros((3, 4)), r"input' must have shape \(samples, 5\), not \(3, 4\)"),
         ("input", np.float32(1), "input' must have shape"),
         ("input", np.zeros((0, 5)), "input' must hold at least one sample"),
-        ("input", np.full((3, 5), 1e300), "input' must be finite, not .*sample 0"),
-        ("input", np.zeros((3, 5), complex), "input' must be numbers, not 'complex128'"),
-        ("label", np.array([0.0, 1.0, 2.0]), "label' must be integers, not 'float64'"),
+        ("input", np.full((3, 5), 1e300), "input' must be finite"),
+        ("input", np.zeros((3, 5), complex), "input' must be real numbers, not 'an array of complex128'"),
+        ("input", np.zeros((3, 5), np.uint8), "input' must be in the units of the training data"),
+        ("label", np.array([0.5, 1.0, 2.0]), "data' must have as label whole numbers .*row 0"),
         ("label", np.array([0, 1]), r"label' must have shape \(3,\)"),
-        ("label", np.array([0, 1, 4]), r"label' must lie in 0\.\.3, not 4"),
-        ("label", np.array([0, -1, 2]), r"label' must lie in 0\.\.3, not -1"),
+        ("label", np.array([0, 1, 4]), "data' must have as labels the link's classes: 'a', .*row 2"),
     ],
 )
-def test_bad_samples_are_named(name: str, value: Any, rule: str, tmp_path: Path) -> None:
-    _refused(tmp_path / "data.npz", GOOD, name, value, rule)
+def test_bad_samples_are_named(name: str, value: Any, rule: str, manifest: Manifest, tmp_path: Path) -> None:
+    _refused(tmp_path / "data.npz", manifest, GOOD, name, value, rule)
 
 
 @pytest.mark.parametrize("kind", ["text", "array", "pickle", "truncated", "damaged"])
-def test_what_is_no_archive_is_named(kind: str, tmp_path: Path) -> None:
+def test_what_is_no_archive_is_named(kind: str, manifest: Manifest, tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     np.savez_compressed(path, input=np.random.default_rng(0).random((300, 5)), label=np.zeros(300, int))
     content = path.read_bytes()
@@ -76,20 +84,22 @@ def test_what_is_no_archive_is_named(kind: str, tmp_path: Path) -> None:
         altered = {"truncated": content[:-60], "damaged": content[:200] + bytes(60) + content[260:]}
         path.write_bytes(altered.get(kind, b"one,two\n"))
     with pytest.raises(ArtifactError, match=r"data\.npz' is no readable \.npz archive") as caught:
-        load_samples(path, SHAPE, CLASSES)
+        load_samples(path, manifest)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("read", [load_samples, lambda path, *_: read_csv(path, NAMES)], ids=["npz", "csv"])
-def test_what_cannot_be_read_is_named(read: Callable[..., Any], tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_named(read: Callable[..., Any], manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"data' is missing"):
-        read(tmp_path / "data", SHAPE, CLASSES)
+        read(tmp_path / "data", manifest)
     with pytest.raises(ArtifactError, match="cannot be read: Is a directory"):
-        read(tmp_path, SHAPE, CLASSES)
+        read(tmp_path, manifest)
 
 
-def test_sentences_are_read_with_what_others_decide(split: Path, arrays, tmp_path: Path) -> None:
-    samples = load_samples(split, SHAPE, CLASSES)
+def test_sentences_are_read_with_what_others_decide(
+    split: Path, arrays, manifest: Manifest, tmp_path: Path
+) -> None:
+    samples = load_samples(split, manifest)
     assert samples.sentences is not None
     assert len(samples.sentences.texts) == len(samples.labels) == SENTENCES
     assert pack_texts(samples.sentences.texts)[0].tobytes() == arrays["text"].tobytes()
@@ -97,7 +107,7 @@ def test_sentences_are_read_with_what_others_decide(split: Path, arrays, tmp_pat
     assert samples.sentences.without_link.dtype == np.int64
     assert np.array_equal(samples.features, word_features(arrays["input_ids"], arrays["attention_mask"]))
     np.savez(tmp_path / "data.npz", **GOOD)
-    assert load_samples(tmp_path / "data.npz", SHAPE, CLASSES).sentences is None
+    assert load_samples(tmp_path / "data.npz", manifest).sentences is None
 
 
 def _mask_with_a_hole(mask: np.ndarray) -> np.ndarray:
@@ -130,12 +140,14 @@ def _mask_with_a_hole(mask: np.ndarray) -> np.ndarray:
         ("huffman_lengths", lambda a: a * 0 + 7, "huffman_lengths' must satisfy Kraft's.*not 2.0"),
     ],
 )
-def test_bad_sentences_are_named(arrays, name: str, change, rule: str, tmp_path: Path) -> None:
-    _refused(tmp_path / "data.npz", arrays, name, change(arrays[name]), rule)
+def test_bad_sentences_are_named(
+    arrays, name: str, change, rule: str, manifest: Manifest, tmp_path: Path
+) -> None:
+    _refused(tmp_path / "data.npz", manifest, arrays, name, change(arrays[name]), rule)
 
 
-def _table(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+def _table(path: Path, content: str) -> Path:
+    path.write_bytes(content.encode())
     return path
 
 
@@ -144,28 +156,49 @@ def test_a_table_names_classes_or_numbers_them(tmp_path: Path) -> None:
     texts, labels = read_csv(_table(tmp_path / "data.csv", content), NAMES)
     assert texts == ("One, two\nand three", "café")
     assert labels.tolist() == [1, 3]
-    # A class that is called by a digit is meant by it.
-    _, labels = read_csv(_table(tmp_path / "data.csv", "text,label\nx,1\n"), ("1", "0"))
-    assert labels.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("classes", "label", "named", "expected"),
+    [
+        (NAMES, [0, 3], None, [0, 3]),
+        (NAMES, [0.0, 3.0], None, [0, 3]),
+        (NAMES, [" d", "a "], None, [3, 0]),
+        (NAMES, ["2", "b"], None, [2, 1]),
+        (("e\u0301", "b"), ["\u00e9", "b"], None, [0, 1]),
+        (("1", "2", "3"), [1, 3], None, [0, 2]),  # a class that is called by a digit is meant by it
+        (("1", "2", "3"), [0, 2], ["1", "2", "3"], [0, 2]),  # as an eval.npz has them
+        (NAMES, [0, 1], ["d", "a"], [3, 0]),
+        (NAMES, [4, 0], None, None),
+        (NAMES, ["a", "e"], None, None),
+        (("1", "2", "3"), [0, 1], None, None),
+        (NAMES, [0.5, 1], None, None),
+        (NAMES, [np.nan, 1], None, None),
+    ],
+)
+def test_labels_are_names_or_numbers_by_one_rule(classes, label, named, expected) -> None:
+    rows = Rows(Path("mine"), "row", range(2))
+
+    def read() -> list[int]:
+        found = label_numbers(rows, np.array(label), None if named is None else np.array(named))
+        return as_known(rows, *found, classes).tolist()
+
+    if expected is None:
+        with pytest.raises(InputError, match=r"^'data' must have .*label.*mine', row [01]"):
+            read()
+    else:
+        assert read() == expected
 
 
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        ("", r"'data' must have one column 'text' \(line 1\), not ''"),
-        ("text,class\nfine,a\n", r"'data' must have one column 'label' \(line 1\)"),
-        ("text,text,label\nx,y,a\n", r"'data' must have one column 'text' \(line 1\)"),
-        ("text,label\n", "'data' must hold at least one sentence"),
-        ("text,label\nfine,a\n  ,b\n", r"'text' must not be empty \(line 3\)"),
-        ('text,label\n"two\nlines",a\nx,e\n', r"'label' must be 'a', .* in 0\.\.3 \(line 4\), not 'e'"),
-        ("text,label\nx,4\n", r"'label' must be .* in 0\.\.3 \(line 2\), not '4'"),
-        ("text,label\nx,-1\n", r"'label' must be .*\(line 2\), not '-1'"),
-        ("text,label\nx\n", r"'data' must have 2 fields in line 2, not 1"),
-        ('text,label\n"x,a\n', "'data' must be a table of comma-separated values"),
-        (b"text,label\ncaf\xe9,a\n", r"'.*data\.csv' must be in UTF-8; line 2 is not"),
+        ("text,class\nfine,a\n", r"'data' must name a column label in its first line"),
+        ("text,label\nfine,a\n  ,b\n", r"'data' must have a text in each row \(.*data\.csv', line 3\)"),
+        ('text,label\n"two\nlines",a\nx,e\n', r"'data' must have as labels .*'d' \(.*line 4\), not 'e'"),
     ],
 )
-def test_a_bad_table_is_named_with_its_line(content: str | bytes, rule: str, tmp_path: Path) -> None:
-    with pytest.raises(LinkError, match=f"^{rule}") as caught:
+def test_a_bad_table_is_named_with_its_line(content: str, rule: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^{rule}") as caught:
         read_csv(_table(tmp_path / "data.csv", content), NAMES)
     assert "\n" not in str(caught.value)

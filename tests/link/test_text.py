@@ -137,7 +137,7 @@ def test_another_file_is_no_tokenizer(tmp_path):
 
 def test_without_the_package_it_says_what_to_install(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(PackageError, match=r"'tokenizers': pip install 'twophase-link\[text\]'"):
+    with pytest.raises(PackageError, match=r"'tokenizers': pip install '\.\[text\]'"):
         TextEncoder(file, 8)
 
 

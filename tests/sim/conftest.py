@@ -48,7 +48,7 @@ def text_bundle(tmp_path_factory: Factory) -> Path:
 
 def _opened(folder: Path) -> tuple[System, Samples]:
     system, manifest = load_system(folder)
-    return system, load_samples(folder / "eval.npz", manifest.input_shape, system.classes)
+    return system, load_samples(folder / "eval.npz", manifest)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from twophase.sim.system import load_system
 @pytest.fixture(scope="module")
 def opened(text_bundle: Path):
     system, manifest = load_system(text_bundle)
-    samples = load_samples(text_bundle / "eval.npz", manifest.input_shape, len(manifest.classes))
+    samples = load_samples(text_bundle / "eval.npz", manifest)
     return text_bundle, manifest, system.transmitter, samples
 
 

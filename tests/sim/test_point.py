@@ -259,7 +259,7 @@ def test_noise_free_accuracy_depends_on_the_transmitter_only(content) -> None:
 def test_each_reference_uses_its_own_graphs(tmp_path: Path) -> None:
     folder = write_tiny_bundle(tmp_path / "bundle", samples=80, wrong_learning_receiver=True)
     loaded, manifest = load_system(folder)
-    samples = load_samples(folder / "eval.npz", manifest.input_shape, CLASSES)
+    samples = load_samples(folder / "eval.npz", manifest)
     tally = simulate_point(loaded, samples, 30.0, Settings(trials=1))
     # Its own receiver: only the learning reference takes two classes for one another.
     swapped = np.isin(samples.labels, (0, 1))

@@ -229,7 +229,8 @@ def test_a_transmitter_that_ignores_the_request_is_refused(content) -> None:
 
 def test_one_mode_has_nothing_to_signal(tmp_path: Path) -> None:
     folder = write_tiny_bundle(tmp_path / "bundle", link=ONE_MODE)
-    opened = load_system(folder)[0], load_samples(folder / "eval.npz", (CLASSES + 1,), CLASSES)
+    system, manifest = load_system(folder)
+    opened = system, load_samples(folder / "eval.npz", manifest)
     _, plain = _measured(opened, 6.0, trials=3)
     assert plain.mode_usage == {"4x16qam": 1.0}
     assert (plain.header_symbols_per_sample, plain.mode_error_rate) == (0, 0)

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 MODULES = {
-    "tp-train": "twophase.training.cli",
-    "tp-export": "twophase.export.cli",
-    "tp-sim": "twophase.sim.cli",
-    "tp-verify": "twophase.export.verify.cli",
+    "tp-train": "twophase.training",
+    "tp-export": "twophase.export",
+    "tp-sim": "twophase.sim",
+    "tp-verify": "twophase.export.verify",
 }
 
 

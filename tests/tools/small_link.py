@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twophase.link.input_scale import InputScale
 from twophase.link.modes import LinkConfig, Mode
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
@@ -40,6 +41,7 @@ class Sealed:
 
 def blob_task(train: int = 64, validation: int = 30, test: Any = None, **values: Any) -> Task:
     """A task of blobs whose test split is sealed unless one is given."""
+    values = {"scaling": "none"} | values
     return Task("blobs", ("a", "b", "c"), blobs(train, 1), blobs(validation, 2), test or Sealed(), **values)
 
 
@@ -60,10 +62,12 @@ def make_model(
     surrogate: str = "product",
     content: bool = False,
     on_grid: bool = False,
+    scale: InputScale | None = None,
 ) -> LinkModel:
     """A model whose codebooks have labels in random order."""
     torch.manual_seed(seed)
-    model = LinkModel(link, (features,), classes, hidden, surrogate, content_router=content, on_grid=on_grid)
+    options: dict[str, Any] = {"content_router": content, "on_grid": on_grid, "scale": scale}
+    model = LinkModel(link, (features,), classes, hidden, surrogate, **options)
     for mode in model.one_mode_per_codebook():
         model.codebook(mode).set_labels(torch.randperm(mode.codebook_size))
     return model

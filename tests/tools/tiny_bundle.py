@@ -26,6 +26,7 @@ from tools.mutate import nodes
 from tools.tiny_text import FILLERS, NUMERALS, OPINIONS, WORDS, sentences, text_arrays, write_tokenizer
 from twophase.link.bits import bits_to_symbols, indices_to_bits, pad_bits
 from twophase.link.constellation import qam
+from twophase.link.input_scale import InputScale
 from twophase.link.manifest import EVAL_FILE, TOKENIZER_FILE, Front, Manifest, Reference, write_manifest
 from twophase.link.modes import LinkConfig, ModeTable
 from twophase.link.routing import HeaderStep, Router, Routing, SnrTable
@@ -121,6 +122,7 @@ def _manifest(
         task="tiny",
         classes=tuple("abcd"),
         input_shape=(CLASSES + 1,),
+        input=InputScale(),
         link=link,
         routing=routing,
         codebooks=tuple(tuple((float(k), 0.0) for k in range(size)) for size in link.codebook_sizes),

@@ -29,6 +29,7 @@ from twophase.export.graphs.view import serialize
 from twophase.export.proof.hard import prove_hard
 from twophase.link.grid import Grid, latent_limit
 from twophase.link.header import HeaderStep
+from twophase.link.input_scale import InputScale
 from twophase.link.manifest import (
     BACKBONE_PROGRAM,
     CALIBRATION_FILE,
@@ -306,6 +307,7 @@ def run_manifest(spec: TinySpec, references: tuple[str, ...]) -> Manifest:
         task="tiny",
         classes=tuple(str(number) for number in range(spec.classes)),
         input_shape=spec.input_shape,
+        input=InputScale(),
         link=spec.link,
         routing=spec.routing(),
         codebooks=tuple(

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
+from twophase.link.process import run
 from twophase.sim.counts import SystemCounts, Tally, tally_arrays, tally_digest, tally_from_arrays
 from twophase.sim.settings import Workers
 from twophase.sim.sweep.executors import Executor, open_executor
@@ -147,17 +148,14 @@ def run_blocks(executor: Executor, blocks: Sequence[Block]) -> dict[Block, Tally
     return dict(executor.next_result() for _ in blocks)
 
 
-def main() -> None:
+def main() -> int:
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
     # The last point's last block hangs, when all else is on its way.
     task = ToyTask(log=folder / "log", trouble="hang", trouble_at=TRIALS - 5)
-    try:
-        with open_executor(task, Workers(workers)) as executor:
-            run_sweep(POINTS, StopRule(TRIALS), executor, BlockStore(folder / "blocks", "{}"))
-    except KeyboardInterrupt:
-        print("interrupted", flush=True)
-        sys.exit(130)
+    with open_executor(task, Workers(workers)) as executor:
+        run_sweep(POINTS, StopRule(TRIALS), executor, BlockStore(folder / "blocks", "{}"))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run("toy", "tools.toy_sweep"))

@@ -62,7 +62,7 @@ def test_an_interrupted_run_stops_and_goes_on_with_its_own_settings_alone(
 ) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "twophase.training.cli", "--out", str(run), *ONE_MODE],
+        [sys.executable, "-m", "twophase.training", "--out", str(run), *ONE_MODE],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -80,7 +80,7 @@ def test_an_interrupted_run_stops_and_goes_on_with_its_own_settings_alone(
 def test_missing_torch_is_named_with_its_remedy(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('gone', name='torch')\n")
     done = run_command("tp-train", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
-    assert_refused(done, "tp-train needs torch, which", "(gone): pip install 'twophase-link[train]'")
+    assert_refused(done, "tp-train needs torch, which", "(gone): pip install '.[train]'")
 
 
 def test_help_is_in_sections_of_100_columns_and_imports_nothing_heavy() -> None:

@@ -115,7 +115,7 @@ def test_programs_are_the_modules_of_their_own_model_and_temperature(saved: Save
 def test_eval_npz_is_the_test_split_and_calibration_the_training_split(saved: Saved) -> None:
     for name, part in (("eval.npz", saved.task.test), ("calibration.npz", saved.task.train)):
         with np.load(saved.config.folder / name) as arrays:
-            assert sorted(arrays) == ["input", "label"]
+            assert sorted(arrays) == ["classes"] * (name == "eval.npz") + ["input", "label"]
             np.testing.assert_array_equal(arrays["input"], part.features.numpy(), strict=True)
             np.testing.assert_array_equal(arrays["label"], part.labels.numpy(), strict=True)
 

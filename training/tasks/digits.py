@@ -14,13 +14,13 @@ __all__ = ["digits"]
 
 
 def digits() -> Task:
-    """1,797 handwritten digits of 8x8 pixels from scikit-learn, pixel values 0..1.
+    """1,797 handwritten digits of 8x8 pixels from scikit-learn, pixel values 0..16.
 
     Stratified, seed 0: 30 % are the test split; 15 % of the remaining 70 % are the validation split.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
     data = require("sklearn.datasets", "train", "the task 'digits'").load_digits()
-    pixels = (data.data / 16.0).astype(np.float32)
+    pixels = data.data.astype(np.float32)
     labels = data.target.astype(np.int64)
     parts = stratified(labels, test=0.3, validation=0.15)
 
@@ -36,4 +36,5 @@ def digits() -> Task:
         augment=lambda features, strength, generator: random_affine(
             features.unflatten(1, (8, 8)), strength, generator
         ).flatten(1),
+        scaling="one",
     )

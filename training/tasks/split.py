@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from twophase.link.command import require
 from twophase.link.errors import InputError
+from twophase.link.rows import Rows
 from twophase.training.data import Task, TextTask
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "MIN_ROWS",
     "PARTS",
     "Partition",
-    "Rows",
+    "check_ignored",
     "held_out",
     "partition",
     "stratified",
@@ -40,21 +40,15 @@ class Partition(NamedTuple):
     test: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a user's file, and how to name one of them where it is at fault."""
-
-    path: Path
-    unit: str
-    """What a row is counted in: ``line``, ``row``."""
-    numbers: Sequence[int]
-    """Of each row."""
-
-    def fault(self, rule: str, value: object, row: int | None = None) -> InputError:
-        """An error that names the file, the place in it and the rule."""
-        place = f"'{self.path}'" if row is None else f"'{self.path}', {self.unit} {self.numbers[row]}"
-        shown = value[:40] + "..." if isinstance(value, str) and len(value) > 43 else value
-        return InputError("data", f"{rule} ({place})", shown)
+def check_ignored(rows: Rows, held: Collection[str], known: Sequence[str], ignored: Collection[str]) -> None:
+    """InputError unless a user's file has no columns but the known and the ignored ones, which are there."""
+    for name in ignored:
+        if name not in held or name in known:
+            rule = f"name columns of the data that are not {', '.join(known)}"
+            raise InputError("ignore", rule, name)
+    if strange := [name for name in held if name not in known and name not in ignored]:
+        rule = f"hold nothing but {', '.join(known)}, or name what is to be left out: --ignore {strange[0]}"
+        raise rows.fault(rule, ", ".join(strange)[:80])
 
 
 def stratified(labels: NDArray[np.int64], *, test: float = 0.1, validation: float = 1 / 9) -> Partition:

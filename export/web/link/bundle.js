@@ -5,7 +5,7 @@ import { Header } from "./header.js";
 import { sha256 } from "./sha256.js";
 
 const FORMAT = "twophase-link";
-const VERSION = 5;
+const VERSION = 6;
 
 /**
  * @typedef {object} Mode

@@ -96,6 +96,17 @@ export class Transmission {
   }
 }
 
+/** Numbers that cannot be in the units of the training data: pixels scaled, or bytes where none were. */
+function checkUnits(features, dtype) {
+  const isByte = (value) => Number.isInteger(value) && value >= 0 && value <= 255;
+  if (dtype === "uint8" && !Array.prototype.every.call(features, isByte)) {
+    throw new InputError("'features' must be pixels, whole numbers 0..255, as this link was trained on");
+  }
+  if (dtype !== "uint8" && (features instanceof Uint8Array || features instanceof Uint8ClampedArray)) {
+    throw new InputError("'features' must be in the units of the training data, which was no uint8");
+  }
+}
+
 /** The hard transmitter of a bundle: features to codeword indices, bits and symbols. */
 export class Transmitter {
   #ort;
@@ -115,7 +126,8 @@ export class Transmitter {
   /**
    * Encode a batch.
    *
-   * @param {ArrayLike<number>} features row by row, batch times `bundle.inputSize`
+   * @param {ArrayLike<number>} features in the units of the training data, row by row, batch times
+   *   `bundle.inputSize`; of a link of `uint8` pixels whole numbers 0..255, of any other no bytes
    * @param {number | ArrayLike<number>} snrDb Es/N0 in dB that the transmitter believes in, one or one per
    *   sample
    * @param {number | ArrayLike<number> | null} [mode] number of the mode to send in; null leaves it to the
@@ -132,6 +144,7 @@ export class Transmitter {
     }
     const input = Float32Array.from(features);
     if (!input.every(Number.isFinite)) throw new InputError("'features' must be finite");
+    checkUnits(features, bundle.manifest.input.dtype);
     const snr = Float32Array.from(each(snrDb, batch, "snrDb"), esn0);
     const feeds = {
       input: new this.#ort.Tensor("float32", input, [batch, ...bundle.manifest.input_shape]),

@@ -22,7 +22,7 @@ const WIDEST = 26;
 
 /**
  * @param {{x: number, y: number}[][]} strokes in any unit, y downwards
- * @returns {Float32Array | null} 64 features of 0..1, row by row; null if there is no ink
+ * @returns {Float32Array | null} 64 features of 0..16, row by row; null if there is no ink
  */
 export function featuresOf(strokes) {
   const points = strokes.flat();
@@ -38,7 +38,7 @@ export function featuresOf(strokes) {
   ink.forEach((isInked, pixel) => {
     const row = Math.floor(pixel / FRAME / BLOCK);
     const column = Math.floor((pixel % FRAME) / BLOCK);
-    features[row * CELLS + column] += isInked / BLOCK ** 2;
+    features[row * CELLS + column] += isInked;
   });
   return features;
 }

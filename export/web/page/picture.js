@@ -7,7 +7,7 @@ export function isDigitPicture({ inputSize, manifest }) {
   return inputSize === 64 && manifest.classes.join("") === "0123456789";
 }
 
-/** Pixels of a square picture, or bars. */
+/** Pixels of a square picture, 0..16, or bars. */
 export function pictureOf(features, isPicture) {
   return isPicture ? pixels(features) : bars(features);
 }
@@ -15,7 +15,7 @@ export function pictureOf(features, isPicture) {
 function pixels(features) {
   const side = Math.sqrt(features.length);
   const cells = Array.from(features, (value, place) =>
-    svg("rect", { x: place % side, y: Math.floor(place / side), width: 1, height: 1, opacity: value }),
+    svg("rect", { x: place % side, y: Math.floor(place / side), width: 1, height: 1, opacity: value / 16 }),
   );
   const picture = drawing(side, side, "the sample as the transmitter sees it", ...cells);
   picture.setAttribute("class", "pixels");

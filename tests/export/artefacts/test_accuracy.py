@@ -46,7 +46,7 @@ def test_it_is_the_accuracy_that_the_simulator_measures(bundle: Path) -> None:
     accuracy = measured(bundle, trials=TRIALS)
     assert (accuracy.samples, accuracy.trials, accuracy.esn0_db) == (240, TRIALS, SNRS_DB)
     system, manifest = load_system(bundle)
-    samples = load_samples(bundle / "eval.npz", manifest.input_shape, len(manifest.classes))
+    samples = load_samples(bundle / "eval.npz", manifest)
     total = accuracy.samples * TRIALS
     for esn0_db, correct, symbols in zip(SNRS_DB, accuracy.correct, accuracy.symbols, strict=True):
         deployed = simulate_point(system, samples, esn0_db, Settings(trials=TRIALS, seed=1)).deployed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -55,6 +56,18 @@ def test_a_card_consists_of_whole_tables_and_says_nothing_of_the_machine() -> No
         assert len(table) > 2
         assert len({len(row) for row in table}) == 1, table
     assert ["below 5 dB", "8x4qam", "5"] in [row for table in tables_of(card) for row in table]
+
+
+def test_names_of_users_are_text_and_survive_a_file(tmp_path: Path) -> None:
+    names = ("a\r\n# b", "<script>", "[x](javascript:f)", "c|d\x1b[2J", "\ud800`e`")
+    card = link_card(replace(FOUR, task="`\r<i>", classes=names))
+    (tmp_path / "card.md").write_text(card, encoding="utf-8")
+    assert (tmp_path / "card.md").read_text(encoding="utf-8") == card
+    assert len(card.splitlines()) == len(link_card(FOUR).splitlines())
+    for absent in ("<script", "\n# b", "\x1b"):
+        assert absent not in card
+    task = r"- Task: `` `\x0d<i> ``, 5 classes: a\\x0d\\x0a# b, &lt;script&gt;, "
+    assert task + r"\[x\](javascript&#58;f), c\|d\\x1b\[2J, \\ud800\`e\`" in card
 
 
 def test_the_card_does_not_depend_on_its_own_entry() -> None:

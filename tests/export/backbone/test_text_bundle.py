@@ -154,7 +154,7 @@ def test_what_cannot_be_done_is_refused_in_one_line_before_any_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     export = ["--run", str(text_run), "--out", str(tmp_path / "bundle")]
-    remedy = "pip install 'twophase-link[text]'"
+    remedy = "pip install '.[text]'"
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     for command, words, parts in (
         (main, [*export, "--web"], ["tp-export: error: 'web' must be left out for a link that takes text"]),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from tools.tiny_run import FOUR_MODES, LLR_CLIP, eval_split, run_manifest
+from tools.tiny_run import FOUR_MODES, LLR_CLIP, ONE_MODE, eval_split, run_manifest
 from twophase.export.compare.inputs import (
     CHUNK,
     RANDOM_SNRS_DB,
@@ -13,21 +15,23 @@ from twophase.export.compare.inputs import (
     feature_batches,
     llr_batches,
 )
+from twophase.link.input_scale import InputScale
+from twophase.link.manifest import Manifest
 
-MANIFEST = run_manifest(FOUR_MODES, ())
+MANIFEST, ONE = (run_manifest(spec, ()) for spec in (FOUR_MODES, ONE_MODE))
 FEATURES = eval_split(FOUR_MODES, 40)["input"]
 
 
-def drawn(modes: int, count: int, seed: int) -> dict[str, list[FeatureBatch]]:
+def drawn(manifest: Manifest, count: int, seed: int) -> dict[str, list[FeatureBatch]]:
     """Batches by their source."""
     found: dict[str, list[FeatureBatch]] = {}
-    for batch in feature_batches(FEATURES, modes, count, seed):
+    for batch in feature_batches(FEATURES, manifest, count, seed):
         found.setdefault(batch.source, []).append(batch)
     return found
 
 
 def test_features_cover_the_split_and_the_range_of_the_data() -> None:
-    batches, again, other = (drawn(1, 5000, seed) for seed in (7, 7, 8))
+    batches, again, other = (drawn(ONE, 5000, seed) for seed in (7, 7, 8))
     assert list(batches) == ["test split", "random"]
     assert [set(batch.snr_db) for batch in batches["test split"]] == [{snr_db} for snr_db in SPLIT_SNRS_DB]
     assert all(np.array_equal(batch.features, FEATURES) for batch in batches["test split"])
@@ -47,14 +51,23 @@ def test_features_cover_the_split_and_the_range_of_the_data() -> None:
 
 
 def test_a_link_of_several_modes_is_asked_for_each() -> None:
-    batches = drawn(3, 6 * CHUNK, 7)
+    batches = drawn(MANIFEST, 8 * CHUNK, 7)
     assert all(set(batch.feed) == {"input", "snr_db"} for batch in batches["test split"])
     forced = batches["each mode"]
-    assert [batch.feed["mode_request"].tolist() for batch in forced] == [[0], [1], [2]]
+    assert [batch.feed["mode_request"].tolist() for batch in forced] == [[0], [1], [2], [3]]
     for batch in forced:
         np.testing.assert_array_equal(batch.features, FEATURES)
         assert (batch.snr_db[0], batch.snr_db[-1]) == (SPLIT_SNRS_DB[0], SPLIT_SNRS_DB[-1])
-    assert [batch.request for batch in batches["random"]] == [None, 0, None, 1, None, 2]
+    assert [batch.request for batch in batches["random"]] == [None, 0, None, 1, None, 2, None, 3]
+
+
+def test_pixels_stay_whole_and_in_their_range() -> None:
+    pixels = replace(MANIFEST, input=InputScale("uint8", exponent=(8,), limit=2.0))
+    drawn_too = np.concatenate(
+        [batch.features for batch in feature_batches(np.abs(FEATURES) * 200, pixels, 500, 0)][-1:]
+    )
+    assert np.array_equal(drawn_too, np.rint(drawn_too))
+    assert (drawn_too.min(), drawn_too.max()) == (0, 255)
 
 
 def test_llrs_are_clipped_and_zero_after_each_modes_bits() -> None:

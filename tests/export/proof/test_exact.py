@@ -30,6 +30,7 @@ STORED: dict[str, Any] = {
     "yes": np.array(True),
     "long_1": np.array(1),
     "byte_3": np.array(3, np.uint8),
+    "tenth_row": np.float32([0.1, 0.2, -0.3, 1e30]),
     "scales": np.array([1, 2, -0.5, 64], np.float32),
     "twice": np.array([1, 1]),
     "both_ends": np.array([1, -1]),
@@ -223,6 +224,10 @@ REFUSED = {
         "scores = Add(grid, input)",
         "scores = MatMul(input, ones)",
         "scaled = Mul(input, three); scores = Round(scaled)",
+        "less = Sub(input, tenth); scores = Sub(less, three)",
+        "scores = Sub(tenth, input)",
+        "scores = Sub(input, grid)",
+        "less = Sub(input, tenth); scores = MatMul(less, ones)",
     ),
     "it computes with numbers that no Clip bounds": ("scores = MatMul(rounded, ones)",),
     "its sums may reach": ("scores = Mul(grid, tenth)", "scores = Add(grid, tenth)"),
@@ -307,6 +312,11 @@ def test_what_runtimes_may_give_differently_is_refused(text: str, reason: str) -
         "scores = Div(grid, eighth)",
         "scores = Mul(scales, grid)",
         "scores = Mul(grid, grid)",
+        # one offset taken off an input, and powers of two around it
+        "less = Sub(input, tenth_row); more = Mul(less, scales); near = Round(more);"
+        "scores = Clip(near, least, most)",
+        "more = Mul(input, scales); less = Sub(more, tenth); near = Round(less);"
+        "scores = Clip(near, least, most)",
         "scores = Relu(grid)",
         "minus = Neg(grid); scores = Abs(minus)",
         "high = Max(grid, one); scores = Min(high, two)",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.tiny_bundle import CLASSES
+from twophase.link.manifest import load_manifest
 from twophase.link.samples import Samples, load_samples
 from twophase.sim.baselines.text import EVERY, TextSender, column_of, most_frequent, scheme_at
 from twophase.sim.baselines.text_source import messages_of
@@ -20,7 +20,7 @@ BLOCK = Settings(channel="rayleigh", coherence="sample", known_snr="block")
 
 @pytest.fixture(scope="module")
 def samples(text_bundle: Path) -> Samples:
-    return load_samples(text_bundle / "eval.npz", (CLASSES + 1,), CLASSES)
+    return load_samples(text_bundle / "eval.npz", load_manifest(text_bundle, "bundle"))
 
 
 def _counts(samples: Samples, settings: Settings, esn0_db: float, trials: tuple[int, ...] = (0,)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ from types import CodeType
 from typing import ClassVar, get_args
 
 import jinja2
+import matplotlib as mpl
+import numpy as np
 import pytest
 from jinja2 import nodes
 
 from tools.tiny_report import tiny_report
+from twophase.link.escape import visible
 from twophase.sim.report import page as page_module
-from twophase.sim.report.page import page_figures, page_text
+from twophase.sim.report.page import page_figures, page_text, render
 from twophase.sim.results.figures import Report
 from twophase.sim.settings import ChannelName
 
@@ -152,10 +156,13 @@ def test_the_page_is_self_contained_and_well_formed(page) -> None:
     assert {target[1:] for target in inside} <= set(parsed.names)
     assert len(parsed.names) == len(set(parsed.names))
     assert not re.search(r"url\((?!#)|<script|@import", page)
+    assert not re.search(r"<[^>]*\sstyle=", page), "a strict policy lets none through"
+    assert page.count("<style") == 1
     for figure in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
         ElementTree.fromstring(figure)
-        assert "var(--ink)" in figure
-        assert "#0072b2" not in figure
+        assert "var(--ink, #1a1a1b)" in figure
+        # Colours of the page, and themselves where its style sheet is not let through.
+        assert not re.search(r'[=:]\s*"?#0072b2', figure)
 
 
 def test_the_page_says_what_was_measured_and_how(report, page) -> None:
@@ -172,6 +179,45 @@ def test_the_page_says_what_was_measured_and_how(report, page) -> None:
         *(point.stop_reason for point in report.points),
     ):
         assert needed in text, needed
+
+
+NAMES = ["$x^{2$ and $5_$10", "<b>\x1b[2J", "\ud800", 'style="a: b" #0072b2']
+
+
+def test_names_of_users_are_text_in_every_file(report) -> None:
+    point = report.points[0]
+    named = {f"={name}": entry for name, entry in zip(NAMES, point.references.values(), strict=False)}
+    shown = [str(visible(name)) for name in NAMES]
+    files = render(
+        replace(
+            report,
+            task=NAMES[0],
+            classes=NAMES,
+            references=[
+                replace(entry, name=name, description=NAMES[1])
+                for name, entry in zip(named, report.references, strict=True)
+            ],
+            points=[
+                replace(
+                    each,
+                    references=dict(zip(named, each.references.values(), strict=True)),
+                    confusion=np.eye(4, dtype=int).tolist(),
+                )
+                for each in report.points
+            ],
+        )
+    )
+    text = " ".join(_Page(files["report.html"].decode()).text)
+    for name in (shown[0], shown[1], "\\ud800", shown[3][:11] + "…"):
+        assert name in text
+    header, *_ = csv.reader(files["report.csv"].decode().splitlines())
+    assert any(cell.startswith("'=$x^{2$ and $5_$10_accuracy") for cell in header)
+
+
+def test_settings_of_the_user_do_not_reach_the_figures(report) -> None:
+    expected = render(report)
+    with mpl.rc_context({"lines.linewidth": 9, "font.size": 30, "axes.grid": False, "savefig.dpi": 20}):
+        assert render(report) == expected
 
 
 def test_every_figure_is_there_if_the_report_holds_it(report, plain, figures, page) -> None:

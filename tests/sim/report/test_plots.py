@@ -175,9 +175,13 @@ def test_an_svg_is_named_and_takes_the_colours_of_the_page() -> None:
 
     text = svg(draw, (3, 2), "test", 'less < "more"')
     assert text == svg(draw, (3, 2), "test", 'less < "more"')
-    for there in ('aria-label="less &lt; &quot;more&quot;"', "var(--other2)"):
-        assert there in text
-    for absent in (COLOURS["other2"], '<g id="'):
+    for part in (
+        'aria-label="less &lt; &quot;more&quot;"',
+        "var(--other2, #8a6d00)",
+        'stroke-linecap="square"',
+    ):
+        assert part in text
+    for absent in ("style", '<g id="'):
         assert absent not in text
 
 

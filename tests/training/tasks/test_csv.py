@@ -66,8 +66,9 @@ def test_a_text_may_be_as_long_as_it_likes_and_a_class_as_small_as_ten(path: Pat
     ("lines", "place", "rule", "value"),
     [
         ([""], "", "column names and rows", "an empty file"),
-        (["text,class", *GOOD], "", "name the columns", "text,class"),
-        (["text,label,text", *SPLIT], "", "", "text,label,text"),
+        (["text", *GOOD], ", line 2", "1 fields", 2),
+        (["text,class", *GOOD], "", "--ignore class", "class"),
+        (["text,label,text", *SPLIT], "", "name each column once", "text,label,text"),
         ([*ROWS, "more,good,bad"], ", line 42", "2 fields", 3),
         (["text,label", "", *GOOD, "less"], ", line 43", "2 fields", 1),
         ([*ROWS, " ,good"], ", line 42", "a text in each row", " "),
@@ -98,3 +99,13 @@ def test_another_encoding_or_no_file_is_named_with_its_place(path: Path) -> None
     assert caught.value.value == b"\xf6"
     with pytest.raises(ArtifactError, match="is missing"):
         load(path.with_name("absent.csv"))
+
+
+def test_columns_may_be_ignored_by_name(path: Path) -> None:
+    path.write_text("\n".join(["text,label , id", *(f"{row},{number}" for number, row in enumerate(GOOD))]))
+    assert len(load_task("csv", path, ignored=("id",)).train) == 32
+    for ignored in ("label", "identity"):
+        with pytest.raises(InputError, match=r"^'ignore' must name columns of the data that are not text"):
+            load_task("csv", path, ignored=("id", ignored))
+    with pytest.raises(InputError, match=r"^'ignore' must be left out with the task 'digits'"):
+        load_task("digits", ignored=("id",))

@@ -43,12 +43,13 @@ def test_features_are_drawn_and_stay_as_they_are(tmp_path: Path) -> None:
     assert task.augment(whole, 1.0, torch.Generator()) is whole
 
 
-def test_pixels_are_scaled_and_images_can_be_varied(tmp_path: Path) -> None:
+def test_pixels_stay_as_they_are_and_images_can_be_varied(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (40, 5, 4), dtype=np.uint8)
     images[0, 0, 0] = 255
     task = load(tmp_path, input=images, label=LABELS)
     assert task.input_shape == (5, 4)
-    assert max(float(part.features.max()) for part in (task.train, task.validation, task.test)) == 1.0
+    assert task.dtype == "uint8"
+    assert max(float(part.features.max()) for part in (task.train, task.validation, task.test)) == 255
     varied = task.augment(task.test.features, 0.5, torch.Generator().manual_seed(0))
     assert not torch.equal(varied, task.test.features)
 
@@ -60,12 +61,14 @@ def test_pixels_are_scaled_and_images_can_be_varied(tmp_path: Path) -> None:
         (NAMED, ["cat", "ant"], ("cat", "ant"), 0),
         (LABELS.astype(np.uint8), ["cat", "ant"], ("cat", "ant"), 0),
         (LABELS * 8 + 2, None, ("2", "10"), 0),
+        (LABELS * 8.0 + 2, None, ("2", "10"), 0),
+        (np.where(LABELS == 0, " cat", "e\u0301"), [" cat ", "\u00e9"], ("cat", "\u00e9"), 0),
     ],
 )
 def test_classes_are_named_or_follow_from_the_labels(
     tmp_path: Path, label: Any, classes: Any, names: tuple[str, ...], first: int
 ) -> None:
-    split = np.array(["train"] * 30 + ["validation"] * 5 + ["test"] * 5)
+    split = np.array(["train", " train"] * 15 + ["validation"] * 5 + ["test"] * 5)
     given = {} if classes is None else {"classes": np.array(classes)}
     task = load(tmp_path, input=FEATURES, label=label, split=split, **given)
     assert task.classes == names
@@ -80,13 +83,14 @@ def test_classes_are_named_or_follow_from_the_labels(
         ("input", FEATURES[:, 0], "as input real numbers", "float64 of shape (40,)"),
         ("input", FEATURES[:39], "as many labels as inputs, 39", 40),
         ("input", np.where(FEATURES == 9, 1e39, FEATURES), "finite in float32 (row 3)", None),
-        ("label", LABELS.astype(float), "as label whole numbers or strings", "float64 of shape (40,)"),
+        ("label", LABELS + 0.5, "as label whole numbers or strings ('PATH', row 0)", 0.5),
         ("label", np.where(LABELS == 0, "", "a"), "none of them blank", None),
         ("classes", np.array(["a"]), "only labels of its classes ('PATH', row 1)", 1),
         ("classes", np.array(["a", "a"]), "classes with different names", None),
         ("classes", np.array([1, 2]), "as classes strings of shape (classes,)", None),
         ("split", np.array(["train"] * 39), "as split 40 strings", None),
         ("split", np.array(["train"] * 39 + ["dev"]), "as split ('PATH', row 39)", "dev"),
+        ("id", LABELS, "or name what is to be left out: --ignore id", "id"),
         ("labels", LABELS, "the arrays input and label", ["input", "labels"]),
     ],
 )

@@ -80,5 +80,5 @@ def test_other_data_and_an_absent_package_are_named(hub: Hub, monkeypatch: pytes
     with pytest.raises(ArtifactError, match="cannot be loaded: 'sentence'"):
         load_task("sst2")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(PackageError, match=r"pip install 'twophase-link\[sst2\]'"):
+    with pytest.raises(PackageError, match=r"pip install '\.\[sst2\]'"):
         load_task("sst2")

@@ -1,0 +1,18 @@
+"""``tp-sim``, also as ``python -m twophase.sim``."""
+
+from __future__ import annotations
+
+import sys
+
+from twophase.link.process import run
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Entry point; returns the exit status."""
+    return run("tp-sim", "twophase.sim.cli")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
