@@ -73,7 +73,7 @@ DERIVED = ("classify_and_send", "label_delivered")
 
 def run(environment: dict[str, str], package: str, *words: object, failures: tuple[int, ...] = ()) -> None:
     """Run one of the commands; stop if it fails."""
-    command = [sys.executable, "-m", f"twophase.{package}.cli", *map(str, words)]
+    command = [sys.executable, "-m", f"twophase.{package}", *map(str, words)]
     begun = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode not in (0, *failures):

@@ -23,7 +23,7 @@ def call(package: str, *words: object, failures: tuple[int, ...] = ()) -> None:
 
     ``failures`` are exit statuses that are results and not failures, such as 1 for a verdict FAIL.
     """
-    command = [sys.executable, "-m", f"twophase.{package}.cli", *map(str, words)]
+    command = [sys.executable, "-m", f"twophase.{package}", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and done.returncode not in failures:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from onnx import ModelProto
+from onnx.shape_inference import infer_shapes
 
 from twophase.export.artefacts.write import Extras, write_artefacts
 from twophase.export.backbone.whole import WholeTransmitter, build_whole
@@ -32,9 +33,12 @@ from twophase.export.provenance import export_record
 from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.files import atomic_folder
 from twophase.link.graphs import MODE_REQUEST
+from twophase.link.listing import read_listed
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
 from twophase.link.routing import SnrTable
 from twophase.link.samples import Samples, load_split
+from twophase.link.sizes import problem_of_sizes
+from twophase.link.wire import problem_of_graph
 
 __all__ = ["BundleSummary", "Precision", "build_bundle"]
 
@@ -206,11 +210,13 @@ def _add_graph(name: str, draft: _Draft) -> None:
     signature = signature_of(name, manifest)
     draft.progress(f"{name}: converting")
     path = draft.run / program_file(name)
-    program = load_program(path)
+    program = load_program(path, read_listed(draft.run, program_file(name), manifest.files))
     model = freeze(str(path), program, signature)
     if table is not None and MODE_REQUEST in signature.input_names:
         model = install_table(model, table)
     problems = check_interface(model, signature)
+    unfit = problem_of_graph(serialize(model)) or problem_of_sizes(model, manifest, infer_shapes)
+    problems += [] if unfit is None else [f"the graph {unfit}"]
     share = draft.random_inputs // _REAL_SHARE
     if name == manifest.head_file:
         draft.progress(f"{name}: proving that it is hard")

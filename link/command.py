@@ -65,7 +65,9 @@ def run_command(
     SystemExit
         With status 0, after ``--help``.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Visible("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(True)
     try:
         words = list(sys.argv[1:] if argv is None else argv)
@@ -89,6 +91,13 @@ def run_command(
         return body(_parse(program, arguments_type, words, default, positional))
     except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - whatever it is
         return ended(program, error)
+
+
+class _Visible(logging.Formatter):
+    """Messages hold names of users, which are text on a terminal too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record), "\n")
 
 
 def _check_utf8(name: str, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
+from twophase.link.escape import visible
 from twophase.link.plotting import require_matplotlib
 from twophase.training.config import TrainConfig, preset_of
 
@@ -100,19 +101,21 @@ def _train(config: TrainConfig) -> int:
         training = train(config, Terminal())
     except KeyboardInterrupt:
         if is_main_process():
-            print(f"tp-train: interrupted; {_way_on(config, before)}", file=sys.stderr)  # noqa: T201
+            way_on = visible(_way_on(config, before))
+            print(f"tp-train: interrupted; {way_on}", file=sys.stderr)  # noqa: T201
         return 130
     if training is None:
         return 0
     deployed = training["deployed"]
     _print_table(config)
-    print(  # noqa: T201
+    lines = (
         f"deployed: epoch {deployed['epoch']} of {training['epochs']}, validation accuracy over "
         f"{config.train_snr_low_db:g}..{config.train_snr_high_db:g} dB: hard "
         f"{deployed['validation_accuracy_hard']:.4f}, soft {deployed['validation_accuracy_soft']:.4f}\n"
         f"plots: {config.folder / 'plots' / 'training.png'}\n"
         f"run: {config.folder}"
     )
+    print(visible(lines, "\n"))  # noqa: T201
     return 0
 
 

@@ -14,6 +14,7 @@ import jinja2
 
 from twophase.link.errors import InputError
 from twophase.link.escape import visible
+from twophase.link.files import followed
 from twophase.sim.channel import tdl
 from twophase.sim.report.link_plots import (
     AVERAGED_TO,
@@ -241,7 +242,8 @@ def require_writable(folder: Path) -> None:
     with _refused(folder):
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(20, "not a folder")
-        standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        target = followed(folder, "out")
+        standing = next(path for path in (target, *target.parents) if path.exists())
         with tempfile.TemporaryFile(dir=standing):
             pass
 

@@ -150,6 +150,18 @@ def test_what_goes_wrong_is_one_line_and_has_its_exit_status(
     assert line.endswith(message) if error else message in line
 
 
+@pytest.mark.parametrize("word", ["--folder=out/r\udce9sultat", "\udcff"])
+def test_a_path_that_is_not_utf8_is_refused_before_any_work(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body(_: Options) -> int:
+        raise AssertionError
+
+    assert run_command("tp-x", Options, body, "", [word]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tp-x: error: 'argument' must be text in UTF-8, not '")
+
+
 def test_a_missing_package_is_named_with_its_remedy() -> None:
     assert require("json", "train", "x").loads("1") == 1
     with pytest.raises(PackageError, match=r"x needs absent_one, which .* \(No module .*\): pip install '"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, normalizers
 
 from tools.tiny_text import WORDS, sentences, write_tokenizer
 from twophase.link.errors import ArtifactError, InputError, PackageError
@@ -105,6 +105,15 @@ def test_what_is_no_text_is_refused_in_one_short_line(encoder, text, message):
     for encode in (encoder.encode_each, encoder.encode_all):
         with pytest.raises(InputError, match=r"^'text\[1\]' must be "):
             encode(["film", text])
+
+
+def test_special_tokens_alone_are_no_text(tmp_path):
+    tokenizer = Tokenizer.from_file(str(write_tokenizer(tmp_path / "tokenizer.json")))
+    tokenizer.normalizer = normalizers.Replace("\u200b", "")
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encoder = TextEncoder(tmp_path / "tokenizer.json", CUT)
+    with pytest.raises(InputError, match=r"'text\[1\]' must hold something that the tokenizer knows"):
+        encoder.encode_each(["film", "\u200b"])
 
 
 def test_a_tokenizer_that_fails_or_gives_nothing_is_named(tmp_path):

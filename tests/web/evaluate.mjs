@@ -18,6 +18,7 @@ import {
   sha256,
 } from "../../export/web/link/index.js";
 import { withoutDefault } from "../../export/web/link/protobuf.js";
+import { checkUnits } from "../../export/web/link/runtime.js";
 import { featuresOf } from "../../export/web/page/ink.js";
 import { probabilities } from "../../export/web/page/reception.js";
 import { wilson } from "../../export/web/page/tally.js";
@@ -59,6 +60,7 @@ const TASKS = {
     const features = featuresOf(strokes);
     return features && plain(features);
   },
+  units: (values, dtype, isBytes) => checkUnits(isBytes ? Uint8Array.from(values) : values, dtype) ?? true,
   wilson: (right, total) => wilson(right, total),
   probabilities: (logits) => probabilities(logits),
 };

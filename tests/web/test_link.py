@@ -197,6 +197,21 @@ def test_strokes_become_features_of_the_frame(evaluate: Evaluate) -> None:
     assert np.array(point).sum() > 0
 
 
+def test_units_of_the_input_are_those_of_the_training_data(evaluate: Evaluate) -> None:
+    calls = [
+        ([0, 255], "uint8", True),
+        ([0, 255], "uint8", False),
+        ([0.5, 3], "float32", False),
+        ([0.5], "uint8", False),
+        ([256], "uint8", False),
+        ([3], "float32", True),
+    ]
+    results = evaluate({"units": [list(call) for call in calls]})["units"]
+    assert [result.get("value", False) for result in results] == [True] * 3 + [False] * 3
+    assert "pixels, whole numbers 0..255" in results[3]["error"]
+    assert "units of the training data" in results[5]["error"]
+
+
 def test_figures_on_the_page(evaluate: Evaluate) -> None:
     results = evaluate({"wilson": [[0, 10], [81, 263]], "probabilities": [[[1000.0, 1000.0, 0.0]]]})
     # Wilson (1927); 81 of 263 is Newcombe's example (Statist. Med. 17, 1998, table I): 0.2553 to 0.3662.

@@ -97,7 +97,7 @@ export class Transmission {
 }
 
 /** Numbers that cannot be in the units of the training data: pixels scaled, or bytes where none were. */
-function checkUnits(features, dtype) {
+export function checkUnits(features, dtype) {
   const isByte = (value) => Number.isInteger(value) && value >= 0 && value <= 255;
   if (dtype === "uint8" && !Array.prototype.every.call(features, isByte)) {
     throw new InputError("'features' must be pixels, whole numbers 0..255, as this link was trained on");

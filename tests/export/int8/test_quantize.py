@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import ModelProto, helper
+from onnx import ModelProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tools.mutate import (
@@ -150,7 +150,7 @@ def rounding(*path: int, value: float) -> Alteration:
     return alter
 
 
-NO_ROUNDING = "on an integer grid must multiply what Mul"
+NO_ROUNDING = "on an integer grid must multiply what Round and Clip"
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,28 @@ NO_ROUNDING = "on an integer grid must multiply what Mul"
         (weights(0, lambda value: 2 * value), "steps, not 127"),
         (rounding(2, value=511.0), NO_ROUNDING),
         (rounding(1, value=1.0), NO_ROUNDING),
-        (rounding(0, 0, 1, value=0.01), NO_ROUNDING),
     ],
 )
 def test_a_grid_that_eight_bits_do_not_hold_is_refused(grid_tx, alter: Alteration, reason: str) -> None:
     with pytest.raises(ArtifactError, match=reason):
         quantize_transmitter(altered(grid_tx, alter), GRID, {})
+
+
+def test_a_scale_for_each_feature_stays_ahead_of_the_rounding(grid_tx) -> None:
+    def alter(model: ModelProto) -> None:
+        node = producer(model, encoder_products(GraphView(model))[0].source)
+        scaled = producer(model, producer(model, node.input[0]).input[0])
+        factors = 2.0 ** np.arange(4, 4 - int(np.prod(INPUT_SHAPE)), -1, dtype=np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(factors, "factors"))
+        scaled.input[1] = "factors"
+
+    each = altered(grid_tx, alter)
+    feed = samples(500)
+    (before,), (after,) = (
+        OnnxRuntime(model).run(["indices"], feed) for model in (each, quantize_transmitter(each, GRID, {}))
+    )
+    np.testing.assert_array_equal(before, after)
+    assert (before != OnnxRuntime(grid_tx).run(["indices"], feed)[0]).any()
 
 
 # --- calibrated graphs

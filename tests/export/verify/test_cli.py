@@ -97,7 +97,7 @@ def test_bad_input_is_one_line_and_exit_status_2(
         (("nowhere",), "'nowhere' is not a folder"),
         (("--fast",), "--fast"),
         ((bundle, "--seed", "-1"), "'seed' must be at least 0, not -1"),
-        ((old,), "must be of version 5, not 2"),
+        ((old,), "must be of version 6, not 2"),
         ((bundle, "--int8", bundle), "'int8' must go with --audit"),
         ((bundle, "--audit", "--int8", "nowhere"), "'nowhere' is not a folder"),
         ((bundle, "--audit", "--int8", bundle), "'int8' must name an INT8 bundle"),
