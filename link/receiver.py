@@ -23,8 +23,6 @@ from twophase.link.graphs import (
     Graph,
     GraphOptions,
     Shapes,
-    graph_file,
-    graph_path,
     modes_of,
     per_sample,
 )
@@ -106,12 +104,11 @@ class Receiver(ByPath):
     ) -> None:
         folder = Path(bundle)
         self._opened = folder.absolute(), {"threads": threads, "file": file, "options": options, "hold": hold}
-        self.manifest = manifest or load_manifest(folder, "bundle", (graph_file(file, options),))
+        self.manifest = manifest or load_manifest(folder, "bundle", ())
         modes = self.manifest.modes
         self._width, self._modes_count = modes.max_bits, len(modes)
         outputs: Shapes = {"logits": (len(self.manifest.classes),), "indices": (modes.max_tokens,)}
-        path = graph_path(folder, file, self.manifest, options)
-        self._graph = Graph(path, threads, ("llr", "mode"), outputs, options=options)
+        self._graph = Graph(folder, file, self.manifest, threads, ("llr", "mode"), outputs, options=options)
         self._held = Hysteresis.of(self.manifest.routing) if hold else None
 
     def decide(

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.graphs import ByPath, FeatureGraph, GraphOptions, Shapes, TokenGraph, graph_file
+from twophase.link.graphs import ByPath, FeatureGraph, GraphOptions, Shapes, TokenGraph
 from twophase.link.header import Header
+from twophase.link.listing import read_listed
 from twophase.link.manifest import TOKENIZER_FILE, Front, Manifest, load_manifest
 from twophase.link.modem import Transmission, frames_of, group_by_mode, modulate
 from twophase.link.modes import ModeTable
@@ -73,7 +74,8 @@ class _TextTransmitter:
     def __init__(
         self, folder: Path, threads: int, manifest: Manifest, front: Front, options: GraphOptions | None
     ) -> None:
-        self._encoder = TextEncoder(folder / TOKENIZER_FILE, front.max_length)
+        content = read_listed(folder, TOKENIZER_FILE, manifest.files)
+        self._encoder = TextEncoder(folder / TOKENIZER_FILE, front.max_length, content)
         self._header = manifest.header
         outputs = _shapes(manifest.modes) | {"features": manifest.input_shape}
         self._graph = TokenGraph(folder, "tx.onnx", manifest, threads, outputs, options)
@@ -125,8 +127,7 @@ class FeatureTransmitter(ByPath):
     threads
         Threads that share the work of one call; programs that call from several threads need no more.
     manifest
-        The bundle's manifest, if :func:`~twophase.link.manifest.load_manifest` has read it already; the
-        hashes are not checked again then.
+        The bundle's manifest, if :func:`~twophase.link.manifest.load_manifest` has read it already.
     options
         How ONNX Runtime holds and runs the graph.
 
@@ -146,9 +147,7 @@ class FeatureTransmitter(ByPath):
     ) -> None:
         folder = Path(bundle)
         self._opened = folder.absolute(), {"threads": threads, "options": options}
-        self.manifest = manifest or load_manifest(
-            folder, "bundle", lambda known: (graph_file(known.head_file, options),)
-        )
+        self.manifest = manifest or load_manifest(folder, "bundle", ())
         self._header, self._file = self.manifest.header, self.manifest.head_file
         outputs = _shapes(self.manifest.modes)
         self._graph = FeatureGraph(folder, self._file, self.manifest, threads, outputs, options)
@@ -211,9 +210,7 @@ class Transmitter(ByPath):
     ) -> None:
         folder = Path(bundle)
         self._opened = folder.absolute(), {"threads": threads, "options": options, "hold": hold}
-        self.manifest = manifest or load_manifest(
-            folder, "bundle", (graph_file("tx.onnx", options), TOKENIZER_FILE)
-        )
+        self.manifest = manifest or load_manifest(folder, "bundle", ())
         self._whole: FeatureTransmitter | _TextTransmitter
         if self.manifest.front is None:
             self._whole = FeatureTransmitter(folder, threads, manifest=self.manifest, options=options)
@@ -309,7 +306,7 @@ class SoftTransmitter(ByPath):
     ) -> None:
         folder = Path(bundle)
         self._opened = folder.absolute(), {"file": file, "threads": threads, "options": options}
-        self.manifest = manifest or load_manifest(folder, "bundle", (graph_file(file, options),))
+        self.manifest = manifest or load_manifest(folder, "bundle", ())
         outputs: Shapes = {"mode": (), "symbols_iq": (self.manifest.modes.max_symbols, 2)}
         self._graph = FeatureGraph(folder, file, self.manifest, threads, outputs, options)
 
