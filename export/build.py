@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from onnx import ModelProto
+from onnx.shape_inference import infer_shapes
 
 from twophase.export.artefacts.write import Extras, write_artefacts
 from twophase.export.backbone.whole import WholeTransmitter, build_whole
 from twophase.export.compare.program import verify_receiver, verify_soft, verify_transmitter
 from twophase.export.compare.tally import Tally
 from twophase.export.graphs.run import GraphRunError
-from twophase.export.graphs.signature import WHOLE_FILE, check_interface, check_operators, signature_of
+from twophase.export.graphs.signature import (
+    RX_FILE,
+    WHOLE_FILE,
+    check_interface,
+    check_operators,
+    signature_of,
+)
 from twophase.export.graphs.torch_program import freeze, load_program
 from twophase.export.graphs.view import serialize
 from twophase.export.int8.calibrate import load_calibration
@@ -26,14 +33,20 @@ from twophase.export.provenance import export_record
 from twophase.link.errors import ArtifactError, InputError, VerificationError
 from twophase.link.files import atomic_folder
 from twophase.link.graphs import MODE_REQUEST
+from twophase.link.listing import read_listed
 from twophase.link.manifest import EVAL_FILE, Manifest, load_manifest, program_file
 from twophase.link.routing import SnrTable
 from twophase.link.samples import Samples, load_split
+from twophase.link.sizes import problem_of_sizes
+from twophase.link.wire import problem_of_graph
 
 __all__ = ["BundleSummary", "Precision", "build_bundle"]
 
 Precision = Literal["float32", "int8"]
 """What the weights of the deployed graphs are stored and multiplied in."""
+
+RX_AS_TRAINED = "rx_aligned.onnx"
+"""The receiver as trained, in float32, for the soft path of the deployed model."""
 
 _REAL_SHARE = 5
 """The graphs that need no exact proof are compared on a fifth of the random inputs."""
@@ -72,6 +85,19 @@ class _Draft:
     """Of a link that takes text."""
     problems: list[str] = field(default_factory=list)
     """Of all graphs; they are raised together."""
+
+    def keep_receiver_as_trained(self) -> None:
+        """A copy of the proved receiver for its soft reference, whatever becomes of the deployed one.
+
+        A reference that was received by the deployed graph would be as bad as that, and show nothing.
+        """
+        references = tuple(
+            replace(entry, rx=RX_AS_TRAINED) if entry.rx == RX_FILE else entry
+            for entry in self.manifest.references
+        )
+        if references != self.manifest.references:
+            self.manifest = replace(self.manifest, references=references)
+            self.models[RX_AS_TRAINED] = self.models[RX_FILE]
 
     def proved(self) -> HardProof:
         """The proof, if nothing is wrong."""
@@ -138,6 +164,8 @@ def build_bundle(
             _add_graph(name, draft)
         _add_whole(draft)
         proof = draft.proved()
+        draft.keep_receiver_as_trained()
+        manifest = draft.manifest
         made = None
         if calibration is not None:
             made = quantise(
@@ -182,11 +210,13 @@ def _add_graph(name: str, draft: _Draft) -> None:
     signature = signature_of(name, manifest)
     draft.progress(f"{name}: converting")
     path = draft.run / program_file(name)
-    program = load_program(path)
+    program = load_program(path, read_listed(draft.run, program_file(name), manifest.files))
     model = freeze(str(path), program, signature)
     if table is not None and MODE_REQUEST in signature.input_names:
         model = install_table(model, table)
     problems = check_interface(model, signature)
+    unfit = problem_of_graph(serialize(model)) or problem_of_sizes(model, manifest, infer_shapes)
+    problems += [] if unfit is None else [f"the graph {unfit}"]
     share = draft.random_inputs // _REAL_SHARE
     if name == manifest.head_file:
         draft.progress(f"{name}: proving that it is hard")

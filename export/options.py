@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from twophase.link.errors import InputError
+from twophase.link.files import followed
 from twophase.link.header import HeaderStep, header_code
 from twophase.link.manifest import MANIFEST_NAME, Manifest, kind_of
 from twophase.link.routing import Routing
@@ -88,7 +89,7 @@ def check_target(out: Path) -> None:
         the working directory or a folder around it.
     """
     try:
-        _check_target(out, Path(os.path.realpath(out)))
+        _check_target(out, followed(out, "out"))
     except OSError as error:
         raise InputError("out", f"be writable ({error.strerror or error})", str(out)) from error
 

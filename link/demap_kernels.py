@@ -24,10 +24,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from twophase.link.files import keeps_compiled
+
 __all__ = ["any_constellation", "exact_axes", "exp_nonpositive", "general_axes", "log_ratio", "maxlog_axes"]
 
 # Division by zero gives infinity, as in numpy: numba's own default is a branch, which keeps loops scalar.
-_compiled = njit(cache=True, nogil=True, error_model="numpy")
+_compiled = njit(cache=keeps_compiled(), nogil=True, error_model="numpy")
 
 _BLOCK = 256  # symbols per pass: metrics and sums of 256-QAM then stay in the first cache
 _FLOOR = 1e-280  # under the logarithm: seen only where |LLR| is beyond MAX_CLIP

@@ -86,7 +86,7 @@ class VerificationError(LinkError):
         return type(self), (self.subject, self.problems)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What a foreign library's error says, cut to one line; its type if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

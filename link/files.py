@@ -13,10 +13,11 @@ import json
 import logging
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from twophase.link.errors import ArtifactError, InputError
 
@@ -35,8 +36,13 @@ __all__ = [
     "atomic_folder",
     "atomic_path",
     "cache_folder",
+    "followed",
+    "hash_of",
+    "keeps_compiled",
     "lock_file",
+    "opened",
     "read_json",
+    "read_plain",
     "reading",
     "sha256",
     "sha256_of",
@@ -55,6 +61,12 @@ _NO_LOCKS = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, 
 
 _PIECE = 1 << 18
 
+_LARGEST_JSON = 1 << 26
+"""Bytes; a manifest of 65,536 codewords with 32 components takes about half."""
+
+_READ_ONLY = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
+"""Never waits, should a pipe have taken the place of the file that was looked at."""
+
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
@@ -69,18 +81,58 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal.
+@contextlib.contextmanager
+def opened(path: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a regular file to read: every input of the package is opened here.
+
+    Devices and pipes, which may not end, are never opened; links are followed, but not out of ``folder``.
 
     Raises
     ------
     ArtifactError
-        If it is missing or unreadable.
+        If it is missing, unreadable, no regular file, or a link out of ``folder``.
     """
-    digest = sha256()
-    with reading(path), path.open("rb") as stream:
-        while piece := stream.read(_PIECE):
-            digest.update(piece)
+    with reading(path):
+        real = Path(os.path.realpath(path))
+        if folder is not None and not real.is_relative_to(os.path.realpath(folder)):
+            raise ArtifactError(f"'{path}' leads out of '{folder}', and such links are not followed")
+        _check_plain(path, real.stat().st_mode)
+        with os.fdopen(os.open(real, _READ_ONLY), "rb") as stream:
+            _check_plain(path, os.fstat(stream.fileno()).st_mode)
+            yield stream
+
+
+def _check_plain(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise ArtifactError(f"'{path}' is no regular file: devices and pipes are not read")
+
+
+def read_plain(path: Path, folder: Path | None = None, *, limit: int | None = None) -> bytes:
+    """Bytes of a regular file, of at most ``limit`` if given; errors as of :func:`opened`.
+
+    No more is read than its size said at first, so that nothing that grows is read without end.
+    """
+    with opened(path, folder) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if limit is not None and size > limit:
+            raise ArtifactError(f"'{path}' has {size:,} bytes, more than the {limit:,} that it may have")
+        return stream.read(size)
+
+
+def sha256_of(path: Path, folder: Path | None = None) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; errors as of :func:`opened`."""
+    with opened(path, folder) as stream:
+        return hash_of(stream)
+
+
+def hash_of(stream: BinaryIO) -> str:
+    """SHA-256 of what an open file holds at this moment, in hexadecimal."""
+    digest, left = sha256(), os.fstat(stream.fileno()).st_size
+    while piece := stream.read(min(left, _PIECE)):
+        digest.update(piece)
+        left -= len(piece)
     return digest.hexdigest()
 
 
@@ -88,21 +140,23 @@ def sha256_of(path: Path) -> str:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; rename it to ``path`` if the block succeeds.
 
-    Where ``path`` is a symbolic link, the file that it points to is replaced.
+    Nothing is written through a symbolic link: where ``path`` is one, the file takes its place.
 
     Raises
     ------
     InputError
-        If the file cannot be written: no permission, disk full.
+        If the file cannot be written (no permission, disk full) or ``path`` is a device, pipe or folder.
     """
-    target = Path(os.path.realpath(path))
+    target = followed(path.parent) / path.name
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     _make_parent(target, path)
     try:
+        if target.exists() and not (target.is_symlink() or target.is_file()):
+            raise OSError(errno.EEXIST, "a folder, device or pipe is there", str(temporary))
         yield temporary
         temporary.replace(target)
     except OSError as error:
-        if _is_of(error, temporary):
+        if _is_of(error, temporary, target):
             raise _unwritable(path, error) from error
         raise
     finally:
@@ -126,7 +180,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     import shutil  # with what an edge process, which writes nothing, does not need
     import tempfile
 
-    target = Path(os.path.realpath(path))
+    target = followed(path)
     _make_parent(target, path)
     try:
         if target.exists() and not target.is_dir():
@@ -152,6 +206,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 replaced.rename(target)
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(replaced, ignore_errors=True)
+
+
+def followed(path: Path, name: str = "path") -> Path:
+    """Where ``path`` lies when its links are followed; it need not exist.
+
+    Raises
+    ------
+    InputError
+        If its links lead to one another; ``name`` is the argument at fault.
+    """
+    target = Path(os.path.realpath(path))
+    if any(map(os.path.islink, (target, *target.parents))):
+        raise InputError(name, "not be a loop of links", str(path))
+    return target
 
 
 def _make_parent(target: Path, path: Path) -> None:
@@ -257,17 +325,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, folder: Path | None = None) -> Any:
+    """Read a JSON file of at most 64 MiB.
 
     Raises
     ------
     ArtifactError
-        If it is missing, unreadable or no JSON.
+        As :func:`opened`, or if it is larger or no JSON.
     """
     try:
-        with reading(path):
-            return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_plain(path, folder, limit=_LARGEST_JSON).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"'{path}' is not JSON: truncated or altered ({error})") from error
 
@@ -292,3 +359,9 @@ def cache_folder() -> Path:
         raise InputError(
             "TWOPHASE_CACHE", f"name a folder, as no home folder is known ({error})", os.environ.get("HOME")
         ) from error
+
+
+def keeps_compiled() -> bool:
+    """Whether numba may keep what it compiles: without a home it would do so in a folder called ``~``."""
+    known = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    return bool(known) or os.path.expanduser("~") != "~"  # noqa: PTH111 - pathlib raises

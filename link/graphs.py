@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 import onnxruntime
@@ -13,19 +13,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.bits import whole_numbers
 from twophase.link.errors import ArtifactError, InputError, first_line
+from twophase.link.listing import read_listed
 from twophase.link.manifest import Manifest
 from twophase.link.noise import esn0_float32
+from twophase.link.wire import problem_of_graph, problem_of_ort
 
 __all__ = [
     "MODE_REQUEST",
+    "ByPath",
     "FeatureGraph",
     "Graph",
     "GraphFormat",
     "GraphOptions",
     "Shapes",
     "TokenGraph",
+    "graph_content",
     "graph_file",
-    "graph_path",
     "modes_of",
     "per_sample",
 ]
@@ -68,6 +71,9 @@ class Graph:
 
     Parameters
     ----------
+    folder, file, manifest
+        The bundle, its graph as the manifest names it, and the manifest; the file's hash is checked, and the
+        bytes that were hashed are loaded.
     threads
         Threads that share the work of one call.  Callers in several threads do not need more: each call runs
         on its caller's.
@@ -83,12 +89,15 @@ class Graph:
     InputError
         If ``threads`` is below 1.
     ArtifactError
-        If the file cannot be loaded or has other inputs or outputs.
+        If the file is altered, cannot be loaded, asks for more than a link needs
+        (:mod:`twophase.link.wire`), or has other inputs or outputs.
     """
 
     def __init__(
         self,
-        path: Path,
+        folder: Path,
+        file: str,
+        manifest: Manifest,
         threads: int,
         inputs: tuple[str, ...],
         outputs: Shapes,
@@ -97,9 +106,11 @@ class Graph:
     ) -> None:
         if threads < 1:
             raise InputError("threads", "be at least 1", threads)
+        path = folder / graph_file(file, options)
+        content = graph_content(folder, file, manifest, options)
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path),
+                content,
                 _session_options(threads, options or GraphOptions()),
                 providers=["CPUExecutionProvider"],
             )
@@ -162,8 +173,8 @@ class _RoutedGraph(Graph):
         self._shape, self._input = manifest.input_shape, manifest.input
         self._modes_count = len(manifest.modes)
         optional = (MODE_REQUEST,) if self._modes_count > 1 else ()
-        path = graph_path(folder, file, manifest, options)
-        super().__init__(path, threads, (*self.samples, "snr_db"), outputs, optional, options)
+        inputs = (*self.samples, "snr_db")
+        super().__init__(folder, file, manifest, threads, inputs, outputs, optional, options)
         self._optional = optional
 
     def _routed(
@@ -230,6 +241,29 @@ class TokenGraph(_RoutedGraph):
         ]
 
 
+class ByPath:
+    """One end of a bundle, which is pickled by its path: unpickling opens the bundle there and checks hashes.
+
+    Of an end that holds estimates the copy begins anew.  ArtifactError if the bundle is another one by then.
+    """
+
+    manifest: Manifest
+    _opened: tuple[Path, dict[str, Any]]
+    """Absolute path of the folder, and the other arguments."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopened, (type(self), *self._opened, self.manifest)
+
+
+def _reopened(
+    kind: Callable[..., ByPath], folder: Path, arguments: dict[str, Any], manifest: Manifest
+) -> ByPath:
+    end = kind(folder, **arguments)
+    if end.manifest != manifest:
+        raise ArtifactError(f"'{folder}' is another bundle than the one that was pickled")
+    return end
+
+
 def graph_file(file: str, options: GraphOptions | None) -> str:
     """Name of a graph's file in the format that is asked for."""
     if options is None or options.format == "onnx":
@@ -237,12 +271,22 @@ def graph_file(file: str, options: GraphOptions | None) -> str:
     return f"ort/{file.removesuffix('.onnx')}.ort"
 
 
-def graph_path(folder: Path, file: str, manifest: Manifest, options: GraphOptions | None) -> Path:
-    """The file of a graph in that format; :class:`ArtifactError` if it is not listed."""
+def graph_content(folder: Path, file: str, manifest: Manifest, options: GraphOptions | None = None) -> bytes:
+    """The bytes of a graph in that format, whose hash and operators are checked.
+
+    Raises
+    ------
+    ArtifactError
+        If it is not listed, altered, or asks for more than a link needs (:mod:`twophase.link.wire`).
+    """
     name = graph_file(file, options)
     if name != file and name not in manifest.files:
         raise ArtifactError(f"'{folder}' has no '{name}': export it with --ort")
-    return folder / name
+    content = read_listed(folder, name, manifest.files)
+    problem = problem_of_graph(content) if name == file else problem_of_ort(content)
+    if problem is not None:
+        raise ArtifactError(f"'{folder / name}' {problem}")
+    return content
 
 
 def modes_of(mode: ArrayLike, batch: int, modes_count: int) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import numpy as np
@@ -23,10 +23,19 @@ from numpy.typing import NDArray
 
 from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError, InputError
+from twophase.link.fields import (
+    check_derived,
+    check_graph_file,
+    check_record,
+    check_shares,
+    check_within,
+    modes_entry,
+)
 from twophase.link.files import read_json, reading, sha256, sha256_of, write_json
 from twophase.link.grid import Grid, grid_codebook
 from twophase.link.header import Header
 from twophase.link.input_scale import InputScale
+from twophase.link.listing import check_listing, problems_of_files
 from twophase.link.modes import LinkConfig, ModeTable
 from twophase.link.routing import Routing
 from twophase.link.typed import from_json
@@ -109,15 +118,23 @@ class Conformance:
         folders = [entry.folder for entry in self.sets]
         if len(set(folders)) != len(folders):
             raise InputError("sets", "each have a folder of its own", folders)
+        if not re.fullmatch(r"[0-9a-f]{64}", self.symbols_sha256):
+            raise InputError("symbols_sha256", "be a SHA-256 in hexadecimal", self.symbols_sha256)
 
 
 FORMAT = "twophase-link"
 VERSION = 6
+_HEAD = {"format", "version", "modes", "digest"}
+"""Entries of the file that are no field of a manifest."""
 MANIFEST_NAME = "link.json"
 EVAL_FILE = "eval.npz"
 """The test split."""
 CALIBRATION_FILE = "calibration.npz"
 """Training samples of a run, by which an exporter chooses ranges."""
+
+_MOST_TRIALS, _MOST_POINTS = 100, 32
+"""Of the accuracy of a bundle, which whoever verifies it measures again."""
+_MOST_CLASSES = 10_000
 
 CONVENTIONS = {
     "snr": "Es/N0 in dB; streams have unit average energy, charged from the transmitted symbols",
@@ -145,6 +162,11 @@ class Reference:
     temperature: float
     """Softmax temperature of the codebook assignment."""
 
+    def __post_init__(self) -> None:
+        check_graph_file("soft", self.soft)
+        check_graph_file("rx", self.rx)
+        check_within("temperature", (self.temperature,), 1e-6, 1e6)
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -161,13 +183,13 @@ class Accuracy:
     """Channel uses per sample at each SNR, headers included."""
 
     def __post_init__(self) -> None:
-        for name in ("trials", "samples"):
-            if getattr(self, name) < 1:
-                raise InputError(name, "be at least 1", getattr(self, name))
-        if not self.esn0_db:
-            raise InputError("esn0_db", "name at least one SNR", self.esn0_db)
+        for name, most in (("trials", _MOST_TRIALS), ("samples", 1 << 31), ("seed", 1 << 63)):
+            check_within(name, (getattr(self, name),), int(name != "seed"), most)
+        check_within("esn0_db", (len(self.esn0_db),), 1, _MOST_POINTS)
+        check_within("esn0_db", self.esn0_db, -100, 100)
         for name in ("correct", "symbols"):
             _check_count(name, getattr(self, name), len(self.esn0_db), "SNR")
+        check_within("correct", self.correct, 0, self.samples * self.trials)
 
 
 @dataclass(frozen=True)
@@ -219,6 +241,11 @@ class Manifest:
     def __post_init__(self) -> None:
         if not self.classes:
             raise InputError("classes", "name at least one class", self.classes)
+        check_within("classes", (len(self.classes),), 1, _MOST_CLASSES)
+        check_listing(self.files)
+        check_derived("conventions", self.conventions, CONVENTIONS)
+        for name in ("training", "provenance"):
+            check_record(name, getattr(self, name), self.__dataclass_fields__)
         if min(self.input_shape, default=1) < 1:
             raise InputError("input_shape", "hold sizes of at least 1", self.input_shape)
         if self.front is not None and len(self.input_shape) != 1:
@@ -248,6 +275,7 @@ class Manifest:
                 raise InputError(f"labels[{index}]", f"be a permutation of 0..{size - 1}", labels)
             if len(self.usage[index]) != size:
                 raise InputError(f"usage[{index}]", f"have shape {(size,)}", "another")
+            check_shares(f"usage[{index}]", self.usage[index])
             if [len(codeword) for codeword in self.codebooks[index]] != [width] * size:
                 raise InputError(f"codebooks[{index}]", f"have shape {(size, width)}", "another")
         if self.grid is not None:
@@ -324,14 +352,10 @@ def write_manifest(folder: Path, manifest: Manifest, files: tuple[str, ...]) -> 
         for name in sorted(files)
     }
     body = asdict(manifest) | {"files": hashes}
-    figures = ("information_bits", "channel_bits", "symbols")
     head = {
         "format": FORMAT,
         "version": VERSION,
-        "modes": [
-            {"name": name, **{figure: getattr(mode, figure) for figure in figures}}
-            for name, mode in zip(manifest.modes.names, manifest.modes, strict=True)
-        ],
+        "modes": modes_entry(manifest.modes),
     }
     content = head | body
     write_json(folder / MANIFEST_NAME, content | {"digest": _digest(content)})
@@ -395,15 +419,16 @@ def load_manifest(folder: Path, kind: Literal["run", "bundle"], only: Chosen | N
         path = folder / MANIFEST_NAME
         if not folder.is_dir():
             raise ArtifactError(f"'{folder}' is not a folder: no {kind} is there")
-        if not path.is_file():
+        if not path.exists():
             raise ArtifactError(f"'{folder}' is no finished {kind}: '{MANIFEST_NAME}' is missing")
-        value = read_json(path)
+        value = read_json(path, folder)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise ArtifactError(f"'{path}' is not a {FORMAT} manifest")
         if (version := value.get("version")) != VERSION:
             raise ArtifactError(f"'{path}' must be of version {VERSION}, not {version!r}: make it again")
         if value.get("kind") != kind:
-            raise ArtifactError(f"'{path}' must describe a {kind}, not a {value.get('kind')!r}")
+            found = f"'{path}' must describe a {kind}, not a {value.get('kind')!r}"
+            raise ArtifactError(found + _elsewhere(folder, kind))
         manifest = _manifest_from(value, path)
         _check_files(folder, manifest, only(manifest) if callable(only) else only)
         if value.get("digest") != _digest(value):
@@ -421,10 +446,14 @@ def _manifest_from(value: dict[str, Any], path: Path) -> Manifest:
     hints = get_type_hints(Manifest)
     if missing := sorted(hints.keys() - value.keys()):
         raise ArtifactError(f"'{path}' lacks {', '.join(missing)}: truncated or altered")
+    if strange := sorted(value.keys() - hints.keys() - _HEAD):
+        raise ArtifactError(f"'{path}' is altered: it holds '{strange[0]}', which no manifest has")
     try:
-        return Manifest(**{name: from_json(kind, value[name], name) for name, kind in hints.items()})
+        manifest = Manifest(**{name: from_json(kind, value[name], name) for name, kind in hints.items()})
+        check_derived("modes", value.get("modes"), modes_entry(manifest.modes))
     except ValueError as error:
         raise ArtifactError(f"'{path}' is altered: {error}") from error
+    return manifest
 
 
 def _check_files(folder: Path, manifest: Manifest, only: Collection[str] | None) -> None:
@@ -435,19 +464,13 @@ def _check_files(folder: Path, manifest: Manifest, only: Collection[str] | None)
     listing = folder / MANIFEST_NAME
     if missing := [name for name in needed if name not in manifest.files]:
         raise ArtifactError(f"'{listing}' must list {', '.join(needed)}; it lacks {', '.join(missing)}")
-    for name, entry in manifest.files.items():
-        path = folder / name
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ArtifactError(f"'{listing}' is altered: '{name}' is no file of the folder")
-        if not {"bytes", "sha256"} <= entry.keys():
-            raise ArtifactError(f"'{listing}' is altered: no hash of '{name}'")
-        if only is not None and name not in only:
-            continue
-        if not path.is_file():
-            raise ArtifactError(f"'{path}' is missing; the manifest lists it")
-        if (size := path.stat().st_size) != entry["bytes"]:
-            raise ArtifactError(
-                f"'{path}' must have {entry['bytes']} bytes, not {size}: truncated or altered"
-            )
-        if sha256_of(path) != entry["sha256"]:
-            raise ArtifactError(f"'{path}' is altered: its SHA-256 is not the one in the manifest")
+    for problem in problems_of_files(folder, manifest.files, only):
+        raise ArtifactError(problem)
+
+
+def _elsewhere(folder: Path, kind: str) -> str:
+    """Where the other one of run and bundle lies, if it does."""
+    place = folder.absolute().parent if kind == "run" else folder / "bundle"
+    if kind_of(place / MANIFEST_NAME) == kind:
+        return f": the {kind} is '{place}'"
+    return ": tp-export makes its bundle" if kind == "bundle" else ""

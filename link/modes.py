@@ -135,6 +135,10 @@ QAM_ORDERS = (4, 16, 64, 256)
 """Constellations of TS 38.211 clause 5.1 that the link can use."""
 
 
+_MOST_TOKENS, _MOST_PLACES, _MOST_COMPONENTS = 65536, 1 << 24, 4096
+"""Of a sample: indices, indices times codewords, components; whoever verifies a link tries all of them."""
+
+
 @dataclass(frozen=True)
 class LinkConfig:
     """Codebooks x constellations.  The modes are their product, codebook-major."""
@@ -160,9 +164,10 @@ class LinkConfig:
                 f"hold {len(self.codebook_sizes)} numbers, one per codebook (set both together)",
                 self.tokens,
             )
-        for count in self.tokens:
-            if count < 1:
-                raise InputError("tokens", "be at least 1", count)
+        for size, count in zip(self.codebook_sizes, self.tokens, strict=True):
+            most = min(_MOST_TOKENS, _MOST_PLACES // size)
+            if not 1 <= count <= most:
+                raise InputError("tokens", f"lie in 1..{most} for {size} codewords", count)
         if not self.qam_orders:
             raise InputError("qam_orders", "name at least one constellation", self.qam_orders)
         for order in self.qam_orders:
@@ -172,8 +177,8 @@ class LinkConfig:
                 )
         if len(set(self.qam_orders)) < len(self.qam_orders):
             raise InputError("qam_orders", "name each constellation once", self.qam_orders)
-        if self.embedding_dim < 1:
-            raise InputError("embedding_dim", "be at least 1", self.embedding_dim)
+        if not 1 <= self.embedding_dim <= _MOST_COMPONENTS:
+            raise InputError("embedding_dim", f"lie in 1..{_MOST_COMPONENTS}", self.embedding_dim)
 
     @property
     def modes(self) -> ModeTable:

@@ -19,11 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from twophase.link.decode import class_posterior
 from twophase.link.errors import InputError
 from twophase.link.graphs import (
+    ByPath,
     Graph,
     GraphOptions,
     Shapes,
-    graph_file,
-    graph_path,
     modes_of,
     per_sample,
 )
@@ -69,7 +68,7 @@ class Decision:
     """The most probable class, shape (batch,)."""
 
 
-class Receiver:
+class Receiver(ByPath):
     """The receiver of a bundle: I/Q, or LLRs and mode, to classes.  It sees nothing else.
 
     Parameters
@@ -104,12 +103,12 @@ class Receiver:
         hold: bool = False,
     ) -> None:
         folder = Path(bundle)
-        self.manifest = manifest or load_manifest(folder, "bundle", (graph_file(file, options),))
+        self._opened = folder.absolute(), {"threads": threads, "file": file, "options": options, "hold": hold}
+        self.manifest = manifest or load_manifest(folder, "bundle", ())
         modes = self.manifest.modes
         self._width, self._modes_count = modes.max_bits, len(modes)
         outputs: Shapes = {"logits": (len(self.manifest.classes),), "indices": (modes.max_tokens,)}
-        path = graph_path(folder, file, self.manifest, options)
-        self._graph = Graph(path, threads, ("llr", "mode"), outputs, options=options)
+        self._graph = Graph(folder, file, self.manifest, threads, ("llr", "mode"), outputs, options=options)
         self._held = Hysteresis.of(self.manifest.routing) if hold else None
 
     def decide(

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from twophase.link.errors import ArtifactError, InputError, first_line
-from twophase.link.files import reading
+from twophase.link.archives import read_arrays
+from twophase.link.errors import ArtifactError, InputError
+from twophase.link.listing import read_listed
 from twophase.link.manifest import Manifest
 from twophase.link.rows import Rows, as_known, label_numbers
-from twophase.link.sentences import Sentences, sentences_from
+from twophase.link.sentences import WITHOUT_LINK, Sentences, classes_from, sentences_from
 
-__all__ = ["Samples", "load_samples", "load_split", "npz_names"]
+__all__ = ["Samples", "load_samples", "load_split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +28,8 @@ class Samples:
     """Shape (samples,)."""
     sentences: Sentences | None = None
     """What they are features of, for a text task whose file says it."""
+    without_link: NDArray[np.int64] | None = None
+    """Classes that a classifier without a link decides for, shape (samples,), where the file says it."""
 
 
 def load_split(path: Path, manifest: Manifest) -> Samples:
@@ -39,9 +38,10 @@ def load_split(path: Path, manifest: Manifest) -> Samples:
     Raises
     ------
     ArtifactError
-        If the file is damaged, an array is missing, or a type, shape or value does not fit the manifest.
+        If the file is not the one that the manifest lists or is damaged, an array is missing, or a type,
+        shape or value does not fit the manifest.
     """
-    arrays = _read_npz(path)
+    arrays = read_arrays(path, read_listed(path.parent, path.name, manifest.files))
     for name, wanted in (("input", np.dtype(np.float32)), ("label", np.dtype(np.int64))):
         if name in arrays and arrays[name].dtype != wanted:
             raise ArtifactError(f"'{name}' of '{path}' must be {wanted}, not {arrays[name].dtype}")
@@ -85,7 +85,7 @@ def load_samples(path: Path, manifest: Manifest, content: bytes | None = None) -
     ArtifactError
         If the file is missing or is no readable ``.npz``.
     """
-    return _samples(_read_npz(path, content), path, manifest)
+    return _samples(read_arrays(path, content), path, manifest)
 
 
 def _samples(arrays: dict[str, NDArray[np.generic]], path: Path, manifest: Manifest) -> Samples:
@@ -105,37 +105,7 @@ def _samples(arrays: dict[str, NDArray[np.generic]], path: Path, manifest: Manif
     rows = Rows(path, "row", range(len(labels)))
     numbers, names = label_numbers(rows, labels, arrays.get("classes"))
     numbers = as_known(rows, numbers, names, classes)
-    return Samples(values, numbers, sentences_from(arrays, len(values), len(classes)))
-
-
-def npz_names(path: Path) -> set[str]:
-    """Names of the arrays of an ``.npz``, which are not read.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is missing or is no readable ``.npz``.
-    """
-    with _opened(path) as archive:
-        return set(archive.files)
-
-
-def _read_npz(path: Path, content: bytes | None = None) -> dict[str, NDArray[np.generic]]:
-    with _opened(path, content) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-@contextmanager
-def _opened(path: Path, content: bytes | None = None) -> Iterator[NpzFile]:
-    try:
-        with reading(path), path.open("rb") if content is None else io.BytesIO(content) as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, NpzFile):
-                raise ValueError("it holds a single array")
-            with archive:
-                yield archive
-    except ArtifactError:
-        raise
-    except Exception as error:
-        # Damage surfaces as anything from a bad checksum to a syntax error in an array's header.
-        raise ArtifactError(f"'{path}' is no readable .npz archive: {first_line(error)}") from error
+    without_link = None
+    if WITHOUT_LINK in arrays:
+        without_link = classes_from(WITHOUT_LINK, arrays[WITHOUT_LINK], len(values), len(classes))
+    return Samples(values, numbers, sentences_from(arrays, len(values), len(classes)), without_link)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import ArtifactError, InputError, PackageError, first_line, remedy
+from twophase.link.files import read_plain
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -86,6 +87,8 @@ class TextEncoder:
         A ``tokenizer.json``.
     max_length
         Tokens of a text, special ones included; the rest is cut, and a warning logged.
+    content
+        What the file holds, where it has been read and checked.
 
     Raises
     ------
@@ -97,9 +100,9 @@ class TextEncoder:
         If ``tokenizers`` is not installed.
     """
 
-    def __init__(self, tokenizer: Path, max_length: int) -> None:
+    def __init__(self, tokenizer: Path, max_length: int, content: bytes | None = None) -> None:
         self._path = tokenizer
-        self._tokenizer = _load(tokenizer)
+        self._tokenizer = _load(tokenizer, content)
         special: int = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         if max_length <= special:
             raise InputError("max_length", f"be at least {special + 1} for this tokenizer", max_length)
@@ -177,22 +180,29 @@ class TextEncoder:
     def _encoding(self, text: str) -> Encoding:
         try:
             return self._tokenizer.encode(text)
-        except Exception as error:  # the library raises no narrower type
+        except BaseException as error:
+            _check_of_library(error)
             raise ArtifactError(
                 f"'{self._path}' cannot encode {_shown(text)!r}: {first_line(error)}"
             ) from error
 
 
-def _load(path: Path) -> Tokenizer:
+def _check_of_library(error: BaseException) -> None:
+    """Raise what is none of the library's: it raises no narrower type than Exception, and Rust's panics."""
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
+
+
+def _load(path: Path, content: bytes | None) -> Tokenizer:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise PackageError(f"a link of text needs the package 'tokenizers': {remedy('text')}") from error
+    text = read_plain(path) if content is None else content
     try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"'{path}' is missing") from None
-    except Exception as error:  # the library raises no narrower type
+        return Tokenizer.from_str(text.decode("utf-8"))
+    except BaseException as error:
+        _check_of_library(error)
         raise ArtifactError(f"'{path}' is no tokenizer: {first_line(error)}") from error
 
 

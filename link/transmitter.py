@@ -9,7 +9,8 @@ a modem already takes :meth:`Transmitter.send` for the integers alone.
 
 It takes one sample or a batch, and a sample gives the same in any batch.  Several threads may use it at once,
 for a call leaves nothing behind; with ``hold=True`` it is one end of one link, whose calls come in the order
-of time.  ``examples/edge_tx.py`` and ``edge_rx.py`` run the two ends as two processes.
+of time.  It is pickled by the path of its bundle.  ``examples/edge_tx.py`` and ``edge_rx.py`` run the two
+ends as two processes.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.graphs import FeatureGraph, GraphOptions, Shapes, TokenGraph, graph_file
+from twophase.link.graphs import ByPath, FeatureGraph, GraphOptions, Shapes, TokenGraph
 from twophase.link.header import Header
+from twophase.link.listing import read_listed
 from twophase.link.manifest import TOKENIZER_FILE, Front, Manifest, load_manifest
 from twophase.link.modem import Transmission, frames_of, group_by_mode, modulate
 from twophase.link.modes import ModeTable
@@ -72,7 +74,8 @@ class _TextTransmitter:
     def __init__(
         self, folder: Path, threads: int, manifest: Manifest, front: Front, options: GraphOptions | None
     ) -> None:
-        self._encoder = TextEncoder(folder / TOKENIZER_FILE, front.max_length)
+        content = read_listed(folder, TOKENIZER_FILE, manifest.files)
+        self._encoder = TextEncoder(folder / TOKENIZER_FILE, front.max_length, content)
         self._header = manifest.header
         outputs = _shapes(manifest.modes) | {"features": manifest.input_shape}
         self._graph = TokenGraph(folder, "tx.onnx", manifest, threads, outputs, options)
@@ -113,7 +116,7 @@ def _several(texts: object) -> list[str]:
     raise InputError("text", "be a string or a sequence of strings: this link takes text", given)
 
 
-class FeatureTransmitter:
+class FeatureTransmitter(ByPath):
     """The hard transmitter of a bundle from features on: to codeword indices, bits and symbols.
 
     Parameters
@@ -124,8 +127,7 @@ class FeatureTransmitter:
     threads
         Threads that share the work of one call; programs that call from several threads need no more.
     manifest
-        The bundle's manifest, if :func:`~twophase.link.manifest.load_manifest` has read it already; the
-        hashes are not checked again then.
+        The bundle's manifest, if :func:`~twophase.link.manifest.load_manifest` has read it already.
     options
         How ONNX Runtime holds and runs the graph.
 
@@ -144,9 +146,8 @@ class FeatureTransmitter:
         options: GraphOptions | None = None,
     ) -> None:
         folder = Path(bundle)
-        self.manifest = manifest or load_manifest(
-            folder, "bundle", lambda known: (graph_file(known.head_file, options),)
-        )
+        self._opened = folder.absolute(), {"threads": threads, "options": options}
+        self.manifest = manifest or load_manifest(folder, "bundle", ())
         self._header, self._file = self.manifest.header, self.manifest.head_file
         outputs = _shapes(self.manifest.modes)
         self._graph = FeatureGraph(folder, self._file, self.manifest, threads, outputs, options)
@@ -176,7 +177,7 @@ class FeatureTransmitter:
         return _transmission(self._graph.run(inputs), inputs["snr_db"], self._header, self._file)
 
 
-class Transmitter:
+class Transmitter(ByPath):
     """The hard transmitter of a bundle, whole: features, or texts where the link has a front, to symbols.
 
     Parameters
@@ -208,9 +209,8 @@ class Transmitter:
         hold: bool = False,
     ) -> None:
         folder = Path(bundle)
-        self.manifest = manifest or load_manifest(
-            folder, "bundle", (graph_file("tx.onnx", options), TOKENIZER_FILE)
-        )
+        self._opened = folder.absolute(), {"threads": threads, "options": options, "hold": hold}
+        self.manifest = manifest or load_manifest(folder, "bundle", ())
         self._whole: FeatureTransmitter | _TextTransmitter
         if self.manifest.front is None:
             self._whole = FeatureTransmitter(folder, threads, manifest=self.manifest, options=options)
@@ -275,7 +275,7 @@ def _is_text(samples: object) -> bool:
     )
 
 
-class SoftTransmitter:
+class SoftTransmitter(ByPath):
     """The soft transmitter of a reference system: symbols as expectations, no decision taken.
 
     It exists to be measured against, not to be deployed.
@@ -305,7 +305,8 @@ class SoftTransmitter:
         options: GraphOptions | None = None,
     ) -> None:
         folder = Path(bundle)
-        self.manifest = manifest or load_manifest(folder, "bundle", (graph_file(file, options),))
+        self._opened = folder.absolute(), {"file": file, "threads": threads, "options": options}
+        self.manifest = manifest or load_manifest(folder, "bundle", ())
         outputs: Shapes = {"mode": (), "symbols_iq": (self.manifest.modes.max_symbols, 2)}
         self._graph = FeatureGraph(folder, file, self.manifest, threads, outputs, options)
 

@@ -19,14 +19,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.errors import first_line
+from twophase.link.errors import ArtifactError, first_line
+from twophase.link.graphs import graph_content
 from twophase.link.manifest import Manifest
 from twophase.link.receiver import Receiver, Reception
+from twophase.link.sizes import problem_of_sizes
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["FoldedReceiver", "fold_mode"]
+__all__ = ["FoldedReceiver", "check_sizes", "fold_mode"]
 
 _OUTPUTS = ["logits", "indices"]
 _COMPARED = 128
@@ -38,7 +40,7 @@ _log = logging.getLogger(__name__)
 class FoldedReceiver:
     """The receiver of a bundle for samples of one mode at a time: a graph of its own for each mode in use.
 
-    The bundle's hashes are checked already; arguments and errors are those of
+    Arguments and errors are those of
     :class:`~twophase.link.receiver.Receiver`.
     """
 
@@ -52,7 +54,7 @@ class FoldedReceiver:
                 import onnx
             except ModuleNotFoundError:
                 return
-            self._model = onnx.load(str(self._path))
+            self._model = onnx.load_model_from_string(graph_content(bundle, file, manifest))
 
     def receive(self, llr: ArrayLike, mode: ArrayLike) -> Reception:
         """Classify a batch; arguments and errors of :meth:`~twophase.link.receiver.Receiver.receive`.
@@ -107,6 +109,20 @@ class FoldedReceiver:
 def _run(session: onnxruntime.InferenceSession, llr: NDArray[np.float32]) -> Reception:
     logits, indices = session.run(_OUTPUTS, {"llr": llr})
     return Reception(np.asarray(logits, dtype=np.float32), np.asarray(indices, dtype=np.int64))
+
+
+def check_sizes(bundle: Path, file: str, manifest: Manifest) -> None:
+    """Refuse a graph whose tensors would take any memory, before it is run; without ``onnx`` do nothing.
+
+    ArtifactError as of :func:`twophase.link.graphs.graph_content` and :mod:`twophase.link.sizes`.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        return
+    model = onnx.load_model_from_string(graph_content(bundle, file, manifest))
+    if (problem := problem_of_sizes(model, manifest, onnx.shape_inference.infer_shapes)) is not None:
+        raise ArtifactError(f"'{bundle / file}' {problem}")
 
 
 def fold_mode(model: onnx.ModelProto, mode: int) -> onnx.ModelProto:

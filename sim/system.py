@@ -10,7 +10,7 @@ from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.modes import ModeTable
 from twophase.link.routing import Routing
 from twophase.link.transmitter import FeatureTransmitter, SoftTransmitter
-from twophase.sim.folding import FoldedReceiver
+from twophase.sim.folding import FoldedReceiver, check_sizes
 
 __all__ = ["SoftReference", "System", "load_system"]
 
@@ -46,12 +46,11 @@ def load_system(bundle: Path, threads: int = 1) -> tuple[System, Manifest]:
     ArtifactError
         If the bundle is unreadable, incomplete, altered, of another version, or names no soft reference.
     """
-    try:
-        manifest = load_manifest(bundle, "bundle")
-    except OSError as error:
-        raise ArtifactError(f"'{bundle}' cannot be read: {error.strerror or error}") from error
+    manifest = load_manifest(bundle, "bundle")
     if not manifest.references:
         raise ArtifactError("the bundle names no soft reference, so there is nothing to hold it against")
+    for file in manifest.graph_files:
+        check_sizes(bundle, file, manifest)
     deployed = "rx.onnx"
     files = {deployed, *(reference.rx for reference in manifest.references)}
     receivers = {file: FoldedReceiver(bundle, threads, file, manifest) for file in files}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from twophase.link.command import require
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.files import atomic_path, read_json, sha256_of, write_json
+from twophase.link.files import atomic_path, read_json, read_plain, sha256, sha256_of, write_json
 
 __all__ = [
     "Checkpoint",
@@ -68,7 +68,7 @@ def save_checkpoint(folder: Path, name: str, tensors: dict[str, Tensor], state: 
 def load_checkpoint(folder: Path, name: str) -> Checkpoint:
     """Read checkpoint ``name``; ArtifactError if it is missing, truncated, altered or of another version."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     path = folder / f"{name}.json"
     state = read_json(path)
@@ -79,14 +79,15 @@ def load_checkpoint(folder: Path, name: str) -> Checkpoint:
             f"'{path}' must be of version {VERSION}, not {state.get('version')!r}: train again"
         )
     weights = folder / str(state.get("weights"))
-    if not weights.is_file():
+    if not weights.exists():
         raise ArtifactError(f"'{weights}' is missing; '{path.name}' names it")
-    if sha256_of(weights) != state.get("sha256"):
+    content = read_plain(weights, folder)
+    if sha256(content).hexdigest() != state.get("sha256"):
         raise ArtifactError(
             f"'{weights}' is truncated or altered: its SHA-256 is not the one in '{path.name}'"
         )
     try:
-        return Checkpoint(load_file(weights), state)
+        return Checkpoint(load(content), state)
     except SafetensorError as error:
         raise ArtifactError(f"'{weights}' is no safetensors file: {error}") from error
 

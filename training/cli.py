@@ -11,6 +11,8 @@ from typing import Any
 
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
+from twophase.link.escape import visible
+from twophase.link.options import option_of
 from twophase.link.plotting import require_matplotlib
 from twophase.training.config import TrainConfig, preset_of
 
@@ -100,19 +102,21 @@ def _train(config: TrainConfig) -> int:
         training = train(config, Terminal())
     except KeyboardInterrupt:
         if is_main_process():
-            print(f"tp-train: interrupted; {_way_on(config, before)}", file=sys.stderr)  # noqa: T201
+            way_on = visible(_way_on(config, before))
+            print(f"tp-train: interrupted; {way_on}", file=sys.stderr)  # noqa: T201
         return 130
     if training is None:
         return 0
     deployed = training["deployed"]
     _print_table(config)
-    print(  # noqa: T201
+    lines = (
         f"deployed: epoch {deployed['epoch']} of {training['epochs']}, validation accuracy over "
         f"{config.train_snr_low_db:g}..{config.train_snr_high_db:g} dB: hard "
         f"{deployed['validation_accuracy_hard']:.4f}, soft {deployed['validation_accuracy_soft']:.4f}\n"
         f"plots: {config.folder / 'plots' / 'training.png'}\n"
         f"run: {config.folder}"
     )
+    print(visible(lines, "\n"))  # noqa: T201
     return 0
 
 
@@ -152,5 +156,5 @@ def _check_unchanged(config: TrainConfig, stored: TrainConfig) -> None:
             continue  # trained alike; they differ in what is made of the weights at the end
         if name not in FREE_WHEN_RESUMING and config.as_json()[name] != value:
             raise InputError(
-                "resume", f"keep the run's settings; {name} was {value!r}", config.as_json()[name]
+                "resume", f"keep the run's settings; {option_of(name)} was {value!r}", config.as_json()[name]
             )

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from twophase.link.errors import ArtifactError, InputError
-from twophase.link.files import lock_file, read_json, write_json
+from twophase.link.files import followed, lock_file, read_json, write_json
 from twophase.link.manifest import MANIFEST_NAME
 from twophase.training.config import TrainConfig
 
@@ -25,14 +25,14 @@ VERSION = 2
 
 def check_folder(config: TrainConfig) -> None:
     """Refuse a folder that cannot be written or holds something that is no run; changes nothing."""
-    folder = config.folder
+    folder = followed(config.folder, "out")
     if folder.is_dir():
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise InputError("out", "be readable and writable", str(folder))
         if any(folder.iterdir()) and not (folder / CONFIG_NAME).is_file():
             raise InputError("out", "be a new or empty folder, or hold an earlier run", str(folder))
         return
-    standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    standing = next(path for path in (folder, *folder.parents) if path.exists())
     if not standing.is_dir() or not os.access(standing, os.W_OK):
         raise InputError("out", "be writable", str(folder))
 
@@ -41,10 +41,10 @@ def start_folder(config: TrainConfig) -> None:
     """Make the run folder ready: a resumed run keeps it, a new one sets an earlier run aside.
 
     The earlier run is renamed to ``.NAME.previous``, or ``.NAME.unfinished`` if it had not ended, so that a
-    kill during the new one loses nothing.
+    kill during the new one loses nothing.  A link to a folder stays one.
     """
     check_folder(config)
-    folder = config.folder
+    folder = followed(config.folder, "out")
     if not config.resume:
         try:
             if (folder / CONFIG_NAME).is_file():
@@ -65,7 +65,7 @@ def mark_unfinished(config: TrainConfig) -> None:
 @contextmanager
 def folder_lock(config: TrainConfig) -> Iterator[None]:
     """Keep a second ``tp-train`` out of the run folder; the lock goes with the process."""
-    folder = config.folder
+    folder = followed(config.folder, "out")
     with ExitStack() as lock:
         try:
             lock.enter_context(lock_file(folder.with_name(f".{folder.name}.lock")))

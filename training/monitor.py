@@ -15,7 +15,7 @@ import numpy as np
 from twophase.link.constellation import qam
 from twophase.link.demap import llr_exact
 from twophase.link.errors import ArtifactError
-from twophase.link.files import write_text
+from twophase.link.files import read_plain, write_text
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.training.config import TrainConfig
 
@@ -254,8 +254,8 @@ def read_records(path: Path) -> list[EpochRecord]:
     """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
     try:
+        lines = read_plain(path, path.parent).decode("utf-8").split("\n")
         return [EpochRecord(**json.loads(line)) for line in lines[:-1]]
     except (TypeError, ValueError) as error:
         raise ArtifactError(f"'{path}' is altered: {error}") from error

@@ -6,6 +6,7 @@ backbone, and the tokenizer; the others take what the backbone gives.
 
 from __future__ import annotations
 
+import io
 import platform
 import warnings
 from collections.abc import Mapping
@@ -99,7 +100,7 @@ def save_programs(
     references.append(
         Reference(
             name="aligned",
-            description="the deployed model on its soft path, with the deployed receiver",
+            description="the deployed model on its soft path, with its receiver as trained",
             soft="soft.onnx",
             rx="rx.onnx",
             temperature=temperature,
@@ -186,8 +187,9 @@ def _save_program(
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\..*|copyreg")
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\..*|copyreg")
         program = torch.export.export(module.cpu().eval(), example, dynamic_shapes=axes)
-        with temporary.open("wb") as stream:
-            torch.export.save(program, stream)
+        whole = io.BytesIO()  # where a write fails, as on a full disk, torch ends the process
+        torch.export.save(program, whole)
+        temporary.write_bytes(whole.getbuffer())
 
 
 def _save_split(path: Path, split: Split, more: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ def trials_for(samples: int) -> int:
 
 def accuracy_of(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest, samples: Samples) -> Accuracy:
     """Accuracy of a deployed pair that stands in no bundle yet; ``folder`` holds it for a while."""
+    manifest = replace(manifest, files={})  # which lists no graphs of this pair
     with tempfile.TemporaryDirectory(dir=folder) as name:
         for graph in deployed(manifest):
             (Path(name) / graph).write_bytes(graphs[graph])

@@ -28,7 +28,7 @@ from twophase.export.graphs.run import GraphRunError, Values
 from twophase.export.graphs.signature import WHOLE_FILE, signature_of
 from twophase.export.proof.hard import HardProof
 from twophase.link.errors import ArtifactError
-from twophase.link.files import reading
+from twophase.link.files import read_plain, reading
 from twophase.link.manifest import Conformance, Manifest, VectorSet
 from twophase.link.modem import stream_hash, symbol_stream
 from twophase.link.sentences import Sentences
@@ -37,6 +37,9 @@ __all__ = ["Run", "read_set", "replay", "set_files", "write_vectors"]
 
 Run = Callable[[str, list[str], Values], list[NDArray[Any]]]
 """Runs a graph of the bundle: its file, the names of the outputs, the inputs by name."""
+
+_LARGEST_TENSOR = 1 << 28
+"""Bytes of a file of a set."""
 
 _EXACT = frozenset({"mode", "indices", "bits", "symbols", "bit_count", "symbol_count"})
 
@@ -199,8 +202,9 @@ def _side(folder: Path, side: str) -> list[Path]:
 
 def _read_tensor(path: Path) -> tuple[str, NDArray[Any]]:
     try:
-        with reading(path):
-            tensor = onnx.TensorProto.FromString(path.read_bytes())
+        tensor = onnx.TensorProto.FromString(read_plain(path, path.parent.parent, limit=_LARGEST_TENSOR))
+        if tensor.data_location or tensor.external_data:
+            raise ValueError("its values are in another file")
         return tensor.name, onnx.numpy_helper.to_array(tensor)
     except (DecodeError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"'{path}' is no tensor of ONNX: truncated or altered") from error

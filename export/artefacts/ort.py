@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
@@ -38,7 +39,8 @@ from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import (
 
 from twophase.export.graphs.run import OnnxRuntime, Values
 from twophase.link.errors import ArtifactError, first_line
-from twophase.link.files import reading
+from twophase.link.listing import Listed, read_listed
+from twophase.link.wire import problem_of_ort
 
 __all__ = ["CONFIG_FILE", "ORT_FOLDER", "canonical_ort", "ort_runner", "write_ort"]
 
@@ -163,17 +165,21 @@ def write_ort(bundle: Path, folder: Path, graphs: Sequence[str] = _PAIR) -> tupl
 
 
 def ort_runner(
-    folder: Path, graphs: Sequence[str] = _PAIR
+    folder: Path, graphs: Sequence[str] = _PAIR, files: Listed = MappingProxyType({})
 ) -> Callable[[str, list[str], Values], list[NDArray[Any]]]:
     """Run what ``write_ort`` wrote by the names of the original graphs, as ``conformance.replay`` asks for.
 
-    ArtifactError if a file is missing, GraphRunError if ONNX Runtime cannot load one.
+    ``files`` are those that the manifest lists, of a bundle that is made already; ``folder`` is in it.
+    ArtifactError if a file is missing, altered or asks for more than a link needs, GraphRunError if ONNX
+    Runtime cannot load one.
     """
     sessions = {}
     for name in graphs:
-        path = folder / Path(name).with_suffix(".ort")
-        with reading(path):
-            sessions[name] = OnnxRuntime(path.read_bytes())
+        file = f"{folder.name}/{Path(name).with_suffix('.ort')}"
+        content = read_listed(folder.parent, file, files)
+        if (problem := problem_of_ort(content)) is not None:
+            raise ArtifactError(f"'{folder.parent / file}' {problem}")
+        sessions[name] = OnnxRuntime(content)
     return lambda graph, names, feed: sessions[graph].run(names, feed)
 
 

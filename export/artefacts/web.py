@@ -17,12 +17,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from twophase.link.archives import read_arrays
 from twophase.link.errors import ArtifactError, PackageError
 from twophase.link.files import atomic_folder, reading, sha256_of, write_text
 from twophase.link.manifest import EVAL_FILE
@@ -131,11 +131,10 @@ def write_web(bundle: Path, runtime: WebRuntime) -> tuple[str, ...]:
 
 def _samples(path: Path) -> str:
     """The test split as JSON: features in full precision, row by row, and labels."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            features, label = arrays["input"], arrays["label"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"'{path}' is no test split with 'input' and 'label': {error}") from error
+    arrays = read_arrays(path)
+    if not {"input", "label"} <= arrays.keys():
+        raise ArtifactError(f"'{path}' is no test split with 'input' and 'label'")
+    features, label = arrays["input"], arrays["label"]
     rows = features[:MAX_SAMPLES].reshape(min(len(features), MAX_SAMPLES), -1)
     content = {
         "input": rows.astype(np.float32).tolist(),

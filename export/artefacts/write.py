@@ -21,6 +21,7 @@ from twophase.export.artefacts.conformance import replay, set_files, write_vecto
 from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import run_by_devices
 from twophase.export.proof.hard import HardProof
+from twophase.link.archives import read_arrays
 from twophase.link.errors import VerificationError
 from twophase.link.files import sha256_of
 from twophase.link.manifest import EVAL_FILE, TOKENIZER_FILE, Manifest, write_manifest
@@ -108,6 +109,5 @@ def write_artefacts(
 
 def _write_split(source: Path, target: Path, features: NDArray[np.float32]) -> None:
     """Copy an ``eval.npz`` with other features; equal arrays give equal bytes."""
-    with source.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-        held: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+    held: dict[str, Any] = read_arrays(source)
     np.savez(target, **(held | {"input": features}))

@@ -20,7 +20,8 @@ from twophase.export.compare.tally import Count
 from twophase.export.graphs.run import OnnxRuntime, Values, joined, rows_of
 from twophase.export.graphs.signature import FEATURES, signature_of
 from twophase.link.graphs import MODE_REQUEST
-from twophase.link.manifest import Manifest
+from twophase.link.listing import read_listed
+from twophase.link.manifest import TOKENIZER_FILE, Manifest
 from twophase.link.sentences import Sentences
 from twophase.link.text import TextEncoder
 
@@ -159,18 +160,20 @@ def rows_apart(ones: list[Values], others: list[Values]) -> tuple[NDArray[np.boo
     return apart, count
 
 
-def problems_of_tokenizer(tokenizer: Path, sentences: Sentences, manifest: Manifest) -> list[str]:
-    """Whether a tokenizer encodes the texts to their ids: one sentence if it does not.
+def problems_of_tokenizer(folder: Path, sentences: Sentences, manifest: Manifest) -> list[str]:
+    """Whether the tokenizer of a run or bundle encodes the texts to their ids: one sentence if it does not.
 
     Raises
     ------
     ArtifactError, InputError
-        If the file is no tokenizer, or a text is none that a link may be given.
+        If the file is altered or no tokenizer, or a text is none that a link may be given.
     PackageError
         If ``tokenizers`` is not installed.
     """
     assert manifest.front is not None
-    ids, mask = TextEncoder(tokenizer, manifest.front.max_length).encode_all(sentences.texts)
+    content = read_listed(folder, TOKENIZER_FILE, manifest.files)
+    encoder = TextEncoder(folder / TOKENIZER_FILE, manifest.front.max_length, content)
+    ids, mask = encoder.encode_all(sentences.texts)
     given = [row[:length] for row, length in zip(ids, mask.sum(axis=1), strict=True)]
     wanted = [row[:length] for row, length in zip(sentences.input_ids, sentences.lengths, strict=True)]
     pairs = zip(given, wanted, strict=True)

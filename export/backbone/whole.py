@@ -40,6 +40,7 @@ from twophase.export.graphs.torch_program import TorchProgram, freeze, load_prog
 from twophase.export.graphs.view import GraphError, GraphView, serialize
 from twophase.export.int8.weights import check_weights, quantise_weights
 from twophase.link.errors import ArtifactError, first_line
+from twophase.link.listing import read_listed
 from twophase.link.manifest import BACKBONE_PROGRAM, TOKENIZER_FILE, Manifest
 from twophase.link.sentences import Sentences
 
@@ -59,7 +60,7 @@ def freeze_backbone(run: Path, manifest: Manifest) -> tuple[ExportedProgram, Mod
         If the program cannot be loaded or converted, or is too large for one file.
     """
     path = run / BACKBONE_PROGRAM
-    program = load_program(path)
+    program = load_program(path, read_listed(run, BACKBONE_PROGRAM, manifest.files))
     size = sum(value.numel() * value.element_size() for value in program.state_dict.values())
     if size > _MOST_BYTES:
         raise ArtifactError(f"'{path}' holds {size / 1e9:.1f} GB, and an ONNX file at most 2")
@@ -115,8 +116,7 @@ def build_whole(
     model = merge(backbone, head, manifest)
     problems += check_whole(model, head, manifest)
     problems += [
-        f"{TOKENIZER_FILE}: {problem}"
-        for problem in problems_of_tokenizer(run / TOKENIZER_FILE, sentences, manifest)
+        f"{TOKENIZER_FILE}: {problem}" for problem in problems_of_tokenizer(run, sentences, manifest)
     ]
     measured = _measured(model, head, manifest, sentences, progress)
     progress("tx.onnx: comparing with torch")
@@ -236,7 +236,7 @@ def _compare_torch(
     program: ExportedProgram, padded: list[tuple[Values, NDArray[np.float32]]], manifest: Manifest
 ) -> tuple[dict[str, float], list[str]]:
     """Largest difference of features between torch and ONNX Runtime, on the same padded batches."""
-    torch_side = TorchProgram(program, backbone_signature(manifest))
+    torch_side = TorchProgram(program, backbone_signature(manifest), threads=None)
     pairs = [(given, torch_side.outputs(feed)[FEATURES]) for feed, given in padded]
     largest = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
     bound = TORCH_TOLERANCE * max(float(np.abs(theirs).max()) for _, theirs in pairs)

@@ -42,6 +42,7 @@ from twophase.export.graphs.run import GraphRunError, Runner, Values, joined, ro
 from twophase.export.graphs.signature import BATCH_AXIS, Port, Signature
 from twophase.export.graphs.view import subgraphs
 from twophase.link.errors import ArtifactError
+from twophase.link.files import read_plain
 from twophase.link.graphs import MODE_REQUEST
 from twophase.link.routing import SnrTable
 
@@ -76,8 +77,10 @@ _EXPRESSION = re.compile(r"('[su]\d+'|[A-Za-z_]\w*|\d+|[-+*/(),= ])*")
 _GUARD = re.compile(r"(L\['\w+'\]|\.size\(\)\[\d+\]|\d+|[<>=!]=|[<>]|\b(and|or|not)\b|[-+*%() ])*")
 
 
-def checked_archive(path: Path) -> io.BytesIO:
+def checked_archive(path: Path, content: bytes | None = None) -> io.BytesIO:
     """The program archive ``path``, written anew from its records: plain tensors and standard operations.
+
+    ``content`` is what the file holds, where it has been read and checked.
 
     Raises
     ------
@@ -85,15 +88,13 @@ def checked_archive(path: Path) -> io.BytesIO:
         If it is missing, damaged or would run code of its own when loaded.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(read_plain(path) if content is None else content)) as archive:
             problem, records = next(_ambiguities(archive.infolist()), None), {}
             if problem is None:
                 records = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
                 problem = next(_problems(records), None)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         raise ArtifactError(f"'{path}' is no saved program: truncated or altered ({error})") from error
-    except OSError as error:
-        raise ArtifactError(f"'{path}' cannot be read: {error.strerror}") from error
     if problem is not None:
         raise ArtifactError(f"'{path}' is refused: {problem}")
     checked = io.BytesIO()
@@ -165,8 +166,8 @@ IR_VERSION = 8
 _CHATTY = ("onnx_ir", "onnxscript", "torch.export", "torch.onnx")
 
 
-def load_program(path: Path) -> ExportedProgram:
-    """Load a program that ``torch.export.save`` wrote.
+def load_program(path: Path, content: bytes | None = None) -> ExportedProgram:
+    """Load a program that ``torch.export.save`` wrote; ``content`` as for :func:`checked_archive`.
 
     Raises
     ------
@@ -174,7 +175,7 @@ def load_program(path: Path) -> ExportedProgram:
         If the file is no such program, was written by a torch that this one cannot read, or would need
         code of its own to load.
     """
-    archive = checked_archive(path)
+    archive = checked_archive(path, content)
     try:
         with _quiet():
             return torch.export.load(archive)
@@ -314,17 +315,38 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """So many threads of torch for what runs inside; as many as there were for None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class TorchProgram(Runner):
     """The operations of a saved program, run by torch; tensors are the outputs of the signature.
 
     ``table`` chooses the mode where none is requested, in the place of the program's own router.
+    ``threads`` of torch share the work, None for all: those of a small model wait for one another longer than
+    they work.
     """
 
     called = "the program"
 
-    def __init__(self, program: ExportedProgram, signature: Signature, table: SnrTable | None = None) -> None:
+    def __init__(
+        self,
+        program: ExportedProgram,
+        signature: Signature,
+        table: SnrTable | None = None,
+        *,
+        threads: int | None = 1,
+    ) -> None:
         super().__init__(signature)
         self._module = program.module()
+        self._threads = threads
         self._inputs, self._outputs = signature.inputs, signature.output_names
         self._table = table
 
@@ -348,7 +370,7 @@ class TorchProgram(Runner):
         ]
         inputs = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), _threads(self._threads):
                 outputs = self._module(*inputs)
         except Exception as error:
             raise GraphRunError(f"the program fails under torch: {str(error).splitlines()[0]}") from error

@@ -13,19 +13,23 @@ from typing import Any, get_type_hints
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto
+from onnx.shape_inference import infer_shapes
 
-from twophase.export.graphs.signature import all_graphs
+from twophase.export.graphs.signature import WHOLE_FILE, all_graphs
 from twophase.export.graphs.view import GraphError, GraphView
 from twophase.export.proof.hard import prove_cut
 from twophase.export.proof.mode import ModeProof, prove_mode
 from twophase.export.proof.nearest_codeword import ModeSearch
 from twophase.export.proof.search import prove_search
 from twophase.link.errors import ArtifactError, LinkError, first_line
-from twophase.link.files import read_json, reading, sha256_of
+from twophase.link.files import read_json, read_plain
+from twophase.link.listing import problems_of_files
 from twophase.link.manifest import EVAL_FILE, MANIFEST_NAME, Manifest, load_manifest
 from twophase.link.samples import Samples, load_split
 from twophase.link.sentences import Sentences
+from twophase.link.sizes import problem_of_sizes
 from twophase.link.typed import from_json
+from twophase.link.wire import problem_of_graph
 
 __all__ = ["Bundle", "CheckError", "Finding"]
 
@@ -62,21 +66,27 @@ class Bundle:
             self.manifest = load_manifest(folder, "bundle")
         except ArtifactError as error:
             self.manifest = _unchecked_manifest(folder, error)
-            others = [
-                problem for problem in _altered_files(folder, self.manifest) if problem not in str(error)
-            ]
-            self.manifest_problems = [str(error), *others]
+            others = problems_of_files(folder, self.manifest.files)
+            self.manifest_problems = [str(error), *(problem for problem in others if problem != str(error))]
         # a bundle is read by several checks; the methods are functions of it alone
         self.model = cache(self._model)
         self.view = cache(self._view)
 
-    def graph_bytes(self, file: str) -> bytes:
-        """The bytes of a graph; a ``CheckError`` if it cannot be read."""
+    def content(self, file: str) -> bytes:
+        """The bytes of a listed file, altered or not, but no larger; else a ``CheckError``."""
+        if file not in self.manifest.files:
+            raise CheckError(f"'{file}' is not listed in the manifest")
         try:
-            with reading(self.folder / file):
-                return (self.folder / file).read_bytes()
+            return read_plain(self.folder / file, self.folder, limit=self.manifest.files[file]["bytes"])
         except LinkError as error:
             raise CheckError(str(error)) from error
+
+    def graph_bytes(self, file: str) -> bytes:
+        """The bytes of a graph that asks for no more than a link needs; else a ``CheckError``."""
+        content = self.content(file)
+        if (problem := problem_of_graph(content)) is not None:
+            raise CheckError(f"'{file}' {problem}")
+        return content
 
     def unlisted_files(self) -> list[str]:
         """Files in the folder that the manifest does not list, itself left out; relative, in order."""
@@ -87,9 +97,16 @@ class Bundle:
 
     def _model(self, file: str) -> ModelProto:
         try:
-            return onnx.load_model_from_string(self.graph_bytes(file))
+            model = onnx.load_model_from_string(self.graph_bytes(file))
         except DecodeError as error:
             raise CheckError(f"'{file}' is no ONNX graph: {first_line(error)}") from error
+        # The backbone of a text link makes sizes of lengths in ways that onnx does not follow.
+        is_whole = file == WHOLE_FILE != self.manifest.head_file
+        if (
+            problem := problem_of_sizes(model, self.manifest, infer_shapes, may_be_unknown=is_whole)
+        ) is not None:
+            raise CheckError(f"'{file}' {problem}")
+        return model
 
     def _view(self, file: str) -> GraphView:
         try:
@@ -154,7 +171,7 @@ def _unchecked_manifest(folder: Path, cause: ArtifactError) -> Manifest:
     """The manifest of a bundle whose files or digest are not what it says; ``cause`` if there is none."""
     if not (folder / MANIFEST_NAME).is_file():
         raise cause
-    value = read_json(folder / MANIFEST_NAME)
+    value = read_json(folder / MANIFEST_NAME, folder)
     hints = get_type_hints(Manifest)
     names = [item.name for item in fields(Manifest)]
     try:
@@ -164,15 +181,3 @@ def _unchecked_manifest(folder: Path, cause: ArtifactError) -> Manifest:
         return Manifest(**known)
     except (ValueError, KeyError, TypeError) as error:
         raise cause from error
-
-
-def _altered_files(folder: Path, manifest: Manifest) -> list[str]:
-    """Every file that is missing or not as listed."""
-    problems = []
-    for name, entry in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            problems.append(f"'{path}' is missing")
-        elif sha256_of(path) != entry.get("sha256"):
-            problems.append(f"'{path}' is altered: its SHA-256 is not the one in the manifest")
-    return problems

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from twophase.export.artefacts.card import CARD_FILE, link_card
 from twophase.export.backbone.compare import problems_of_tokenizer
 from twophase.export.backbone.merge import unlike_proved
 from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import (
+    RX_FILE,
     WHOLE_FILE,
     check_interface,
     check_operators,
@@ -28,6 +29,7 @@ from twophase.link.constellation import qam
 from twophase.link.manifest import TOKENIZER_FILE
 
 __all__ = [
+    "as_trained",
     "bijection",
     "card",
     "constellation",
@@ -73,8 +75,12 @@ def files(bundle: Bundle) -> Finding:
 
 def card(bundle: Bundle) -> Finding:
     """The card says what the manifest says."""
-    text = (bundle.folder / CARD_FILE).read_text(encoding="utf-8")
-    problems = [] if text == link_card(bundle.manifest) else [f"'{CARD_FILE}' is not made from the manifest"]
+    text = bundle.content(CARD_FILE)
+    problems = (
+        []
+        if text == link_card(bundle.manifest).encode()
+        else [f"'{CARD_FILE}' is not made from the manifest"]
+    )
     return Finding(problems, f"{CARD_FILE} says what the manifest says")
 
 
@@ -91,7 +97,7 @@ def types(bundle: Bundle) -> Finding:
 
 
 def formats(bundle: Bundle) -> Finding:
-    """Operator set, IR version and domains; nothing outside the file."""
+    """Operator set, IR version and domains."""
     problems: list[str] = []
     for file, model in _models(bundle, problems):
         int8 = bundle.manifest.precision == "int8" and file in run_by_devices(bundle.manifest)
@@ -104,8 +110,6 @@ def formats(bundle: Bundle) -> Finding:
             problems.append(f"'{file}' needs operators of {', '.join(map(repr, foreign))}, not of ONNX alone")
         if [version for domain, version in found if domain in ("", "ai.onnx")] != [opset]:
             problems.append(f"'{file}' must use opset {opset} of ONNX, not {found}")
-        if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
-            problems.append(f"'{file}' keeps tensors in other files")
     wanted = f"opset {_FLOAT_FORMAT[0]}, IR {_FLOAT_FORMAT[1]}"
     if bundle.manifest.precision == "int8":
         wanted = f"INT8 graphs opset {INT8_OPSET}, IR {INT8_IR_VERSION}; others {wanted}"
@@ -233,6 +237,20 @@ def exactness(bundle: Bundle) -> Finding:
     return Finding([], f"indices the same on every runtime, {proof.nodes} nodes{sums}{given}")
 
 
+def as_trained(bundle: Bundle) -> Finding:
+    """The soft path of the deployed model has a receiver of its own; in float32 the same, byte for byte."""
+    own = [entry.rx for entry in bundle.manifest.references if entry.name == "aligned"]
+    if not own:
+        return Finding([], "no soft reference of the deployed model")
+    if own[0] == RX_FILE:
+        return Finding([f"reference 'aligned' has '{RX_FILE}' itself as its receiver: it shows nothing"], "")
+    if bundle.manifest.precision != "float32":
+        return Finding([], f"{own[0]} is a graph of its own, in float32")
+    same = bundle.graph_bytes(RX_FILE) == bundle.graph_bytes(own[0])
+    problems = [] if same else [f"'{RX_FILE}' is not '{own[0]}', the receiver as trained"]
+    return Finding(problems, f"{RX_FILE} is {own[0]}, byte for byte")
+
+
 def takes_text(bundle: Bundle) -> bool:
     """Whether the transmitter takes text."""
     return bundle.manifest.front is not None
@@ -254,7 +272,7 @@ def tokenizer(bundle: Bundle) -> Finding:
     sentences = bundle.sentences
     problems = [
         f"'{TOKENIZER_FILE}': {problem}"
-        for problem in problems_of_tokenizer(bundle.folder / TOKENIZER_FILE, sentences, bundle.manifest)
+        for problem in problems_of_tokenizer(bundle.folder, sentences, bundle.manifest)
     ]
     return Finding(
         problems, f"{len(sentences):,} sentences, {int(sentences.lengths.sum()):,} tokens as recorded"

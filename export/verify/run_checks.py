@@ -128,7 +128,7 @@ def replayed_converted(bundle: Bundle) -> Finding:
     if missing:
         raise CheckError(f"the manifest does not list '{missing[0]}' next to the other converted graph")
     graphs = run_by_devices(bundle.manifest)
-    found = _replayed(bundle, ort_runner(bundle.folder / ORT_FOLDER, graphs))
+    found = _replayed(bundle, ort_runner(bundle.folder / ORT_FOLDER, graphs, bundle.manifest.files))
     export = bundle.manifest.provenance.get("export", {})
     made_by = export.get("versions", {}).get("onnxruntime", "an unknown version")
     other = f"; converted by {made_by}, run by {onnxruntime.__version__}"

@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from twophase.link.files import keeps_compiled
+
 __all__ = ["bcjr_lanes", "min_sum_lanes", "sum_product_lanes", "viterbi_lanes"]
 
 # Constants are copied: numba looks at this file alone to see whether what it has cached is stale.
@@ -27,8 +29,10 @@ _FAR = np.float32(3.0e38)
 _OUTGOING_LEAST, _OUTGOING_MOST = math.exp(-60.0), math.exp(60.0)  # message_passing.TOLD_LIMIT
 _HELD_LEAST, _HELD_MOST = math.exp(-300.0), math.exp(300.0)  # message_passing.HELD_LIMIT
 
+_compiled = njit(cache=keeps_compiled(), nogil=True, error_model="numpy")
 
-@njit(cache=True, nogil=True, error_model="numpy")
+
+@_compiled
 def _branches(llr: NDArray[np.float32], group: int, step: int, branch: NDArray[np.float32]) -> None:
     for lane in range(LANES):
         first = llr[group, 2 * step, lane]
@@ -39,7 +43,7 @@ def _branches(llr: NDArray[np.float32], group: int, step: int, branch: NDArray[n
         branch[3, lane] = first + second
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@_compiled
 def _normalise(metric: NDArray[np.float32], largest: NDArray[np.float32]) -> None:
     for lane in range(LANES):
         largest[lane] = metric[0, lane]
@@ -51,7 +55,7 @@ def _normalise(metric: NDArray[np.float32], largest: NDArray[np.float32]) -> Non
             metric[state, lane] -= largest[lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@_compiled
 def viterbi_lanes(llr: NDArray[np.float32], outputs: NDArray[np.int64], bits: NDArray[np.uint8]) -> None:
     """LLRs (groups, 2 steps, LANES) to bits (frames, k), written in place."""
     groups, steps = llr.shape[0], llr.shape[1] // 2
@@ -87,7 +91,7 @@ def viterbi_lanes(llr: NDArray[np.float32], outputs: NDArray[np.int64], bits: ND
                 state = (2 * state) % _STATES + from_odd[step, state, lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@_compiled
 def _weigh(
     weights: NDArray[np.float64],
     group: int,
@@ -104,7 +108,7 @@ def _weigh(
         branch[3, lane] = one * one_too / largest[lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@_compiled
 def bcjr_lanes(weights: NDArray[np.float64], outputs: NDArray[np.int64], sums: NDArray[np.float64]) -> None:
     """Bit weights (groups, 4 steps, LANES) to sums (groups, 2 k, LANES), written in place."""
     groups, steps = weights.shape[0], weights.shape[1] // 4
@@ -158,7 +162,7 @@ def bcjr_lanes(weights: NDArray[np.float64], outputs: NDArray[np.int64], sums: N
             backward, earlier = earlier, backward
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@_compiled
 def _finish(
     posterior: NDArray[np.floating],
     even: float | np.float32,
@@ -195,7 +199,7 @@ def _finish(
     return finished
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@_compiled
 def min_sum_lanes(
     llr: NDArray[np.float32], starts: NDArray[np.int64], bits: NDArray[np.int64], iterations: int
 ) -> None:
@@ -252,7 +256,7 @@ def min_sum_lanes(
                 break
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@_compiled
 def sum_product_lanes(
     odds: NDArray[np.float64], starts: NDArray[np.int64], bits: NDArray[np.int64], iterations: int
 ) -> None:

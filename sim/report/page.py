@@ -14,6 +14,7 @@ import jinja2
 
 from twophase.link.errors import InputError
 from twophase.link.escape import visible
+from twophase.link.files import followed
 from twophase.sim.channel import tdl
 from twophase.sim.report.link_plots import (
     AVERAGED_TO,
@@ -40,6 +41,7 @@ from twophase.sim.report.tables import (
     front_text,
     gains_taken,
     hangs_together,
+    label_text,
     ratio_text,
     samples_word,
     span_text,
@@ -100,6 +102,7 @@ def page_text(report: Report, figures: dict[str, Any]) -> str:
         else None,
         best_baseline=_best_baseline(report),
         columns={4: 4, 5: 5, 6: 3, 7: 4, 8: 4}[_tiles(report)],
+        below_label=label_text(report),
         front=front_text(report.front) if report.front is not None else "",
         ratio=ratio_text(report.text) if report.text is not None else "",
         word=samples_word(report),
@@ -239,7 +242,8 @@ def require_writable(folder: Path) -> None:
     with _refused(folder):
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(20, "not a folder")
-        standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        target = followed(folder, "out")
+        standing = next(path for path in (target, *target.parents) if path.exists())
         with tempfile.TemporaryFile(dir=standing):
             pass
 

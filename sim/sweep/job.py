@@ -16,10 +16,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twophase.link.archives import array_names
 from twophase.link.errors import ArtifactError, InputError, LinkError
-from twophase.link.files import sha256, sha256_of
+from twophase.link.files import read_plain, sha256, sha256_of
 from twophase.link.manifest import EVAL_FILE, MANIFEST_NAME, Manifest, load_manifest
-from twophase.link.samples import Samples, load_samples, npz_names
+from twophase.link.samples import Samples, load_samples
 from twophase.link.sentences import SENTENCE_ARRAYS
 from twophase.sim.counts import Tally
 from twophase.sim.packages import code_sha256, versions
@@ -134,9 +135,13 @@ class Job:
         """
         bundle, data = self.started_in / self.bundle, self.started_in / self.data
         system, manifest = load_system(bundle)
-        samples = load_samples(data, manifest, self.features)
-        for path, expected in ((bundle / MANIFEST_NAME, self.bundle_sha256), (data, self.data_sha256)):
-            if sha256_of(path) != expected:
+        content = read_plain(data)
+        samples = load_samples(data, manifest, self.features or content)
+        for path, found, expected in (
+            (bundle / MANIFEST_NAME, sha256_of(bundle / MANIFEST_NAME), self.bundle_sha256),
+            (data, sha256(content).hexdigest(), self.data_sha256),
+        ):
+            if found != expected:
                 raise ArtifactError(f"'{path}' was altered since this run began")
         needing = [name for name in self.settings.baselines if name in SENTENCE_BASELINES]
         if needing and samples.sentences is None:
@@ -155,9 +160,9 @@ def make_job(bundle: Path, data: Path | None, settings: Settings) -> Job:
     """
     data = data or bundle / EVAL_FILE
     manifest = bundle / MANIFEST_NAME
-    if not manifest.is_file():
+    if not manifest.exists():
         load_manifest(bundle, "bundle")  # which says what there is instead
-    job = Job(bundle, _hash(manifest), data, _hash(data), settings, Path.cwd())
+    job = Job(bundle, sha256_of(manifest), data, sha256_of(data), settings, Path.cwd())
     if data.suffix.lower() != ".csv":
         return job
     from twophase.sim.front import csv_samples
@@ -175,16 +180,7 @@ def default_baselines(bundle: Path, data: Path | None) -> tuple[BaselineName, ..
     path = data or bundle / EVAL_FILE
     if path.suffix.lower() == ".csv":
         return ()
-    return SENTENCE_BASELINES if set(SENTENCE_ARRAYS) <= npz_names(path) else ()
-
-
-def _hash(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except FileNotFoundError as error:
-        raise ArtifactError(f"'{path}' is missing") from error
-    except OSError as error:
-        raise ArtifactError(f"'{path}' cannot be read: {error.strerror or error}") from error
+    return SENTENCE_BASELINES if set(SENTENCE_ARRAYS) <= array_names(path) else ()
 
 
 # One process measures one job at a time, and the blocks of a point one after another.

@@ -8,7 +8,6 @@ absent, and it holds a digest of its arrays, for a file can be damaged later.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import shutil
@@ -21,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twophase.link.archives import read_arrays
 from twophase.link.errors import first_line
-from twophase.link.files import atomic_path, reading, write_text
+from twophase.link.files import atomic_path, read_plain, write_text
 from twophase.sim.counts import Tally, tally_arrays, tally_from_arrays
 from twophase.sim.sweep.job import Block
 
@@ -32,6 +32,8 @@ KEY_NAME = "key.json"
 """What the blocks of a folder depend on, for who wants to know whose they are."""
 
 _DIGEST = "sha256"
+_LARGEST = 1 << 28
+"""Bytes of a file of counts."""
 _log = logging.getLogger(__name__)
 
 
@@ -53,12 +55,11 @@ class BlockStore:
         ArtifactError if the file is there but the system does not let it be read.
         """
         path = self._path(block)
-        if not path.is_file():
+        if not path.exists():
             return None
-        with reading(path):
-            content = path.read_bytes()
+        content = read_plain(path, self._parent, limit=_LARGEST)
         try:
-            return tally_from_arrays(_checked(np.load(io.BytesIO(content), allow_pickle=False), block))
+            return tally_from_arrays(_checked(read_arrays(path, content), block))
         except Exception as error:  # noqa: BLE001 - damage shows as anything from a bad checksum to a syntax error
             _log.warning("'%s' is damaged (%s); its block runs again", path, first_line(error))
         path.unlink(missing_ok=True)
@@ -86,9 +87,7 @@ class BlockStore:
         return self.folder / f"{name}.npz"
 
 
-def _checked(archive: Any, block: Block) -> dict[str, NDArray[Any]]:
-    with archive:
-        arrays = {name: archive[name] for name in archive.files}
+def _checked(arrays: dict[str, NDArray[Any]], block: Block) -> dict[str, NDArray[Any]]:
     if str(arrays.pop(_DIGEST)) != _digest(arrays, block):
         raise ValueError("its digest is another one")
     return arrays

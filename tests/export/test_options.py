@@ -88,6 +88,9 @@ def test_only_a_bundle_or_nothing_may_be_replaced_and_no_folder_that_one_is_in(
     for folder in (tmp_path / "empty", bundle / "inside"):
         folder.mkdir()
     (tmp_path / "link").symlink_to(bundle)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match="'out' must not be a loop of links"):
+        check_target(tmp_path / "loop")
     file = tmp_path / "file"
     file.write_text("text")
 

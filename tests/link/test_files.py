@@ -16,8 +16,10 @@ from twophase.link.files import (
     atomic_folder,
     atomic_path,
     cache_folder,
+    keeps_compiled,
     lock_file,
     read_json,
+    read_plain,
     sha256,
     sha256_of,
     write_json,
@@ -134,15 +136,75 @@ def test_the_blocks_own_errors_pass_unchanged(tmp_path, put):
     assert names(tmp_path) == []
 
 
-@both_kinds
-def test_what_a_link_points_to_is_replaced_or_made(tmp_path, put):
+def test_the_folder_that_a_link_points_to_is_replaced_and_no_file_is_written_through_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real" / "x")
     for content in ("old", "new"):
-        put(tmp_path / "link", content)
+        fill(tmp_path / "link", content)
         assert (tmp_path / "link").is_symlink()
         assert content_of(tmp_path / "real" / "x") == content
     assert (names(tmp_path), names(tmp_path / "real")) == (["link", "real"], ["x"])
+    for target in ("/dev/null", tmp_path / "real" / "x" / "a"):
+        (tmp_path / "link").unlink()
+        (tmp_path / "link").symlink_to(target)
+        write(tmp_path / "link", "newer")
+        assert (tmp_path / "link").is_file()
+        assert not (tmp_path / "link").is_symlink()
+    assert content_of(tmp_path / "real" / "x") == "new"
+    assert Path("/dev/null").is_char_device()
+
+
+def test_only_regular_files_are_read_and_no_link_is_followed_out_of_the_folder(tmp_path):
+    """A pipe or /dev/zero would be read without end; /proc/kmsg is a regular file of no bytes that waits."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "file").write_text("in")
+    (tmp_path / "outside").write_text("out")
+    os.mkfifo(folder / "pipe")
+    for name, target in (
+        ("zero", "/dev/zero"),
+        ("loop", "loop"),
+        ("out", "../outside"),
+        ("in", "file"),
+        ("endless", "/proc/kmsg"),
+    ):
+        (folder / name).symlink_to(target)
+    for read in (read_plain, sha256_of, read_json):
+        for name in ("pipe", "zero"):
+            with pytest.raises(ArtifactError, match=f"{name}' is no regular file"):
+                read(folder / name)
+        with pytest.raises(ArtifactError, match=r"loop' cannot be read"):
+            read(folder / "loop")
+        for name in ("out", "zero", "endless"):
+            with pytest.raises(ArtifactError, match=f"{name}' leads out of"):
+                read(folder / name, folder)
+    assert read_plain(folder / "endless") == b""
+    assert read_plain(folder / "in", folder) == b"in"
+    assert read_plain(folder / "out") == b"out"
+    with pytest.raises(ArtifactError, match="has 2 bytes, more than the 1"):
+        read_plain(folder / "file", limit=1)
+
+
+@both_kinds
+def test_a_loop_of_links_is_refused(tmp_path, put):
+    for one, other in (("a", "b"), ("b", "a")):
+        (tmp_path / one).symlink_to(tmp_path / other)
+    for path in (tmp_path / "a", tmp_path / "a" / "x")[put is write :]:  # a file takes a link's place
+        with pytest.raises(InputError, match="'path' must not be a loop of links"):
+            put(path, "content")
+    assert names(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [({}, False), ({"XDG_CACHE_HOME": "/x"}, True), ({"HOME": "/x"}, True)]
+)
+def test_what_numba_compiles_is_not_kept_without_a_home(given, kept, monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a user whom the system does not know
+    assert keeps_compiled() == kept
 
 
 def test_the_old_folder_comes_back_if_the_new_one_cannot_be_moved(tmp_path):
@@ -240,8 +302,7 @@ def test_what_cannot_be_read_is_named(tmp_path, blocked, monkeypatch):
     def refuse(path, *_arguments, **_named):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     for read in (sha256_of, read_json):
         with pytest.raises(ArtifactError) as caught:
             read(tmp_path / "file")

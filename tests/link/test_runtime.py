@@ -1,6 +1,10 @@
 """The edge runtime over a small link: requests for a mode, headers, texts, and what is refused."""
 
+import os
+import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -12,7 +16,7 @@ from twophase.link.bits import symbols_to_bits
 from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.input_scale import InputScale
-from twophase.link.manifest import Front, load_manifest
+from twophase.link.manifest import Front, load_manifest, write_manifest
 from twophase.link.modem import Transmission
 from twophase.link.modes import LinkConfig
 from twophase.link.receiver import Receiver
@@ -280,3 +284,42 @@ def test_a_device_needs_no_more_than_its_parts_and_these_whole(tiny_bundle, tmp_
         with pytest.raises(ArtifactError, match=f"{name}' is altered"):
             opens(tmp_path)
         (tmp_path / name).write_bytes(whole)
+
+
+def test_an_end_is_pickled_by_the_path_of_its_bundle(content, tmp_path, monkeypatch):
+    folder = shutil.copytree(content, tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path)
+    ends = Transmitter("bundle"), SoftTransmitter("bundle", "soft.onnx"), Receiver("bundle", hold=True)
+    pickled = [pickle.dumps(end) for end in ends]
+    monkeypatch.chdir("/")  # as another process may stand elsewhere
+    features = features_of(folder)
+    transmitter, soft, receiver = map(pickle.loads, pickled)
+    sent = ends[0].send(features, SNRS)
+    equal(sent, transmitter.send(features, SNRS))
+    np.testing.assert_array_equal(ends[1].send(features, 3.0)[1], soft.send(features, 3.0)[1])
+    llr = np.where(sent.bits == 1, 9.0, -9.0)
+    np.testing.assert_array_equal(
+        ends[2].receive(llr, sent.mode).logits, receiver.receive(llr, sent.mode).logits
+    )
+    manifest = load_manifest(folder, "bundle")
+    write_manifest(folder, replace(manifest, task="another"), tuple(manifest.files))
+    with pytest.raises(ArtifactError, match="another bundle than the one that was pickled"):
+        pickle.loads(pickled[0])
+    (folder / "rx.onnx").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"rx\.onnx"):
+        pickle.loads(pickled[2])
+
+
+def test_an_edge_process_leaves_nothing_in_an_empty_home(content, tmp_path):
+    code = f"""
+import time
+import numpy as np
+from twophase.link import Receiver, Transmitter
+sent = Transmitter({str(content)!r}).transmit(np.zeros(5), 3.0)
+Receiver({str(content)!r}).decide(sent.iq, 0.1, 1.0, 3.0)
+time.sleep(0.5)  # what the runtime does in a thread of its own
+"""
+    env = {name: value for name, value in os.environ.items() if name[:3] != "XDG"} | {"HOME": str(tmp_path)}
+    env.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=300)
+    assert list(tmp_path.rglob("*")) == []

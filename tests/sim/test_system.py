@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tools.tiny_bundle import CLASSES, write_tiny_bundle
 from twophase.link.errors import ArtifactError
-from twophase.link.files import sha256_of
 from twophase.sim.system import load_system
 
 
-def test_a_bundle_opens_with_its_references_and_hashes_each_file_once(bundle: Path, monkeypatch) -> None:
-    hashed: Counter[str] = Counter()
-
-    def counting(path: Path) -> str:
-        hashed[path.name] += 1
-        return sha256_of(path)
-
-    monkeypatch.setattr("twophase.link.manifest.sha256_of", counting)
+def test_a_bundle_opens_with_its_references(bundle: Path) -> None:
     system, manifest = load_system(bundle)
-    assert hashed == Counter(manifest.files.keys())
     assert [reference.name for reference in system.references] == ["learning", "aligned"]
-    # The aligned model is received by the deployed receiver, the learning model by its own.
-    assert system.references[1].receiver is system.receiver
-    assert system.references[0].receiver is not system.receiver
+    # Each reference has its own receiver, as trained: what is deployed cannot vouch for itself.
+    assert len({id(entry.receiver) for entry in (system, *system.references)}) == 3
     assert (system.classes, system.llr_clip, manifest.task) == (CLASSES, 100.0, "tiny")
 
 
@@ -53,12 +42,3 @@ def test_a_damaged_bundle_is_refused(name: str, harm, tmp_path: Path) -> None:
     harm(folder / name)
     with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
         load_system(folder)
-
-
-def test_an_unreadable_bundle_is_named(bundle: Path, monkeypatch) -> None:
-    def refused(folder: Path, kind: str) -> None:
-        raise PermissionError(13, "Permission denied", str(folder))
-
-    monkeypatch.setattr("twophase.sim.system.load_manifest", refused)
-    with pytest.raises(ArtifactError, match=r"bundle' cannot be read: Permission denied"):
-        load_system(bundle)

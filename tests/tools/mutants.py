@@ -33,6 +33,9 @@ from twophase.link.modem import stream_hash, symbol_stream
 Change = Callable[[Path, Manifest], Manifest]
 """Alters the files of a bundle and returns the manifest that is to be signed."""
 
+UNSIGNED = {"sha256": "0" * 64, "bytes": 0}
+"""Of a file that is still to be hashed."""
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -144,7 +147,11 @@ def shared_label(model: ModelProto) -> None:
 # --- the choice of codewords
 
 
-@mutant("random operators", "'tx.onnx': RandomUniformLike ('node_uniform') draws random numbers", whole=True)
+@mutant(
+    "random operators",
+    "'tx.onnx' uses the operator 'RandomUniformLike', which a link does not need",
+    whole=True,
+)
 def gumbel_noise(model: ModelProto) -> None:
     text = "uniform = RandomUniformLike<low=0.000001, high=1.0>(it); log = Log(uniform);"
     text += "exponential = Neg(log); gumbel = Log(exponential); noisy = Sub(it, gumbel)"
@@ -197,7 +204,7 @@ def mode_from_the_features(model: ModelProto) -> None:
 # --- the graph
 
 
-@mutant("opset, IR, domains", "'tx.onnx' needs operators of 'com.microsoft', not of ONNX alone")
+@mutant("opset, IR, domains", "'tx.onnx' uses operators of 'com.microsoft', not of ONNX")
 def own_operator(model: ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     model.graph.node.append(helper.make_node("Gelu", ["input"], ["stray"], domain="com.microsoft"))
@@ -276,7 +283,7 @@ def foreign_ort(folder: Path, manifest: Manifest) -> Manifest:
     other = Path(shutil.copytree(folder, folder.parent / "other"))
     in_graph(altered_encoder_weight)(other, manifest)
     names = [f"{ORT_FOLDER}/{name}" for name in write_ort(other, folder / ORT_FOLDER)]
-    return replace(manifest, files=manifest.files | {name: {} for name in names})
+    return replace(manifest, files=manifest.files | dict.fromkeys(names, UNSIGNED))
 
 
 @mutant("ort/ files", "the manifest does not list 'ort/rx.ort'", None)
@@ -284,7 +291,7 @@ def half_an_ort(folder: Path, manifest: Manifest) -> Manifest:
     names = write_ort(folder, folder / ORT_FOLDER)
     (folder / ORT_FOLDER / "rx.ort").unlink()
     listed = [f"{ORT_FOLDER}/{name}" for name in names if name != "rx.ort"]
-    return replace(manifest, files=manifest.files | {name: {} for name in listed})
+    return replace(manifest, files=manifest.files | dict.fromkeys(listed, UNSIGNED))
 
 
 @mutant("vectors: ONNX Runtime", "must hold the outputs logits, posterior, indices", None)

@@ -463,7 +463,7 @@ def write_complete_bundle(
     np.savez(folder / "eval.npz", **split)
     proof, problems = prove_hard(models["tx.onnx"], manifest)
     assert proof is not None, problems
-    manifest = replace(manifest, kind="bundle")
+    manifest = replace(manifest, kind="bundle", files={})
     conformance = write_vectors(folder, graphs, manifest, split["input"], proof, 0)
     accuracy = measure_accuracy(
         Transmitter(folder, manifest=manifest),

@@ -63,6 +63,25 @@ def test_earlier_runs_are_set_aside_whole_and_a_finished_one_stays(tmp_path: Pat
         assert marks(tmp_path) == finished | {"run": set(), ".run.unfinished": {mark}}
 
 
+def test_a_link_to_a_run_stays_one_and_has_one_lock_with_it(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "run")
+    config = TrainConfig(out=tmp_path / "link")
+    for _ in range(2):  # a new run, and one that takes its place
+        start_folder(config)
+        assert (tmp_path / "link").is_symlink()
+        assert load_config(tmp_path / "disk" / "run") == config
+    assert {path.name for path in (tmp_path / "disk").iterdir()} == {"run", ".run.unfinished"}
+    with (
+        folder_lock(config),
+        pytest.raises(InputError, match="in use by another"),
+        folder_lock(TrainConfig(out=tmp_path / "disk" / "run")),
+    ):
+        pass
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match="'out' must not be a loop of links"):
+        check_folder(TrainConfig(out=tmp_path / "loop"))
+
+
 def test_an_unfinished_mark_takes_the_manifest_alone_away(tmp_path: Path) -> None:
     for name in ("link.json", "kept"):
         (tmp_path / name).touch()

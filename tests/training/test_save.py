@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,3 +146,17 @@ def test_the_manifest_describes_task_link_and_references(saved: Saved) -> None:
         np.testing.assert_array_equal(manifest.codebook(number), book.codewords.detach().double())
         np.testing.assert_array_equal(manifest.label_array(number), book.labels)
         np.testing.assert_allclose(manifest.usage[number], book.usage / book.usage.sum(), rtol=1e-6)
+
+
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path: Path) -> None:
+    code = f"""
+import resource
+from pathlib import Path
+import torch
+from twophase.training.save import _save_program
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+_save_program(Path({str(tmp_path / "x.pt2")!r}), torch.nn.Linear(60, 60), (torch.zeros(2, 60),), (None,))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
+    assert "InputError: 'path' must be writable (File too large)" in done.stderr

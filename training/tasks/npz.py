@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twophase.link.errors import ArtifactError, first_line
-from twophase.link.files import reading
+from twophase.link.archives import array_names, read_arrays
 from twophase.link.input_scale import InputDtype
 from twophase.link.rows import Rows, described, label_numbers, plain
 from twophase.training.data import Split, Task, random_affine, unchanged
@@ -35,7 +32,7 @@ def npz_arrays(path: Path, ignored: Collection[str] = ()) -> Task:
     """
     arrays = _read(path)
     rows = Rows(path, "row", range(len(arrays["label"]) if arrays["label"].ndim else 0))
-    check_ignored(rows, arrays, ("input", "label", "classes", "split"), ignored)
+    check_ignored(rows, sorted(array_names(path)), ("input", "label", "classes", "split"), ignored)
     features = _features(rows, arrays["input"])
     labels, classes = label_numbers(rows, arrays["label"], arrays.get("classes"))
     if len(features) != len(labels):
@@ -54,30 +51,9 @@ def npz_arrays(path: Path, ignored: Collection[str] = ()) -> Task:
 
 
 def _read(path: Path) -> dict[str, Array]:
-    try:
-        # numpy leaves a damaged file open that it opened itself
-        with reading(path), path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ArtifactError(f"'{path}' is a single array, no .npz archive")
-            with archive:
-                members = {name: archive[name] for name in archive.files}
-    except (
-        ValueError,
-        EOFError,
-        KeyError,
-        MemoryError,
-        RuntimeError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
-        # Of a file of another kind numpy says that it is pickled, and how to load it all the same.
-        why = first_line(error) if zipfile.is_zipfile(path) else "it is no zip file, or cut off"
-        raise ArtifactError(f"'{path}' is no readable .npz archive: {why}") from error
-    arrays = {name: member for name, member in members.items() if isinstance(member, np.ndarray)}
-    for name in ("input", "label"):
-        if name not in arrays:
-            raise Rows(path, "row", ()).fault("hold the arrays input and label", sorted(arrays))
+    arrays = read_arrays(path, only=("input", "label", "classes", "split"))
+    if not {"input", "label"} <= arrays.keys():
+        raise Rows(path, "row", ()).fault("hold the arrays input and label", sorted(array_names(path)))
     return arrays
 
 

@@ -271,7 +271,7 @@ def test_a_damaged_a_missing_and_a_newer_program_are_told(program: Path, tmp_pat
     for path in damaged:
         with pytest.raises(ArtifactError, match="is no saved program: truncated or altered"):
             load_program(path)
-    with pytest.raises(ArtifactError, match="cannot be read: No such file"):
+    with pytest.raises(ArtifactError, match=r"none\.pt2' is missing"):
         load_program(tmp_path / "none.pt2")
     newer = repack(program, tmp_path / "b.pt2", lambda records: records.update(archive_version=b"99"))
     with pytest.raises(ArtifactError, match=r"is no program that torch .* can load: .*99"):

@@ -20,7 +20,10 @@ from jinja2 import nodes
 from tools.tiny_report import tiny_report
 from twophase.link.escape import visible
 from twophase.sim.report import page as page_module
-from twophase.sim.report.page import page_figures, page_text, render
+from twophase.sim.report.link_plots import confusion_svg
+from twophase.sim.report.page import page_figures, page_text
+from twophase.sim.report.plots import accuracy_png, accuracy_svg
+from twophase.sim.report.tables import csv_text
 from twophase.sim.results.figures import Report
 from twophase.sim.settings import ChannelName
 
@@ -37,7 +40,8 @@ def report() -> Report:
 def plain() -> Report:
     """As little as one holds."""
     least = tiny_report((4.0,), baselines=(), compare=0, scatter=False)
-    return replace(least, settings=replace(least.settings, csi="perfect"))
+    quality = replace(least.quality, train_accuracy=None, validation_accuracy=None)
+    return replace(least, settings=replace(least.settings, csi="perfect"), ceiling=None, quality=quality)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +140,7 @@ def _all_kinds(report: Report, plain: Report) -> Iterator[str]:
     yield _words(replace(plain, remarks=["a & b"], mode="4x4qam", mode_table=plain.mode_table[:1]))
     yield _words(replace(report, mode="4x4qam", modes=None))
     yield _words(_without_learning(report))
+    yield _words(tiny_report((4.0,), verdict="UNDECIDED"))
 
 
 def test_every_branch_of_the_template_can_be_rendered(report, plain, monkeypatch) -> None:
@@ -182,40 +187,39 @@ def test_the_page_says_what_was_measured_and_how(report, page) -> None:
 NAMES = ["$x^{2$ and $5_$10", "<b>\x1b[2J", "\ud800", 'style="a: b" #0072b2']
 
 
-def test_names_of_users_are_text_in_every_file(report) -> None:
-    point = report.points[0]
-    named = {f"={name}": entry for name, entry in zip(NAMES, point.references.values(), strict=False)}
-    shown = [str(visible(name)) for name in NAMES]
-    files = render(
-        replace(
-            report,
-            task=NAMES[0],
-            classes=NAMES,
-            references=[
-                replace(entry, name=name, description=NAMES[1])
-                for name, entry in zip(named, report.references, strict=True)
-            ],
-            points=[
-                replace(
-                    each,
-                    references=dict(zip(named, each.references.values(), strict=True)),
-                    confusion=np.eye(4, dtype=int).tolist(),
-                )
-                for each in report.points
-            ],
-        )
+def test_names_of_users_are_text_in_every_file(report, figures) -> None:
+    shown = list(map(visible, NAMES))
+    names = [f"={name}" for name in NAMES[: len(report.references)]]
+    spoilt = replace(
+        report,
+        task=NAMES[0],
+        classes=NAMES,
+        references=[
+            replace(entry, name=name, description=NAMES[1])
+            for name, entry in zip(names, report.references, strict=True)
+        ],
+        points=[
+            replace(each, references=dict(zip(names, each.references.values(), strict=True)))
+            for each in report.points
+        ],
     )
-    text = " ".join(_Page(files["report.html"].decode()).text)
-    for name in (shown[0], shown[1], "\\ud800", shown[3][:11] + "…"):
+    drawn = accuracy_svg(spoilt)
+    drawn += confusion_svg(spoilt, replace(spoilt.points[0], confusion=np.eye(4, dtype=int).tolist()), "x")
+    text = " ".join(_Page(page_text(spoilt, figures | {"accuracy": drawn})).text)
+    for name in (*shown[:3], f"soft: ={shown[0]}", shown[3][:11] + "…"):
         assert name in text
-    header, *_ = csv.reader(files["report.csv"].decode().splitlines())
-    assert any(cell.startswith("'=$x^{2$ and $5_$10_accuracy") for cell in header)
+    header, *_ = csv.reader(csv_text(spoilt).splitlines())
+    assert any(cell.startswith(f"'={NAMES[0]}_accuracy") for cell in header)
+    assert accuracy_png(spoilt)
 
 
 def test_settings_of_the_user_do_not_reach_the_figures(report) -> None:
-    expected = render(report)
+    def drawn() -> tuple[str, bytes]:
+        return accuracy_svg(report), accuracy_png(report)
+
+    expected = drawn()
     with mpl.rc_context({"lines.linewidth": 9, "font.size": 30, "axes.grid": False, "savefig.dpi": 20}):
-        assert render(report) == expected
+        assert drawn() == expected
 
 
 def test_every_figure_is_there_if_the_report_holds_it(report, plain, figures, page) -> None:

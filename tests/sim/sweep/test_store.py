@@ -114,13 +114,13 @@ def test_keys_lie_apart_and_are_cleared_apart(tmp_path: Path) -> None:
 
 
 def test_a_failing_disk_is_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(path: Path) -> bytes:
+    def failing(path: Path, flags: int) -> int:
         raise OSError(5, "Input/output error", str(path))
 
     store = BlockStore(tmp_path / "blocks", "{}")
     store.save(BLOCK, COUNTS)
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "read_bytes", failing)
+        patched.setattr("os.open", failing)
         with pytest.raises(ArtifactError, match="Input/output error"):
             store.load(BLOCK)
     assert store.load(BLOCK) is not None

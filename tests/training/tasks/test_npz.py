@@ -110,7 +110,7 @@ def test_what_breaks_a_rule_is_named(tmp_path: Path, name: str, array: Any, rule
     [
         (None, r"own\.npz' is missing"),
         (b"no archive", r"is no readable \.npz archive: it is no zip file"),
-        (saved(np.save, FEATURES), "is a single array"),
+        (saved(np.save, FEATURES), "holds a single array"),
         (saved(np.savez, input=FEATURES, label=np.array([{}] * 40, dtype=object)), "no readable"),
         (saved(np.savez, input=FEATURES, label=LABELS)[:500], "no readable"),
     ],
