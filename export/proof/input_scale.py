@@ -35,7 +35,7 @@ def check_input_scale(view: GraphView, manifest: Manifest) -> list[str]:
     offset = np.asarray(manifest.input.offset, dtype=np.float32).astype(np.float64)
     factor = 2.0 ** -np.asarray(manifest.input.exponent, dtype=np.float64)
     for end in ends:
-        if not np.array_equal(*np.broadcast_arrays(end.offset, offset)):
+        if (end.offset != offset).any():
             return [f"'{end.name}' has other offsets than 'input' of the manifest"]
         unit = end.factor / factor
         if (unit != unit[0]).any() or unit[0] <= 0 or (manifest.grid is None and unit[0] != 1):

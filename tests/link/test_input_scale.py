@@ -132,9 +132,7 @@ def test_samples_of_the_same_law_are_no_shift(size: int) -> None:
 
 
 def test_what_varies_beyond_any_unit_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"'features' must vary by at least 2\^-90 in their units, not 5"
-    ):
+    with pytest.raises(InputError, match=r"'features' must vary by at least 2\^-90 in their units, not 5"):
         measure(np.float32([[1e-35], [0]]), "float32", one=False)
 
 
