@@ -96,6 +96,7 @@ def _export(arguments: ExportArguments) -> int:
     from twophase.export.artefacts.write import Extras
     from twophase.export.build import build_bundle
     from twophase.export.report import report
+    from twophase.link.quality import trained_quality
 
     runtime = None
     if arguments.web:
@@ -116,4 +117,6 @@ def _export(arguments: ExportArguments) -> int:
             extras=Extras(ort=arguments.ort, web=runtime),
         )
     sys.stdout.write(visible(report(summary), "\n"))
+    for warning in trained_quality(summary.manifest.training).warnings():
+        print(f"tp-export: warning: {warning}", file=sys.stderr)  # noqa: T201
     return 0
