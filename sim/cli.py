@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
 from twophase.link.escape import visible
+from twophase.link.options import option_of
+from twophase.link.typed import Threads
 from twophase.sim.settings import (
     SENTENCE_BASELINES,
     BaselineName,
@@ -102,7 +104,7 @@ class SimArguments(Options):
     """Folder for the report. Default: 'sim' next to the bundle, 'sim-int8' next to one called bundle-int8."""
     kernel: KernelName | Literal["auto"] = "auto"
     """What computes LLRs and decodes: NumPy, or numba where it is installed (auto)."""
-    workers: int = 1
+    workers: Threads = 1
     """Processes that share the work; the report does not depend on it."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers do the work; they must see the bundle under the same path."""
@@ -126,7 +128,9 @@ _STATUS = {"PASS": 0, "FAIL": 1, "UNDECIDED": 3}
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``tp-sim``; returns the exit status."""
-    return run_command("tp-sim", SimArguments, _simulate, _DESCRIPTION, argv, sections=_SECTIONS)
+    return run_command(
+        "tp-sim", SimArguments, _simulate, _DESCRIPTION, argv, sections=_SECTIONS, positional="bundle"
+    )
 
 
 def _simulate(arguments: SimArguments) -> int:
@@ -306,7 +310,7 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
         value = getattr(arguments, entry.name)
         if entry.name in left_out or (value == entry.default and entry.name not in always):
             continue
-        option = f"--{entry.name.replace('_', '-')}"
+        option = option_of(entry.name)
         if value is True:
             words.append(option)
         elif isinstance(value, tuple):

@@ -28,7 +28,7 @@ def test_help_answers_without_what_is_slow_to_import(module: str) -> None:
     script = (
         f"import sys\nfrom {module} import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as stop:\n"
-        "    print(stop.code, sorted({'torch', 'onnx', 'onnxruntime', 'numpy', 'tyro'} & set(sys.modules)))\n"
+        "    print(stop.code, sorted({'torch', 'onnx', 'onnxruntime', 'numpy'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     *lines, last = done.stdout.splitlines()
@@ -40,7 +40,9 @@ def test_a_wrong_option_is_refused_before_torch_is_loaded(content_run: Path, tmp
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")\n")
     env = {"PYTHONPATH": str(tmp_path)}
     words = ("--run", content_run, "--out", tmp_path / "bundle")
-    assert_refused(run_command("tp-export", *words, "--header", "turbo", env=env), "'header' must be one of")
+    assert_refused(
+        run_command("tp-export", *words, "--header", "turbo", env=env), "'--header' must be one of"
+    )
     done = run_command("tp-export", *words, env=env)
     assert_refused(done, "tp-export needs torch", "pip install '.[train]'")
 
@@ -73,10 +75,10 @@ def altered(run: Path) -> None:
     ("words", "spoil", "parts"),
     [
         (["--router", "oracle"], None, ["--router", "trained", "table", "oracle"]),
-        (["--random-inputs", "-1"], None, ["'random-inputs' must be at least 0, not -1"]),
-        (["--seed", "-1"], None, ["'seed' must be at least 0, not -1"]),
-        (["--router", "table"], None, ["'router' must be 'trained'"]),
-        (["--out", "runs"], None, ["'out' must be a new or empty folder"]),
+        (["--random-inputs", "-1"], None, ["'--random-inputs' must lie in 0..100,000,000, not -1"]),
+        (["--seed", "-1"], None, ["'--seed' must be at least 0, not -1"]),
+        (["--router", "table"], None, ["'--router' must be 'trained'"]),
+        (["--out", "runs"], None, ["'--out' must be a new or empty folder"]),
         (["--run", "nowhere"], None, ["'nowhere' is not a folder: no run is there"]),
         (["--web"], None, ["--web needs npm"]),
         (["--run", "runs/tiny"], unfinished, ["is no finished run: 'link.json' is missing"]),
@@ -109,3 +111,34 @@ def test_an_int8_bundle_has_a_folder_of_its_own(run: Path, capsys: pytest.Captur
     assert bundled.precision == "int8"
     assert bundled.accuracy is not None
     assert bundled.provenance["export"]["int8"]["accuracy"]["int8"] == list(bundled.accuracy.correct)
+
+
+def test_what_is_added_equals_what_a_whole_export_writes(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = run.with_name("whole")
+    for words in (["--out", str(whole), "--ort"], []):
+        assert main([*words, "--random-inputs", "50"]) == 0
+    before = (run / "bundle" / "link.json").read_bytes()
+    capsys.readouterr()
+    for words, part in (
+        (["--add"], "'--add' must go with --ort or --web"),
+        (["--add", "--ort", "--seed", "1"], "'--seed' must be left out with --add"),
+    ):
+        assert main(words) == 2
+        assert part in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "torch", None)  # nothing is proved anew
+    assert main(["--add", "--ort"]) == 0
+    contents = [
+        {path.relative_to(at): path.read_bytes() for path in at.rglob("*") if path.is_file()}
+        for at in (whole, run / "bundle")
+    ]
+    assert contents[0] == contents[1]
+    assert contents[1][Path("link.json")] != before
+    (run / "bundle" / "stray").write_text("x")
+    assert main(["--add", "--ort"]) == 2
+    assert "holds 'stray', which its manifest does not list" in capsys.readouterr().err
+    (run / "bundle" / "stray").unlink()
+    (run / "bundle" / "eval.npz").write_bytes(b"x")
+    assert main(["--add", "--ort"]) == 2
+    assert "eval.npz" in capsys.readouterr().err

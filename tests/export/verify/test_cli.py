@@ -96,13 +96,13 @@ def test_bad_input_is_one_line_and_exit_status_2(
         ((), "no finished bundle is under 'runs'"),
         (("nowhere",), "'nowhere' is not a folder"),
         (("--fast",), "--fast"),
-        ((bundle, "--seed", "-1"), "'seed' must be at least 0, not -1"),
+        ((bundle, "--seed", "-1"), "'--seed' must be at least 0, not -1"),
         ((old,), "must be of version 6, not 2"),
-        ((bundle, "--int8", bundle), "'int8' must go with --audit"),
+        ((bundle, "--int8", bundle), "'--int8' must go with --audit"),
         ((bundle, "--audit", "--int8", "nowhere"), "'nowhere' is not a folder"),
-        ((bundle, "--audit", "--int8", bundle), "'int8' must name an INT8 bundle"),
+        ((bundle, "--audit", "--int8", bundle), "'--int8' must name an INT8 bundle"),
         ((bundle, "--audit", "--int8", broken), "'tx.onnx' is no ONNX graph"),
-        ((bundle, "--audit", "--int8", foreign), "'int8' must name a bundle with the codebooks of"),
+        ((bundle, "--audit", "--int8", foreign), "'--int8' must name a bundle with the codebooks of"),
     ):
         assert verify(*arguments) == 2
         out, error = capsys.readouterr()
