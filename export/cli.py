@@ -111,6 +111,7 @@ def _export(arguments: ExportArguments) -> int:
         require("tokenizers", "text", "tp-export")
     from twophase.export.build import build_bundle
     from twophase.export.report import report
+    from twophase.link.quality import trained_quality
 
     extras = _extras(arguments)
     with Terminal().progress() as progress:
@@ -127,6 +128,8 @@ def _export(arguments: ExportArguments) -> int:
             extras=extras,
         )
     sys.stdout.write(visible(report(summary), "\n"))
+    for warning in trained_quality(summary.manifest.training).warnings():
+        print(f"tp-export: warning: {warning}", file=sys.stderr)  # noqa: T201
     return 0
 
 
