@@ -23,6 +23,9 @@ FAULT = 70
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
+_NOTHING_LEFT = "nothing half-written is left"
+"""Unless the error has a note on how to go on."""
+
 _received: list[int] = []
 """Signals that came; one may surface as another error, as when it comes while a C extension is imported."""
 
@@ -50,7 +53,7 @@ def run(program: str, module: str) -> int:
         try:
             status = import_module(module).main()
         except SystemExit as stop:  # after --help
-            status = stop.code
+            status = _status(stop)
         sys.stdout.flush()
     except Exception as error:  # noqa: BLE001 - such as one at the import of the module
         status = ended(program, error)
@@ -62,6 +65,13 @@ def run(program: str, module: str) -> int:
     return int(status or 0)
 
 
+def _status(stop: SystemExit) -> int:
+    """Its code as a number; a text is said."""
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    return _failed(visible(str(stop.code)), 1)
+
+
 def ended(program: str, error: BaseException) -> int:
     """Say in one line why a command ends, and return its exit status."""
     from twophase.link.errors import LinkError, VerificationError
@@ -70,9 +80,8 @@ def ended(program: str, error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt | Terminated) or _received:
         number = _received[0] if _received else signal.SIGINT
         number = signal.SIGTERM if isinstance(error, Terminated) else number
-        return _failed(
-            f"{program}: {_WORDS[signal.Signals(number)]}; nothing half-written is left", 128 + number
-        )
+        way_on = visible(next(iter(getattr(error, "__notes__", [])), _NOTHING_LEFT))
+        return _failed(f"{program}: {_WORDS[signal.Signals(number)]}; {way_on}", 128 + number)
     if isinstance(error, LinkError):
         kept = "\n" if isinstance(error, VerificationError) else ""  # one line for each failed check
         return _failed(f"{program}: error: {visible(str(error), kept)}", error.exit_status)
@@ -170,7 +179,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 def _leave(program: str, number: int) -> None:
     """A signal came after the command had ended: nothing is to be put in order."""
-    _failed(f"{program}: {_WORDS[signal.Signals(number)]}; nothing half-written is left", 128 + number)
+    _failed(f"{program}: {_WORDS[signal.Signals(number)]}; {_NOTHING_LEFT}", 128 + number)
     os._exit(128 + number)
 
 

@@ -14,6 +14,7 @@ from twophase.link.errors import InputError
 from twophase.link.escape import visible
 from twophase.link.options import option_of
 from twophase.link.plotting import require_matplotlib
+from twophase.link.process import Terminated
 from twophase.link.quality import trained_quality
 from twophase.training.config import TrainConfig, preset_of
 
@@ -101,11 +102,11 @@ def _train(config: TrainConfig) -> int:
     before = _checkpoints(config)
     try:
         training = train(config, Terminal())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as error:
         if is_main_process():
-            way_on = visible(_way_on(config, before))
-            print(f"tp-train: interrupted; {way_on}", file=sys.stderr)  # noqa: T201
-        return 130
+            error.add_note(_way_on(config, before))
+            raise
+        return 143 if isinstance(error, Terminated) else 130
     if training is None:
         return 0
     deployed = training["deployed"]
