@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from twophase.link.archives import read_arrays
 from twophase.link.errors import InputError, first_line
 from twophase.link.files import atomic_path, read_plain, write_text
-from twophase.sim.counts import GAIN_BINS_DB, LLR_EDGES, Tally, tally_arrays, tally_from_arrays
+from twophase.sim.counts import GAIN_BINS_DB, LLR_EDGES, SystemCounts, Tally, tally_arrays, tally_from_arrays
 from twophase.sim.sweep.job import Block
 
 __all__ = ["KEY_NAME", "BlockStore", "Form"]
@@ -54,13 +54,14 @@ class Form:
         right = [counts.noiseless_correct, *(entry.correct for entry in systems)]
         right += [] if counts.text is None else [counts.text.correct]
         bins = [counts.llr_zeros, counts.llr_ones, counts.llr_expected]
-        shaped = [(array, (self.samples,)) for array in right]
+        shaped: list[tuple[NDArray[Any], tuple[int, ...]]] = [(array, (self.samples,)) for array in right]
         shaped += [(array, (LLR_EDGES.size - 1,)) for array in bins]
         shaped += [(array, GAIN_BINS_DB.shape) for array in counts.gains.values()]
         shaped += [(counts.confusion, (self.classes, self.classes))]
         modes = set(range(len(self.orders)))
         used = {*counts.histograms, *(key[0] for entry in systems[:1] for key in entry.frames)}
-        plain = (getattr(part, item.name) for part in (counts, *systems) for item in fields(part))
+        parts: tuple[Tally | SystemCounts, ...] = (counts, *systems)
+        plain = (getattr(part, item.name) for part in parts for item in fields(part))
         return (
             (counts.trials, counts.esn0_db) == (block.count, block.esn0_db)
             and (block.sweep != "" or set(counts.references) == set(self.references))
