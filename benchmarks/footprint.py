@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HEAVY = ("torch", "onnx", "matplotlib", "commpy", "scipy", "jinja2", "sklearn", "rich", "tyro")
+HEAVY = ("torch", "onnx", "matplotlib", "commpy", "scipy", "jinja2", "sklearn", "rich")
 
 PROBE = """
 import json, sys, time

@@ -15,7 +15,13 @@ from twophase.export.backbone.whole import WholeTransmitter, build_whole
 from twophase.export.compare.program import verify_receiver, verify_soft, verify_transmitter
 from twophase.export.compare.tally import Tally
 from twophase.export.graphs.run import GraphRunError
-from twophase.export.graphs.signature import WHOLE_FILE, check_interface, check_operators, signature_of
+from twophase.export.graphs.signature import (
+    RX_FILE,
+    WHOLE_FILE,
+    check_interface,
+    check_operators,
+    signature_of,
+)
 from twophase.export.graphs.torch_program import freeze, load_program
 from twophase.export.graphs.view import serialize
 from twophase.export.int8.calibrate import load_calibration
@@ -38,6 +44,9 @@ __all__ = ["BundleSummary", "Precision", "build_bundle"]
 
 Precision = Literal["float32", "int8"]
 """What the weights of the deployed graphs are stored and multiplied in."""
+
+RX_AS_TRAINED = "rx_aligned.onnx"
+"""The receiver as trained, in float32, for the soft path of the deployed model."""
 
 _REAL_SHARE = 5
 """The graphs that need no exact proof are compared on a fifth of the random inputs."""
@@ -76,6 +85,19 @@ class _Draft:
     """Of a link that takes text."""
     problems: list[str] = field(default_factory=list)
     """Of all graphs; they are raised together."""
+
+    def keep_receiver_as_trained(self) -> None:
+        """A copy of the proved receiver for its soft reference, whatever becomes of the deployed one.
+
+        A reference that was received by the deployed graph would be as bad as that, and show nothing.
+        """
+        references = tuple(
+            replace(entry, rx=RX_AS_TRAINED) if entry.rx == RX_FILE else entry
+            for entry in self.manifest.references
+        )
+        if references != self.manifest.references:
+            self.manifest = replace(self.manifest, references=references)
+            self.models[RX_AS_TRAINED] = self.models[RX_FILE]
 
     def proved(self) -> HardProof:
         """The proof, if nothing is wrong."""
@@ -142,6 +164,8 @@ def build_bundle(
             _add_graph(name, draft)
         _add_whole(draft)
         proof = draft.proved()
+        draft.keep_receiver_as_trained()
+        manifest = draft.manifest
         made = None
         if calibration is not None:
             made = quantise(

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
 from twophase.link.escape import visible
+from twophase.link.typed import Seed, check_fields, within
 
 __all__ = ["ExportArguments", "main"]
 
@@ -53,10 +54,13 @@ class ExportArguments:
     header: str = "auto"
     """Code that signals a mode chosen by content: plain, repeat2 to repeat16, rm12, hamming84, rm14, rm15 or
     rm16; auto: as the run planned it for each SNR."""
-    random_inputs: int = 100_000
+    random_inputs: Annotated[int, within(0, 100_000_000)] = 100_000
     """Random inputs on which torch and ONNX Runtime are compared, besides the whole test split."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the random inputs."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 _SECTIONS = {
@@ -70,15 +74,18 @@ _SECTIONS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``tp-export``; returns the exit status."""
     return run_command(
-        "tp-export", ExportArguments, _export, _DESCRIPTION, argv, sections=_SECTIONS, extra="train"
+        "tp-export",
+        ExportArguments,
+        _export,
+        _DESCRIPTION,
+        argv,
+        sections=_SECTIONS,
+        positional="run",
+        extra="train",
     )
 
 
 def _export(arguments: ExportArguments) -> int:
-    if arguments.random_inputs < 0:
-        raise InputError("random-inputs", "be at least 0", arguments.random_inputs)
-    if arguments.seed < 0:
-        raise InputError("seed", "be at least 0", arguments.seed)
     from twophase.export.options import check_target, exported_routing
     from twophase.link.manifest import load_manifest, newest
 

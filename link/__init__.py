@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # of no import, for a command must answer a signal as soon as it has begun
 if TYPE_CHECKING:
+    from typing import Any
+
     from twophase.link.constellation import Constellation, qam
     from twophase.link.demap import llr_exact, llr_hard, llr_maxlog
     from twophase.link.errors import ArtifactError, InputError, LinkError, PackageError, VerificationError

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import logging
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from twophase.link.errors import InputError, LinkError, PackageError, remedy
 from twophase.link.escape import visible
 from twophase.link.help import WIDTH, help_text
+from twophase.link.options import named_as_options, parse
 from twophase.link.process import Terminated, ended
 
 if TYPE_CHECKING:
@@ -86,9 +85,16 @@ def run_command(
                 help_text(program, description, arguments_type, sections or {}, values, positional)
             )
             raise SystemExit(0)
-        require("tyro", extra, program)
-        default = None if usual is None else arguments_type(**values)
-        return body(_parse(program, arguments_type, words, default, positional))
+        try:
+            arguments = parse(arguments_type, words, values, positional)
+        except InputError:
+            raise
+        except LinkError as error:
+            raise LinkError(f"{error} (see {program} --help)") from error
+        require("rich", extra, program)
+        return body(arguments)
+    except InputError as error:
+        return ended(program, named_as_options(error, arguments_type))
     except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - whatever it is
         return ended(program, error)
 
@@ -123,51 +129,6 @@ def require(package: str, extra: str, who: str) -> ModuleType:
         raise PackageError(
             f"{who} needs {name}, which cannot be imported ({error}): {remedy(extra)}"
         ) from error
-
-
-def _parse(
-    program: str,
-    arguments_type: type[Arguments],
-    argv: list[str],
-    default: Arguments | None,
-    positional: str | None,
-) -> Arguments:
-    """Parse with tyro; fold its framed message for bad options into one line."""
-    import tyro
-
-    if positional is not None:
-        argv = _named(argv, arguments_type, positional)
-    framed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(framed):
-            return tyro.cli(
-                arguments_type,
-                prog=program,
-                args=argv,
-                default=tyro.MISSING_NONPROP if default is None else default,
-            )
-    except SystemExit as stop:
-        raise _UsageError(_one_line(framed.getvalue(), program)) from stop
-
-
-def _named(argv: list[str], arguments_type: type, positional: str) -> list[str]:
-    """Put the name of the positional option ahead of its value; every other one takes one value, or none."""
-    from typing import get_type_hints
-
-    flags = {f"--{name}" for name, kind in get_type_hints(arguments_type).items() if kind is bool}
-    place = 0
-    while place < len(argv) and argv[place].startswith("-"):
-        place += 1 if argv[place].replace("--no-", "--", 1) in flags or "=" in argv[place] else 2
-    return [*argv[:place], f"--{positional}", *argv[place:]] if place < len(argv) else argv
-
-
-def _one_line(framed: str, program: str) -> str:
-    """The message inside tyro's frame, without its title and its rules."""
-    lines = [line.strip("│ ") for line in framed.splitlines() if not line.startswith(("╭", "╰"))]
-    message = " ".join(" ".join(line for line in lines if line.strip("─")).split())
-    message = message.partition(" For full helptext")[0].partition(" Argument helptext:")[0]
-    message = re.sub(r"^Error parsing [\w.]+: ", "", message)
-    return f"{message} (see {program} --help)"
 
 
 def folded(lines: Iterable[str], indent: int = 4) -> Iterator[str]:
@@ -245,7 +206,3 @@ class Progress:
             self._bar.update(
                 self._task, description=None if title is None else visible(title), completed=done, total=total
             )
-
-
-class _UsageError(LinkError):
-    """An option is unknown or its value breaks a rule."""

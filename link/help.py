@@ -1,8 +1,4 @@
-"""``--help`` of a command: the options of its dataclass in titled sections, 60 to 100 columns wide.
-
-tyro, which parses the words of a command, groups options only by nested dataclasses, and takes longer to
-import than all else that a help needs.
-"""
+"""``--help`` of a command: the options of its dataclass in titled sections, 60 to 100 columns wide."""
 
 from __future__ import annotations
 
@@ -12,11 +8,13 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from twophase.link.options import option_of
 
 __all__ = ["WIDTH", "help_text"]
 
@@ -42,8 +40,7 @@ def help_text(
     Parameters
     ----------
     options
-        A dataclass; the string under a field is its text.  The fields of a field that is a dataclass stand
-        in its place.
+        A dataclass; the string under a field is its text.
     sections
         Title of each section, and the field that it begins with.
     values
@@ -65,7 +62,7 @@ def help_text(
             lines += ["", f"{titles.pop(name)}:"]
         elif number == 0:
             raise ValueError(f"no section begins with the first option, '{name}'")
-        lines += _entry(f"[{name.upper()}]" if name == positional else words, text, width)
+        lines += _entry(f"[{name.upper()}], {words}" if name == positional else words, text, width)
     if titles:
         raise ValueError(f"sections must begin with an option: {', '.join(titles)}")
     lines += ["", "Other:", *_entry("--version", "Print the version alone.", width)]
@@ -78,10 +75,7 @@ def _options(kind: type, values: Mapping[str, Any]) -> Iterator[tuple[str, str, 
     hints, texts = get_type_hints(kind), _texts(kind)
     for item in fields(kind):
         hint, value = hints[item.name], values.get(item.name, _default(item))
-        if is_dataclass(hint) and isinstance(hint, type):
-            yield from _options(hint, vars(value))
-            continue
-        option = f"--{item.name.replace('_', '-')}"
+        option = option_of(item.name)
         if hint is bool:
             words = f"{option}, --no-{option[2:]}" if value else option
         else:

@@ -427,7 +427,8 @@ def load_manifest(folder: Path, kind: Literal["run", "bundle"], only: Chosen | N
         if (version := value.get("version")) != VERSION:
             raise ArtifactError(f"'{path}' must be of version {VERSION}, not {version!r}: make it again")
         if value.get("kind") != kind:
-            raise ArtifactError(f"'{path}' must describe a {kind}, not a {value.get('kind')!r}")
+            found = f"'{path}' must describe a {kind}, not a {value.get('kind')!r}"
+            raise ArtifactError(found + _elsewhere(folder, kind))
         manifest = _manifest_from(value, path)
         _check_files(folder, manifest, only(manifest) if callable(only) else only)
         if value.get("digest") != _digest(value):
@@ -465,3 +466,11 @@ def _check_files(folder: Path, manifest: Manifest, only: Collection[str] | None)
         raise ArtifactError(f"'{listing}' must list {', '.join(needed)}; it lacks {', '.join(missing)}")
     for problem in problems_of_files(folder, manifest.files, only):
         raise ArtifactError(problem)
+
+
+def _elsewhere(folder: Path, kind: str) -> str:
+    """Where the other one of run and bundle lies, if it does."""
+    place = folder.absolute().parent if kind == "run" else folder / "bundle"
+    if kind_of(place / MANIFEST_NAME) == kind:
+        return f": the {kind} is '{place}'"
+    return ": tp-export makes its bundle" if kind == "bundle" else ""

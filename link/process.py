@@ -7,17 +7,14 @@ stderr, which for a fault names a file with the traceback.
 
 from __future__ import annotations
 
-import atexit
+# No more than this: until these are imported a signal ends the process by itself.
 import os
 import signal
 import sys
-from contextlib import suppress
-from importlib import import_module
-from pathlib import Path
-from types import FrameType, TracebackType
 
-from twophase.link.errors import LinkError, VerificationError
-from twophase.link.escape import visible
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
 
 __all__ = ["FAULT", "Terminated", "ended", "run"]
 
@@ -40,13 +37,16 @@ def run(program: str, module: str) -> int:
     From here on SIGINT and SIGTERM end the command with 130 or 143 and one line, also while modules are
     imported and while the process winds up.  Only once nothing is left to do are they ignored.
     """
-    _open_streams()
     for number in _WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as in the background of a shell
             signal.signal(number, _raise)
     sys.excepthook = lambda kind, error, trace: _unhandled(program, error, trace)
-    atexit.register(_ignore)  # the first one, and therefore the last to run
     try:
+        import atexit
+        from importlib import import_module
+
+        atexit.register(_ignore)  # the first one, and therefore the last to run
+        _open_streams()
         try:
             status = import_module(module).main()
         except SystemExit as stop:  # after --help
@@ -64,6 +64,9 @@ def run(program: str, module: str) -> int:
 
 def ended(program: str, error: BaseException) -> int:
     """Say in one line why a command ends, and return its exit status."""
+    from twophase.link.errors import LinkError, VerificationError
+    from twophase.link.escape import visible
+
     if isinstance(error, KeyboardInterrupt | Terminated) or _received:
         number = _received[0] if _received else signal.SIGINT
         number = signal.SIGTERM if isinstance(error, Terminated) else number
@@ -89,6 +92,8 @@ def _fault(program: str, error: BaseException) -> int:
     import tempfile
     import traceback
 
+    from twophase.link.escape import visible
+
     name = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
@@ -109,6 +114,7 @@ def _fault(program: str, error: BaseException) -> int:
 def _circumstances() -> str:
     """What a report of a defect needs besides the traceback."""
     import platform
+    from contextlib import suppress
     from importlib.metadata import PackageNotFoundError, version
 
     lines = [f"command: {sys.argv}", f"python {platform.python_version()}, {platform.platform()}"]
@@ -119,6 +125,8 @@ def _circumstances() -> str:
 
 
 def _failed(line: str, status: int) -> int:
+    from contextlib import suppress
+
     with suppress(OSError, ValueError):  # nobody listens
         print(line, file=sys.stderr, flush=True)  # noqa: T201
     return status
@@ -139,6 +147,9 @@ def _open_streams() -> None:
 
     Text that the stream's encoding does not have is shown by its number.
     """
+    from contextlib import suppress
+    from pathlib import Path
+
     nowhere = Path(os.devnull)
     with suppress(OSError):
         while (handle := os.open(nowhere, os.O_RDWR)) <= 2:  # the lowest free number

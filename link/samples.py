@@ -13,7 +13,7 @@ from twophase.link.errors import ArtifactError, InputError
 from twophase.link.listing import read_listed
 from twophase.link.manifest import Manifest
 from twophase.link.rows import Rows, as_known, label_numbers
-from twophase.link.sentences import Sentences, sentences_from
+from twophase.link.sentences import WITHOUT_LINK, Sentences, classes_from, sentences_from
 
 __all__ = ["Samples", "load_samples", "load_split"]
 
@@ -28,6 +28,8 @@ class Samples:
     """Shape (samples,)."""
     sentences: Sentences | None = None
     """What they are features of, for a text task whose file says it."""
+    without_link: NDArray[np.int64] | None = None
+    """Classes that a classifier without a link decides for, shape (samples,), where the file says it."""
 
 
 def load_split(path: Path, manifest: Manifest) -> Samples:
@@ -103,4 +105,7 @@ def _samples(arrays: dict[str, NDArray[np.generic]], path: Path, manifest: Manif
     rows = Rows(path, "row", range(len(labels)))
     numbers, names = label_numbers(rows, labels, arrays.get("classes"))
     numbers = as_known(rows, numbers, names, classes)
-    return Samples(values, numbers, sentences_from(arrays, len(values), len(classes)))
+    without_link = None
+    if WITHOUT_LINK in arrays:
+        without_link = classes_from(WITHOUT_LINK, arrays[WITHOUT_LINK], len(values), len(classes))
+    return Samples(values, numbers, sentences_from(arrays, len(values), len(classes)), without_link)

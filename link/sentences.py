@@ -20,7 +20,7 @@ from twophase.link.errors import InputError
 from twophase.link.rows import as_known, filled, label_numbers, read_table
 from twophase.link.text import unpack_texts
 
-__all__ = ["SENTENCE_ARRAYS", "Sentences", "read_csv", "sentences_from"]
+__all__ = ["SENTENCE_ARRAYS", "WITHOUT_LINK", "Sentences", "classes_from", "read_csv", "sentences_from"]
 
 SENTENCE_ARRAYS = (
     "input_ids",
@@ -31,7 +31,9 @@ SENTENCE_ARRAYS = (
     "tfidf",
     "huffman_lengths",
 )
-"""Arrays of a text task's ``.npz``; all of them or none."""
+"""Arrays of a text task's ``.npz``; all of them, or none but ``WITHOUT_LINK``."""
+WITHOUT_LINK = "without_link"
+"""The one of them that the test split of any task holds: what is decided without a channel."""
 LONGEST_CODEWORD = 64
 """Most bits of a codeword of the Huffman code."""
 
@@ -81,7 +83,7 @@ def sentences_from(arrays: _Arrays, samples: int, classes: int) -> Sentences | N
     InputError
         If some of the arrays are missing or one has another type, shape or range.
     """
-    held = [name for name in SENTENCE_ARRAYS if name in arrays]
+    held = [name for name in SENTENCE_ARRAYS if name in arrays and name != WITHOUT_LINK]
     if not held:
         return None
     for name in SENTENCE_ARRAYS:
@@ -92,8 +94,8 @@ def sentences_from(arrays: _Arrays, samples: int, classes: int) -> Sentences | N
         texts=_texts(arrays, samples),
         input_ids=ids,
         lengths=lengths,
-        without_link=_classes("without_link", arrays["without_link"], samples, classes),
-        tfidf=_classes("tfidf", arrays["tfidf"], samples, classes),
+        without_link=classes_from("without_link", arrays["without_link"], samples, classes),
+        tfidf=classes_from("tfidf", arrays["tfidf"], samples, classes),
         huffman_lengths=_huffman_lengths(arrays["huffman_lengths"]),
     )
 
@@ -145,7 +147,8 @@ def _texts(arrays: _Arrays, samples: int) -> tuple[str, ...]:
     return texts
 
 
-def _classes(name: str, values: NDArray[np.generic], samples: int, classes: int) -> NDArray[np.int64]:
+def classes_from(name: str, values: NDArray[np.generic], samples: int, classes: int) -> NDArray[np.int64]:
+    """Numbers of classes as an ``.npz`` holds them, shape (samples,); InputError if they are none."""
     if values.dtype.kind not in "iu":
         raise InputError(name, "be integers", str(values.dtype))
     if values.shape != (samples,):

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from twophase.link.errors import InputError
 
-__all__ = ["POSITIVE", "Rule", "at_least", "check_fields", "from_json", "within"]
+__all__ = ["POSITIVE", "Count", "Rule", "Seed", "Threads", "at_least", "check_fields", "from_json", "within"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,14 @@ def at_least(low: float) -> Rule:
 
 def within(low: float, high: float, hint: str = "") -> Rule:
     """From ``low`` to ``high``, both included; ``hint`` follows in the message."""
-    return Rule(f"lie in {low}..{high}{hint}", lambda value: low <= value <= high)
+    return Rule(f"lie in {low:,}..{high:,}{hint}", lambda value: low <= value <= high)
+
+
+Count = Annotated[int, within(1, 1_000_000)]
+"""Of epochs, trials, samples of a batch, widths: more is a typing error."""
+Seed = Annotated[int, at_least(0)]
+Threads = Annotated[int, within(1, 1024)]
+"""Of processors too: more is a typing error, and no machine's cores."""
 
 
 def check_fields(instance: object) -> None:
@@ -95,6 +102,8 @@ def _fault(kind: Any, value: Any) -> tuple[str, Any] | None:
     accepted = (int, float) if kind is float else kind
     if kind in _KINDS and (not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool)):
         return f"be {_KINDS[kind]}", value
+    if kind is int and not -(2**63) <= value < 2**63:
+        return "lie within 64 bits", value
     return None
 
 

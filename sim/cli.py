@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
 from twophase.link.escape import visible
+from twophase.link.options import option_of
+from twophase.link.typed import Threads
 from twophase.sim.settings import (
     SENTENCE_BASELINES,
     BaselineName,
@@ -30,9 +32,9 @@ __all__ = ["SimArguments", "main"]
 _DESCRIPTION = """\
 Measure an exported link over a simulated radio channel: accuracy of the deployed ONNX graphs and of
 the soft references under the same noise, bit, codeword and header errors, which mode is used when,
-theory, and a verdict. Writes report.html, report.json, report.csv and figures. Exit status: 0 PASS,
-1 FAIL, 2 bad input. An interrupted sweep resumes from its finished blocks when the same command is
-given again.
+theory, how good the link is, and a verdict. Writes report.html, report.json, report.csv and figures.
+Exit status: 0 PASS, 1 FAIL, 2 bad input, 3 UNDECIDED (too few samples to show either). An interrupted
+sweep resumes from its finished blocks when the same command is given again.
 
 Examples:
   tp-sim                                      the newest bundle under runs/, 0 to 20 dB
@@ -102,7 +104,7 @@ class SimArguments(Options):
     """Folder for the report. Default: 'sim' next to the bundle, 'sim-int8' next to one called bundle-int8."""
     kernel: KernelName | Literal["auto"] = "auto"
     """What computes LLRs and decodes: NumPy, or numba where it is installed (auto)."""
-    workers: int = 1
+    workers: Threads = 1
     """Processes that share the work; the report does not depend on it."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers do the work; they must see the bundle under the same path."""
@@ -121,9 +123,14 @@ _SECTIONS = {
 }
 
 
+_STATUS = {"PASS": 0, "FAIL": 1, "UNDECIDED": 3}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``tp-sim``; returns the exit status."""
-    return run_command("tp-sim", SimArguments, _simulate, _DESCRIPTION, argv, sections=_SECTIONS)
+    return run_command(
+        "tp-sim", SimArguments, _simulate, _DESCRIPTION, argv, sections=_SECTIONS, positional="bundle"
+    )
 
 
 def _simulate(arguments: SimArguments) -> int:
@@ -143,7 +150,7 @@ def _simulate(arguments: SimArguments) -> int:
     out = arguments.out or _next_to(bundle)
 
     from twophase.sim.report.page import REPORT_PAGE, render, require_writable, write_report
-    from twophase.sim.report.tables import summary, tables
+    from twophase.sim.report.tables import quality_lines, summary, tables
     from twophase.sim.sweep.job import default_baselines, make_job
 
     if arguments.baseline == ("auto",) and not arguments.semi_analytic:
@@ -185,13 +192,13 @@ def _simulate(arguments: SimArguments) -> int:
     report = make_report(_command(arguments, job, out), job, manifest, measured, entries)
     write_report(out, render(report))
     clear_blocks(out, [job, *others])
-    lines = ["\n\n".join(tables(report)), *summary(report), f"report: {out / REPORT_PAGE}"]
-    print(visible("\n".join(lines), "\n"))  # noqa: T201
+    shown = ["\n\n".join(["\n".join(quality_lines(report)), *tables(report)]), *summary(report)]
+    print(visible("\n".join([*shown, f"report: {out / REPORT_PAGE}"]), "\n"))  # noqa: T201
     if settings.demapper == "commpy":
         replaced = sum(tally.llrs_replaced for tally in measured.link)
         total = sum(tally.llrs_total for tally in measured.link)
         print(f"commpy could not give {replaced} of {total} LLRs; the exact kernel's stood in")  # noqa: T201
-    return 0 if report.verdict == "PASS" else 1
+    return _STATUS[report.verdict]
 
 
 def _require_packages() -> None:
@@ -303,7 +310,7 @@ def _command(arguments: SimArguments, job: Job, out: Path) -> str:
         value = getattr(arguments, entry.name)
         if entry.name in left_out or (value == entry.default and entry.name not in always):
             continue
-        option = f"--{entry.name.replace('_', '-')}"
+        option = option_of(entry.name)
         if value is True:
             words.append(option)
         elif isinstance(value, tuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from twophase.link.errors import InputError
-from twophase.link.typed import Rule, at_least, check_fields, within
+from twophase.link.typed import Rule, Seed, Threads, check_fields, within
 
 __all__ = [
     "SENTENCE_BASELINES",
@@ -46,14 +46,14 @@ LARGEST_SPREAD_NS = 1e6
 MOST_PILOTS = 10_000
 MOST_SYMBOLS = 1_000_000
 """Longest coherence that is given in symbols; more is a typing error."""
-MOST_WORKERS = 1024
-"""Most processes; more is a typing error, and no machine's cores."""
+MOST_TRIALS = 100_000
+"""More is a typing error: one point would take days."""
 Decibels = Annotated[float, within(-LARGEST_ERROR_DB, LARGEST_ERROR_DB)]
 Spread = Annotated[
     float,
     Rule(f"be positive and at most {LARGEST_SPREAD_NS:,.0f} ns", lambda ns: 0 < ns <= LARGEST_SPREAD_NS),
 ]
-Pilots = Annotated[int, at_least(1), Rule(f"be at most {MOST_PILOTS:,}", lambda count: count <= MOST_PILOTS)]
+Pilots = Annotated[int, within(1, MOST_PILOTS)]
 Precision = Annotated[float, Rule("lie between 0 and 1 (0.005 is half a point)", lambda width: 0 < width < 1)]
 Tolerance = Annotated[float, Rule("lie in 0..1 (0.02 is two points)", lambda gap: 0 <= gap < 1)]
 
@@ -95,14 +95,14 @@ class Options:
     """How the receiver learns the mode: as the link does it, or for free ('ideal', for comparison)."""
     mode: str | None = None
     """One mode for every sample, known to both ends, by name (64x16qam) or number. Default: the router's."""
-    trials: Annotated[int, at_least(1)] = 20
+    trials: Annotated[int, within(1, MOST_TRIALS)] = 20
     """Times that each sample is sent at each SNR, under independent noise; with --precision at first."""
     precision: Precision | None = None
     """Go on until the half-width of the 95 % interval of the gap or of the accuracy, whichever is narrower,
     is at most this (0.02 is two points), until more trials cannot help, or until --max-trials."""
-    max_trials: int = 1000
+    max_trials: Annotated[int, within(1, MOST_TRIALS)] = 1000
     """Most trials of a point with --precision."""
-    seed: Annotated[int, at_least(0)] = 0
+    seed: Seed = 0
     """Seed of gains, noise and estimates; the same seed gives the same report."""
     tolerance: Tolerance = 0.02
     """How far the deployed accuracy may lie below a soft one and still pass: 0.02 is two points."""
@@ -170,20 +170,16 @@ class Workers:
     Raises
     ------
     InputError
-        If there is no process or more than ``MOST_WORKERS``, or both more than one and a scheduler are asked
-        for.
+        If both more than one process and a scheduler are asked for, or one breaks its rule.
     """
 
-    processes: int = 1
+    processes: Threads = 1
     """Processes on this machine; one is the program's own."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers take their place."""
 
     def __post_init__(self) -> None:
-        if self.processes < 1:
-            raise InputError("workers", "be at least 1", self.processes)
-        if self.processes > MOST_WORKERS:
-            raise InputError("workers", f"be at most {MOST_WORKERS}", self.processes)
+        check_fields(self)
         if self.scheduler is not None and self.processes != 1:
             rule = "be left out with --scheduler, whose cluster has its own"
             raise InputError("workers", rule, self.processes)

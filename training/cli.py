@@ -12,6 +12,7 @@ from typing import Any
 from twophase.link.command import Terminal, require, run_command
 from twophase.link.errors import InputError
 from twophase.link.escape import visible
+from twophase.link.options import option_of
 from twophase.link.plotting import require_matplotlib
 from twophase.training.config import TrainConfig, preset_of
 
@@ -155,5 +156,5 @@ def _check_unchanged(config: TrainConfig, stored: TrainConfig) -> None:
             continue  # trained alike; they differ in what is made of the weights at the end
         if name not in FREE_WHEN_RESUMING and config.as_json()[name] != value:
             raise InputError(
-                "resume", f"keep the run's settings; {name} was {value!r}", config.as_json()[name]
+                "resume", f"keep the run's settings; {option_of(name)} was {value!r}", config.as_json()[name]
             )

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from twophase.link.errors import InputError
-from twophase.link.typed import POSITIVE, Rule, at_least, check_fields, from_json, within
+from twophase.link.typed import (
+    POSITIVE,
+    Count,
+    Rule,
+    Seed,
+    Threads,
+    at_least,
+    check_fields,
+    from_json,
+    within,
+)
 
 if TYPE_CHECKING:
     from twophase.link.modes import LinkConfig
@@ -65,8 +75,8 @@ Positive = Annotated[float, POSITIVE]
 Share = Annotated[float, within(0, 1)]
 Temperature = Annotated[float, Rule("lie above 0 and at most at 1", lambda value: 0 < value <= 1)]
 Tolerance = Annotated[float, Rule("lie in 0..1 (0.0075 is 0.75 points)", lambda value: 0 <= value < 1)]
-NumberOfEpochs = Annotated[int, at_least(0)]
-Seed = Annotated[int, at_least(0), Rule("be below 2**63", lambda value: value < 2**63)]
+NumberOfEpochs = Annotated[int, within(0, 1_000_000)]
+Width = Annotated[int, within(1, 65_536)]
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ class TrainConfig:
     label."""
     ignore: tuple[str, ...] = ()
     """Columns of the file that are left out, such as an id."""
-    samples: int | None = None
+    samples: Count | None = None
     """Take only so many samples of the task, chosen by a fixed seed: for a quick try."""
     out: Path | None = None
     """Run folder; runs/TASK if not given.  A finished run there is kept next to it as .TASK.previous."""
@@ -92,7 +102,7 @@ class TrainConfig:
     """Of initial weights, order of samples and channel noise.  The data split does not depend on it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
-    threads: Annotated[int, at_least(1)] = 1
+    threads: Threads = 1
     """CPU threads of torch for the link, whose model is too small to gain from more.  A backbone takes all
     cores unless OMP_NUM_THREADS says otherwise."""
     log: Literal["table", "reported"] = "table"
@@ -102,17 +112,17 @@ class TrainConfig:
     backbone: Annotated[str, Rule("be a name or a folder", bool)] = "minilm"
     """Pretrained transformer that reads sentences: minilm (all-MiniLM-L6-v2, in a package, needs no network),
     the name of a model on a hub (roberta-base), or a folder with one.  Tasks of text only."""
-    tune_layers: Annotated[int, at_least(-1)] = 2
+    tune_layers: Annotated[int, within(-1, 1000)] = 2
     """How many of its top layers are tuned to the task: 0 leaves it frozen, -1 tunes the whole.  What lies
     below is computed once and kept on disk."""
-    tune_epochs: Annotated[int, at_least(1)] = 3
+    tune_epochs: Count = 3
     """Passes over the training sentences that tune it, with a linear classifier and no link: the ceiling of
     the link that is then trained on its features."""
     tune_learning_rate: Positive = 3e-4
     """Peak learning rate of the tuned layers."""
-    tune_batch_size: Annotated[int, at_least(1)] = 32
+    tune_batch_size: Count = 32
     """Sentences per step of the tuning, over all processes."""
-    max_length: Annotated[int, at_least(8)] = 128
+    max_length: Annotated[int, within(8, 65_536)] = 128
     """Tokens that a sentence may have, the special ones included; the rest is cut off."""
     distillation: Share = 1.0
     """How far the link learns what that classifier takes the training sentences for, its probabilities,
@@ -129,9 +139,9 @@ class TrainConfig:
     surrogate: Literal["product", "reported"] = "product"
     """Soft symbols: product of bit probabilities (the exact expectation), or the reported softmax over
     squared bit distance."""
-    epochs: Annotated[int, at_least(1)] = 30
+    epochs: Count = 30
     """Passes over the training data, both phases together."""
-    alignment_start_epoch: int = 20
+    alignment_start_epoch: Count = 20
     """First epoch of the alignment phase, counted from 1 (two-phase only)."""
     temp_freeze_floor: Temperature = 0.7
     """Temperature at which the learning phase stops cooling and at which the alignment phase stays."""
@@ -168,9 +178,9 @@ class TrainConfig:
     augmentation: NotNegative = 0.0
     """Strength of random rotation, shift and scaling of training images; 0 for none."""
 
-    codebook_sizes: tuple[int, ...] = (64,)
+    codebook_sizes: tuple[Width, ...] = (64,)
     """K of each codebook; powers of two."""
-    tokens: tuple[int, ...] = (4,)
+    tokens: tuple[Width, ...] = (4,)
     """N of each codebook: indices per sample."""
     qam_orders: tuple[int, ...] = (16,)
     """M of each constellation: 4, 16, 64 or 256."""
@@ -191,15 +201,15 @@ class TrainConfig:
     router_focus: Share = 0.0
     """How far a mode learns from the samples that the router gives to it: 0 from all alike, 1 from those
     alone."""
-    modes_per_step: Annotated[int, at_least(1)] = 3
+    modes_per_step: Annotated[int, within(1, 1024)] = 3
     """Modes that a training step runs and compares; all take their turns."""
     table_tolerance: Tolerance = 0.0075
     """How far the accuracy of the table's mode may lie below the best one at an SNR (0.0075: 0.75 points)."""
     hysteresis_db: NotNegative = 1.0
     """How far an SNR estimate must leave a step of the table before an end of the link changes its mode."""
-    embedding_dim: int = 8
+    embedding_dim: Annotated[int, within(1, 1024)] = 8
     """C, components of a codeword."""
-    hidden: Annotated[int, at_least(1)] = 256
+    hidden: Width = 256
     """Width of encoder and classifier."""
     search: Literal["grid", "float"] = "grid"
     """grid: from the alignment phase on encoder and codebook search compute with whole numbers, weights and
@@ -210,7 +220,7 @@ class TrainConfig:
     labelling: Literal["identity", "pca", "kdtree", "bsa"] = "kdtree"
     """Bit labels of the codewords; made in the first epoch and once more at the start of alignment."""
 
-    batch_size: Annotated[int, at_least(2)] = 64
+    batch_size: Annotated[int, within(2, 1_000_000)] = 64
     """Samples per step."""
     learning_rate: Positive = 2e-3
     """Peak of AdamW's learning rate."""
@@ -302,7 +312,7 @@ class TrainConfig:
         if self.method == "two-phase" and not 2 <= self.alignment_start_epoch <= self.epochs:
             raise InputError(
                 "alignment_start_epoch",
-                f"lie in 2..{self.epochs} (epochs; set both together)",
+                f"lie in 2..{self.epochs} (--epochs; set both together)",
                 self.alignment_start_epoch,
             )
         aligned = self.epochs - self.last_learning_epoch

@@ -83,6 +83,11 @@ def text_backbone(config: TrainConfig, data: TextTask, prepared: Prepared) -> Te
 def _train_link(trainer: Trainer, terminal: Terminal, backbone: TextBackbone | None = None) -> dict[str, Any]:
     if trainer.config.resume:
         trainer.restore()
+        if trainer.finished:
+            terminal.say(
+                f"'{trainer.config.folder}' is finished after {trainer.standing.epoch} epochs: nothing is "
+                "trained, and its programs are written anew"
+            )
     records = _train_epochs(trainer, terminal)
     return _finish(trainer, records, terminal, backbone)
 

@@ -100,7 +100,7 @@ def save_programs(
     references.append(
         Reference(
             name="aligned",
-            description="the deployed model on its soft path, with the deployed receiver",
+            description="the deployed model on its soft path, with its receiver as trained",
             soft="soft.onnx",
             rx="rx.onnx",
             temperature=temperature,

@@ -157,7 +157,8 @@ class TieSearch:
         start, way = start[rows], (stop - start)[rows]
         sides = np.zeros(len(rows)), np.ones(len(rows))
         visited = [first, last]
-        for _ in range(_HALVINGS):
+        # A link that has collapsed to one codeword has no boundary to come near to.
+        for _ in range(_HALVINGS if len(rows) else 0):
             middle = (sides[0] + sides[1]) / 2.0
             share = middle.reshape(-1, *(1,) * (features.ndim - 1))
             point = self._pool((start + share * way).astype(np.float32), first.snr_db, first.mode)

@@ -236,7 +236,7 @@ def _compare_torch(
     program: ExportedProgram, padded: list[tuple[Values, NDArray[np.float32]]], manifest: Manifest
 ) -> tuple[dict[str, float], list[str]]:
     """Largest difference of features between torch and ONNX Runtime, on the same padded batches."""
-    torch_side = TorchProgram(program, backbone_signature(manifest))
+    torch_side = TorchProgram(program, backbone_signature(manifest), threads=None)
     pairs = [(given, torch_side.outputs(feed)[FEATURES]) for feed, given in padded]
     largest = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
     bound = TORCH_TOLERANCE * max(float(np.abs(theirs).max()) for _, theirs in pairs)

@@ -25,6 +25,7 @@ __all__ = [
     "FEATURES",
     "LENGTH_AXIS",
     "RANDOM_OPERATORS",
+    "RX_FILE",
     "UNFORCED",
     "WHOLE_FILE",
     "Port",
@@ -38,6 +39,9 @@ __all__ = [
     "signature_of",
 ]
 
+
+RX_FILE = "rx.onnx"
+"""The receiver as it is deployed."""
 
 WHOLE_FILE = "tx.onnx"
 """The transmitter as it is deployed: of a link that takes text the graph from token ids on."""
@@ -101,7 +105,7 @@ class Signature:
 
 def deployed(manifest: Manifest) -> tuple[str, str]:
     """The pair of graphs that a link consists of, from features on; other graphs are references."""
-    return manifest.head_file, "rx.onnx"
+    return manifest.head_file, RX_FILE
 
 
 def run_by_devices(manifest: Manifest) -> tuple[str, ...]:

@@ -315,17 +315,38 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """So many threads of torch for what runs inside; as many as there were for None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class TorchProgram(Runner):
     """The operations of a saved program, run by torch; tensors are the outputs of the signature.
 
     ``table`` chooses the mode where none is requested, in the place of the program's own router.
+    ``threads`` of torch share the work, None for all: those of a small model wait for one another longer than
+    they work.
     """
 
     called = "the program"
 
-    def __init__(self, program: ExportedProgram, signature: Signature, table: SnrTable | None = None) -> None:
+    def __init__(
+        self,
+        program: ExportedProgram,
+        signature: Signature,
+        table: SnrTable | None = None,
+        *,
+        threads: int | None = 1,
+    ) -> None:
         super().__init__(signature)
         self._module = program.module()
+        self._threads = threads
         self._inputs, self._outputs = signature.inputs, signature.output_names
         self._table = table
 
@@ -349,7 +370,7 @@ class TorchProgram(Runner):
         ]
         inputs = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), _threads(self._threads):
                 outputs = self._module(*inputs)
         except Exception as error:
             raise GraphRunError(f"the program fails under torch: {str(error).splitlines()[0]}") from error

@@ -42,6 +42,7 @@ _CHECKS: tuple[tuple[str, Callable[[Bundle], Finding]], ...] = (
     ("codebook hash", codewords.codebooks),
     ("exactness", graph_checks.exactness),
     ("labels of the receiver", codewords.received_labels),
+    ("receiver as trained", graph_checks.as_trained),
     ("head in tx.onnx", graph_checks.contained),
     ("tokenizer", graph_checks.tokenizer),
     ("text to symbols", run_checks.text_to_symbols),

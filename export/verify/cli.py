@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twophase.link.command import Terminal, folded, require, run_command
 from twophase.link.errors import ArtifactError
 from twophase.link.escape import visible
+from twophase.link.typed import Seed, check_fields
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -51,8 +52,11 @@ class VerifyArguments:
     """Measure margins between codewords on the test split, and what other arithmetics would change."""
     int8: Path | None = None
     """INT8 bundle of the same run, for --audit to compare with."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the audit's noise."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 _SECTIONS = {"What to check": "bundle", "Margins between codewords": "audit"}
@@ -76,8 +80,6 @@ def _verify(arguments: VerifyArguments) -> int:
     from twophase.link.errors import InputError
     from twophase.link.manifest import newest
 
-    if arguments.seed < 0:
-        raise InputError("seed", "be at least 0", arguments.seed)
     if arguments.int8 is not None and not arguments.audit:
         raise InputError("int8", "go with --audit, which compares with it", str(arguments.int8))
     folder = arguments.bundle if arguments.bundle is not None else newest(Path("runs"), "bundle")

@@ -12,6 +12,7 @@ from twophase.export.backbone.compare import problems_of_tokenizer
 from twophase.export.backbone.merge import unlike_proved
 from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import (
+    RX_FILE,
     WHOLE_FILE,
     check_interface,
     check_operators,
@@ -28,6 +29,7 @@ from twophase.link.constellation import qam
 from twophase.link.manifest import TOKENIZER_FILE
 
 __all__ = [
+    "as_trained",
     "bijection",
     "card",
     "constellation",
@@ -233,6 +235,20 @@ def exactness(bundle: Bundle) -> Finding:
         sums = f"; largest sum {tightest.largest:,.0f} of {tightest.limit:,} units in {tightest.node}"
     given = "" if proof.mode is None else "; given the mode, which real scores decide"
     return Finding([], f"indices the same on every runtime, {proof.nodes} nodes{sums}{given}")
+
+
+def as_trained(bundle: Bundle) -> Finding:
+    """The soft path of the deployed model has a receiver of its own; in float32 the same, byte for byte."""
+    own = [entry.rx for entry in bundle.manifest.references if entry.name == "aligned"]
+    if not own:
+        return Finding([], "no soft reference of the deployed model")
+    if own[0] == RX_FILE:
+        return Finding([f"reference 'aligned' has '{RX_FILE}' itself as its receiver: it shows nothing"], "")
+    if bundle.manifest.precision != "float32":
+        return Finding([], f"{own[0]} is a graph of its own, in float32")
+    same = bundle.graph_bytes(RX_FILE) == bundle.graph_bytes(own[0])
+    problems = [] if same else [f"'{RX_FILE}' is not '{own[0]}', the receiver as trained"]
+    return Finding(problems, f"{RX_FILE} is {own[0]}, byte for byte")
 
 
 def takes_text(bundle: Bundle) -> bool:

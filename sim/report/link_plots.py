@@ -164,7 +164,7 @@ def llr_svg(report: Report) -> str:
 
 def _draw_densities(axes: Axes, edges: _Float, zeros: _Float, ones: _Float) -> None:
     total = max(1.0, float(zeros.sum() + ones.sum()))
-    bits = ((zeros, "deployed", "-", "0 sent"), (ones, "learning", (0, (4, 1.5)), "1 sent"))
+    bits = ((zeros, "deployed", "-", "bit 0 sent"), (ones, "learning", (0, (4, 1.5)), "bit 1 sent"))
     used = np.flatnonzero(zeros + ones)
     widest = float(np.diff(edges)[used].max(initial=1.0))
     floor = 0.5 / total / widest

@@ -58,7 +58,7 @@ _RATES = (
 
 _THEORY: dict[str, tuple[str, dict[str, Any]]] = {
     "ber_theory": ("theory, uniform use", {"color": COLOURS["limit"], "linestyle": "--"}),
-    "ber_theory_usage": ("theory, points as sent", {"color": COLOURS["learning"]}),
+    "ber_theory_usage": ("theory, points as used", {"color": COLOURS["learning"]}),
 }
 
 

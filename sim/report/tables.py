@@ -18,6 +18,7 @@ __all__ = [
     "front_text",
     "gains_taken",
     "hangs_together",
+    "quality_lines",
     "ratio_text",
     "samples_word",
     "span_text",
@@ -47,6 +48,38 @@ def tables(report: Report) -> list[str]:
     return shown + ([best_fixed_table(report)] if report.modes else [])
 
 
+def quality_lines(report: Report) -> list[str]:
+    """How good the link is, whatever the verdict says, and warnings; the first lines of the terminal."""
+    quality, ceiling = report.quality, report.ceiling
+    said = [f"most frequent class {_percent(quality.majority_share)}"]
+    if ceiling is not None:
+        low, high = ceiling.accuracy_ci
+        said.insert(
+            0,
+            f"{ceiling.name} {_percent(ceiling.accuracy)} ({100 * low:.1f}..{100 * high:.1f}), "
+            f"{ceiling.description}",
+        )
+    whose = "these decisions" if ceiling is not None else "the link's own decisions"
+    lines = [f"quality: {'; '.join(said)}", f"quality: {label_text(report)}, sending {whose}"]
+    if quality.train_accuracy is not None and quality.validation_accuracy is not None:
+        lines.append(
+            f"quality: in training (hard, over its SNRs) {_percent(quality.train_accuracy)} on the training "
+            f"samples, {_percent(quality.validation_accuracy)} in validation"
+        )
+    return lines + [f"warning: {text}" for text in quality.warnings]
+
+
+def label_text(report: Report) -> str:
+    """The link against an ideal system that sends the label in as many symbols; without a full stop."""
+    below, at_db = report.quality.below_label, report.quality.below_label_at_db
+    if below <= 0:
+        return "at no SNR below ideal classify-and-send in as many symbols"
+    return (
+        f"at most {100 * below:.2f} percentage points below ideal classify-and-send in as many symbols "
+        f"({at_db:g} dB)"
+    )
+
+
 def summary(report: Report) -> list[str]:
     """Lines of the terminal below the tables: what was measured, how, and what came out."""
     trials = span_text([point.trials for point in report.points])
@@ -57,6 +90,7 @@ def summary(report: Report) -> list[str]:
         f"signalling: {report.signalling}; {report.estimates}",
         *text_lines(report),
         f"verdict: {report.verdict} ({verdict_reason(report.points, report.tolerance)})",
+        *([] if report.advice is None else [f"what would decide: {report.advice}"]),
         *(f"remark: {remark}" for remark in report.remarks),
         *(f"compared: {entry.name}, {entry.verdict} ({entry.bundle})" for entry in report.compare),
     ]
@@ -68,12 +102,12 @@ def result_table(report: Report) -> str:
     The page and the CSV have more.
     """
     names = [entry.name for entry in report.references]
-    header = ["Es/N0", "Eb/N0", "deployed", "95 %", *names, "gap", "shown>="]
-    header += ["BER", "as sent", "bound", "verdict"]
+    header = ["Es/N0", "Eb/N0", "deployed", "95 %", *names, "gap", "at least"]
+    header += ["BER", "theory", "bound", "verdict"]
     rows = [_row(point, names) for point in report.points]
     legend = list(_LEGEND)
     if taken := gains_taken(report):
-        legend.append(f"as sent is for a receiver that knows the gains, which this one {taken}")
+        legend.append(f"theory is for a receiver that knows the gains, which this one {taken}")
     if hangs_together(report):
         legend.append(_TOGETHER)
     return "\n".join([*aligned([header, *rows]), "", *legend])
@@ -180,14 +214,20 @@ def span_text(counts: list[int]) -> str:
     return f"{min(counts)}" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
 def _share(value: float) -> str:
     return f"{100 * value:.1f}" if value else "-"
 
 
 _LEGEND = (
-    "gap: deployed minus soft in points, against the soft reference where it is lowest",
-    "shown>=: one-sided 95 % lower bound of the difference to every reference; the verdict goes by it",
-    "as sent: theory of the BER for the points as this transmitter uses them",
+    "gap: deployed minus soft in percentage points, against the soft reference where it is lowest",
+    "at least: one-sided 95 % lower bound of the gap to every reference; PASS goes by it",
+    "BER: of channel bits decided one by one by the nearest point, as the receiver does not do: it weighs",
+    "  all LLRs of a sample together, and can be right where many of these bits are wrong",
+    "theory: of the BER, for the constellation points as often as this transmitter sends each",
     "bound: an ideal system that sends the label, with this classifier",
 )
 
@@ -227,12 +267,17 @@ _TABLES = ("llr_zeros", "llr_ones", "llr_expected_ones", "confusion", "counts")
 
 def csv_text(report: Report) -> str:
     """One line per SNR point; intervals, references, baselines and modes each get columns of their own."""
-    ceiling: dict[str, Any] = {}
+    # The same in every row: of the link, not of the point.
+    quality: dict[str, Any] = {
+        name: value
+        for name, value in as_json(report.quality).items()
+        if name in ("majority_share", "train_accuracy", "validation_accuracy")
+    }
     if report.ceiling is not None:
         accuracy, interval = report.ceiling.accuracy, report.ceiling.accuracy_ci
-        ceiling = {"accuracy_no_channel": accuracy, "accuracy_no_channel_ci": interval}
+        quality |= {"accuracy_no_channel": accuracy, "accuracy_no_channel_ci": interval}
     rows = [
-        _flat({key: value for key, value in as_json(point).items() if key not in _TABLES} | ceiling)
+        _flat({key: value for key, value in as_json(point).items() if key not in _TABLES} | quality)
         for point in report.points
     ]
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -292,16 +337,10 @@ def text_table(report: Report, text: TextFigures) -> str:
 
 
 def text_lines(report: Report) -> list[str]:
-    """Lines of the summary: front end, ceiling and how long the sentences are; as far as there are any."""
+    """Lines of the summary: front end and how long the sentences are; as far as there are any."""
     lines = []
     if report.front is not None:
         lines.append(f"front end: {front_text(report.front)}")
-    if report.ceiling is not None:
-        low, high = report.ceiling.accuracy_ci
-        lines.append(
-            f"no channel: {100 * report.ceiling.accuracy:.2f} % ({100 * low:.1f}..{100 * high:.1f}), "
-            f"{report.ceiling.description}"
-        )
     if report.text is not None:
         lines.append(f"text: {ratio_text(report.text)}")
     return lines

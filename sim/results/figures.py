@@ -13,6 +13,7 @@ from typing import Any
 
 from twophase.link.manifest import Reference
 from twophase.sim.settings import ChannelName, CoherenceName, Settings
+from twophase.sim.theory.decision import Verdict, overall
 from twophase.sim.theory.statistics import Interval
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ModeFigures",
     "ModePoint",
     "Point",
+    "Quality",
     "ReferenceFigures",
     "Report",
     "Scatter",
@@ -53,7 +55,10 @@ class LinkFigures:
     """If the symbols arrive undisturbed."""
     label_bound: float
     """Accuracy of an ideal system that sends the label with this classifier."""
+    label_delivered: float
+    """Probability that it delivers the label, in frames as long as the link's."""
     ber: float
+    """Of the nearest points' bits, before any soft decision."""
     ber_ci: Interval
     ber_theory: float
     """Closed form for points that are sent equally often."""
@@ -99,10 +104,14 @@ class ReferenceFigures:
     gap: float
     gap_ci: Interval
     gap_lower_bound: float
-    """One-sided, 95 %: the verdict goes by it."""
+    """One-sided, 95 %: PASS goes by it."""
+    gap_upper_bound: float
+    """One-sided, 95 % over all points and references together: FAIL goes by it."""
     symbols_per_sample: float
     symbol_energy: float
-    passes: bool = field(metadata={"json": "pass"})
+    verdict: Verdict
+    samples_to_decide: int | None = None
+    """UNDECIDED: about how many samples would decide; None if no number would."""
 
 
 @dataclass(frozen=True)
@@ -159,13 +168,16 @@ class Point(LinkFigures):
     counts: dict[str, int]
     counts_sha256: str
     stop_reason: str
+    classify_and_send: float | None = None
+    """Accuracy of an ideal system that sends the label decided without a channel, in as many symbols; None
+    where no such decisions are known."""
     best_fixed: BestFixed | None = None
     text: TextPoint | None = None
 
     @property
-    def verdict(self) -> str:
-        """``PASS`` if the link is shown to be no worse than every reference, by the tolerance."""
-        return "PASS" if all(entry.passes for entry in self.references.values()) else "FAIL"
+    def verdict(self) -> Verdict:
+        """Whether it is shown to be no worse than every reference, by the tolerance, or worse than one."""
+        return overall(entry.verdict for entry in self.references.values())
 
     @property
     def gap_reference(self) -> str:
@@ -304,6 +316,22 @@ class Ceiling:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """How good the link is, whatever it is compared with in the verdict."""
+
+    majority_share: float
+    """Accuracy of naming the most frequent class of the samples, whatever is sent."""
+    below_label: float
+    """By how much the deployed accuracy lies below that of an ideal system that classifies and sends the
+    label in as many symbols: where it is most; negative where it lies above everywhere."""
+    below_label_at_db: float
+    train_accuracy: float | None = None
+    """Of the hard system over the SNRs of training, as training measured it."""
+    validation_accuracy: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class TextFigures:
     """The sentences themselves: how long they are and, over all points, the ends of what they cost."""
 
@@ -328,7 +356,10 @@ class TextFigures:
 class Report:
     """Everything that a report shows."""
 
-    verdict: str
+    verdict: Verdict
+    advice: str | None = None
+    """UNDECIDED: what would decide."""
+    quality: Quality
     remarks: list[str]
     task: str
     command: str

@@ -1,12 +1,15 @@
 """Counts of a sweep to figures with intervals, to what theory says of the same points, and to the verdict.
 
-The verdict says whether what is deployed works as trained.  A point passes if, for EVERY soft reference, the
-one-sided 95 % lower confidence bound of (deployed - soft) accuracy is not below minus the tolerance.  The
-whole passes if every point does.  Because all must pass, a system that is worse than the tolerance somewhere
-passes no more often than that one point does, however many points there are (an intersection-union test: no
-correction for multiplicity is needed).  Too few samples fail: a bound that is not shown is not granted.
+The verdict says whether what is deployed works as trained, in three states.  A point passes if, for EVERY
+soft reference, the one-sided 95 % lower confidence bound of (deployed - soft) accuracy is not below minus the
+tolerance; it fails if, for one, the upper bound is below that, at 95 % over all points and references
+together (Bonferroni); else it is undecided.  The whole passes if every point does and fails if one does.
+Because all must pass, a system that is worse than the tolerance somewhere passes no more often than that one
+point does, however many points there are (an intersection-union test: no correction for multiplicity is
+needed).  One that is worse nowhere fails in at most 5 % of all reports.  Too few samples are undecided: a
+bound that is not shown is neither granted nor held against the link.
 
-How often that is, with a true gap of exactly minus the tolerance, was computed.  Single trials, exact
+How often a point passes with a true gap of exactly minus the tolerance was computed.  Single trials, exact
 multinomial sums over 100 to 3000 samples, gaps of -1, -2 and -5 points, 0 to 3 % of the samples differing the
 other way: at most 4.95 %.  At -2 points, with 0, 0.5, 1 and 3 % the other way: 1.8, 3.5, 3.4, 2.9 % at 200
 samples; 1.7, 3.5, 3.6, 3.7 % at 540; 3.8, 4.1, 4.0, 4.0 % at 1000; 3.5, 4.6, 4.4, 4.4 % at 3000.  Twenty
@@ -31,6 +34,7 @@ from twophase.sim.channel.radio import pilot_symbols
 from twophase.sim.counts import GAIN_BINS_DB, SystemCounts, Tally, tally_digest
 from twophase.sim.results.figures import BaselineFigures, LinkFigures, Point, ReferenceFigures
 from twophase.sim.settings import Settings
+from twophase.sim.theory.decision import Verdict, decide, overall
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
 from twophase.sim.theory.rates import (
     ber_for_usage,
@@ -42,6 +46,7 @@ from twophase.sim.theory.rates import (
 from twophase.sim.theory.statistics import clopper_pearson, paired_gap, wilson_by_sample
 
 __all__ = [
+    "advice",
     "baseline_figures",
     "frame_symbols",
     "link_figures",
@@ -64,17 +69,22 @@ def point_results(
     VerificationError if the noise that was drawn has not the variance that the axis says.
     """
     why = ["trials asked for"] * len(tallies) if reasons is None else reasons
+    # A point that the grid names twice is one comparison.
+    comparisons = len({tally.esn0_db for tally in tallies}) * max(1, len(tallies[0].references))
     return [
-        _point(tally, modes, classes, settings, reason) for tally, reason in zip(tallies, why, strict=True)
+        _point(tally, modes, classes, settings, reason, comparisons)
+        for tally, reason in zip(tallies, why, strict=True)
     ]
 
 
-def _point(tally: Tally, modes: ModeTable, classes: int, settings: Settings, reason: str) -> Point:
+def _point(
+    tally: Tally, modes: ModeTable, classes: int, settings: Settings, reason: str, comparisons: int
+) -> Point:
     hard = tally.deployed.correct / tally.trials
     return Point(
         **vars(link_figures(tally, modes, classes, settings)),
         references={
-            name: _reference(counts, tally.trials, hard, modes, settings)
+            name: _reference(counts, tally.trials, hard, modes, settings, comparisons)
             for name, counts in tally.references.items()
         },
         baselines={
@@ -107,6 +117,7 @@ def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Setting
     noiseless = int(tally.noiseless_correct.sum()) / (len(hard) * tally.transmissions)
     mode_errors = deployed.mode_errors / sent
     by_mode = _by_mode(deployed)
+    delivered = _delivered(tally, modes, classes, settings)
     return LinkFigures(
         esn0_db=tally.esn0_db,
         ebn0_db=float(esn0_db_to_ebn0_db(tally.esn0_db, information / sent / (payload + header + pilots))),
@@ -116,7 +127,8 @@ def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Setting
             modes.names[mode]: deployed.correct_by_mode[mode] / count for mode, count in by_mode.items()
         },
         accuracy_noiseless=noiseless,
-        label_bound=label_accuracy(noiseless, _delivered(tally, modes, classes, settings), classes),
+        label_bound=label_accuracy(noiseless, delivered, classes),
+        label_delivered=delivered,
         ber=tally.bit_errors / tally.bits_sent,
         ber_ci=clopper_pearson(tally.bit_errors, tally.bits_sent),
         **_theories(tally, modes, settings),
@@ -143,10 +155,15 @@ def link_figures(tally: Tally, modes: ModeTable, classes: int, settings: Setting
 
 
 def _reference(
-    counts: SystemCounts, trials: int, hard: NDArray[np.float64], modes: ModeTable, settings: Settings
+    counts: SystemCounts,
+    trials: int,
+    hard: NDArray[np.float64],
+    modes: ModeTable,
+    settings: Settings,
+    comparisons: int,
 ) -> ReferenceFigures:
     soft, frames = counts.correct / trials, counts.frames
-    gap = paired_gap(hard - soft)
+    gap, decision = paired_gap(hard - soft), decide(hard - soft, settings.tolerance, comparisons)
     symbols = sum(
         count * frame_symbols(modes[mode], header, settings) for (mode, header), count in frames.items()
     )
@@ -156,9 +173,11 @@ def _reference(
         gap=gap.gap,
         gap_ci=gap.interval,
         gap_lower_bound=gap.lower_bound,
+        gap_upper_bound=decision.upper_bound,
         symbols_per_sample=symbols / frames.total(),
         symbol_energy=counts.energy,
-        passes=gap.lower_bound >= -settings.tolerance,
+        verdict=decision.verdict,
+        samples_to_decide=decision.samples,
     )
 
 
@@ -310,25 +329,53 @@ def _rate(
     return float(met @ closed_form(esn0_db + GAIN_BINS_DB, "awgn") / np.sum(met))
 
 
-def verdict_of(points: Sequence[Point]) -> str:
-    """``"PASS"`` if every point passes, else ``"FAIL"``."""
-    return "PASS" if all(point.verdict == "PASS" for point in points) else "FAIL"
+def verdict_of(points: Sequence[Point]) -> Verdict:
+    """``FAIL`` if a point fails, ``PASS`` if all pass, else ``UNDECIDED``."""
+    return overall(point.verdict for point in points)
 
 
 def verdict_reason(points: Sequence[Point], tolerance: float) -> str:
-    """What the verdict says, in one line: the claim, where it holds or fails, and against what."""
-    claim = f"deployed - soft >= {0 - 100 * tolerance:g} points"
-    names = list(points[0].references)
+    """What the verdict says, in one line: the claim, at which SNRs, how surely, and against what."""
+    verdict, names = verdict_of(points), list(points[0].references)
     only = "" if "learning" in names else " only, there is no learning reference"
-    failed = [point for point in points if point.verdict != "PASS"]
-    if not failed:
-        where = f"at all {len(points)} points" if len(points) > 1 else f"at {points[0].esn0_db:g} dB"
-        return f"{claim} {where}, one-sided 95 %; against: {', '.join(names)}{only}"
-    shown = ", ".join(f"{point.esn0_db:g}" for point in failed[:8]) + (", ..." if len(failed) > 8 else "")
-    against = [name for name in names if not all(point.references[name].passes for point in points)]
+    allowed = f"{100 * tolerance:g} percentage points below soft"
+    level = "one-sided 95 % at each" if len(points) > 1 else "one-sided 95 %"
+    if verdict == "PASS":
+        where = f"all {len(points)} SNRs" if len(points) > 1 else f"{points[0].esn0_db:g} dB"
+        return f"deployed at most {allowed} at {where}, {level}; against: {', '.join(names)}{only}"
+    there = [point for point in points if point.verdict == verdict]
+    shown = ", ".join(f"{point.esn0_db:g}" for point in there[:8]) + (", ..." if len(there) > 8 else "")
+    where = f"{len(there)} of {len(points)} SNRs ({shown} dB)"
+    against = [name for name in names if any(point.references[name].verdict == verdict for point in there)]
+    said = (
+        f"deployed more than {allowed} at {where}, shown at 95 % over all SNRs and references"
+        if verdict == "FAIL"
+        else f"neither shown nor refuted that deployed is at most {allowed} at {where}, {level}"
+    )
+    return f"{said}; against: {', '.join(against)}{only}"
+
+
+def advice(points: Sequence[Point], tolerance: float) -> str | None:
+    """Of an undecided verdict: how many samples would decide, and what to do, in one line; else None.
+
+    It is decided as soon as one comparison that looks worse than the tolerance is shown to be, or, where none
+    does, when the last is shown not to be.
+    """
+    if verdict_of(points) != "UNDECIDED":
+        return None
+    entries = [entry for point in points for entry in point.references.values()]
+    open_ones = [entry for entry in entries if entry.verdict == "UNDECIDED"]
+    worse = [entry.samples_to_decide for entry in open_ones if entry.gap < -tolerance]
+    needed = [count for count in worse or [entry.samples_to_decide for entry in open_ones] if count]
+    # Rounded away from zero, so that it is enough.
+    passing = math.ceil(-1000 * min(entry.gap_lower_bound for entry in entries)) / 1000
+    wider = f"--tolerance {passing:g} would PASS now" if passing < 1 else "no --tolerance would PASS now"
+    if not needed or not (worse or len(needed) == len(open_ones)):
+        return f"no number of samples with the gaps and the spread of these would decide; {wider}"
     return (
-        f"{claim} is not shown at {len(failed)} of {len(points)} points ({shown} dB), one-sided 95 %; "
-        f"against: {', '.join(against)}{only}"
+        f"about {min(needed) if worse else max(needed):,} samples with the gaps and the spread of these "
+        f"{points[0].samples} would decide: take a larger test part (or --data), or those of a "
+        f"cross-validation; {wider}"
     )
 
 

@@ -15,7 +15,8 @@ from twophase.sim.counts import LLR_EDGES
 from twophase.sim.packages import versions
 from twophase.sim.results.figures import Compared, Described, ModeEntry, Point, Report, SnrError, as_json
 from twophase.sim.results.modes import mode_figures, with_best_fixed
-from twophase.sim.results.points import point_results, remarks_on, verdict_of
+from twophase.sim.results.points import advice, point_results, remarks_on, verdict_of
+from twophase.sim.results.quality import quality_of, with_ceiling
 from twophase.sim.results.text import with_text
 from twophase.sim.settings import ChannelName, CoherenceName, Settings
 from twophase.sim.sweep.job import Job
@@ -128,10 +129,14 @@ def make_report(
     text = measured.text.text
     if text is not None:
         points, text = with_text(points, adaptive, text, settings)
+    ceiling = measured.ceiling
+    points = with_ceiling(points, ceiling, classes)
     same: dict[str, Any] = {name: getattr(settings, name) for name in _SAME}
     return Report(
         **same,
         verdict=verdict_of(points),
+        advice=advice(points, settings.tolerance),
+        quality=quality_of(points, ceiling, manifest.training),
         remarks=_remarks(points, manifest, settings),
         task=manifest.task,
         command=command,
@@ -176,7 +181,7 @@ def make_report(
         training=manifest.training,
         points=points,
         front=measured.text.front,
-        ceiling=measured.text.ceiling,
+        ceiling=ceiling,
         text=text,
         modes=mode_figures(fixed, modes, classes, settings) if fixed else None,
     )

@@ -1,4 +1,4 @@
-"""What a report on a text link adds: backbone, ceiling, and the sentences themselves as a baseline."""
+"""What a report on a text link adds: the check of the backbone, and the sentences as a baseline."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from twophase.link.manifest import Manifest
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.link.samples import Samples
 from twophase.sim.counts import Tally
-from twophase.sim.results.figures import BackboneCheck, Ceiling, Point, TextFigures, TextPoint
+from twophase.sim.results.figures import BackboneCheck, Point, TextFigures, TextPoint
 from twophase.sim.results.points import baseline_figures
 from twophase.sim.settings import Settings
 from twophase.sim.sweep.job import Job
 from twophase.sim.system import System
-from twophase.sim.theory.statistics import wilson_by_sample
 
 __all__ = ["TextFacts", "described", "text_facts", "with_text"]
 
@@ -27,12 +26,11 @@ class TextFacts:
     """What is known of a text link before the sweep; nothing of another link."""
 
     front: BackboneCheck | None = None
-    ceiling: Ceiling | None = None
     text: TextFigures | None = None
 
 
 def text_facts(job: Job, manifest: Manifest, system: System, samples: Samples) -> TextFacts:
-    """Check the backbone, and what the sentences are and come to without a channel; errors of that check."""
+    """Check the backbone, and say what the sentences are; errors of that check."""
     sentences, settings = samples.sentences, job.settings
     if sentences is None or manifest.front is None:
         return TextFacts()
@@ -40,12 +38,8 @@ def text_facts(job: Job, manifest: Manifest, system: System, samples: Samples) -
     from twophase.sim.baselines.text_source import FIELD_BITS, messages_of, source_of
     from twophase.sim.front import check_front
 
-    ceiling = text = None
+    text = None
     checked = check_front(job.started_in / job.bundle, manifest, system.transmitter, samples, settings.seed)
-    if "no-channel" in settings.baselines:
-        right = (sentences.without_link == samples.labels).astype(np.float64)
-        what = "the classifier that the backbone was tuned with, on the sentence itself"
-        ceiling = Ceiling("no channel", what, float(right.mean()), wilson_by_sample(right))
     if TEXT in settings.baselines:
         messages = messages_of(sentences)
         bits = [len(message) for message in messages]
@@ -60,7 +54,7 @@ def text_facts(job: Job, manifest: Manifest, system: System, samples: Samples) -
             every=EVERY,
             otherwise=manifest.classes[most_frequent(samples.labels)],
         )
-    return TextFacts(checked, ceiling, text)
+    return TextFacts(checked, text)
 
 
 def described(text: TextFigures | None) -> dict[str, str]:

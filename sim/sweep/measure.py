@@ -15,7 +15,8 @@ from twophase.link.manifest import Manifest
 from twophase.link.samples import Samples
 from twophase.sim.baselines.designs import descriptions
 from twophase.sim.counts import Tally
-from twophase.sim.results.figures import Scatter, ScatterGroup
+from twophase.sim.results.figures import Ceiling, Scatter, ScatterGroup
+from twophase.sim.results.quality import ceiling_of
 from twophase.sim.results.text import TextFacts, described, text_facts
 from twophase.sim.settings import Settings, Workers
 from twophase.sim.sweep.executors import open_executor
@@ -59,6 +60,8 @@ class Measured:
     """Names and descriptions."""
     text: TextFacts = field(default_factory=TextFacts)
     """What is known of the sentences of a text link."""
+    ceiling: Ceiling | None = None
+    """The accuracy without a channel, where the samples hold it."""
 
 
 def measure(
@@ -107,6 +110,7 @@ def measure(
         scatter=scatter,
         baselines=descriptions(settings, system.modes, system.classes) | described(text.text),
         text=text,
+        ceiling=ceiling_of(samples, settings),
     )
 
 

@@ -17,7 +17,16 @@ from scipy.stats import beta
 
 from twophase.link.errors import InputError
 
-__all__ = ["CONFIDENCE", "Interval", "PairedGap", "clopper_pearson", "paired_gap", "wilson_by_sample"]
+__all__ = [
+    "CONFIDENCE",
+    "Interval",
+    "PairedGap",
+    "clopper_pearson",
+    "lower_bound",
+    "paired_gap",
+    "per_sample",
+    "wilson_by_sample",
+]
 
 CONFIDENCE = 0.95
 """Level of every interval in a report: two-sided for intervals, one-sided for the verdict's bound."""
@@ -52,7 +61,7 @@ def wilson_by_sample(fractions: ArrayLike, confidence: float = CONFIDENCE) -> In
     >>> round(low, 3), high
     (0.929, 1.0)
     """
-    values = _per_sample("fractions", fractions, 0.0)
+    values = per_sample("fractions", fractions, 0.0)
     level = _level(confidence)
     n, p = values.size, float(values.mean())
     z2 = float(ndtri((1 + level) / 2)) ** 2
@@ -100,19 +109,26 @@ def paired_gap(differences: ArrayLike, confidence: float = CONFIDENCE) -> Paired
     >>> result.gap, round(result.lower_bound, 4)
     (0.0, -0.0067)
     """
-    values = _per_sample("differences", differences, -1.0)
+    values = per_sample("differences", differences, -1.0)
     level = _level(confidence)
     two_sided = float(ndtri((1 + level) / 2))
+    n, total, squares = values.size, float(values.sum()), float(values @ values)
     return PairedGap(
         gap=float(values.mean()),
-        interval=(_lower_bound(values, two_sided), 0.0 - _lower_bound(-values, two_sided)),
-        lower_bound=_lower_bound(values, float(ndtri(level))),
+        interval=(
+            lower_bound(n, total, squares, two_sided),
+            0.0 - lower_bound(n, -total, squares, two_sided),
+        ),
+        lower_bound=lower_bound(n, total, squares, float(ndtri(level))),
     )
 
 
-def _lower_bound(values: NDArray[np.float64], quantile: float) -> float:
-    """The least g with n (centre - g)^2 <= quantile^2 v(g) for one of the three variances."""
-    n, total, squares = values.size, float(values.sum()), float(values @ values)
+def lower_bound(n: float, total: float, squares: float, quantile: float) -> float:
+    """The bound of :func:`paired_gap` from the number of samples, their sum and the sum of their squares.
+
+    It is the least g with n (centre - g)^2 <= quantile^2 v(g) for one of the three variances; ``quantile`` is
+    that of the normal law at the level of the bound.
+    """
     centre = (total - 0.5) / n
     k = quantile * quantile / n
     adjusted = max(0.0, (squares + 1) / (n + 2) - (total / (n + 2)) ** 2)
@@ -154,7 +170,8 @@ def clopper_pearson(count: int, total: int, confidence: float = CONFIDENCE) -> I
     return low, high
 
 
-def _per_sample(name: str, values: ArrayLike, lowest: float) -> NDArray[np.float64]:
+def per_sample(name: str, values: ArrayLike, lowest: float) -> NDArray[np.float64]:
+    """One number per sample in [lowest, 1], shape (samples,); InputError otherwise."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
         raise InputError(name, "hold one number per sample, for at least one sample", array.shape)

@@ -86,8 +86,8 @@ def test_the_simulator_finds_what_the_other_commands_left(
     shutil.copytree(digits_bundle.parents[1], tmp_path / "runs")
     env = without_training("onnx", "tokenizers")
     simulated = run_command("tp-sim", "--snr", "0:20:20", "--trials", "2", cwd=tmp_path, env=env)
-    assert simulated.returncode in (0, 1), simulated.stderr
+    assert simulated.returncode in (0, 1, 3), simulated.stderr
     report = json.loads((tmp_path / "runs" / "digits" / "sim" / "report.json").read_text())
-    assert report["verdict"] == ("PASS" if simulated.returncode == 0 else "FAIL")
+    assert report["verdict"] == {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}[simulated.returncode]
     assert [point["esn0_db"] for point in report["points"]] == [0, 20]
     assert {"learning", "aligned"} == set(report["points"][0]["references"])

@@ -66,14 +66,25 @@ def bundle(content_run: Path, make_shared, build) -> Path:
 
 def test_everything_is_in_the_bundle_and_listed(bundle: Path, content_run: Path) -> None:
     manifest, run = load_manifest(bundle, "bundle"), load_manifest(content_run, "run")
-    wanted = {"tx.onnx", "rx.onnx", "soft.onnx", "eval.npz", "LINK_CARD.md", "web/index.html"}
+    wanted = {
+        "tx.onnx",
+        "rx.onnx",
+        "soft.onnx",
+        "rx_aligned.onnx",
+        "eval.npz",
+        "LINK_CARD.md",
+        "web/index.html",
+    }
     for number, (inputs, outputs) in enumerate([(3, 6)] * 4 + [(2, 3)] * 3):
         wanted |= {f"test_data_set_{number}/input_{place}.pb" for place in range(inputs)}
         wanted |= {f"test_data_set_{number}/output_{place}.pb" for place in range(outputs)}
     assert set(manifest.files) == wanted
     assert set(content(bundle)) == {*wanted, "link.json"}
     assert (bundle / "eval.npz").read_bytes() == (content_run / "eval.npz").read_bytes()
-    made_anew = {"kind", "routing", "files", "provenance", "conformance", "accuracy"}
+    # The reference is received as trained, by a copy that nothing is done to.
+    assert [entry.rx for entry in manifest.references if entry.name == "aligned"] == ["rx_aligned.onnx"]
+    assert (bundle / "rx_aligned.onnx").read_bytes() == (bundle / "rx.onnx").read_bytes()
+    made_anew = {"references", "kind", "routing", "files", "provenance", "conformance", "accuracy"}
     for entry in fields(manifest):
         if entry.name not in made_anew:
             assert getattr(manifest, entry.name) == getattr(run, entry.name)

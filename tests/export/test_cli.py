@@ -28,7 +28,7 @@ def test_help_answers_without_what_is_slow_to_import(module: str) -> None:
     script = (
         f"import sys\nfrom {module} import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as stop:\n"
-        "    print(stop.code, sorted({'torch', 'onnx', 'onnxruntime', 'numpy', 'tyro'} & set(sys.modules)))\n"
+        "    print(stop.code, sorted({'torch', 'onnx', 'onnxruntime', 'numpy'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     *lines, last = done.stdout.splitlines()
@@ -40,7 +40,9 @@ def test_a_wrong_option_is_refused_before_torch_is_loaded(content_run: Path, tmp
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")\n")
     env = {"PYTHONPATH": str(tmp_path)}
     words = ("--run", content_run, "--out", tmp_path / "bundle")
-    assert_refused(run_command("tp-export", *words, "--header", "turbo", env=env), "'header' must be one of")
+    assert_refused(
+        run_command("tp-export", *words, "--header", "turbo", env=env), "'--header' must be one of"
+    )
     done = run_command("tp-export", *words, env=env)
     assert_refused(done, "tp-export needs torch", "pip install '.[train]'")
 
@@ -73,10 +75,10 @@ def altered(run: Path) -> None:
     ("words", "spoil", "parts"),
     [
         (["--router", "oracle"], None, ["--router", "trained", "table", "oracle"]),
-        (["--random-inputs", "-1"], None, ["'random-inputs' must be at least 0, not -1"]),
-        (["--seed", "-1"], None, ["'seed' must be at least 0, not -1"]),
-        (["--router", "table"], None, ["'router' must be 'trained'"]),
-        (["--out", "runs"], None, ["'out' must be a new or empty folder"]),
+        (["--random-inputs", "-1"], None, ["'--random-inputs' must lie in 0..100,000,000, not -1"]),
+        (["--seed", "-1"], None, ["'--seed' must be at least 0, not -1"]),
+        (["--router", "table"], None, ["'--router' must be 'trained'"]),
+        (["--out", "runs"], None, ["'--out' must be a new or empty folder"]),
         (["--run", "nowhere"], None, ["'nowhere' is not a folder: no run is there"]),
         (["--web"], None, ["--web needs npm"]),
         (["--run", "runs/tiny"], unfinished, ["is no finished run: 'link.json' is missing"]),

@@ -219,7 +219,7 @@ def test_an_edge_process_imports_nothing_heavy(tiny_bundle):
         "receiver.receive(20.0 * sent.bits - 10.0, sent.mode)"
     )
     texts = modules_after(f"Transmitter({str(tiny_bundle(text=True))!r}).send('a fine first film', 5.0)")
-    heavy = {"torch", "onnx", "matplotlib", "commpy", "scipy", "jinja2", "sklearn", "rich", "tyro", "google"}
+    heavy = {"torch", "onnx", "matplotlib", "commpy", "scipy", "jinja2", "sklearn", "rich", "google"}
     heavy |= {"transformers", "huggingface_hub", "numba", "twophase.link.labelling", "twophase.link.command"}
     for loaded in (features, texts):
         assert {"numpy", "onnxruntime", "twophase.link.transmitter"} <= loaded

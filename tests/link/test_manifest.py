@@ -132,8 +132,14 @@ def test_modes_and_routing_are_written_for_the_reader(folder):
 
 
 def test_what_is_no_finished_bundle_is_refused(folder):
-    assert "must describe a run, not a 'bundle'" in refusal(folder, "run")
+    assert refusal(folder, "run").endswith("must describe a run, not a 'bundle'")
     text = (folder / MANIFEST_NAME).read_text(encoding="utf-8")
+    (folder / "bundle").mkdir()
+    (folder / "bundle" / MANIFEST_NAME).write_text(text, encoding="utf-8")
+    edit(folder, at("kind", to="run"))
+    assert refusal(folder).endswith(f"a bundle, not a 'run': the bundle is '{folder / 'bundle'}'")
+    assert refusal(folder / "bundle", "run").endswith(f"a run, not a 'bundle': the run is '{folder}'")
+    edit(folder, at("kind", to="bundle"))
     edit(folder, lambda value: [value.pop(name) for name in ("usage", "task")])
     assert "lacks task, usage: truncated or altered" in refusal(folder)
     edit(folder, at("version", to=1))

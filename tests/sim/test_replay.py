@@ -58,7 +58,7 @@ ALTERED: list[tuple[str, tuple[str | int, ...], Any]] = [
     ("trials: 2 in the report, 1 now", ("trials",), 2),
     ("points[1].accuracy_hard: ", ("points", 1, "accuracy_hard"), lambda was: was + 1e-15),
     ("points[0].confusion[1][2]: ", ("points", 0, "confusion", 1, 2), lambda was: was + 1),
-    ("points[0].references.aligned.pass: ", ("points", 0, "references", "aligned", "pass"), int),
+    ("points[0].references.aligned.verdict: ", ("points", 0, "references", "aligned", "verdict"), str.lower),
     ("points[0].companions.conv.accuracy: ", ("points", 0, "companions", "conv", "accuracy"), 0.99),
     ("points[0].counts.bit_errors: ", ("points", 0, "counts", "bit_errors"), 0),
     ("scatter[0].groups[0].received[0][0]: ", ("scatter", 0, "groups", 0, "received", 0, 0), 9.0),

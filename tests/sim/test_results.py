@@ -11,8 +11,9 @@ import pytest
 from tools.tiny_bundle import LINK
 from twophase.link.errors import VerificationError
 from twophase.sim.counts import SystemCounts, Tally
-from twophase.sim.results.figures import Point, as_json
-from twophase.sim.results.points import point_results, remarks_on, verdict_of, verdict_reason
+from twophase.sim.results.figures import Ceiling, Point, as_json
+from twophase.sim.results.points import advice, point_results, remarks_on, verdict_of, verdict_reason
+from twophase.sim.results.quality import quality_of, with_ceiling
 from twophase.sim.results.report_json import channel_text, csi_text
 from twophase.sim.settings import Settings
 from twophase.sim.theory.label_bound import label_accuracy, simplex_success
@@ -68,7 +69,7 @@ def test_figures_of_a_point() -> None:
     assert [*content][:5] == ["esn0_db", "ebn0_db", "verdict", "accuracy_hard", "accuracy_hard_ci"]
     promised = "gap_reference accuracy_soft gap gap_ci references companions header_error_rate mode_usage"
     assert set(promised.split()) <= content.keys()
-    assert content["references"]["learning"]["pass"] is True
+    assert content["references"]["learning"]["verdict"] == "PASS"
     assert content["header_error_rate"] is None  # known to be none
     assert not {"best_fixed", "text"} & content.keys()  # not asked for
     # Modes 1 (6 bits in 2 symbols of 16-QAM) and 2 (4 bits in 2 symbols of QPSK), half of the samples each.
@@ -116,14 +117,14 @@ def test_the_worst_reference_decides_and_gives_all_summary_figures(soft) -> None
     points = _points(_tally(hard=9, **soft))
     (worst,) = (name for name, right in soft.items() if right == 10)
     (point,), lowest = points, points[0].references[worst]
-    assert [name for name, entry in point.references.items() if not entry.passes] == [worst]
+    assert [name for name, entry in point.references.items() if entry.verdict == "FAIL"] == [worst]
     assert point.gap_reference == worst
     assert point.gap == lowest.gap == pytest.approx(-0.1)
     assert (point.gap_ci, point.accuracy_soft) == (lowest.gap_ci, lowest.accuracy)
     assert point.accuracy_hard - point.accuracy_soft == pytest.approx(point.gap)
     assert point.verdict == verdict_of(points) == "FAIL"
     reason = verdict_reason(points, 0.02)
-    assert "is not shown at 1 of 1 points (6 dB)" in reason
+    assert reason.startswith("deployed more than 2 percentage points below soft at 1 of 1 SNRs (6 dB), shown")
     assert reason.endswith("against: learning" if worst == "learning" else "against: aligned")
 
 
@@ -174,24 +175,62 @@ def test_one_failing_point_fails_the_whole() -> None:
     points = _points(_tally(0.0, hard=9, aligned=9), _tally(1.0, hard=8, aligned=9))
     assert [point.verdict for point in points] == ["PASS", "FAIL"]
     assert (verdict_of(points), verdict_of(points[:1])) == ("FAIL", "PASS")
-    assert "at 1 of 2 points (1 dB)" in verdict_reason(points, 0.02)
+    assert "at 1 of 2 SNRs (1 dB), shown" in verdict_reason(points, 0.02)
 
 
-def test_the_tolerance_is_a_bound_on_the_bound() -> None:
+def test_too_few_samples_are_undecided_and_how_many_would_do_is_said() -> None:
     # No difference at all: the tolerance must allow what cannot be ruled out.
     limit = -paired_gap(np.zeros(400)).lower_bound
-    for tolerance, verdict in ((limit * 1.001, "PASS"), (limit * 0.999, "FAIL")):
+    for tolerance, verdict in ((limit * 1.001, "PASS"), (limit * 0.999, "UNDECIDED")):
         assert verdict_of(_points(_tally(aligned=9), tolerance=tolerance)) == verdict
-    # Twenty samples cannot show two points, whatever they show.
-    assert verdict_of(_points(_tally(samples=20, aligned=9))) == "FAIL"
+    points = _points(_tally(samples=20, aligned=9), _tally(7.0, samples=20, aligned=9))
+    assert verdict_of(points) == "UNDECIDED"
+    reason = verdict_reason(points, 0.02)
+    assert reason.startswith(
+        "neither shown nor refuted that deployed is at most 2 percentage points below soft"
+    )
+    assert "at 2 of 2 SNRs (6, 7 dB)" in reason
+    said = advice(points, 0.02)
+    assert said is not None
+    assert said.startswith("about 180 samples")
+    wider = float(re.findall(r"--tolerance (\S+) would PASS now", said)[0])
+    assert verdict_of(_points(_tally(samples=20, aligned=9), tolerance=wider)) == "PASS"
+    assert verdict_of(_points(_tally(samples=180, aligned=9))) == "PASS"
+    # What looks worse decides alone, by a number of its own; a gap at the tolerance never does.
+    worse = _tally(samples=20, aligned=9)
+    worse.references["aligned"].correct[:2] = 10
+    open_points = _points(worse, _tally(7.0, samples=20, aligned=9), tolerance=0.005)
+    needed = open_points[0].references["aligned"].samples_to_decide
+    assert f"about {needed:,} samples" in str(advice(open_points, 0.005))
+    (at_limit,) = _points(_tally(samples=20, aligned=9), tolerance=0.0)
+    assert "no number of samples" in str(advice([at_limit], 0.0))
+    assert advice(_points(_tally(aligned=9)), 0.02) is None
+
+
+def test_how_good_the_link_is_stands_next_to_the_verdict() -> None:
+    tally = _tally(hard=9, aligned=9)
+    tally.confusion = np.diag([700, 100, 100, 100])
+    points = with_ceiling(_points(tally), Ceiling("no channel", "a classifier", 0.99, (0.98, 1.0)), 4)
+    delivered = float(simplex_success(4, 2, 6.0))
+    assert points[0].classify_and_send == pytest.approx(label_accuracy(0.99, delivered, 4))
+    quality = quality_of(points, Ceiling("no channel", "a classifier", 0.99, (0.98, 1.0)), {})
+    assert quality.majority_share == 0.7
+    assert quality.below_label == pytest.approx(points[0].classify_and_send - 0.9)
+    below, first = quality.warnings
+    assert "9.0 percentage points below what its encoder allows" in below
+    assert f"{100 * quality.below_label:.1f} percentage points better with as many symbols (6 dB" in first
+    # Without a ceiling the label is that of the link itself; no better than the largest class is said alone.
+    tally.confusion = np.diag([95, 2, 2, 1])
+    quality = quality_of(_points(tally), None, {})
+    assert quality.below_label == pytest.approx(points[0].label_bound - 0.9)
+    assert "at no SNR is the link better than naming the most frequent class" in quality.warnings[0]
 
 
 def test_a_missing_learning_reference_is_said() -> None:
     reason = verdict_reason(_points(_tally(aligned=9), _tally(7.0, aligned=9)), 0.02)
-    assert ">= -2 points at all 2 points" in reason
+    assert "at most 2 percentage points below soft at all 2 SNRs, one-sided 95 % at each" in reason
     assert "against: aligned only" in reason
-    both = verdict_reason(_points(_tally(learning=9, aligned=9)), 0.0)
-    assert both.startswith("deployed - soft >= 0 points at 6 dB")
+    both = verdict_reason(_points(_tally(learning=9, aligned=9)), 0.02)
     assert both.endswith("one-sided 95 %; against: learning, aligned")
 
 

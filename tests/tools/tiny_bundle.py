@@ -79,6 +79,8 @@ def write_tiny_bundle(
         "rx.onnx": _receiver(tables, modes, swapped=wrong_receiver),
         "soft.onnx": _soft_transmitter(tables, modes, routing, temperature=0.5),
     }
+    if "aligned" in references:
+        graphs["rx_aligned.onnx"] = _receiver(tables, modes, swapped=False)
     if "learning" in references:
         graphs["soft_learning.onnx"] = _soft_transmitter(tables, modes, routing, temperature=0.7)
         graphs["rx_learning.onnx"] = _receiver(tables, modes, swapped=wrong_learning_receiver)
@@ -96,6 +98,9 @@ def write_tiny_bundle(
         encoder = TextEncoder(write_tokenizer(folder / TOKENIZER_FILE), FRONT.max_length)
         split = text_arrays(sentences(label, rng, wanted), label, CLASSES, encoder)
         split["input"] = word_features(split["input_ids"], split["attention_mask"])
+    else:
+        wrong = np.random.default_rng(1).random(samples) < 0.05
+        split["without_link"] = np.where(wrong, (label + 1) % CLASSES, label)
     np.savez(folder / EVAL_FILE, **split)
     files = (*graphs, EVAL_FILE, *((TOKENIZER_FILE,) if text else ()))
     write_manifest(folder, _manifest(link, routing, references, FRONT if text else None), files)
@@ -108,7 +113,9 @@ def _manifest(
     learning = ("best model of the learning phase, soft", "soft_learning.onnx", "rx_learning.onnx", 0.7)
     known = {
         "learning": Reference("learning", *learning),
-        "aligned": Reference("aligned", "aligned model on its soft path", "soft.onnx", "rx.onnx", 0.5),
+        "aligned": Reference(
+            "aligned", "aligned model on its soft path", "soft.onnx", "rx_aligned.onnx", 0.5
+        ),
     }
     return Manifest(
         kind="bundle",
@@ -125,7 +132,11 @@ def _manifest(
         class_frequency=(1 / CLASSES,) * CLASSES,
         llr_clip=100.0,
         references=tuple(known[name] for name in references),
-        training={"method": "by hand", "seed": 0},
+        training={
+            "method": "by hand",
+            "seed": 0,
+            "deployed": {"train_accuracy_hard": 0.99, "validation_accuracy_hard": 0.97},
+        },
         provenance={},
         front=front,
     )

@@ -26,7 +26,7 @@ REPORTS: dict[str, Callable[[], Report]] = {
         tuple(n / 2 for n in range(-10, 51)),
         channel="tdl-a",
         header=False,
-        failing=True,
+        verdict="FAIL",
         classes=tuple(f"class {n}" for n in range(40)),
         baselines=("conv",),
         compare=0,

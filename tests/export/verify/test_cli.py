@@ -36,7 +36,7 @@ def test_a_sound_bundle_passes(bundle: Path, capsys: pytest.CaptureFixture[str])
     lines = [line for line in out.splitlines() if not line.startswith(" ")]
     for name, line in zip(ALWAYS, lines, strict=False):
         assert line.startswith(f"{'note ' if name == 'latency' else 'PASS '} {name} ")
-    assert lines[-2:] == [f"bundle: {bundle}", "verdict: PASS (24 of 24 checks pass)"]
+    assert lines[-2:] == [f"bundle: {bundle}", "verdict: PASS (25 of 25 checks pass)"]
 
 
 def test_an_altered_one_fails_with_its_reasons(
@@ -96,13 +96,13 @@ def test_bad_input_is_one_line_and_exit_status_2(
         ((), "no finished bundle is under 'runs'"),
         (("nowhere",), "'nowhere' is not a folder"),
         (("--fast",), "--fast"),
-        ((bundle, "--seed", "-1"), "'seed' must be at least 0, not -1"),
+        ((bundle, "--seed", "-1"), "'--seed' must be at least 0, not -1"),
         ((old,), "must be of version 6, not 2"),
-        ((bundle, "--int8", bundle), "'int8' must go with --audit"),
+        ((bundle, "--int8", bundle), "'--int8' must go with --audit"),
         ((bundle, "--audit", "--int8", "nowhere"), "'nowhere' is not a folder"),
-        ((bundle, "--audit", "--int8", bundle), "'int8' must name an INT8 bundle"),
+        ((bundle, "--audit", "--int8", bundle), "'--int8' must name an INT8 bundle"),
         ((bundle, "--audit", "--int8", broken), "'tx.onnx' is no ONNX graph"),
-        ((bundle, "--audit", "--int8", foreign), "'int8' must name a bundle with the codebooks of"),
+        ((bundle, "--audit", "--int8", foreign), "'--int8' must name a bundle with the codebooks of"),
     ):
         assert verify(*arguments) == 2
         out, error = capsys.readouterr()

@@ -40,7 +40,8 @@ def report() -> Report:
 def plain() -> Report:
     """As little as one holds."""
     least = tiny_report((4.0,), baselines=(), compare=0, scatter=False)
-    return replace(least, settings=replace(least.settings, csi="perfect"))
+    quality = replace(least.quality, train_accuracy=None, validation_accuracy=None)
+    return replace(least, settings=replace(least.settings, csi="perfect"), ceiling=None, quality=quality)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,7 @@ def _all_kinds(report: Report, plain: Report) -> Iterator[str]:
     yield _words(replace(plain, remarks=["a & b"], mode="4x4qam", mode_table=plain.mode_table[:1]))
     yield _words(replace(report, mode="4x4qam", modes=None))
     yield _words(_without_learning(report))
+    yield _words(tiny_report((4.0,), verdict="UNDECIDED"))
 
 
 def test_every_branch_of_the_template_can_be_rendered(report, plain, monkeypatch) -> None:

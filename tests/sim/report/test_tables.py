@@ -46,7 +46,7 @@ def test_columns_line_up_and_hold_what_the_report_says(report) -> None:
     assert float(cells["deployed"]) == pytest.approx(100 * point.accuracy_hard, abs=0.005)
     assert float(cells["gap"]) == pytest.approx(100 * point.gap, abs=0.005)
     bounds = [entry.gap_lower_bound for entry in point.references.values()]
-    assert float(cells["shown>="]) == pytest.approx(100 * min(bounds), abs=0.005)
+    assert float(cells["at least"]) == pytest.approx(100 * min(bounds), abs=0.005)
     ldpc = float(_cells(baselines, 1)["ldpc"])
     assert ldpc == pytest.approx(100 * point.baselines["ldpc"].accuracy, abs=0.005)
     shares = _cells(usage, 1)
@@ -57,7 +57,7 @@ def test_columns_line_up_and_hold_what_the_report_says(report) -> None:
 
 
 def test_no_line_is_wider_than_a_terminal() -> None:
-    report = tiny_report(tuple(-20.5 + n for n in range(3)), failing=True, modes_report=True)
+    report = tiny_report(tuple(-20.5 + n for n in range(3)), verdict="UNDECIDED", modes_report=True)
     # The longest cells there can be: large negative gaps, and an accuracy of one.
     worst = {
         name: replace(entry, gap=-0.4321, gap_lower_bound=-0.4567)

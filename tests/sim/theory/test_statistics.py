@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from twophase.sim.theory.decision import decide
 from twophase.sim.theory.statistics import clopper_pearson, paired_gap, wilson_by_sample
 
 
@@ -89,27 +90,54 @@ def test_the_closed_form_inverts_the_test(trials, shift) -> None:
 
 # Exact probabilities, not simulated: no false alarm.  The gap is -2 points; "opposite" of the samples differ
 # the other way.  The Wald interval of Agresti and Min, used before, gave up to 8.9 %.
-@pytest.mark.parametrize("samples", [200, 540, 3000])
-@pytest.mark.parametrize("opposite", [0.0, 0.002, 0.01])
-def test_a_system_at_the_tolerance_seldom_passes(samples, opposite) -> None:
+@pytest.mark.parametrize(
+    ("samples", "opposite"), [(200, 0.0), (200, 0.01), (540, 0.0), (540, 0.002), (540, 0.01), (3000, 0.0)]
+)
+@pytest.mark.parametrize(
+    ("wrong", "comparisons", "level"), [("PASS", 1, 0.05), ("FAIL", 1, 0.05), ("FAIL", 42, 0.05 / 42)]
+)
+def test_a_system_at_the_tolerance_seldom_passes_or_fails(
+    samples, opposite, wrong, comparisons, level
+) -> None:
     tolerance = 0.02
-    false_pass = 0.0
+    alarm = 0.0
     for better in range(int(samples * opposite * 3) + 8 if opposite else 1):
         share = binom.pmf(better, samples, opposite) if opposite else 1.0
-        # The more are worse, the lower the bound: find the most that still pass.
-        passing, failing = -1, samples - better
-        while failing - passing > 1:
-            worse = (passing + failing) // 2
+        # The more are worse, the lower the bounds: find the most that still pass, or that do not fail yet.
+        few, many = -1, samples - better
+        while many - few > 1:
+            worse = (few + many) // 2
             differences = np.zeros(samples)
             differences[:better], differences[samples - worse :] = 1.0, -1.0
-            if paired_gap(differences).lower_bound >= -tolerance:
-                passing = worse
-            else:
-                failing = worse
+            verdict = decide(differences, tolerance, comparisons).verdict
+            on = verdict == "PASS" if wrong == "PASS" else verdict != "FAIL"
+            few, many = (worse, many) if on else (few, worse)
         rate = (tolerance + opposite) / (1 - opposite)
-        false_pass += share * float(binom.cdf(passing, samples - better, rate))
-    # A bound that never passes would be worthless.
-    assert 0.01 < false_pass < 0.05
+        below = float(binom.cdf(few, samples - better, rate))
+        alarm += share * (below if wrong == "PASS" else 1 - below)
+    # A bound that never decides would be worthless.
+    assert level / 30 < alarm < level
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.sampled_from([-1.0, -0.25, 0.0, 0.0, 0.0, 0.5, 1.0]), min_size=8, max_size=40),
+    st.integers(1, 42),
+)
+def test_so_many_samples_alike_decide_and_no_fewer(differences: list[float], comparisons: int) -> None:
+    found = decide(differences, 0.1, comparisons)
+    assert found.upper_bound >= paired_gap(differences).gap
+    if found.verdict != "UNDECIDED":
+        assert found.samples is None
+        return
+    if found.samples is None:  # the gap is the tolerance itself
+        assert np.mean(differences) == pytest.approx(-0.1, abs=0.002)
+        return
+    enough = -(-found.samples // len(differences))
+    verdict = decide(differences * enough, 0.1, comparisons).verdict if enough < 2000 else None
+    assert verdict in (None, "PASS" if np.mean(differences) > -0.1 else "FAIL")
+    if enough > 2:
+        assert decide(differences * min(enough - 1, 2000), 0.1, comparisons).verdict == "UNDECIDED"
 
 
 def test_published_values() -> None:
