@@ -120,6 +120,8 @@ class Inbox:
             return "foreign"
         if frame.kind == END and frame.sequence <= self._newest:
             return "foreign"
+        if frame.kind == END and self._sent not in (None, frame.sequence):
+            return "foreign"
         if self._sent is not None and frame.kind == SAMPLES and frame.sequence >= self._sent:
             return "foreign"
         if frame.kind == SAMPLES and frame.sequence <= self._newest - WINDOW:

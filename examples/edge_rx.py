@@ -10,7 +10,8 @@ noise and fading are added to each frame before the receiver proper sees it.  Th
 noisy I/Q and its own estimate of Es/N0.  It takes the mode from its table, or from the frame's header where
 the link has one.
 
-Writes JSON lines to stdout: first the port, then one decision for each frame, at the end what was counted.
+Writes JSON lines to stdout: first the port, then one decision for each frame, at the end what was counted,
+the symbols per frame and, where the bundle has its test split, the accuracy if that is what was sent.
 Receives one stream: that of the first samples.  Ends when its sender does, or when no frame of it has come
 for --timeout seconds.
 
@@ -28,9 +29,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from edge_command import GoneError, Parser, run
 from edge_frames import END, MAX_DATAGRAM, Inbox
 from edge_radio import Channel, slot_length
+from numpy.typing import NDArray
 
 from twophase.link import GraphOptions, Receiver, esn0_db_to_noise_var
 
@@ -70,6 +73,15 @@ def tell(**entries: object) -> None:
     sys.stdout.flush()
 
 
+def labels(path: Path) -> NDArray[np.generic] | None:
+    """Those of the test split, which the transmitter sends unless it is given other samples."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        found: NDArray[np.generic] = arrays["label"]
+    return found
+
+
 def receive(options: argparse.Namespace) -> int:
     """Receive, decide and print until the stream ends."""
     receiver = Receiver(options.bundle, options=GraphOptions(format=options.format), hold=True)
@@ -78,6 +90,8 @@ def receive(options: argparse.Namespace) -> int:
     error = random.Random(options.seed + 1)
     inbox = Inbox()
     names = link.modes.names
+    known = labels(options.bundle / "eval.npz")
+    ended, symbols, correct, compared = False, 0, 0, 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as radio:
         radio.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         radio.bind((options.host, options.port))
@@ -92,7 +106,10 @@ def receive(options: argparse.Namespace) -> int:
                     break
                 if frame is None:
                     continue
-                until = time.monotonic() + (GRACE if inbox.has_ended else options.timeout)
+                if frame.kind == END and ended:  # the first alone gives time
+                    continue
+                ended = inbox.has_ended
+                until = time.monotonic() + (GRACE if ended else options.timeout)
                 if frame.kind == END:
                     continue
                 estimate = options.snr + error.gauss(0, options.snr_error)
@@ -100,6 +117,10 @@ def receive(options: argparse.Namespace) -> int:
                 noise_var = esn0_db_to_noise_var(estimate)
                 decision = receiver.decide(air.received, noise_var, air.gains, estimate)
                 decided = int(decision.classes[0])
+                symbols += int(link.modes[int(decision.mode[0])].symbols + link.header.symbol_count(estimate))
+                if known is not None and frame.sequence < len(known):
+                    correct += int(decided == known[frame.sequence])
+                    compared += 1
                 tell(
                     sequence=frame.sequence,
                     mode=names[int(decision.mode[0])],
@@ -108,7 +129,13 @@ def receive(options: argparse.Namespace) -> int:
                     name=link.classes[decided],
                 )
         finally:
-            tell(counted=dict(sorted(inbox.counts.items())), lost=inbox.lost, ended=inbox.has_ended)
+            measured = {}
+            if accepted := inbox.counts["accepted"]:
+                measured["symbols_per_frame"] = round(symbols / accepted, 2)
+            if compared:
+                measured["accuracy_if_test_split"] = round(correct / compared, 4)
+            counts = dict(sorted(inbox.counts.items()))
+            tell(counted=counts, lost=inbox.lost, ended=inbox.has_ended, **measured)
     if not inbox.counts["accepted"]:
         raise GoneError(f"no frame came for {options.timeout:g} s")
     if not inbox.has_ended:

@@ -120,7 +120,7 @@ def _int8_lines(record: dict[str, Any], text: dict[str, Any] | None) -> Iterator
         "indices sent, test split": record["indices"]["test_split"],
         "indices sent, random inputs": record["indices"]["random"],
         "indices received": record["received"],
-        "classes decided from the same LLRs": record["decisions"],
+        "classes, same random LLRs": record["decisions"],
     }
     whole = None if text is None else text["int8"]["float32"]
     if whole is not None:
@@ -135,6 +135,7 @@ def _int8_lines(record: dict[str, Any], text: dict[str, Any] | None) -> Iterator
             equal = count["compared"] - count["different"]
             share = 100 * equal / count["compared"]
             yield f"{what:<36} {equal:>12,} of {count['compared']:>12,} equal   {share:7.3f} %"
+    yield "    (random LLRs hold less to go by than sent ones; what counts is the accuracy below)"
     if whole is not None:
         share = 100 * whole["features"]
         yield f"features: root mean square difference {share:.2f} % of their standard deviation"

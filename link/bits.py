@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from twophase.link.errors import InputError
 
 __all__ = [
+    "as_array",
     "bits_to_indices",
     "bits_to_symbols",
     "indices_to_bits",
@@ -143,9 +144,17 @@ def _check_width(name: str, width: int) -> None:
         raise InputError(name, f"be 1..{MAX_WIDTH} bits wide", width)
 
 
+def as_array(name: str, values: ArrayLike) -> NDArray[np.generic]:
+    """``values`` as an array; :class:`InputError` for rows of unequal length."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError(name, "be an array", "rows of unequal length") from None
+
+
 def whole_numbers(name: str, values: ArrayLike, count: int | None = None) -> NDArray[np.int64]:
     """``values`` as int64, same shape; :class:`InputError` unless they are integers, of 0..``count`` - 1."""
-    array = np.asarray(values)
+    array = as_array(name, values)
     if array.size and array.dtype.kind not in "iu":
         raise InputError(name, "be integers", f"an array of {array.dtype}")
     if count is None and array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:

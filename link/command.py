@@ -182,13 +182,22 @@ class Terminal:
             return
         from rich import progress as rich
         from rich.console import Console
+        from rich.text import Text
 
         columns = [
             rich.TextColumn("{task.description}", markup=False),
             rich.BarColumn(),
             rich.MofNCompleteColumn(),
         ]
-        columns += [rich.TimeElapsedColumn(), rich.TextColumn("left"), rich.TimeRemainingColumn()]
+
+        class Left(rich.TimeRemainingColumn):
+            """Nothing until it is known."""
+
+            def render(self, task: rich.Task) -> Text:
+                left = super().render(task)
+                return Text("") if task.total is None or task.time_remaining is None else left.append(" left")
+
+        columns += [rich.TimeElapsedColumn(), Left()]
         with rich.Progress(*columns, console=Console(file=self._stream), transient=True) as self._bar:
             yield Progress(self._bar, self._bar.add_task(title, total=total, completed=done))
         self._bar = None

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from twophase.link.bits import as_array
 from twophase.link.errors import InputError
 
 __all__ = ["BOUNDS", "MAX_CLIP", "Observation", "as_complex", "check_clip", "check_dtype", "observe", "turn"]
@@ -151,7 +152,7 @@ def _prior(prior: ArrayLike, shape: tuple[int, ...], bits: int, precision: np.dt
 
 
 def _real(name: str, values: ArrayLike) -> _Array:
-    array = np.asarray(values)
+    array = as_array(name, values)
     if array.dtype.kind not in "iuf":
         raise InputError(name, "be real numbers", f"an array of {array.dtype}")
     if not np.isfinite(array).all():

@@ -11,14 +11,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.bits import whole_numbers
+from twophase.link.bits import as_array, whole_numbers
 from twophase.link.errors import ArtifactError, InputError, first_line
 from twophase.link.listing import read_listed
 from twophase.link.manifest import Manifest
+from twophase.link.modes import ModeTable
 from twophase.link.noise import esn0_float32
 from twophase.link.wire import problem_of_graph, problem_of_ort
 
 __all__ = [
+    "CHUNK",
     "MODE_REQUEST",
     "ByPath",
     "FeatureGraph",
@@ -62,6 +64,10 @@ class GraphOptions:
     def __post_init__(self) -> None:
         if self.format not in get_args(GraphFormat):
             raise InputError("format", f"be one of {', '.join(get_args(GraphFormat))}", self.format)
+
+
+CHUNK = 16_384
+"""Samples that go through a graph, or a demapper, at once: some 200 MB."""
 
 
 class Graph:
@@ -140,6 +146,16 @@ class Graph:
         ArtifactError
             If the graph fails or gives arrays of other shapes.
         """
+        batch = len(next(iter(inputs.values())))
+        parts = [
+            self._run({name: value[start : start + CHUNK] for name, value in inputs.items()})
+            for start in range(0, batch, CHUNK)
+        ]
+        return (
+            parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
+        )
+
+    def _run(self, inputs: dict[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
         try:
             result: list[NDArray[np.generic]] = self._session.run(list(self._outputs), inputs)
         except Exception as error:
@@ -171,8 +187,8 @@ class _RoutedGraph(Graph):
         options: GraphOptions | None,
     ) -> None:
         self._shape, self._input = manifest.input_shape, manifest.input
-        self._modes_count = len(manifest.modes)
-        optional = (MODE_REQUEST,) if self._modes_count > 1 else ()
+        self._modes = manifest.modes
+        optional = (MODE_REQUEST,) if len(self._modes) > 1 else ()
         inputs = (*self.samples, "snr_db")
         super().__init__(folder, file, manifest, threads, inputs, outputs, optional, options)
         self._optional = optional
@@ -184,7 +200,7 @@ class _RoutedGraph(Graph):
         snr = esn0_float32(snr_db)
         inputs: dict[str, NDArray[np.generic]] = {"snr_db": per_sample("snr_db", snr, batch)}
         if mode is not None:
-            request = modes_of(mode, batch, self._modes_count)
+            request = modes_of(mode, batch, self._modes)
             inputs |= {name: request for name in self._optional}
         return inputs
 
@@ -210,8 +226,10 @@ class FeatureGraph(_RoutedGraph):
             batch = batch[np.newaxis]
         if batch.shape[1:] != self._shape:
             raise InputError(
-                "features", f"have shape {self._shape} or (batch, *{self._shape})", np.shape(features)
+                "features", f"have shape {self._shape} or {_batch_of(self._shape)}", np.shape(features)
             )
+        if not len(batch):
+            raise InputError("features", "hold at least one sample", batch.shape)
         return {"input": batch} | self._routed(batch.shape[0], snr_db, mode)
 
 
@@ -289,9 +307,20 @@ def graph_content(folder: Path, file: str, manifest: Manifest, options: GraphOpt
     return content
 
 
-def modes_of(mode: ArrayLike, batch: int, modes_count: int) -> NDArray[np.int64]:
-    """Mode numbers, shape (batch,), of one or one per sample; :class:`InputError` if one does not exist."""
-    return per_sample("mode", whole_numbers("mode", mode, modes_count), batch)
+def modes_of(mode: ArrayLike, batch: int, modes: ModeTable) -> NDArray[np.int64]:
+    """Mode numbers, shape (batch,), of one name or number, or one per sample.
+
+    :class:`InputError` if one does not exist.
+    """
+    given = as_array("mode", mode)
+    if given.dtype.kind == "U":
+        found = [modes.find(str(name)) for name in given.ravel()]
+        given = np.array(found, dtype=np.int64).reshape(given.shape)
+    return per_sample("mode", whole_numbers("mode", given, len(modes)), batch)
+
+
+def _batch_of(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, ('batch', *shape)))})"
 
 
 def per_sample(name: str, values: NDArray[Number], batch: int) -> NDArray[Number]:

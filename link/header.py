@@ -41,7 +41,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twophase.link.bits import bits_to_symbols, indices_to_bits, whole_numbers
+from twophase.link.bits import as_array, bits_to_symbols, indices_to_bits, whole_numbers
 from twophase.link.errors import InputError
 from twophase.link.noise import esn0_db_to_noise_var, esn0_float32, is_float32
 
@@ -117,7 +117,7 @@ class HeaderCode:
         InputError
             If the shape is wrong or an LLR is not finite.
         """
-        values = np.asarray(llr, dtype=np.float64)
+        values = _real(llr)
         if values.ndim == 0 or values.shape[-1] != self.n:
             raise InputError("llr", f"have shape (..., {self.n})", values.shape)
         if not np.isfinite(values).all():
@@ -321,7 +321,7 @@ class Header:
         InputError
             If there is no header, a shape is wrong or a value is not finite.
         """
-        values = np.asarray(llr, dtype=np.float64)
+        values = _real(llr)
         width = 2 * self.max_symbols
         if not self.steps:
             raise InputError("header", "have a code to be decoded", self.steps)
@@ -401,3 +401,10 @@ def _broadcast(snr_db: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]
         return np.broadcast_to(snr, shape)
     except ValueError:
         raise InputError("snr_db", f"broadcast to the shape {shape}", snr.shape) from None
+
+
+def _real(llr: ArrayLike) -> NDArray[np.float64]:
+    array = as_array("llr", llr)
+    if array.dtype.kind not in "biuf":
+        raise InputError("llr", "be real numbers", f"an array of {array.dtype}")
+    return array.astype(np.float64)

@@ -13,6 +13,7 @@ import re
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twophase.link.bits import as_array
 from twophase.link.errors import InputError
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "esn0_float32",
     "is_float32",
     "noise_var_to_esn0_db",
+    "positive",
     "snr_grid",
 ]
 
@@ -53,7 +55,7 @@ def esn0_db_to_noise_var(esn0_db: ArrayLike, symbol_energy: ArrayLike = 1.0) -> 
         If an argument is not finite, the energy is not positive, or N0 leaves the range of float64.
     """
     ratio_db = _finite("esn0_db", esn0_db)
-    energy = _positive("symbol_energy", symbol_energy)
+    energy = positive("symbol_energy", symbol_energy)
     with np.errstate(over="ignore", under="ignore"):
         noise_var = np.asarray(energy * 10.0 ** (-ratio_db / 10.0), dtype=np.float64)
     if not (np.isfinite(noise_var).all() and (noise_var > 0).all()):
@@ -71,8 +73,8 @@ def noise_var_to_esn0_db(noise_var: ArrayLike, symbol_energy: ArrayLike = 1.0) -
     InputError
         If an argument is not finite and positive.
     """
-    energy = _positive("symbol_energy", symbol_energy)
-    variance = _positive("noise_var", noise_var)
+    energy = positive("symbol_energy", symbol_energy)
+    variance = positive("noise_var", noise_var)
     return np.asarray(10.0 * (np.log10(energy) - np.log10(variance)), dtype=np.float64)
 
 
@@ -94,7 +96,7 @@ def esn0_db_to_ebn0_db(esn0_db: ArrayLike, bits_per_symbol: ArrayLike) -> NDArra
     """
     ratio_db = _finite("esn0_db", esn0_db)
     return np.asarray(
-        ratio_db - 10.0 * np.log10(_positive("bits_per_symbol", bits_per_symbol)), dtype=np.float64
+        ratio_db - 10.0 * np.log10(positive("bits_per_symbol", bits_per_symbol)), dtype=np.float64
     )
 
 
@@ -102,7 +104,7 @@ def ebn0_db_to_esn0_db(ebn0_db: ArrayLike, bits_per_symbol: ArrayLike) -> NDArra
     """Es/N0 in dB; the inverse of :func:`esn0_db_to_ebn0_db`, same shapes and errors."""
     ratio_db = _finite("ebn0_db", ebn0_db)
     return np.asarray(
-        ratio_db + 10.0 * np.log10(_positive("bits_per_symbol", bits_per_symbol)), dtype=np.float64
+        ratio_db + 10.0 * np.log10(positive("bits_per_symbol", bits_per_symbol)), dtype=np.float64
     )
 
 
@@ -117,7 +119,7 @@ def esn0_float32(snr_db: ArrayLike) -> NDArray[np.float32]:
     InputError
         If a value is no real number or not finite as float32.
     """
-    array = np.asarray(snr_db)
+    array = as_array("snr_db", snr_db)
     if array.dtype.kind not in "iuf":
         raise InputError("snr_db", "be real numbers", f"an array of {array.dtype}")
     with np.errstate(over="ignore"):
@@ -162,6 +164,9 @@ def snr_grid(text: str) -> NDArray[np.float64]:
     numbers = [Fraction(part.strip()) for part in parts]
     start, stop = numbers[0], numbers[-1]
     step = numbers[1] if len(numbers) == 3 else Fraction(1)
+    if len(numbers) == 3 and start < step and step > stop - start and 0 < stop <= step - start:
+        meant = ":".join(parts[place].strip() for place in (0, 2, 1))
+        raise InputError("snr", f"be START:STEP:STOP, perhaps {meant}", text)
     if start > stop or step <= 0:
         raise InputError("snr", _GRID_RULE, text)
     steps = int((stop - start) / step + Fraction(1, 10**9))
@@ -176,7 +181,12 @@ def snr_grid(text: str) -> NDArray[np.float64]:
 
 def _finite(name: str, value: ArrayLike) -> NDArray[np.float64]:
     try:
-        array = np.asarray(value, dtype=np.float64)
+        array = np.asarray(value)
+        if array.dtype.kind == "c":
+            raise InputError(name, "be real", f"an array of {array.dtype}")
+        array = array.astype(np.float64)
+    except InputError:
+        raise
     except (TypeError, ValueError):
         raise InputError(name, "be numeric", value) from None
     if not np.isfinite(array).all():
@@ -184,7 +194,8 @@ def _finite(name: str, value: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _positive(name: str, value: ArrayLike) -> NDArray[np.float64]:
+def positive(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    """``value`` as float64, same shape; :class:`InputError` unless real, finite and above 0."""
     array = _finite(name, value)
     if not (array > 0).all():
         raise InputError(name, "be positive", _shown(array))

@@ -10,6 +10,7 @@ Who has a demapper already takes :meth:`Receiver.receive`.  Batches, threads and
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from twophase.link.decode import class_posterior
 from twophase.link.errors import InputError
 from twophase.link.graphs import (
+    CHUNK,
     ByPath,
     Graph,
     GraphOptions,
@@ -29,10 +31,12 @@ from twophase.link.graphs import (
 from twophase.link.input_scale import as_float32
 from twophase.link.manifest import Manifest, load_manifest
 from twophase.link.modem import after, group_by_mode, header_llr, payload_llr, received_frames
-from twophase.link.noise import esn0_float32
+from twophase.link.noise import esn0_float32, positive
 from twophase.link.routing import Hysteresis
 
 __all__ = ["Decision", "Receiver", "Reception"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Receiver(ByPath):
         As for :class:`~twophase.link.transmitter.FeatureTransmitter`.
     hold
         Whether :meth:`decide` holds the estimates that it is given by the routing's hysteresis
-        (:class:`~twophase.link.routing.Hysteresis`).
+        (:class:`~twophase.link.routing.Hysteresis`), if the transmitter does, too.
 
     Raises
     ------
@@ -105,11 +109,11 @@ class Receiver(ByPath):
         folder = Path(bundle)
         self._opened = folder.absolute(), {"threads": threads, "file": file, "options": options, "hold": hold}
         self.manifest = manifest or load_manifest(folder, "bundle", ())
+        self._held = Hysteresis.of(self.manifest.routing, hold)
         modes = self.manifest.modes
-        self._width, self._modes_count = modes.max_bits, len(modes)
+        self._width = modes.max_bits
         outputs: Shapes = {"logits": (len(self.manifest.classes),), "indices": (modes.max_tokens,)}
         self._graph = Graph(folder, file, self.manifest, threads, ("llr", "mode"), outputs, options=options)
-        self._held = Hysteresis.of(self.manifest.routing) if hold else None
 
     def decide(
         self,
@@ -137,7 +141,8 @@ class Receiver(ByPath):
             The receiver's estimate of Es/N0 in dB, one number or one per frame: by it the routing chooses the
             mode, or the code of the header that names it.
         mode
-            Mode of the frames where both ends know it; else the routing's, or the header's.
+            Mode of the frames, by number or name, where both ends know it; else the routing's, or the
+            header's.
         prior
             What the receiver knows of the classes: weights of at least 0, shape (classes,) or (batch,
             classes), such as their frequencies where they differ from those in training, or 0 and 1 for
@@ -152,27 +157,46 @@ class Receiver(ByPath):
             If a shape is wrong, a value is not finite or out of range, or a mode does not exist.
         ArtifactError
             If the graph fails or gives arrays of other shapes.
+
+        A frame of which nothing was received, by its length or its gain, gets the most frequent class, and a
+        warning is logged.
         """
         link, width = self.manifest, self.manifest.modes.max_symbols
         symbols, variance, gains = received_frames(received, noise_var, gain, link.header.max_symbols + width)
         batch = len(symbols)
         held = esn0_float32(snr_db) if self._held is None else self._held.hold(snr_db)
         snr = per_sample("snr_db", held, batch)
-        if mode is None:
-            first = header_llr(symbols, variance, gains, link.header.max_symbols, link.llr_clip)
-            believed = self.mode_of(snr, first)
-        else:
-            believed = modes_of(mode, batch, self._modes_count)
-        start = link.header.symbol_count(snr)
-        scale = link.amplitudes[believed] if amplitude is None else np.asarray(amplitude, dtype=np.float64)
-        llr = payload_llr(
-            after(symbols, start, width),
-            after(variance, start, width),
-            after(gains, start, width) / per_sample("amplitude", scale, batch)[:, np.newaxis],
-            group_by_mode(believed, link.modes),
-            link.modes.max_bits,
-            link.llr_clip,
+        known = None if mode is None else modes_of(mode, batch, link.modes)
+        scale = (
+            None if amplitude is None else per_sample("amplitude", positive("amplitude", amplitude), batch)
         )
+        believed, llr = np.zeros(batch, dtype=np.int64), np.zeros((batch, link.modes.max_bits))
+        for begin in range(0, batch, CHUNK):
+            rows = slice(begin, begin + CHUNK)
+            parts = (symbols[rows], variance[rows], gains[rows])
+            if known is None:
+                first = header_llr(*parts, link.header.max_symbols, link.llr_clip)
+                believed[rows] = self.mode_of(snr[rows], first)
+            else:
+                believed[rows] = known[rows]
+            start = link.header.symbol_count(snr[rows])
+            here = link.amplitudes[believed[rows]] if scale is None else scale[rows]
+            received_there, variance_there, gains_there = (after(part, start, width) for part in parts)
+            llr[rows] = payload_llr(
+                received_there,
+                variance_there,
+                gains_there / here[:, np.newaxis],
+                group_by_mode(believed[rows], link.modes),
+                link.modes.max_bits,
+                link.llr_clip,
+            )
+        if empty := int((~llr.any(axis=1)).sum()):
+            logger.warning(
+                "nothing was received of %d of %d frames (no symbols, or the gain 0): they get the most "
+                "frequent class",
+                empty,
+                batch,
+            )
         reception = self.receive(llr, believed)
         posterior, classes = class_posterior(reception.logits, link.class_frequency, prior)
         return Decision(believed, llr, reception.indices, reception.logits, posterior, classes)
@@ -194,7 +218,7 @@ class Receiver(ByPath):
         InputError
             If ``header_llr`` is missing or not expected, or a shape or value is wrong.
         """
-        return self.manifest.routing.received_mode(snr_db, header_llr, self._modes_count)
+        return self.manifest.routing.received_mode(snr_db, header_llr, len(self.manifest.modes))
 
     def receive(self, llr: ArrayLike, mode: ArrayLike) -> Reception:
         """Classify one sample or a batch.
@@ -202,9 +226,10 @@ class Receiver(ByPath):
         Parameters
         ----------
         llr
-            log P(b=1)/P(b=0), shape (max_bits,) or (batch, max_bits); zero where a sample has no bit.
+            log P(b=1)/P(b=0), shape (max_bits,) or (batch, max_bits); zero where a sample has no bit.  Held
+            within the manifest's ``llr_clip``, as in training.
         mode
-            Mode number, one or one per sample.
+            Mode number or name, one or one per sample.
 
         Raises
         ------
@@ -217,6 +242,9 @@ class Receiver(ByPath):
         values = np.atleast_2d(as_float32("llr", llr))
         if values.ndim != 2 or values.shape[1] != width:
             raise InputError("llr", f"have shape ({width},) or (batch, {width})", np.shape(llr))
-        numbers = modes_of(mode, values.shape[0], self._modes_count)
-        logits, indices = self._graph.run({"llr": values, "mode": numbers})
+        if not len(values):
+            raise InputError("llr", "hold at least one sample", values.shape)
+        numbers = modes_of(mode, values.shape[0], self.manifest.modes)
+        clip = np.float32(self.manifest.llr_clip)
+        logits, indices = self._graph.run({"llr": np.clip(values, -clip, clip), "mode": numbers})
         return Reception(np.asarray(logits, dtype=np.float32), np.asarray(indices, dtype=np.int64))

@@ -216,9 +216,11 @@ class Hysteresis:
         self._bounds: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, routing: Routing) -> Hysteresis:
-        """That of a link, for one of its ends."""
-        return cls(routing.table, routing.hysteresis_db)
+    def of(cls, routing: Routing, hold: bool = True) -> Hysteresis | None:
+        """That of a link, for one of its ends; None where it is not to ``hold``."""
+        if not isinstance(hold, bool):
+            raise InputError("hold", "be True or False", hold)
+        return cls(routing.table, routing.hysteresis_db) if hold else None
 
     def hold(self, snr_db: ArrayLike) -> NDArray[np.float32]:
         """The Es/N0 to act on.

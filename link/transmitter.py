@@ -164,7 +164,8 @@ class FeatureTransmitter(ByPath):
             a hysteresis takes what a :class:`~twophase.link.routing.Hysteresis` of its own holds; the graph
             keeps no state.
         mode
-            Mode number to send in, one or one per sample; the routing chooses if not given.
+            Mode to send in, by number or name (``"4x16qam"``), one or one per sample; the routing chooses if
+            not given.
 
         Raises
         ------
@@ -189,7 +190,8 @@ class Transmitter(ByPath):
         As for :class:`FeatureTransmitter`.
     hold
         Whether :meth:`transmit` holds the estimates that it is given by the routing's hysteresis
-        (:class:`~twophase.link.routing.Hysteresis`).
+        (:class:`~twophase.link.routing.Hysteresis`).  Both ends or neither: one cannot see what the other
+        does, and they would take frames for other modes near a threshold.
 
     Raises
     ------
@@ -217,7 +219,7 @@ class Transmitter(ByPath):
         else:
             self._whole = _TextTransmitter(folder, threads, self.manifest, self.manifest.front, options)
 
-        self._held = Hysteresis.of(self.manifest.routing) if hold else None
+        self._held = Hysteresis.of(self.manifest.routing, hold)
 
     def transmit(self, samples: ArrayLike, snr_db: ArrayLike, mode: ArrayLike | None = None) -> Frame:
         """Encode one sample or a batch and modulate it: header and payload as I/Q.

@@ -14,6 +14,7 @@ from twophase.link.errors import InputError
 from twophase.link.escape import visible
 from twophase.link.options import option_of
 from twophase.link.plotting import require_matplotlib
+from twophase.link.quality import trained_quality
 from twophase.training.config import TrainConfig, preset_of
 
 __all__ = ["main"]
@@ -113,11 +114,27 @@ def _train(config: TrainConfig) -> int:
         f"deployed: epoch {deployed['epoch']} of {training['epochs']}, validation accuracy over "
         f"{config.train_snr_low_db:g}..{config.train_snr_high_db:g} dB: hard "
         f"{deployed['validation_accuracy_hard']:.4f}, soft {deployed['validation_accuracy_soft']:.4f}\n"
+        f"{_against(training)}"
         f"plots: {config.folder / 'plots' / 'training.png'}\n"
         f"run: {config.folder}"
     )
     print(visible(lines, "\n"))  # noqa: T201
-    return 0
+    quality = trained_quality(training)
+    for warning in quality.warnings():
+        print(f"tp-train: warning: {warning}", file=sys.stderr)  # noqa: T201
+    return 1 if quality.collapsed else 0
+
+
+def _against(training: dict[str, Any]) -> str:
+    """What the accuracy is to be read against; a line, or nothing."""
+    quality = trained_quality(training)
+    if quality.ceiling_validation is None or quality.majority_share is None or quality.train is None:
+        return ""
+    return (
+        f"without a channel {quality.ceiling_validation:.4f}; "
+        f"most frequent class {quality.majority_share:.4f}; "
+        f"on the training samples {quality.train:.4f}\n"
+    )
 
 
 def _checkpoints(config: TrainConfig) -> set[tuple[str, int]]:

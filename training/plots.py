@@ -30,7 +30,7 @@ def _draw(records: list[EpochRecord], link: LinkConfig, title: str) -> Figure:
 
     epochs = [record.epoch for record in records]
     several = len(link.modes) > 1
-    figure = Figure(figsize=(11, 12 if several else 9), layout="constrained")
+    figure = Figure(figsize=(14, 12 if several else 9), layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(4 if several else 3, 2, sharex=True).flat)
     accuracy, losses, temperature, entropies, llr, gap = panels[:6]
@@ -42,9 +42,9 @@ def _draw(records: list[EpochRecord], link: LinkConfig, title: str) -> Figure:
             accuracy.plot(epochs, values, style, color=colour, label=f"{split}, {kind}")
     accuracy.set_ylabel("accuracy over the training SNRs")
 
-    for name in dict.fromkeys(name for record in records for name in record.losses):
+    for number, name in enumerate(dict.fromkeys(name for record in records for name in record.losses)):
         shown = [(record.epoch, record.losses[name]) for record in records if name in record.losses]
-        losses.plot(*zip(*shown, strict=True), label=name)
+        losses.plot(*zip(*shown, strict=True), _style(number), label=name)
     losses.set_ylabel("loss (unweighted terms)")
     losses.set_yscale("symlog", linthresh=1e-2)
 
@@ -56,10 +56,9 @@ def _draw(records: list[EpochRecord], link: LinkConfig, title: str) -> Figure:
     for index, size in enumerate(link.codebook_sizes):
         entropies.plot(epochs, [record.vq_entropy[index] for record in records], label=f"codewords of {size}")
     for number, name in enumerate(link.modes.names):
-        entropies.plot(
-            epochs, [record.symbol_entropy[number] for record in records], ":", label=f"symbols, {name}"
-        )
-        llr.plot(epochs, [record.mean_abs_llr[number] for record in records], label=name)
+        used = [record.symbol_entropy[number] for record in records]
+        entropies.plot(epochs, used, _style(number + 10), label=f"symbols, {name}")
+        llr.plot(epochs, [record.mean_abs_llr[number] for record in records], _style(number), label=name)
     entropies.set_ylabel("entropy of use (nats)")
     llr.set_ylabel("mean |LLR|")
 
@@ -85,10 +84,16 @@ def _draw(records: list[EpochRecord], link: LinkConfig, title: str) -> Figure:
     return figure
 
 
+def _style(number: int) -> str:
+    """Colour and line of a curve, another for each of 40."""
+    return f"C{number % 10}{('-', ':', '--', '-.')[number // 10 % 4]}"
+
+
 def _finish(panel: Axes, records: list[EpochRecord]) -> None:
     starts = [record.epoch for record in records if record.phase == "alignment"]
     if starts and len(starts) < len(records):
         panel.axvline(starts[0] - 0.5, color="grey", linewidth=0.8)
     panel.grid(alpha=0.3)
     many = len(panel.get_legend_handles_labels()[0]) > 6
-    panel.legend(fontsize="x-small" if many else "small", ncols=2 if many else 1, framealpha=0.6)
+    size = "xx-small" if many else "x-small"
+    panel.legend(fontsize=size, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the curves

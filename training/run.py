@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from twophase.link.command import Terminal
 from twophase.link.manifest import Front
 from twophase.link.text import pack_texts
@@ -142,8 +144,19 @@ def _finish(
         "perplexity": [math.exp(entropy) for entropy in state["record"]["vq_entropy"]],
         "warnings_at_the_end": sorted(warned),
     } | adaptation.measured
+    counts = torch.bincount(trainer.task.validation.labels)
+    training["majority_share"] = float(counts.max() / counts.sum())
+    without_link = None
     if backbone is not None:
         training["backbone"] = backbone.record
+        training["ceiling"] = {"validation_accuracy": backbone.record.get("validation_accuracy")}
+    else:
+        ceiling = trainer.ceiling()
+        without_link = ceiling.test
+        training["ceiling"] = {
+            "train_accuracy": ceiling.train_accuracy,
+            "validation_accuracy": ceiling.validation_accuracy,
+        }
     mark_unfinished(config)
     plot_training(
         config.folder / "plots" / "training.png",
@@ -161,5 +174,6 @@ def _finish(
         routing=adaptation.routing,
         training=training,
         backbone=backbone,
+        without_link=without_link,
     )
     return training

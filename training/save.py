@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from twophase.link.demap import LLR_CLIP
@@ -33,6 +34,7 @@ from twophase.link.manifest import (
     write_manifest,
 )
 from twophase.link.routing import Routing
+from twophase.link.sentences import WITHOUT_LINK
 from twophase.training.config import TrainConfig
 from twophase.training.data import Split, Task
 from twophase.training.evaluate import symbol_energy
@@ -67,16 +69,21 @@ def save_programs(
     routing: Routing,
     training: dict[str, Any],
     backbone: TextBackbone | None = None,
+    without_link: NDArray[np.int64] | None = None,
 ) -> None:
     """Write ``programs/*.pt2``, ``eval.npz`` and, last of all, ``link.json``.
 
     ``deployed`` and ``learned`` are models with the temperature of their soft paths, the second the best of
-    the learning phase, None if there was no such phase; ``training`` is what the manifest says of it all.
+    the learning phase, None if there was no such phase; ``training`` is what the manifest says of it all;
+    ``without_link`` holds the classes that are decided for the test split without a channel; the arrays of a
+    backbone hold their own.
     """
     model, temperature = deployed
     folder = config.folder
     files = [EVAL_FILE, CALIBRATION_FILE]
     more = {} if backbone is None else backbone.test_arrays
+    if without_link is not None:
+        more = {**more, WITHOUT_LINK: without_link}
     _save_split(folder / EVAL_FILE, task.test, {"classes": np.array(task.classes), **more})
     _save_split(folder / CALIBRATION_FILE, task.train, {})
     programs: dict[str, nn.Module] = {

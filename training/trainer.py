@@ -12,6 +12,7 @@ import torch
 
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.input_scale import CONSTANT_EXPONENT, InputScale
+from twophase.training.ceiling import Ceiling, train_ceiling
 from twophase.training.checkpoint import (
     load_checkpoint,
     load_weights,
@@ -198,14 +199,31 @@ class Trainer:
                 scale=self.scale,
             )
 
-    def _batch(self, members: torch.Tensor, now: EpochPlan, generator: torch.Generator) -> Batch:
-        config, modes = self.config, self.model.modes
-        features = self.train.features[members.to(self.device)]
+    def ceiling(self) -> Ceiling:
+        """What the encoder allows without a channel; trained apart, and from nothing."""
+        config = self.config
+        return train_ceiling(
+            self._new_model().to(self.device),
+            (self.train, self.validation, self.task.test.features.to(self.device)),
+            self._varied,
+            config.batch_size,
+            config.learning_rate,
+            config.weight_decay,
+        )
+
+    def _varied(self, features: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """A batch of features as training sees it: augmented and in noise, where that is asked for."""
+        config = self.config
         if config.augmentation:
             features = self.task.augment(features, config.augmentation, generator)
         if config.input_noise:
             noise = torch.randn(features.shape, generator=generator).to(self.device)
             features = features + config.input_noise * self.noise_unit * noise
+        return features
+
+    def _batch(self, members: torch.Tensor, now: EpochPlan, generator: torch.Generator) -> Batch:
+        config, modes = self.config, self.model.modes
+        features = self._varied(self.train.features[members.to(self.device)], generator)
         return Batch(
             features=features,
             labels=self.train.labels[members.to(self.device)],

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from twophase.export.compare.tally import EXCUSED_MARGIN
 from twophase.link.escape import markdown, markdown_code
 from twophase.link.manifest import Accuracy, Manifest
+from twophase.link.quality import trained_quality
 
 __all__ = ["CARD_FILE", "link_card", "wilson"]
 
@@ -48,6 +49,7 @@ def link_card(manifest: Manifest) -> str:
         tokens=_tokens(manifest),
         units=", ".join(f"2^{exponent}" for exponent in (manifest.grid.exponents if manifest.grid else ())),
         accuracy=_accuracy_rows(manifest.accuracy),
+        quality=trained_quality(manifest.training),
         int8=int8,
         front=front,
         front_int8=front.get("int8"),

@@ -22,15 +22,23 @@ from twophase.export.graphs.run import OnnxRuntime
 from twophase.export.graphs.signature import run_by_devices
 from twophase.export.proof.hard import HardProof
 from twophase.link.archives import read_arrays
-from twophase.link.errors import VerificationError
-from twophase.link.files import sha256_of
-from twophase.link.manifest import EVAL_FILE, TOKENIZER_FILE, Manifest, write_manifest
+from twophase.link.errors import ArtifactError, VerificationError
+from twophase.link.files import atomic_folder, sha256_of
+from twophase.link.listing import read_listed
+from twophase.link.manifest import (
+    EVAL_FILE,
+    MANIFEST_NAME,
+    TOKENIZER_FILE,
+    Manifest,
+    load_manifest,
+    write_manifest,
+)
 from twophase.link.samples import Samples
 
 if TYPE_CHECKING:
     from twophase.export.artefacts.web import WebRuntime
 
-__all__ = ["Extras", "write_artefacts"]
+__all__ = ["Extras", "add_artefacts", "write_artefacts"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,42 @@ def write_artefacts(
     problems = replay(lambda graph, names, feed: runners[graph].run(names, feed), folder, manifest)
     if problems:
         raise VerificationError("the conformance vectors", problems)
+    _complete(folder, manifest, files, extras, progress)
+
+
+def add_artefacts(bundle: Path, extras: Extras, progress: Callable[[str], None]) -> None:
+    """Make ``extras`` in a finished bundle; the other files stay as they are, to the byte.
+
+    Nothing is proved anew: the hash of each file is checked.  The folder is replaced as a whole once all is
+    there, and equals what an export with these extras writes.
+
+    Raises
+    ------
+    ArtifactError
+        If the bundle is incomplete or altered, or holds files that are not listed.
+    VerificationError
+        If a converted graph does not give its vectors again.
+    """
+    from twophase.export.artefacts.ort import ORT_FOLDER
+    from twophase.export.artefacts.web import WEB_FOLDER
+
+    manifest = load_manifest(bundle, "bundle")
+    held = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if not path.is_dir()}
+    if unlisted := sorted(held - manifest.files.keys() - {MANIFEST_NAME}):
+        raise ArtifactError(f"'{bundle}' holds '{unlisted[0]}', which its manifest does not list")
+    made = [part for part, wanted in ((ORT_FOLDER, extras.ort), (WEB_FOLDER, extras.web)) if wanted]
+    files = [name for name in manifest.files if name != CARD_FILE and name.partition("/")[0] not in made]
+    with atomic_folder(bundle) as folder:
+        for name in files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(read_listed(bundle, name, manifest.files))
+        _complete(folder, replace(manifest, files={}), files, extras, progress)
+
+
+def _complete(
+    folder: Path, manifest: Manifest, files: list[str], extras: Extras, progress: Callable[[str], None]
+) -> None:
+    """Write the extras, the card and the manifest to the ``files`` of a bundle that are there."""
     if extras.ort:
         from twophase.export.artefacts.ort import ORT_FOLDER, ort_runner, write_ort
 

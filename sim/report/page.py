@@ -15,6 +15,7 @@ import jinja2
 from twophase.link.errors import InputError
 from twophase.link.escape import visible
 from twophase.link.files import followed
+from twophase.link.manifest import MANIFEST_NAME, kind_of
 from twophase.sim.channel import tdl
 from twophase.sim.report.link_plots import (
     AVERAGED_TO,
@@ -243,6 +244,10 @@ def require_writable(folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(20, "not a folder")
         target = followed(folder, "out")
+        if kind_of(target / MANIFEST_NAME) or (target / "config.json").is_file():
+            raise InputError("out", "be a folder of its own, no run or bundle", str(folder))
+        if kind_of(target.parent / MANIFEST_NAME) == "bundle":
+            raise InputError("out", "lie outside of the bundle, whose files are listed", str(folder))
         standing = next(path for path in (target, *target.parents) if path.exists())
         with tempfile.TemporaryFile(dir=standing):
             pass

@@ -25,7 +25,7 @@ from scipy.special import ndtr, ndtri
 from twophase.link.errors import InputError
 from twophase.sim.theory.statistics import CONFIDENCE, lower_bound, per_sample
 
-__all__ = ["Decision", "Verdict", "decide", "overall"]
+__all__ = ["Decision", "Verdict", "decide", "judge", "overall"]
 
 Verdict = Literal["PASS", "FAIL", "UNDECIDED"]
 
@@ -68,31 +68,29 @@ def decide(differences: ArrayLike, tolerance: float, comparisons: int = 1) -> De
     >>> decide([0.0] * 180, 0.02).verdict
     'PASS'
     """
-    if comparisons < 1:
-        raise InputError("comparisons", "be at least 1", comparisons)
-    law = _Law(per_sample("differences", differences, -1.0))
-    level = (1 - CONFIDENCE) / comparisons
-
-    def of(samples: float) -> Verdict:
-        if law.lower_bound(samples) >= -tolerance:
-            return "PASS"
-        return "FAIL" if law.tail(samples, -tolerance) < level else "UNDECIDED"
-
+    law, level = _law(differences, comparisons)
     n = law.samples
-    verdict, needed = of(n), None
+    verdict, needed = law.verdict(n, tolerance, level), None
     if verdict == "UNDECIDED":
         low, high = n, 2 * n
-        while high <= _MOST_SAMPLES and of(high) == "UNDECIDED":
+        while high <= _MOST_SAMPLES and law.verdict(high, tolerance, level) == "UNDECIDED":
             low, high = high, 2 * high
         while high <= _MOST_SAMPLES and high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if of(middle) == "UNDECIDED" else (low, middle)
+            undecided = law.verdict(middle, tolerance, level) == "UNDECIDED"
+            low, high = (middle, high) if undecided else (low, middle)
         needed = high if high <= _MOST_SAMPLES else None
     below, above = law.mean, 1.0
     while above - below > 1e-5:
         bound = (below + above) / 2
         below, above = (below, bound) if law.tail(n, bound) < level else (bound, above)
     return Decision(verdict, above, needed)
+
+
+def judge(differences: ArrayLike, tolerance: float, comparisons: int = 1) -> Verdict:
+    """The verdict of :func:`decide` alone, in a tenth of the time."""
+    law, level = _law(differences, comparisons)
+    return law.verdict(law.samples, tolerance, level)
 
 
 def overall(verdicts: Iterable[str]) -> Verdict:
@@ -115,6 +113,12 @@ class _Law:
         quantile = float(ndtri(CONFIDENCE))
         return lower_bound(samples, samples * self.mean, samples * self._squares, quantile)
 
+    def verdict(self, samples: float, tolerance: float, level: float) -> Verdict:
+        """What so many samples like these would show; ``level`` is that of a false FAIL."""
+        if self.lower_bound(samples) >= -tolerance:
+            return "PASS"
+        return "FAIL" if self.tail(samples, -tolerance) < level else "UNDECIDED"
+
     def tail(self, samples: float, mean: float) -> float:
         """Probability of a mean as low as was seen, if the true one is ``mean``."""
         seen = self.mean + 0.5 / samples
@@ -130,6 +134,12 @@ class _Law:
             return float(ndtr(root))
         density = math.exp(-root * root / 2) / math.sqrt(2 * math.pi)
         return float(ndtr(root)) + density * (1 / root - 1 / width)
+
+
+def _law(differences: ArrayLike, comparisons: int) -> tuple[_Law, float]:
+    if comparisons < 1:
+        raise InputError("comparisons", "be at least 1", comparisons)
+    return _Law(per_sample("differences", differences, -1.0)), (1 - CONFIDENCE) / comparisons
 
 
 def _tilted(

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -87,7 +87,14 @@ def test_what_is_sent_is_decided(
     stated, (*decided, counted) = lines(sent), lines(out)
     assert [entry["sequence"] for entry in stated] == list(range(24))
     assert [entry["label"] for entry in stated] == labels
-    assert counted == {"counted": {"accepted": 24, "reordered": 0}, "lost": 0, "ended": True}
+    right = sum(entry["decided"] == label for entry, label in zip(decided, labels, strict=True))
+    assert counted == {
+        "counted": {"accepted": 24, "reordered": 0},
+        "lost": 0,
+        "ended": True,
+        "symbols_per_frame": round(sum(entry["symbols"] for entry in stated) / 24, 2),
+        "accuracy_if_test_split": round(right / 24, 4),
+    }
     for one, other, choice in zip(stated, decided, best, strict=True):
         assert (other["sequence"], other["mode"]) == (one["sequence"], one["mode"])
         assert (other["decided"], other["name"]) == (choice, "abcd"[choice])
@@ -131,6 +138,7 @@ def test_bad_datagrams_are_counted_and_the_rest_decided(frames: ModuleType, tabl
     assert (receiver.returncode, err) == (0, "")
     assert [entry["sequence"] for entry in decided] == [0, 3, 2, 4]
     assert [entry["decided"] for entry in decided] == labels[[0, 3, 2, 4]].tolist()
+    assert (counted.pop("symbols_per_frame") > 0, counted.pop("accuracy_if_test_split") >= 0) == (True, True)
     assert counted == {
         "counted": {"accepted": 4, "damaged": 1, "foreign": 2, "reordered": 1, "repeated": 1, "short": 2},
         "lost": 1,
@@ -153,7 +161,24 @@ def test_a_receiver_to_which_nothing_comes_ends(
         datagram(port, frames.pack(kind, 9, 0, np.ones(1 - kind, np.complex64)))
         out, err = receiver.communicate(timeout=60)
     assert (receiver.returncode, err) == (status, f"edge_rx: {message}\n")
-    assert lines(out)[-1] == {"counted": counted, "lost": 0, "ended": False}
+    last = lines(out)[-1]
+    assert {name: last[name] for name in ("counted", "lost", "ended")} == {
+        "counted": counted,
+        "lost": 0,
+        "ended": False,
+    }
+
+
+def test_an_end_that_is_repeated_keeps_no_receiver(frames: ModuleType, table_bundle: Path) -> None:
+    none = np.zeros(0, np.complex64)
+    with receiving("--bundle", table_bundle, "--timeout", 60) as (receiver, port):
+        datagram(port, frames.pack(frames.SAMPLES, 9, 0, np.ones(1, np.complex64)))
+        for _ in range(200):  # of two frames one is lost: the receiver gives it half a second
+            datagram(port, frames.pack(frames.END, 9, 2, none))
+            with suppress(subprocess.TimeoutExpired):
+                receiver.wait(timeout=0.1)
+                break
+        assert receiver.returncode == 0
 
 
 def test_a_sender_whose_receiver_is_killed_ends(table_bundle: Path) -> None:

@@ -111,3 +111,34 @@ def test_an_int8_bundle_has_a_folder_of_its_own(run: Path, capsys: pytest.Captur
     assert bundled.precision == "int8"
     assert bundled.accuracy is not None
     assert bundled.provenance["export"]["int8"]["accuracy"]["int8"] == list(bundled.accuracy.correct)
+
+
+def test_what_is_added_equals_what_a_whole_export_writes(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = run.with_name("whole")
+    for words in (["--out", str(whole), "--ort"], []):
+        assert main([*words, "--random-inputs", "50"]) == 0
+    before = (run / "bundle" / "link.json").read_bytes()
+    capsys.readouterr()
+    for words, part in (
+        (["--add"], "'--add' must go with --ort or --web"),
+        (["--add", "--ort", "--seed", "1"], "'--seed' must be left out with --add"),
+    ):
+        assert main(words) == 2
+        assert part in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "torch", None)  # nothing is proved anew
+    assert main(["--add", "--ort"]) == 0
+    contents = [
+        {path.relative_to(at): path.read_bytes() for path in at.rglob("*") if path.is_file()}
+        for at in (whole, run / "bundle")
+    ]
+    assert contents[0] == contents[1]
+    assert contents[1][Path("link.json")] != before
+    (run / "bundle" / "stray").write_text("x")
+    assert main(["--add", "--ort"]) == 2
+    assert "holds 'stray', which its manifest does not list" in capsys.readouterr().err
+    (run / "bundle" / "stray").unlink()
+    (run / "bundle" / "eval.npz").write_bytes(b"x")
+    assert main(["--add", "--ort"]) == 2
+    assert "eval.npz" in capsys.readouterr().err

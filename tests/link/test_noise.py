@@ -117,7 +117,9 @@ NO_GRIDS = "|20:|:20|20:0|0:0:20|0:-1:20|0:1:2:3|a|nan:1|-inf:0|1_0|0x1|1,5|0-20
     ("rule", "text"),
     [
         *(("be START:STOP or START:STEP:STOP", text) for text in NO_GRIDS.split("|")),
-        *(("be START:STEP:STOP with STEP <= STOP - START", text) for text in ("-5:20:5", "0:1.5:1")),
+        ("be START:STEP:STOP, perhaps -5:5:20, not", "-5:20:5"),
+        ("be START:STEP:STOP, perhaps 5:1:20, not", "5:20:1"),
+        ("be START:STEP:STOP with STEP <= STOP - START", "-9:3:-8"),
         *(("hold at most 10,000 points", text) for text in (f"0:{MAX_SNR_POINTS}", "0:1e-99:1")),
         *(("stay within -100 to 100 dB", text) for text in ("-100.1", "0:10:110", "-101:0")),
     ],

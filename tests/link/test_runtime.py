@@ -208,7 +208,7 @@ LLRS = np.zeros((2, WIDTH))
         ((TWO, 3.0, [[0]]), r"'mode' must be one number or 2 numbers, one per sample"),
         ((TWO, np.nan), "'snr_db' must be finite"),
         ((TWO, [1.0, 2.0, 3.0]), r"'snr_db' must be one number or 2 numbers, one per sample, not \(3,\)"),
-        ((TWO[:, :4], 3.0), r"'features' must have shape \(5,\) or \(batch, \*\(5,\)\), not \(2, 4\)"),
+        ((TWO[:, :4], 3.0), r"'features' must have shape \(5,\) or \(batch, 5\), not \(2, 4\)"),
         ((np.full(5, 1e39), 3.0), "'features' must be finite"),
         ((np.zeros(5, dtype=complex), 3.0), "'features' must be real numbers"),
         (([[0.0], [0.0, 1.0]], 3.0), "'features' must be an array"),
@@ -323,3 +323,77 @@ time.sleep(0.5)  # what the runtime does in a thread of its own
     env.pop("ORT_DISABLE_TELEMETRY", None)
     subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=300)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_large_batch_goes_through_in_parts(tiny_bundle, monkeypatch):
+    for router in ("content", "table"):
+        bundle = tiny_bundle(router)
+        transmitter, receiver, features = Transmitter(bundle), Receiver(bundle), features_of(bundle)
+        sent = transmitter.transmit(features, SNRS)
+        decided = receiver.decide(sent.iq, 0.1, 1.0, SNRS)
+        with monkeypatch.context() as patch:
+            for module in ("graphs", "receiver"):
+                patch.setattr(f"twophase.link.{module}.CHUNK", 7)
+            equal(transmitter.send(features, SNRS), sent)
+            parts = receiver.decide(sent.iq, 0.1, 1.0, SNRS)
+        for name in ("mode", "llr", "classes", "indices"):
+            np.testing.assert_array_equal(getattr(parts, name), getattr(decided, name))
+
+
+def test_modes_go_by_name_too(content):
+    transmitter, features = Transmitter(content), features_of(content)
+    names = list(transmitter.manifest.modes.names)
+    equal(transmitter.send(features, 3.0, names[2]), transmitter.send(features, 3.0, 2))
+    wanted = [names[row % 4] for row in range(COUNT)]
+    sent = transmitter.transmit(features, 3.0, wanted)
+    assert sent.mode.tolist() == [row % 4 for row in range(COUNT)]
+    assert Receiver(content).decide(sent.iq, 0.1, 1.0, 3.0, mode=wanted).mode.tolist() == sent.mode.tolist()
+    with pytest.raises(InputError, match=r"'mode' must be one of .*, not '5x5qam'"):
+        transmitter.send(features, 3.0, "5x5qam")
+
+
+def test_llrs_beyond_the_clip_count_as_the_clip(content):
+    receiver, sent = Receiver(content), Transmitter(content).send(features_of(content), 3.0)
+    signs = 2.0 * sent.bits - 1.0
+    usual = receiver.receive(receiver.manifest.llr_clip * signs, sent.mode)
+    np.testing.assert_array_equal(receiver.receive(3e38 * signs, sent.mode).logits, usual.logits)
+
+
+def test_a_frame_of_which_nothing_came_is_warned_of(content, caplog):
+    receiver, sent = Receiver(content), Transmitter(content).transmit(features_of(content), 3.0, 1)
+    gains = np.ones(COUNT)
+    receiver.decide(sent.iq, 0.1, gains, 3.0, mode=1)
+    assert not caplog.records
+    gains[:3] = 0
+    receiver.decide(sent.iq, 0.1, gains, 3.0, mode=1)
+    receiver.decide(sent.iq[:, :0], 0.1, 1.0, 3.0, mode=1)
+    said = [record.getMessage() for record in caplog.records]
+    assert [" ".join(line.split()[:8]) for line in said] == [
+        f"nothing was received of {count} of {COUNT} frames" for count in (3, COUNT)
+    ]
+
+
+RAGGED = [[1.0, 2.0], [3.0]]
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda tx, rx, x: tx.send(x, RAGGED), "'snr_db' must be an array, not 'rows of unequal length'"),
+        (lambda tx, rx, x: tx.send(x, 3.0, [[1], [1, 2]]), "'mode' must be an array"),
+        (lambda tx, rx, x: tx.send(x[:0], 3.0), "'features' must hold at least one sample"),
+        (lambda tx, rx, x: rx.decide(np.ones((2, 8)), RAGGED, 1.0, 3.0), "'noise_var' must be numeric"),
+        (lambda tx, rx, x: rx.decide(np.ones((2, 8)), 0.1, RAGGED, 3.0), "'gain' must be numeric"),
+        (lambda tx, rx, x: rx.decide(RAGGED, 0.1, 1.0, 3.0), "'received' must be numeric"),
+        (lambda tx, rx, x: rx.decide(np.ones((2, 8)), 0.1, 1.0, RAGGED), "'snr_db' must be an array"),
+        (lambda tx, rx, x: rx.decide(np.ones(8), 0.1, 1.0, 3.0, amplitude=0.0), "'amplitude' must be pos"),
+        (lambda tx, rx, x: rx.decide(np.ones(8), 0.1, 1.0, 3.0, amplitude=1j), "'amplitude' must be real"),
+        (lambda tx, rx, x: rx.mode_of(3.0, np.ones(8) * 1j), "'llr' must be real numbers"),
+        (lambda tx, rx, x: rx.mode_of(3.0, RAGGED), "'llr' must be an array"),
+        (lambda tx, rx, x: rx.receive(np.ones((0, rx.manifest.modes.max_bits)), []), "'llr' must hold at"),
+        (lambda tx, rx, x: Receiver("nowhere", manifest=rx.manifest, hold="yes"), "'hold' must be True or"),
+    ],
+)
+def test_arguments_that_are_no_arrays_of_numbers_are_named(content, use, message):
+    with pytest.raises(InputError, match=message):
+        use(Transmitter(content), Receiver(content), features_of(content))

@@ -125,6 +125,12 @@ def test_the_training_entry_is_made_of_the_records(tmp_path: Path, left: dict[st
         assert training[name]["losses"] == record.losses
     deployed = records[training["deployed"]["epoch"] - 1]
     assert training["perplexity"] == [pytest.approx(math.exp(deployed.vq_entropy[0]))]
+    # The ceiling: blobs are told apart without a channel, and its decisions go with the test split.
+    assert training["majority_share"] == pytest.approx(12 / 30, abs=0.1)
+    assert training["ceiling"]["validation_accuracy"] > training["majority_share"] + 0.2
+    assert training["ceiling"]["train_accuracy"] > 0.7
+    assert left["without_link"].shape == (20,)
+    assert (left["without_link"] == blobs(20, 3).labels.numpy()).mean() > 0.6
     assert left["routing"] == fixed_routing()
     assert "validation_accuracy_of_modes" not in training
     json.dumps(training, allow_nan=False)

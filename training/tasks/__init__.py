@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module, invalidate_caches
@@ -155,7 +157,11 @@ def _working_folder_first() -> Iterator[None]:
 
 def _reason(error: Exception | SystemExit) -> str:
     said = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    library = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<frozen", __file__)
+    own = [f"{frame.filename}:{frame.lineno}" for frame in frames if not frame.filename.startswith(library)]
+    named = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return f"{named}, at {own[-1]}" if own else named
 
 
 def _type(value: object) -> str:

@@ -85,6 +85,19 @@ def test_accuracy_stands_with_intervals_on_samples_and_with_energy() -> None:
     assert "Not measured." in link_card(replace(FOUR, accuracy=None))
 
 
+def test_how_good_it_is_stands_before_the_accuracy() -> None:
+    training = {
+        "deployed": {"train_accuracy_hard": 0.976, "validation_accuracy_hard": 0.55},
+        "ceiling": {"train_accuracy": 0.99, "validation_accuracy": 0.9},
+        "majority_share": 0.3,
+        "samples": {"validation": 100},
+    }
+    card = " ".join(link_card(replace(FOUR, training=training)).split())
+    assert "55.00 % in validation, 97.60 % on the training samples; without a channel" in card
+    assert "Warning: overfitted: 97.6 % on its training samples, 55.0 % in validation; more samples" in card
+    assert card.index("frequent class gives 30.00 %") < card.index("Measured by the exporter")
+
+
 @given(share=st.sampled_from([0.0, 1.0]) | st.floats(0.0, 1.0), count=st.integers(1, 1000))
 def test_the_interval_is_the_simulators(share: float, count: int) -> None:
     # of samples that all succeed equally often

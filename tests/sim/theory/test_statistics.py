@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from twophase.sim.theory.decision import decide
+from twophase.sim.theory.decision import decide, judge
 from twophase.sim.theory.statistics import clopper_pearson, paired_gap, wilson_by_sample
 
 
@@ -109,7 +109,7 @@ def test_a_system_at_the_tolerance_seldom_passes_or_fails(
             worse = (few + many) // 2
             differences = np.zeros(samples)
             differences[:better], differences[samples - worse :] = 1.0, -1.0
-            verdict = decide(differences, tolerance, comparisons).verdict
+            verdict = judge(differences, tolerance, comparisons)
             on = verdict == "PASS" if wrong == "PASS" else verdict != "FAIL"
             few, many = (worse, many) if on else (few, worse)
         rate = (tolerance + opposite) / (1 - opposite)

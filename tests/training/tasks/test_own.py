@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,15 +74,15 @@ def test_a_function_of_the_working_folder_gets_the_file_where_it_takes_one(write
     ("body", "name", "said"),
     [
         ("", "no_such_name:f", "is here or installed, as 'import' takes it (no 'no_such_name')"),
-        ("import absent_package", "mine:f", "(ModuleNotFoundError: No module named 'absent_package')"),
-        ("1 / 0", "mine:f", "can be imported (ZeroDivisionError: division by zero)"),
-        ("raise SystemExit", "mine:f", "can be imported (SystemExit)"),
+        ("import absent_package", "mine:f", "(ModuleNotFoundError: No module named 'absent_package', at /"),
+        ("1 / 0", "mine:f", "can be imported (ZeroDivisionError: division by zero, at /"),
+        ("raise SystemExit", "mine:f", "can be imported (SystemExit, at /"),
         ("f = 3", "mine:f", "name a function of '"),
         ("def f(data, size): ...", "mine:f", "takes nothing, or data (data, size)"),
         ("def f(): return 3", "mine:f", "returns a Task or a TextTask, no int"),
         ("f = lambda: Task", "mine:f", "no class that was not called"),
-        ("def f(): raise ValueError('two\\nlines')", "mine:f", "does not fail (ValueError: two)"),
-        ("def f(): raise SystemExit(1)", "mine:f", "does not fail (SystemExit: 1)"),
+        ("def f(): raise ValueError('two\\nlines')", "mine:f", "does not fail (ValueError: two, at /"),
+        ("def f(): raise SystemExit(1)", "mine:f", "does not fail (SystemExit: 1, at /"),
     ],
 )
 def test_every_mistake_is_one_line_with_its_cause(write: Write, body: str, name: str, said: str) -> None:
@@ -90,6 +91,7 @@ def test_every_mistake_is_one_line_with_its_cause(write: Write, body: str, name:
         load_task(name)
     assert (caught.value.name, caught.value.value) == ("task", name)
     assert said in caught.value.rule
+    assert (", at /" in said) == bool(re.search(r"mine\.py:\d+\)$", caught.value.rule))
     assert "\n" not in str(caught.value)
 
 
