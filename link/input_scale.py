@@ -12,6 +12,7 @@ manifest together with the type of the data and what they are like, so that othe
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,18 +26,18 @@ __all__ = ["CONSTANT_EXPONENT", "InputDtype", "InputScale", "as_float32", "measu
 InputDtype = Literal["float32", "uint8"]
 """``uint8``: whole numbers 0..255, as pixels come.  ``float32``: all other numbers."""
 
-CONSTANT_EXPONENT = 64
-"""Of a feature that is constant in training: whatever it holds later counts as nothing, up to 2^64 off."""
+CONSTANT_EXPONENT = 100
+"""Of a feature that is constant in training: whatever it holds later counts as nothing, up to 2^95 off."""
 
-_EXPONENTS = 63
+_EXPONENTS = 90
 """Largest magnitude of any other exponent."""
 _EACH_LIMIT, _ONE_LIMIT = 8.0, 2.0
 """Where scaled values saturate."""
 _TAILS = 0.01
 """Share of a feature's values, at either end, that do not count for its mean and deviation."""
 _LARGEST = float(np.finfo(np.float32).max)
-_FAR, _WIDER, _FEWEST = 1.0, 3.0, 10
-"""A shift of the mean, in deviations, and a ratio of deviations that are reported; of how many samples."""
+_WIDER, _FEWEST = 10.0, 10
+"""A ratio of deviations that is reported, and of how many samples."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class InputScale:
     exponent: tuple[int, ...] = (0,)
     """What is left is divided by 2 to this power."""
     mean: tuple[float, ...] = (0.0,)
-    """Of the training data, in their units, without the tails."""
+    """Of the training data, in their units, their tails drawn in."""
     deviation: tuple[float, ...] = (1.0,)
     """Likewise; 0 of a feature that is constant."""
     limit: float | None = None
@@ -119,32 +120,31 @@ class InputScale:
     def shifts(self, features: NDArray[np.float32]) -> list[str]:
         """How data differ from what the link was trained on, at most one sentence for mean and for scale.
 
-        ``features``, (n, ...), are in the units of the link.  A mean counts as far off from 1 deviation on
-        (and 4 of its standard errors), a deviation from a factor of 3 on; of fewer than 10 samples nothing.
+        ``features``, (n, ...), are in the units of the link.  A mean counts as far off from 1 deviation and 4
+        standard errors on, a deviation from a factor of 10 on, which no sampling explains; that of a feature
+        without any counts if no feature has one.  Of fewer than 10 samples nothing is said.
         """
-        count = len(features)
-        if count < _FEWEST:
+        if len(features) < _FEWEST:
             return []
         mean, deviation = spread(features, one=len(self.mean) == 1)
         usual, wide = np.asarray(self.mean), np.asarray(self.deviation)
         constant = wide == 0
-        unit = np.where(constant, np.maximum(np.abs(usual), 1e-6), wide)
-        off = np.abs(mean - usual) / unit
-        ratio = np.where(constant, 1.0, deviation / unit)
+        room = wide + 4 * np.maximum(wide, deviation) / math.sqrt(len(features))
+        room = np.where(constant, 1e-3 * np.abs(usual), room)
+        ratio = np.where(constant, 1.0, deviation) / np.where(constant, 1.0, wide)
+        other = (ratio > _WIDER) | ((ratio < 1 / _WIDER) & ((ratio > 0) | (deviation.max() == 0)))
+        distance = np.abs(np.log(np.maximum(ratio, 1e-30)))
+        off = np.abs(mean - usual)
         found = []
-        if (far := off > np.where(constant, 1e-3, _FAR + 4 / math.sqrt(count))).any():
-            worst = int(np.argmax(np.where(far, off, 0)))
-            found.append(
-                f"the mean of {self._named(far, worst)} is {mean[worst]:.4g}, in training "
-                f"{usual[worst]:.4g} ± {wide[worst]:.4g}"
-            )
-        if (other := (ratio > _WIDER) | (ratio < 1 / _WIDER)).any():
-            distance = np.abs(np.log(np.maximum(ratio, 1e-30)))
+        if (off > room).any():
+            worst = int(np.argmax(np.where(off > room, off / np.maximum(room, 1e-30), 0)))
+            named, was = self._named(off > room, worst), f"{usual[worst]:.4g} ± {wide[worst]:.4g}"
+            found.append(f"the mean of {named} is {mean[worst]:.4g}, in training {was}")
+        if other.any():
             worst = int(np.argmax(np.where(other, distance, 0)))
-            found.append(
-                f"the standard deviation of {self._named(other, worst)} is {deviation[worst]:.4g}, in "
-                f"training {wide[worst]:.4g}"
-            )
+            named = self._named(other, worst)
+            was = f"{deviation[worst]:.4g}, in training {wide[worst]:.4g}"
+            found.append(f"the standard deviation of {named} is {was}")
         return found
 
     def _named(self, which: NDArray[np.bool_], worst: int) -> str:
@@ -159,9 +159,9 @@ def measure(features: NDArray[np.float32], dtype: InputDtype, *, one: bool) -> I
     ``one``: pixels and signals keep one scale, by which the 0.1 and 99.9 % quantiles of all values come into
     -1..1; 0 stays 0 unless the values lie further from it than they vary.  Of ``uint8`` it is 2^-8.
     Otherwise each feature is centred on its mean and divided by the power of two that is nearest to its
-    standard deviation, both without the 1 % of its values at either end (of a feature that is constant but
-    for these, with them), so that outliers do not count; what lies further than 8 of these units off
-    saturates.  A feature that is constant counts as nothing.
+    standard deviation, both with the 1 % of its values at either end drawn in (as they are, where nothing
+    else varies), so that outliers do not count; what lies further than 8 of these units off saturates.  A
+    feature that is constant counts as nothing.  InputError where one varies by less than 2^-90.
     """
     mean, deviation = spread(features, one=one)
     stated = tuple(map(float, mean)), tuple(map(float, deviation))
@@ -176,12 +176,14 @@ def measure(features: NDArray[np.float32], dtype: InputDtype, *, one: bool) -> I
     return InputScale(dtype, offsets, tuple(_power(one, round) for one in deviation), *stated, _EACH_LIMIT)
 
 
-def _power(value: float, rounded: object) -> int:
+def _power(value: float, rounded: Callable[[float], int]) -> int:
     """The exponent of a power of two near a magnitude."""
-    assert callable(rounded)
     if value == 0:
         return CONSTANT_EXPONENT
-    return int(np.clip(rounded(math.log2(value)), -_EXPONENTS, _EXPONENTS))
+    exponent = rounded(math.log2(value))
+    if exponent < -_EXPONENTS:
+        raise InputError("features", f"vary by at least 2^-{_EXPONENTS} in their units", float(value))
+    return min(exponent, _EXPONENTS)  # what is larger saturates
 
 
 def spread(features: NDArray[np.float32], *, one: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -191,7 +193,9 @@ def spread(features: NDArray[np.float32], *, one: bool) -> tuple[NDArray[np.floa
     """
     flat = features.reshape(len(features), -1)
     flat = flat.reshape(-1, 1) if one else flat
-    low, high = np.quantile(flat, (_TAILS, 1 - _TAILS), axis=0).astype(np.float32)
+    # Values that occur: one between 0 and a rare 1 would make the 1 count as next to nothing.
+    low = np.quantile(flat, _TAILS, axis=0, method="lower").astype(np.float32)
+    high = np.quantile(flat, 1 - _TAILS, axis=0, method="higher").astype(np.float32)
     narrow = low == high
     low, high = np.where(narrow, flat.min(axis=0), low), np.where(narrow, flat.max(axis=0), high)
     inner = np.clip(flat, low, high)

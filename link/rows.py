@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.errors import InputError
-from twophase.link.files import reading
+from twophase.link.files import read_plain
 
 __all__ = ["Rows", "as_known", "described", "filled", "label_numbers", "plain", "read_table"]
 
@@ -162,8 +162,7 @@ def described(values: NDArray[np.generic]) -> str:
 
 
 def _decoded(path: Path) -> str:
-    with reading(path):
-        content = path.read_bytes()
+    content = read_plain(path)
     try:
         # A byte order mark, as spreadsheets write it, is no part of the first column's name.
         text = content.decode("utf-8-sig")

@@ -37,6 +37,9 @@ INTEGER_TYPES = frozenset(
 REAL_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 """Types of ONNX that hold real numbers."""
 
+RESHAPING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+"""Operators that move values and change none."""
+
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
 
 

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto
 
-from twophase.export.graphs.view import GraphError, GraphView, all_nodes, node_inputs
+from twophase.export.graphs.view import RESHAPING, GraphError, GraphView, all_nodes, node_inputs
 from twophase.export.int8.nodes import (
     INT8_IR_VERSION,
     INT8_OPSET,
-    RESHAPING,
     WEIGHT_ZERO_POINT,
     Product,
     classifier_products,

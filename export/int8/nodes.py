@@ -25,14 +25,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from twophase.export.graphs.view import GraphView, all_nodes, attribute, node_inputs, subgraphs
+from twophase.export.graphs.view import RESHAPING, GraphView, all_nodes, attribute, node_inputs, subgraphs
 from twophase.export.proof.exact_sums import PRODUCTS
 from twophase.link.errors import ArtifactError
 
 __all__ = [
     "INT8_IR_VERSION",
     "INT8_OPSET",
-    "RESHAPING",
     "WEIGHT_ZERO_POINT",
     "NodeWriter",
     "Product",
@@ -217,8 +216,6 @@ _OTHER_PRODUCTS = frozenset(
     {"Attention", "Conv", "ConvTranspose", "DeformConv", "Einsum", "GRU", "LSTM", "RNN"}
     | {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
 )
-RESHAPING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators that move values and change none."""
 
 
 @dataclass(frozen=True, eq=False)

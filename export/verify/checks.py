@@ -32,6 +32,7 @@ _CHECKS: tuple[tuple[str, Callable[[Bundle], Finding]], ...] = (
     ("random operators", graph_checks.operators),
     ("dynamic quantisation", graph_checks.static_quantisation),
     ("mode", graph_checks.mode),
+    ("scale of the input", graph_checks.input_scale),
     ("codebook search", graph_checks.search),
     ("cut", graph_checks.cut),
     ("integers only", graph_checks.integers),

@@ -23,6 +23,7 @@ from twophase.export.graphs.view import all_nodes
 from twophase.export.int8.nodes import INT8_IR_VERSION, INT8_OPSET
 from twophase.export.proof.exact import prove_exact
 from twophase.export.proof.hard import SENT, prove_cut, prove_integers, prove_table
+from twophase.export.proof.input_scale import check_input_scale
 from twophase.export.verify.bundle import Bundle, CheckError, Finding
 from twophase.link.bits import bits_to_symbols, symbols_to_bits
 from twophase.link.constellation import qam
@@ -38,6 +39,7 @@ __all__ = [
     "exactness",
     "files",
     "formats",
+    "input_scale",
     "integers",
     "interfaces",
     "mode",
@@ -220,6 +222,13 @@ def constellation(bundle: Bundle) -> Finding:
         if not np.array_equal(bits_to_symbols(bits, made.bits_per_symbol), numbers):
             problems.append(f"{order}-QAM: bits do not give the points back that they were made of")
     return Finding(problems, f"{', '.join(map(str, orders))} points: unit average energy, bits one to one")
+
+
+def input_scale(bundle: Bundle) -> Finding:
+    """The transmitter scales its input as the manifest says."""
+    scale = bundle.manifest.input
+    each = "one for each feature" if len(scale.exponent) > 1 else "one for all features"
+    return Finding(check_input_scale(bundle.tx, bundle.manifest), f"{scale.dtype}; {each}")
 
 
 def exactness(bundle: Bundle) -> Finding:

@@ -245,7 +245,7 @@ def require_writable(folder: Path) -> None:
             raise NotADirectoryError(20, "not a folder")
         target = followed(folder, "out")
         if kind_of(target / MANIFEST_NAME) or (target / "config.json").is_file():
-            raise InputError("out", "be a folder of its own, and no run or bundle", str(folder))
+            raise InputError("out", "be a folder of its own, no run or bundle", str(folder))
         if kind_of(target.parent / MANIFEST_NAME) == "bundle":
             raise InputError("out", "lie outside of the bundle, whose files are listed", str(folder))
         standing = next(path for path in (target, *target.parents) if path.exists())

@@ -145,6 +145,8 @@ def test_other_data_channel_and_demapper(bundle: Path, tmp_path: Path, capsys) -
         ("--compare {tmp}/absent", "no bundle is there"),
         ("--data {tmp}/text.npz", "is no readable .npz archive"),
         ("--out {tmp}/text.npz/sim", "'--out' must be a folder that can be written"),
+        ("--out {bundle}", "'--out' must be a folder of its own, no run or bundle"),
+        ("--out {bundle}/sim", "'--out' must lie outside of the bundle"),
         ("--bundle", "no finished bundle is under 'runs'"),
     ],
 )
@@ -152,7 +154,7 @@ def test_bad_input_is_one_line_and_status_2(words, rule, bundle, tmp_path, capsy
     (tmp_path / "text.npz").write_text("no archive")
     monkeypatch.chdir(tmp_path)
     held = set(tmp_path.rglob("*"))
-    given = [] if words == "--bundle" else words.format(tmp=tmp_path).split()
+    given = [] if words == "--bundle" else words.format(tmp=tmp_path, bundle=bundle).split()
     if given and "--replay" not in given:
         given += ["--bundle", str(bundle), *(() if "--out" in given else ("--out", str(tmp_path / "sim")))]
     assert main(given) == 2

@@ -23,6 +23,7 @@ from twophase.export.verify.checks import NAMES, OPTIONAL, SLOW, Check, check_bu
 from twophase.export.verify.run_checks import Latency, measure_latency
 from twophase.link.constellation import qam
 from twophase.link.errors import ArtifactError
+from twophase.link.input_scale import InputScale
 from twophase.link.manifest import load_manifest, write_manifest
 
 FIRST = NAMES[0]
@@ -46,6 +47,15 @@ def resign(folder: Path, *more: str, **changes: object) -> None:
     """Sign a folder again, with more files and other entries in the manifest."""
     manifest = load_manifest(folder, "bundle", ())
     write_manifest(folder, replace(manifest, **changes), (*manifest.files, *more))
+
+
+def test_another_scale_of_the_input_than_the_graph_has_fails(spoilt: Path) -> None:
+    features = np.prod(load_manifest(spoilt, "bundle", ()).input_shape)
+    for other in ({"offset": (0.5,)}, {"exponent": (1, *[0] * (features - 1))}):
+        resign(spoilt, input=InputScale(**other))
+        (check,) = made(spoilt, "scale of the input").values()
+        assert check.state == "fail"
+        assert "than 'input' of the manifest" in check.problems[0]
 
 
 def test_a_bundle_as_it_was_exported_passes_every_check(bundle: Path) -> None:
