@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twophase.link.errors import ArtifactError, InputError, LinkError, first_line
+from twophase.link.files import read_json
 from twophase.link.noise import esn0_db_to_noise_var
 from twophase.sim.channel.radio import check_radio
 from twophase.sim.packages import usable_kernel, versions
@@ -147,14 +148,7 @@ def _spelled(value: Any) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtifactError(f"'{path}' is missing") from error
-    except OSError as error:
-        raise ArtifactError(f"'{path}' cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"'{path}' is no report.json: {first_line(error)}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ArtifactError(f"'{path}' is no report.json: it holds no object")
     return content

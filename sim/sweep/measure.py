@@ -23,7 +23,7 @@ from twophase.sim.sweep.executors import open_executor
 from twophase.sim.sweep.job import Job
 from twophase.sim.sweep.schedule import run_sweep, sweep_progress
 from twophase.sim.sweep.stopping import StopRule
-from twophase.sim.sweep.store import BlockStore
+from twophase.sim.sweep.store import BlockStore, Form
 from twophase.sim.system import System
 
 __all__ = ["Measured", "Opened", "clear_blocks", "measure", "scatter_of"]
@@ -87,7 +87,7 @@ def measure(
     store = None
     if out is not None:
         _lock(out)
-        store = _store(out, job)
+        store = _store(out, job, _form(opened, settings))
     if store is not None and store.folder not in _measured and (kept := _kept(store)):
         _log.warning("taking up an interrupted run: %d finished blocks are there already", kept)
     try:
@@ -171,5 +171,16 @@ def _unlock(out: Path) -> None:
             folder.rmdir()
 
 
-def _store(out: Path, job: Job) -> BlockStore:
-    return BlockStore(out / _BLOCKS, job.key())
+def _store(out: Path, job: Job, form: Form | None = None) -> BlockStore:
+    return BlockStore(out / _BLOCKS, job.key(), form)
+
+
+def _form(opened: Opened, settings: Settings) -> Form:
+    system, _, samples = opened
+    return Form(
+        samples=len(samples.labels),
+        classes=system.classes,
+        orders=tuple(mode.order for mode in system.modes),
+        references=tuple(reference.name for reference in system.references),
+        baselines=tuple(descriptions(settings, system.modes, system.classes)),
+    )

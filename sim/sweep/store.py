@@ -13,7 +13,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twophase.link.archives import read_arrays
-from twophase.link.errors import first_line
+from twophase.link.errors import InputError, first_line
 from twophase.link.files import atomic_path, read_plain, write_text
-from twophase.sim.counts import Tally, tally_arrays, tally_from_arrays
+from twophase.sim.counts import GAIN_BINS_DB, LLR_EDGES, SystemCounts, Tally, tally_arrays, tally_from_arrays
 from twophase.sim.sweep.job import Block
 
-__all__ = ["KEY_NAME", "BlockStore"]
+__all__ = ["KEY_NAME", "BlockStore", "Form"]
 
 KEY_NAME = "key.json"
 """What the blocks of a folder depend on, for who wants to know whose they are."""
@@ -37,15 +37,52 @@ _LARGEST = 1 << 28
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Form:
+    """What counts of a link have in common.  A digest shows damage; whoever alters a file makes it anew."""
+
+    samples: int
+    classes: int
+    orders: tuple[int, ...]
+    """Constellation points of each mode."""
+    references: tuple[str, ...]
+    baselines: tuple[str, ...]
+
+    def fits(self, counts: Tally, block: Block) -> bool:
+        """Whether counts of a block have it, so that they can be added to others."""
+        systems = (counts.deployed, *counts.references.values(), *counts.baselines.values())
+        right = [counts.noiseless_correct, *(entry.correct for entry in systems)]
+        right += [] if counts.text is None else [counts.text.correct]
+        bins = [counts.llr_zeros, counts.llr_ones, counts.llr_expected]
+        shaped: list[tuple[NDArray[Any], tuple[int, ...]]] = [(array, (self.samples,)) for array in right]
+        shaped += [(array, (LLR_EDGES.size - 1,)) for array in bins]
+        shaped += [(array, GAIN_BINS_DB.shape) for array in counts.gains.values()]
+        shaped += [(counts.confusion, (self.classes, self.classes))]
+        modes = set(range(len(self.orders)))
+        used = {*counts.histograms, *(key[0] for entry in systems[:1] for key in entry.frames)}
+        parts: tuple[Tally | SystemCounts, ...] = (counts, *systems)
+        plain = (getattr(part, item.name) for part in parts for item in fields(part))
+        return (
+            (counts.trials, counts.esn0_db) == (block.count, block.esn0_db)
+            and (block.sweep != "" or set(counts.references) == set(self.references))
+            and set(counts.baselines) <= set(self.baselines)
+            and used <= modes
+            and all(array.shape == shape and (array >= 0).all() for array, shape in shaped)
+            and all(array.shape == (self.orders[mode],) for mode, array in counts.histograms.items())
+            and not any(isinstance(value, str) for value in plain)
+        )
+
+
 class BlockStore:
     """Counts of finished blocks under one key.  Only the process that merges them reads and writes here.
 
     The folders of all keys lie in ``folder``; it is made when the first block is kept.  The key is everything
-    that a result depends on apart from the block: version, bundle, samples, settings.
+    that a result depends on apart from the block: version, bundle, samples, settings.  Counts of another
+    ``form`` are taken for damaged.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self._parent, self._key = folder, key
+    def __init__(self, folder: Path, key: str, form: Form | None = None) -> None:
+        self._parent, self._key, self._form = folder, key, form
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()
         """Where the blocks of this key lie."""
 
@@ -59,7 +96,10 @@ class BlockStore:
             return None
         content = read_plain(path, self._parent, limit=_LARGEST)
         try:
-            return tally_from_arrays(_checked(read_arrays(path, content), block))
+            counts = tally_from_arrays(_checked(read_arrays(path, content), block))
+            if self._form is not None and not self._form.fits(counts, block):
+                raise ValueError("it holds counts of another form")
+            return counts
         except Exception as error:  # noqa: BLE001 - damage shows as anything from a bad checksum to a syntax error
             _log.warning("'%s' is damaged (%s); its block runs again", path, first_line(error))
         path.unlink(missing_ok=True)
@@ -72,6 +112,8 @@ class BlockStore:
         content: dict[str, Any] = {**arrays, _DIGEST: np.array(_digest(arrays, block))}
         if not (self.folder / KEY_NAME).exists():
             write_text(self.folder / KEY_NAME, self._key)
+        if self.folder.is_symlink() or self._parent.is_symlink():
+            raise InputError("out", "hold no link where blocks are kept", str(self.folder))
         with atomic_path(self._path(block)) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, **content)
 

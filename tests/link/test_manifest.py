@@ -238,14 +238,14 @@ def test_a_wrong_entry_is_refused_though_the_digest_is_right(folder, change, rea
     assert f"is altered: {reason}" in refusal(folder)
 
 
-PROGRAMS = [f"programs/{part}.pt2" for part in ("tx_head", "rx", "soft")]
+PROGRAMS = [f"programs/{part}.pt2" for part in ("tx_head", "rx", "soft", "rx_aligned")]
 OTHER = Reference("learning", "another model", "soft.onnx", "rx_learning.onnx", 0.7)
 
 
 @pytest.mark.parametrize(
     ("changes", "needed"),
     [
-        ({"front": None}, ["eval.npz", "tx.onnx", "rx.onnx", "soft.onnx"]),
+        ({"front": None}, ["eval.npz", "tx.onnx", "rx.onnx", "soft.onnx", "rx_aligned.onnx"]),
         ({"references": (OTHER,)}, ["eval.npz", "tx_head.onnx", "rx.onnx", "soft.onnx", "rx_learning.onnx"]),
         ({"kind": "run"}, ["eval.npz", *PROGRAMS]),
     ],

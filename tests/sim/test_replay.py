@@ -127,7 +127,7 @@ def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
         replay(path, None, None, Workers())
     for text in ("[1]", "{", "[" * 100_000):
         path.write_text(text)
-        with pytest.raises(ArtifactError, match=r"is no report\.json"):
+        with pytest.raises(ArtifactError, match=r"is no report\.json|is not JSON"):
             replay(path, None, None, Workers())
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from twophase.link.errors import ArtifactError, PackageError, first_line
-from twophase.link.files import atomic_path, cache_folder, reading
+from twophase.link.files import atomic_path, cache_folder, read_plain
 from twophase.training.data import Texts, TextTask
 from twophase.training.tasks.split import stratified
 
@@ -51,8 +51,7 @@ def _fetched() -> bytes:
     """
     path = cache_folder() / "reviews" / Path(MEMBER).name
     if path.exists():
-        with reading(path):
-            kept = path.read_bytes()
+        kept = read_plain(path)
         if _sha256(kept) != MEMBER_SHA256:
             raise ArtifactError(
                 f"'{path}' was altered (its SHA-256 is not the one expected): delete it, and it is "

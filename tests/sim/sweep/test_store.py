@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tools.toy_sweep import ToyTask, same
 from twophase.link.errors import ArtifactError, InputError
 from twophase.sim.counts import Tally, tally_arrays
 from twophase.sim.sweep.job import Block
-from twophase.sim.sweep.store import KEY_NAME, BlockStore
+from twophase.sim.sweep.store import KEY_NAME, BlockStore, Form
 
 BLOCK = Block("", 2.5, 5, 3)
 COUNTS = ToyTask()(BLOCK)
@@ -96,6 +97,51 @@ def test_what_is_whole_but_not_these_counts_runs_again(
         patched.setattr("twophase.sim.sweep.store.tally_from_arrays", lambda arrays: arrays["absent"])
         assert store.load(BLOCK) is None
     assert not path.exists()
+
+
+FORM = Form(samples=300, classes=0, orders=(4,), references=("soft",), baselines=())
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda counts: setattr(counts.deployed, "correct", np.zeros(7, np.int64)),
+        lambda counts: setattr(counts, "trials", 10**6),
+        lambda counts: setattr(counts, "pilots", "many"),
+        lambda counts: setattr(counts, "noiseless_correct", np.full(300, -1)),
+        lambda counts: counts.histograms.update({9: np.zeros(4, np.int64)}),
+        lambda counts: setattr(counts, "references", {"other": counts.deployed}),
+    ],
+)
+def test_counts_of_another_form_run_again_though_their_digest_is_right(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, forge: Callable[[Tally], None]
+) -> None:
+    store = BlockStore(tmp_path, "{}", FORM)
+    counts = ToyTask()(BLOCK)
+    counts.esn0_db = BLOCK.esn0_db
+    store.save(BLOCK, counts)
+    assert _comes_back(store, BLOCK, counts)
+    forge(counts)
+    store.save(BLOCK, counts)
+    assert store.load(BLOCK) is None
+    assert "another form" in caplog.text
+
+
+def test_nothing_is_read_or_written_through_a_link(tmp_path: Path) -> None:
+    store = BlockStore(tmp_path / "blocks", "{}")
+    store.save(BLOCK, COUNTS)
+    path = _file(store)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ArtifactError, match="leads out of"):
+        store.load(BLOCK)
+    store.save(BLOCK, COUNTS)
+    assert not path.is_symlink()
+    assert Path("/dev/zero").is_char_device()
+    other = BlockStore(tmp_path / "linked", "{}")
+    (tmp_path / "linked").symlink_to(tmp_path / "blocks")
+    with pytest.raises(InputError, match="hold no link where blocks are kept"):
+        other.save(BLOCK, COUNTS)
 
 
 def test_keys_lie_apart_and_are_cleared_apart(tmp_path: Path) -> None:
