@@ -67,6 +67,8 @@ def parse(
             field, wanted = takes[option], True
         else:
             raise LinkError(_unknown(name, takes))
+        if field in given and field != positional:
+            raise LinkError(f"'{option}' is given twice")
         if hints[field] is bool:
             if assigned:
                 raise LinkError(f"'{option}' takes no value, and '{value}' is given")
@@ -151,7 +153,7 @@ def _unknown(name: str, takes: Mapping[str, str]) -> str:
         return f"'{name}' stands alone"
     if not close:
         return f"'{name}' is no option"
-    return f"'{name}' is no option: {' or '.join(close[:3])}, perhaps?"
+    return f"'{name}' is no option: did you mean {' or '.join(close[:3])}?"
 
 
 def _stray(

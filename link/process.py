@@ -53,7 +53,7 @@ def run(program: str, module: str) -> int:
         try:
             status = import_module(module).main()
         except SystemExit as stop:  # after --help
-            status = _status(stop)
+            status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         sys.stdout.flush()
     except Exception as error:  # noqa: BLE001 - such as one at the import of the module
         status = ended(program, error)
@@ -63,13 +63,6 @@ def run(program: str, module: str) -> int:
         if signal.getsignal(number) is _raise:
             signal.signal(number, lambda number, _: _leave(program, number))
     return int(status or 0)
-
-
-def _status(stop: SystemExit) -> int:
-    """Its code as a number; a text is said."""
-    if stop.code is None or isinstance(stop.code, int):
-        return stop.code or 0
-    return _failed(visible(str(stop.code)), 1)
 
 
 def ended(program: str, error: BaseException) -> int:
