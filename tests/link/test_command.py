@@ -128,7 +128,7 @@ def test_the_usual_values_stand_where_nothing_is_given(capsys: pytest.CaptureFix
         (["--count", "0"], None, 2, "'--count' must be at least 1, not 0"),
         (["--count", "9" * 20], None, 2, f"'--count' must lie within 64 bits, not {'9' * 20}"),
         (["--kind", "c"], None, 2, "'--kind' must be one of a, b or be a whole number, not 'c'"),
-        (["--count", "2", "--count=3"], None, 2, "'--count' is given twice"),
+        (["--count", "2", "--count=3"], None, 2, "'--count' is given twice (see tp-x --help)"),
         (["--cuont", "2"], None, 2, "'--cuont' is no option: did you mean --count? (see tp-x --help)"),
         (["--quic"], None, 2, "'--quic' is no option: did you mean --quick? (see tp-x --help)"),
         (["--absent"], None, 2, "'--absent' is no option (see tp-x --help)"),

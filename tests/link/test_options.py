@@ -43,5 +43,5 @@ def test_an_option_cut_short_answers_with_the_whole_one(kind: type) -> None:
     for option in known:
         cut = option[:-1]
         if len(option) > 6 and cut not in known:
-            with pytest.raises(LinkError, match=f"'{cut}' is no option: .*{option}.*perhaps"):
+            with pytest.raises(LinkError, match=f"'{cut}' is no option: did you mean .*{option}"):
                 parse(kind, [cut, "1"], {})
