@@ -78,7 +78,7 @@ def labels(path: Path) -> NDArray[np.generic] | None:
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as arrays:
-        found: NDArray[np.generic] = arrays["label"]
+        found: NDArray[np.generic] | None = arrays.get("label")
     return found
 
 

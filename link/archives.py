@@ -50,7 +50,10 @@ def read_arrays(
         members = {name: entry for name, entry in _members(archive) if only is None or name in only}
         total = sum(entry.file_size for entry in members.values())
         if total > max(_SMALL, _RATIO * size):
-            raise ValueError(f"its arrays take {total:,} bytes, and the file has {size:,}")
+            raise ValueError(
+                f"its arrays take {total:,} bytes, more than {_RATIO} times the {size:,} of the file: "
+                "save them by numpy.savez, which does not compress"
+            )
         for entry in members.values():
             _check_size(archive, entry)
         return {name: _array(archive, entry) for name, entry in members.items()}

@@ -71,7 +71,7 @@ def _leaves(place: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
 def check_derived(name: str, found: object, wanted: object) -> None:
     """Refuse an entry that follows from the others and does not agree with them; InputError."""
     if found != wanted:
-        raise InputError(name, "be what follows from the other entries", "another")
+        raise InputError(name, "be what follows from the other entries", str(found)[:60])
 
 
 def modes_entry(modes: ModeTable) -> list[dict[str, Any]]:
@@ -86,4 +86,4 @@ def modes_entry(modes: ModeTable) -> list[dict[str, Any]]:
 def check_shares(name: str, shares: Collection[float]) -> None:
     """Refuse shares below 0 or that do not sum to 1; InputError."""
     if min(shares) < 0 or abs(math.fsum(shares) - 1) > 1e-6:
-        raise InputError(name, "be at least 0 and sum to 1", "others")
+        raise InputError(name, "be at least 0 and sum to 1", round(math.fsum(shares), 9))

@@ -64,7 +64,9 @@ _PIECE = 1 << 18
 _LARGEST_JSON = 1 << 26
 """Bytes; a manifest of 65,536 codewords with 32 components takes about half."""
 
-_READ_ONLY = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
+_READ_ONLY = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_NOFOLLOW", "O_BINARY")
+)
 """Never waits, should a pipe have taken the place of the file that was looked at."""
 
 
@@ -153,6 +155,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         if target.exists() and not (target.is_symlink() or target.is_file()):
             raise OSError(errno.EEXIST, "a folder, device or pipe is there", str(temporary))
+        if temporary.is_symlink():  # left there so that something else is written
+            temporary.unlink()
         yield temporary
         temporary.replace(target)
     except OSError as error:

@@ -185,7 +185,8 @@ class Accuracy:
     def __post_init__(self) -> None:
         for name, most in (("trials", _MOST_TRIALS), ("samples", 1 << 31), ("seed", 1 << 63)):
             check_within(name, (getattr(self, name),), int(name != "seed"), most)
-        check_within("esn0_db", (len(self.esn0_db),), 1, _MOST_POINTS)
+        if not 1 <= len(self.esn0_db) <= _MOST_POINTS:
+            raise InputError("esn0_db", f"name 1 to {_MOST_POINTS} SNRs", len(self.esn0_db))
         check_within("esn0_db", self.esn0_db, -100, 100)
         for name in ("correct", "symbols"):
             _check_count(name, getattr(self, name), len(self.esn0_db), "SNR")
@@ -239,9 +240,8 @@ class Manifest:
     conventions: dict[str, str] = field(default_factory=lambda: dict(CONVENTIONS))
 
     def __post_init__(self) -> None:
-        if not self.classes:
-            raise InputError("classes", "name at least one class", self.classes)
-        check_within("classes", (len(self.classes),), 1, _MOST_CLASSES)
+        if not 1 <= len(self.classes) <= _MOST_CLASSES:
+            raise InputError("classes", f"name 1 to {_MOST_CLASSES:,} classes", len(self.classes))
         check_listing(self.files)
         check_derived("conventions", self.conventions, CONVENTIONS)
         for name in ("training", "provenance"):

@@ -229,7 +229,7 @@ def _replay(arguments: SimArguments) -> int:
     for line in shown(differences):
         print(visible(line))  # noqa: T201
     verdict = f"{len(differences)} differ" if differences else "all equal"
-    print(f"replay of {arguments.replay}: {counted} values compared, {verdict}")  # noqa: T201
+    print(f"replay of {visible(str(arguments.replay))}: {counted} values compared, {verdict}")  # noqa: T201
     return 1 if differences else 0
 
 

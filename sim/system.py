@@ -39,7 +39,7 @@ class System:
 
 
 def load_system(bundle: Path, threads: int = 1) -> tuple[System, Manifest]:
-    """Open a bundle; every file is checked against its hash, once.
+    """Open a bundle; every file is checked against its hash, and graphs for what they would take.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def load_system(bundle: Path, threads: int = 1) -> tuple[System, Manifest]:
     manifest = load_manifest(bundle, "bundle")
     if not manifest.references:
         raise ArtifactError("the bundle names no soft reference, so there is nothing to hold it against")
-    for file in manifest.graph_files:
+    for file in dict.fromkeys((*manifest.graph_files, "tx.onnx")):
         check_sizes(bundle, file, manifest)
     deployed = "rx.onnx"
     files = {deployed, *(reference.rx for reference in manifest.references)}

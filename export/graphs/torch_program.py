@@ -41,7 +41,7 @@ from torch.export import ExportedProgram
 from twophase.export.graphs.run import GraphRunError, Runner, Values, joined, rows_of
 from twophase.export.graphs.signature import BATCH_AXIS, Port, Signature
 from twophase.export.graphs.view import subgraphs
-from twophase.link.errors import ArtifactError
+from twophase.link.errors import ArtifactError, first_line
 from twophase.link.files import read_plain
 from twophase.link.graphs import MODE_REQUEST
 from twophase.link.routing import SnrTable
@@ -218,7 +218,7 @@ def freeze(name: str, program: ExportedProgram, signature: Signature) -> ModelPr
                 output_names=signature.output_names,
             )
     except torch.onnx.OnnxExporterError as error:
-        raise ArtifactError(f"'{name}' cannot be converted to ONNX: {str(error).splitlines()[0]}") from error
+        raise ArtifactError(f"'{name}' cannot be converted to ONNX: {first_line(error)}") from error
     if exported is None:
         raise ArtifactError(f"'{name}' cannot be converted to ONNX: torch.onnx gave no graph")
     model = canonical(exported.model_proto, signature.inputs)
@@ -373,7 +373,7 @@ class TorchProgram(Runner):
             with torch.inference_mode(), _threads(self._threads):
                 outputs = self._module(*inputs)
         except Exception as error:
-            raise GraphRunError(f"the program fails under torch: {str(error).splitlines()[0]}") from error
+            raise GraphRunError(f"the program fails under torch: {first_line(error)}") from error
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
         return {name: value.numpy() for name, value in zip(self._outputs, outputs, strict=True)}

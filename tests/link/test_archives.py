@@ -141,7 +141,7 @@ def test_loops_are_found_in_onnx_runtimes_own_format() -> None:
     [
         (
             [helper.make_node("ConstantOfShape", ["huge"], ["c"])],
-            "makes 'c' of 1,099,511,627,776 entries",
+            "makes 'c' of 8,388,608 entries for 1 samples",
         ),
         ([helper.make_node("Expand", ["x", "huge"], ["c"])], "does not type-check|makes 'c'"),
         ([helper.make_node("Tile", ["x", "huge"], ["c"])], "makes 'c' of"),
@@ -159,7 +159,7 @@ def test_loops_are_found_in_onnx_runtimes_own_format() -> None:
 )  # fmt: skip
 def test_the_sizes_of_a_graph_are_known_before_it_runs(tiny_bundle, nodes, why: str | None) -> None:
     manifest = load_manifest(tiny_bundle("snr"), "bundle")
-    huge, one = np.array([1 << 20, 1 << 20]), np.ones(1, np.float32)
+    huge, one = np.array([1 << 12, 1 << 11]), np.ones(1, np.float32)
     made = model(*nodes, helper.make_node("Relu", ["x"], ["y"]), huge=huge, one=one)
     problem = problem_of_sizes(made, manifest, onnx.shape_inference.infer_shapes)
     assert problem is None if why is None else any(part in str(problem) for part in why.split("|"))
