@@ -14,7 +14,7 @@ const TYPES = {
 };
 
 /**
- * Arrays by name.
+ * Arrays of numbers by name; arrays of names are left out.
  *
  * @param {Uint8Array} bytes of the archive
  * @returns {Record<string, {name: string, type: string, dims: number[], data: ArrayLike<number> |
@@ -37,7 +37,8 @@ export function readNpz(bytes) {
     const start = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
     const content = bytes.subarray(start, start + packed);
     const name = file.replace(/\.npy$/, "");
-    arrays[name] = readNpy(method === 8 ? new Uint8Array(inflateRawSync(content)) : content, name);
+    const array = readNpy(method === 8 ? new Uint8Array(inflateRawSync(content)) : content, name);
+    if (array) arrays[name] = array;
     position += 46 + lengths[0] + lengths[1] + lengths[2];
   }
   return arrays;
@@ -49,6 +50,7 @@ function readNpy(bytes, name) {
   const start = long ? 12 + view.getUint32(8, true) : 10 + view.getUint16(8, true);
   const header = new TextDecoder().decode(bytes.subarray(long ? 12 : 10, start));
   const descr = /'descr': '([^']+)'/.exec(header)?.[1];
+  if (/^<U[0-9]+$/.test(descr)) return null; // names, of which nothing here has need
   const shape = /'shape': \(([^)]*)\)/.exec(header)?.[1];
   if (!(descr in TYPES) || shape === undefined || /'fortran_order': True/.test(header)) {
     throw new ArtifactError(

@@ -157,7 +157,7 @@ def test_what_cannot_be_done_is_refused_in_one_line_before_any_work(
     remedy = "pip install '.[text]'"
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     for command, words, parts in (
-        (main, [*export, "--web"], ["tp-export: error: 'web' must be left out for a link that takes text"]),
+        (main, [*export, "--web"], ["tp-export: error: '--web' must be left out for a link that takes text"]),
         (main, export, ["tp-export: error: tp-export needs tokenizers", remedy]),
         (verify, [str(text_bundle)], ["tp-verify: error: tp-verify needs tokenizers", remedy]),
     ):

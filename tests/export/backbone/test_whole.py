@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def run_of(folder: Path, backbone: TinyBackbone) -> Path:
 def test_another_tokenizer_other_features_and_a_sentence_that_depends_on_its_batch_are_noticed(
     text_run: Path, head: ModelProto, manifest: Manifest, tmp_path: Path
 ) -> None:
-    run = run_of(tmp_path, Blind(12))
+    run, unsigned = run_of(tmp_path, Blind(12)), replace(manifest, files={})
     content = json.loads((text_run / TOKENIZER_FILE).read_text())
     words = content["model"]["vocab"]
     words["the"], words["film"] = words["film"], words["the"]
@@ -65,7 +66,7 @@ def test_another_tokenizer_other_features_and_a_sentence_that_depends_on_its_bat
     steps: list[str] = []
     moved = split.features + np.float32(0.5)
     tokenizer, padded, trained = build_whole(
-        run, manifest, head, split.sentences, moved, steps.append
+        run, unsigned, head, split.sentences, moved, steps.append
     ).problems
     assert tokenizer.startswith("tokenizer.json: it gives other ids than 'input_ids' for ")
     assert "those of a sentence alone and in a padded batch" in padded
@@ -77,12 +78,12 @@ def test_another_tokenizer_other_features_and_a_sentence_that_depends_on_its_bat
 def test_a_program_of_another_shape_or_beyond_one_file_is_refused(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_of(tmp_path, Pair(12))
+    run, unsigned = run_of(tmp_path, Pair(12)), replace(manifest, files={})
     with pytest.raises(ArtifactError, match=r"must take 2 and give 1 tensors .*, not 2 and 2"):
-        freeze_backbone(run, manifest)
+        freeze_backbone(run, unsigned)
     monkeypatch.setattr(freezing, "_MOST_BYTES", 100)
     with pytest.raises(ArtifactError, match="an ONNX file at most 2"):
-        freeze_backbone(run, manifest)
+        freeze_backbone(run, unsigned)
 
 
 @pytest.mark.parametrize(("count", "may"), [(40, 1), (199, 1), (200, 2), (1005, 10)])

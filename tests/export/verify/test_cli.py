@@ -36,7 +36,7 @@ def test_a_sound_bundle_passes(bundle: Path, capsys: pytest.CaptureFixture[str])
     lines = [line for line in out.splitlines() if not line.startswith(" ")]
     for name, line in zip(ALWAYS, lines, strict=False):
         assert line.startswith(f"{'note ' if name == 'latency' else 'PASS '} {name} ")
-    assert lines[-2:] == [f"bundle: {bundle}", "verdict: PASS (25 of 25 checks pass)"]
+    assert lines[-2:] == [f"bundle: {bundle}", "verdict: PASS (26 of 26 checks pass)"]
 
 
 def test_an_altered_one_fails_with_its_reasons(
