@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import twophase.link  # noqa: F401, I001 - before ONNX Runtime, whose telemetry is a thread, which no fork has
 import numpy as np
 import onnx
 import onnxruntime  # noqa: F401 - here, so that no case has to
@@ -122,7 +123,7 @@ def _sign(folder: Path) -> None:
     files = value.get("files") if isinstance(value, dict) else None
     for name, entry in files.items() if isinstance(files, dict) else ():
         with contextlib.suppress(OSError, ValueError, TypeError):
-            if isinstance(entry, dict) and stat.S_ISREG((folder / name).stat().st_mode):
+            if isinstance(entry, dict) and stat.S_ISREG((folder / name).lstat().st_mode):
                 content = (folder / name).read_bytes()
                 entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     if isinstance(value, dict):
@@ -413,7 +414,7 @@ def _run_all(
 def _killed(number: int, seed: int, bundle: Path, out: Path, wanted: str) -> list[str]:
     """Interrupt a sweep again and again; it must end as it should, and the last one with the same counts."""
     rng = random.Random(f"{seed} kill {number}")
-    words = [sys.executable, "-m", "twophase.sim.cli", "--bundle", str(bundle), "--snr", "0:2:10"]
+    words = [sys.executable, "-m", "twophase.sim", "--bundle", str(bundle), "--snr", "0:2:10"]
     words += ["--trials", "60", "--workers", str(rng.choice((1, 2))), "--out", str(out)]
     how = rng.choice((signal.SIGINT, signal.SIGTERM, signal.SIGKILL))
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
@@ -481,18 +482,9 @@ def main() -> int:
                     shutil.rmtree(left)
         if arguments.kills and arguments.only is None:
             undisturbed = work / "undisturbed"
-            words = [
-                sys.executable,
-                "-m",
-                "twophase.sim.cli",
-                "--bundle",
-                str(bases["whole"]),
-                "--snr",
-                "0:2:10",
-            ]
-            subprocess.run(
-                [*words, "--trials", "60", "--out", str(undisturbed)], check=False, capture_output=True
-            )
+            words = [sys.executable, "-m", "twophase.sim", "--bundle", str(bases["whole"])]
+            words += ["--snr", "0:2:10", "--trials", "60", "--out", str(undisturbed)]
+            subprocess.run(words, check=False, capture_output=True)
             wanted = _counts_of(undisturbed / "report.json")
             for number in range(arguments.kills):
                 found = _killed(number, arguments.seed, bases["whole"], work / f"out{number % 4}", wanted)
