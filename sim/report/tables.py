@@ -56,7 +56,7 @@ def quality_lines(report: Report) -> list[str]:
         low, high = ceiling.accuracy_ci
         said.insert(
             0,
-            f"{ceiling.name} {_percent(ceiling.accuracy)} ({100 * low:.1f}..{100 * high:.1f}), "
+            f"without a channel {_percent(ceiling.accuracy)} ({100 * low:.1f}..{100 * high:.1f}), by "
             f"{ceiling.description}",
         )
     whose = "these decisions" if ceiling is not None else "the link's own decisions"

@@ -38,7 +38,7 @@ def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Pat
     lines = result.stdout.splitlines()
     # How good the link is stands first: the ceiling, the largest class, and what training said.
     assert [line.split(":")[0] for line in lines[:3]] == ["quality"] * 3
-    for said in ("no channel 9", "most frequent class 2", "97.00 % in validation", "classify-and-send"):
+    for said in ("without a channel 9", "most frequent class 2", "97.00 % in validation", "and-send"):
         assert said in "".join(lines[:3])
     assert [line.split()[0] for line in lines[6:9]] == ["12", "16", "20"]
     assert lines[-2].startswith("verdict: PASS (")
