@@ -12,7 +12,7 @@ from twophase.link.archives import read_arrays
 from twophase.link.errors import ArtifactError, InputError
 from twophase.link.listing import read_listed
 from twophase.link.manifest import Manifest
-from twophase.link.rows import Rows, as_known, label_numbers
+from twophase.link.rows import Rows, as_known, label_numbers, plain
 from twophase.link.sentences import WITHOUT_LINK, Sentences, classes_from, sentences_from
 
 __all__ = ["Samples", "load_samples", "load_split"]
@@ -66,7 +66,8 @@ def load_samples(path: Path, manifest: Manifest, content: bytes | None = None) -
 
     Labels are names of the link's classes, or whole numbers: in the array ``classes``, where the file has
     one, else those of the link's classes (:func:`twophase.link.rows.as_known`).  The file of a text task
-    holds the sentences, too: :mod:`twophase.link.sentences`.
+    holds the sentences, too: :mod:`twophase.link.sentences`.  Of a file with an array ``split`` the rows of
+    the part ``test`` are read.
 
     Parameters
     ----------
@@ -85,7 +86,17 @@ def load_samples(path: Path, manifest: Manifest, content: bytes | None = None) -
     ArtifactError
         If the file is missing or is no readable ``.npz``.
     """
-    return _samples(read_arrays(path, content), path, manifest)
+    return _samples(_tested(read_arrays(path, content)), path, manifest)
+
+
+def _tested(arrays: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    """Of a file that states a split the test part, which training has not seen."""
+    parts, labels = arrays.get("split"), arrays.get("label")
+    if parts is None or labels is None or parts.dtype.kind != "U" or parts.shape != labels.shape:
+        return arrays
+    tested = np.array([plain(part) == "test" for part in parts.tolist()], dtype=bool)
+    taken = {name for name in ("input", "label") if name in arrays and len(arrays[name]) == len(tested)}
+    return {name: values[tested] if name in taken else values for name, values in arrays.items()}
 
 
 def _samples(arrays: dict[str, NDArray[np.generic]], path: Path, manifest: Manifest) -> Samples:

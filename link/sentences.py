@@ -103,7 +103,8 @@ def sentences_from(arrays: _Arrays, samples: int, classes: int) -> Sentences | N
 def read_csv(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Sentences and labels of a ``.csv`` in UTF-8 with the columns ``text`` and ``label``, and any others.
 
-    A label is the name of a class or, where no class is called by a number, its number.
+    A label is the name of a class or, where no class is called by a number, its number.  Where a column
+    ``split`` states the part of each row, those of ``test`` are read.
 
     Raises
     ------
@@ -116,7 +117,12 @@ def read_csv(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], NDArr
     columns, rows = read_table(path)
     filled(columns, rows, "text", "label")
     numbers, names = label_numbers(rows, np.array(columns["label"]))
-    return tuple(columns["text"]), as_known(rows, numbers, names, classes)
+    labels = as_known(rows, numbers, names, classes)
+    parts = columns.get("split", ["test"] * len(labels))
+    tested = [row for row, part in enumerate(parts) if part == "test"]
+    if not tested:
+        raise rows.fault("have rows of the part test", "none")
+    return tuple(columns["text"][row] for row in tested), labels[tested]
 
 
 def _tokens(arrays: _Arrays, samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -162,8 +162,10 @@ def _simulate(arguments: SimArguments) -> int:
     system, manifest, samples = job.open()
     opened = [other.open() for other in others]
     require_writable(out)
-    for shift in manifest.input.shifts(samples.features):
-        Terminal().say(f"warning: the samples are unlike the training data: {shift}")
+    shifts = manifest.input.shifts(samples.features)
+    warnings = [f"warning: the samples are unlike the training data: {shift}" for shift in shifts]
+    for warning in warnings:
+        Terminal().say(warning)
     if arguments.semi_analytic:
         from twophase.sim.analytic.report import run_semi_analytic
         from twophase.sim.packages import versions
@@ -192,7 +194,7 @@ def _simulate(arguments: SimArguments) -> int:
     report = make_report(_command(arguments, job, out), job, manifest, measured, entries)
     write_report(out, render(report))
     clear_blocks(out, [job, *others])
-    shown = ["\n\n".join(["\n".join(quality_lines(report)), *tables(report)]), *summary(report)]
+    shown = ["\n\n".join(["\n".join(quality_lines(report)), *tables(report)]), *summary(report), *warnings]
     print(visible("\n".join([*shown, f"report: {out / REPORT_PAGE}"]), "\n"))  # noqa: T201
     if settings.demapper == "commpy":
         replaced = sum(tally.llrs_replaced for tally in measured.link)

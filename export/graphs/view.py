@@ -15,6 +15,7 @@ from onnx.shape_inference import InferenceError
 __all__ = [
     "INTEGER_TYPES",
     "REAL_TYPES",
+    "SHAPE_ONLY",
     "GraphError",
     "GraphView",
     "all_nodes",
@@ -40,7 +41,8 @@ REAL_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLO
 RESHAPING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that move values and change none."""
 
-_SHAPE_ONLY = frozenset({"Shape", "Size"})
+SHAPE_ONLY = frozenset({"Shape", "Size"})
+"""Operators that see how large a tensor is, and nothing of its values."""
 
 
 class GraphError(ValueError):
@@ -146,7 +148,7 @@ class GraphView:
 
     def _takes_shape(self, node: NodeProto, shapes: str) -> bool:
         """Whether a node reads nothing but a shape that does not count."""
-        if shapes == "all" or node.op_type not in _SHAPE_ONLY:
+        if shapes == "all" or node.op_type not in SHAPE_ONLY:
             return False
         if shapes == "none":
             return True

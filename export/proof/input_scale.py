@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from twophase.export.graphs.view import RESHAPING, GraphView
+from twophase.export.graphs.view import RESHAPING, SHAPE_ONLY, GraphView
 from twophase.link.manifest import Manifest
 
 __all__ = ["check_input_scale"]
@@ -47,7 +47,7 @@ def _ends(view: GraphView, start: _Scaled) -> list[_Scaled]:
     """What the input has become where something else is computed of it, on every way that it takes."""
     found = []
     for node in view.model.graph.node:
-        if start.name in node.input:
+        if start.name in node.input and node.op_type not in SHAPE_ONLY:
             following = _after(view, node, start)
             found += [start] if following is None else _ends(view, following)
     return found

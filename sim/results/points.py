@@ -371,11 +371,10 @@ def advice(points: Sequence[Point], tolerance: float) -> str | None:
     passing = math.ceil(-1000 * min(entry.gap_lower_bound for entry in entries)) / 1000
     wider = f"--tolerance {passing:g} would PASS now" if passing < 1 else "no --tolerance would PASS now"
     if not needed or not (worse or len(needed) == len(open_ones)):
-        return f"no number of samples with the gaps and the spread of these would decide; {wider}"
+        return f"no number of samples like these; {wider}"
     return (
-        f"about {min(needed) if worse else max(needed):,} samples with the gaps and the spread of these "
-        f"{points[0].samples} would decide: take a larger test part (or --data), or those of a "
-        f"cross-validation; {wider}"
+        f"about {min(needed) if worse else max(needed):,} samples like these {points[0].samples}, from a "
+        f"larger test part, new data (--data) or the folds of a cross-validation; {wider}"
     )
 
 

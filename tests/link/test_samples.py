@@ -190,6 +190,19 @@ def test_labels_are_names_or_numbers_by_one_rule(classes, label, named, expected
         assert read() == expected
 
 
+def test_of_a_stated_split_the_test_part_is_read(manifest: Manifest, tmp_path: Path) -> None:
+    parts = ["train", "test ", "validation"]
+    np.savez(tmp_path / "data.npz", **GOOD, split=np.array(parts))
+    assert load_samples(tmp_path / "data.npz", manifest).labels.tolist() == [1]
+    table = _table(tmp_path / "data.csv", "text,label,split\nx,a,train\ny,b,test\n")
+    assert read_csv(table, NAMES)[0] == ("y",)
+    np.savez(tmp_path / "data.npz", **GOOD, split=np.array(["train"] * 3))
+    with pytest.raises(InputError, match="hold at least one sample"):
+        load_samples(tmp_path / "data.npz", manifest)
+    with pytest.raises(InputError, match="have rows of the part test"):
+        read_csv(_table(tmp_path / "data.csv", "text,label,split\nx,a,train\n"), NAMES)
+
+
 @pytest.mark.parametrize(
     ("content", "rule"),
     [

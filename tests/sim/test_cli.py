@@ -58,6 +58,17 @@ def test_the_newest_bundle_is_simulated_without_arguments_about_it(tmp_path: Pat
     assert (folder / "report.json").read_bytes() == before
 
 
+def test_samples_in_other_units_are_warned_of_at_the_start_and_at_the_end(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(bundle / "eval.npz") as arrays:
+        np.savez(tmp_path / "moved.npz", input=1000 * arrays["input"], label=arrays["label"])
+    words = ["--snr", "9", "--trials", "1", "--out", str(tmp_path / "sim")]
+    main(["--bundle", str(bundle), "--data", str(tmp_path / "moved.npz"), *words])
+    for text in capsys.readouterr():
+        assert "warning: the samples are unlike the training data: the mean of feature" in text
+
+
 def test_help_is_quick_and_the_simulator_runs_without_torch(bundle: Path, tmp_path: Path) -> None:
     script = (
         "import sys\n"

@@ -59,7 +59,8 @@ def _read(path: Path) -> dict[str, Array]:
 
 def _features(rows: Rows, values: Array) -> NDArray[np.float32]:
     if values.dtype.kind not in "buif" or values.ndim < 2 or 0 in values.shape:
-        raise rows.fault("have as input real numbers of shape (n, ...)", described(values))
+        rule = "have as input real numbers of shape (samples, features), or of more axes"
+        raise rows.fault(rule, described(values))
     with np.errstate(over="ignore"):  # seen below
         features = np.ascontiguousarray(values, dtype=np.float32)
     finite = np.isfinite(features).reshape(len(features), -1).all(axis=1)

@@ -47,7 +47,7 @@ def check_ignored(rows: Rows, held: Collection[str], known: Sequence[str], ignor
             rule = f"name columns of the data that are not {', '.join(known)}"
             raise InputError("ignore", rule, name)
     if strange := [name for name in held if name not in known and name not in ignored]:
-        rule = f"hold nothing but {', '.join(known)}, or name what is to be left out: --ignore {strange[0]}"
+        rule = f"hold nothing but {', '.join(known)} (leave others out with --ignore {strange[0]})"
         raise rows.fault(rule, ", ".join(strange)[:80])
 
 

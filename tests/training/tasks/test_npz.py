@@ -90,7 +90,7 @@ def test_classes_are_named_or_follow_from_the_labels(
         ("classes", np.array([1, 2]), "as classes strings of shape (classes,)", None),
         ("split", np.array(["train"] * 39), "as split 40 strings", None),
         ("split", np.array(["train"] * 39 + ["dev"]), "as split ('PATH', row 39)", "dev"),
-        ("id", LABELS, "or name what is to be left out: --ignore id", "id"),
+        ("id", LABELS, "leave others out with --ignore id", "id"),
         ("labels", LABELS, "the arrays input and label", ["input", "labels"]),
     ],
 )
