@@ -66,7 +66,9 @@ def test_samples_in_other_units_are_warned_of_at_the_start_and_at_the_end(
     words = ["--snr", "9", "--trials", "1", "--out", str(tmp_path / "sim")]
     main(["--bundle", str(bundle), "--data", str(tmp_path / "moved.npz"), *words])
     for text in capsys.readouterr():
-        assert "warning: the samples are unlike the training data: the mean of feature" in text
+        assert (
+            "warning: the samples are unlike the training data: the standard deviation of the input" in text
+        )
 
 
 def test_help_is_quick_and_the_simulator_runs_without_torch(bundle: Path, tmp_path: Path) -> None:
