@@ -17,6 +17,7 @@ import pytest
 
 from tools.commands import assert_refused, run_command
 from twophase.link.manifest import load_manifest
+from twophase.link.quality import trained_quality
 from twophase.training.cli import SECTIONS, main
 from twophase.training.config import TrainConfig
 from twophase.training.monitor import read_records
@@ -120,7 +121,9 @@ def test_a_new_run_sets_the_earlier_one_aside_and_goes_on_where_it_stopped(
         assert main(["--out", str(run), *SHORT]) == 130
     assert (tmp_path / ".run.unfinished" / "precious").exists()
     assert not (run / "precious").exists()
-    assert main(["--out", str(run), "--resume"]) in (0, 1)  # one epoch may well be collapsed
+    status = main(["--out", str(run), "--resume"])
+    training = load_manifest(run, "run").training
+    assert status == int(trained_quality(training).collapsed)
     out, err = capsys.readouterr()
     assert "is finished after 1 epochs: nothing is trained" in " ".join(err.split())
     assert "mode by the SNR that each end estimates:\n" in out
@@ -218,3 +221,21 @@ def test_a_second_process_of_a_launch_says_nothing(
     assert main(["--out", str(tmp_path / "run")]) == 130
     assert capsys.readouterr() == ("", "")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("validation", "status"), [(0.11, 1), (0.9, 0)])
+def test_a_collapsed_link_is_named_and_ends_with_1(
+    validation: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    figures = {"train_accuracy_hard": validation, "validation_accuracy_hard": validation}
+    training = {
+        "deployed": {"epoch": 1, "validation_accuracy_soft": validation, **figures},
+        "samples": {"validation": 189},
+        "epochs": 1,
+        "majority_share": 0.1,
+        "ceiling": {"train_accuracy": 0.95, "validation_accuracy": 0.95},
+    }
+    monkeypatch.setattr("twophase.training.run.train", lambda config, terminal: training)
+    monkeypatch.setattr("twophase.training.cli._print_table", lambda config: None)
+    assert main(["--out", str(tmp_path / "run"), *SHORT]) == status
+    assert ("the link has collapsed: 11.0 % in validation" in capsys.readouterr().err) == (status == 1)
