@@ -59,6 +59,9 @@ def run(program: str, module: str) -> int:
         status = ended(program, error)
     except (KeyboardInterrupt, Terminated) as error:
         status = ended(program, error)
+    # ``python -m`` remembers an interrupt that came inside exec(), whatever became of it, and would in the
+    # end kill itself by it (pythonrun.c, unhandled_keyboard_interrupt); the next exec() forgets it.
+    exec("")
     for number in _WORDS:
         if signal.getsignal(number) is _raise:
             signal.signal(number, lambda number, _: _leave(program, number))

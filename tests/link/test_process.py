@@ -23,6 +23,7 @@ def stage(name):
         print(name, flush=True)
         time.sleep(60)
 stage("import")
+exec('stage("exec")')  # Python remembers an interrupt in here
 def main():
     stage("work")
     atexit.register(stage, "end")
@@ -34,9 +35,10 @@ def main():
 def start(folder: Path, *words: str, redirected: str = "") -> subprocess.Popen[str]:
     """A process whose command is ``COMMAND``."""
     (folder / "slow.py").write_text(COMMAND)
-    script = "import sys; from twophase.link.process import run; sys.exit(run('tp-x', 'slow'))"
+    start = "import sys\nfrom twophase.link.process import run\nsys.exit(run('tp-x', 'slow'))\n"
+    (folder / "started.py").write_text(start)
     return subprocess.Popen(
-        ["sh", "-c", f'exec "$@" {redirected}', "sh", sys.executable, "-c", script, *words],
+        ["sh", "-c", f'exec "$@" {redirected}', "sh", sys.executable, "-m", "started", *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -44,7 +46,7 @@ def start(folder: Path, *words: str, redirected: str = "") -> subprocess.Popen[s
     )
 
 
-@pytest.mark.parametrize("stage", ["import", "work", "end"])
+@pytest.mark.parametrize("stage", ["import", "exec", "work", "end"])
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 def test_a_signal_is_a_line_and_a_status_at_every_moment(
     stage: str, number: signal.Signals, word: str, tmp_path: Path
